@@ -1,0 +1,56 @@
+# Every target starts from Python 3.11 or newer alone: it makes .venv/, installs the tested set, runs.
+# On Linux with x86-64, PyPI's torch brings CUDA along; for the smaller CPU build:
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
+
+# The first of these that runs and is new enough; PYTHON=/path/to/python3.12 chooses another.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format clean distclean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+
+install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
+
+demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
+	$(BIN)/python scripts/demo.py --out runs/demo
+
+test: $(INSTALLED) ## run the tests that take minutes together
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED) ## run only the long tests
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## write what `make lint` would ask for
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove caches and build products; .venv/ and runs/ stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv/
+	rm -rf $(VENV)
+
+# The stamp is written last: an install that was cut off runs again.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "vrm_pyro needs Python 3.11 or newer; $(if $(PYTHON),$(PYTHON) is $$("$(PYTHON)" --version 2>&1),none was found)." \
+		"Install one, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)

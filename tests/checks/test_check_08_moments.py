@@ -1,0 +1,180 @@
+"""Check 8: predictive moments and probabilities against draws."""
+
+from dataclasses import replace
+
+import pyro.distributions as dist
+import pytest
+import torch
+from problems import assert_within, random_heads
+
+from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS, GaussianDelta, Preference, expect_normal
+from vrm_pyro.predictive import preference_probability
+from vrm_pyro.reward import delta_moments, reward_covariance, reward_moments
+
+NUM_DRAWS = 1_000_000
+NUM_OBJECTIVES, LATENT_DIM = 4, 5
+# The two responses of one prompt, judged under one w.
+PAIR = (torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def problem(request):
+    """Heads of one prompt with two responses, and a million draws of (r_a, r_b)."""
+    torch.manual_seed(100 + request.param)
+    heads = random_heads(1, 2, NUM_OBJECTIVES, LATENT_DIM, seed=request.param)
+    w = heads.weights.sample((NUM_DRAWS,))  # (S, 1, K)
+    scores = heads.reward.scores(heads.features.sample((NUM_DRAWS,)))  # (S, 2, K)
+    return heads, heads.reward.scale * (w * scores).sum(-1)  # (S, 2)
+
+
+def rows(heads):
+    """Return alpha, locs and scales of the two responses, one row each."""
+    normal = heads.features.base_dist
+    return heads.weights.concentration.expand(2, -1), normal.loc, normal.scale
+
+
+def variance_error(draws):
+    """Return the standard error of a sample variance."""
+    centred = draws - draws.mean(0)
+    return (centred**2).std(0) / len(draws) ** 0.5
+
+
+def test_reward_mean_and_variance(problem):
+    heads, draws = problem
+    moments = reward_moments(*rows(heads), heads.reward)
+    assert_within(draws.mean(0), moments.mean, draws.std(0) / NUM_DRAWS**0.5, 4)
+    assert_within(draws.var(0), moments.variance, variance_error(draws), 4)
+    assert ((draws.mean(0) - moments.mean).abs() < 0.01 * draws.std(0)).all()
+    assert torch.allclose(draws.var(0), moments.variance, rtol=0.01)
+
+
+def test_delta_mean_and_variance(problem):
+    heads, draws = problem
+    delta = draws[:, 0] - draws[:, 1]
+    alpha, loc, scale = rows(heads)
+    moments = delta_moments(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
+    assert_within(delta.mean(), moments.mean, delta.std() / NUM_DRAWS**0.5, 4)
+    assert_within(delta.var(), moments.variance, variance_error(delta), 4)
+    assert torch.allclose(delta.var(), moments.variance[0], rtol=0.01)
+
+
+def test_reward_covariance(problem):
+    """Shared w couples the rewards of one prompt; a fresh w per response would not."""
+    heads, draws = problem
+    alpha, loc, scale = rows(heads)
+    exact = reward_covariance(alpha[:1], (loc[:1], loc[1:]), heads.reward)[0]
+    centred = draws - draws.mean(0)
+    product = centred.prod(-1)
+    assert_within(product.mean(), exact, product.std() / NUM_DRAWS**0.5, 4)
+    assert abs(product.mean() - exact) < 0.01 * draws.std(0).prod()
+    moments = reward_moments(alpha, loc, scale, heads.reward)
+    delta = delta_moments(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
+    assert torch.allclose(delta.variance[0], moments.variance.sum() - 2 * exact, rtol=1e-10)
+
+
+def test_parts_sum_to_the_variance_and_mean_what_they_say():
+    heads = random_heads(30, 30, NUM_OBJECTIVES, LATENT_DIM, seed=9)
+    alpha, normal = heads.weights.concentration, heads.features.base_dist
+    moments = reward_moments(alpha, normal.loc, normal.scale, heads.reward)
+    parts = moments.from_weights + moments.from_features + moments.interaction
+    assert torch.allclose(parts, moments.variance, rtol=1e-12)
+    assert (torch.stack(moments[1:]) >= 0).all()
+    # Known features leave the part of the weights alone, and the other way round.
+    known = reward_moments(alpha, normal.loc, torch.zeros_like(normal.scale), heads.reward)
+    assert torch.allclose(known.variance, moments.from_weights, rtol=1e-12)
+    sure = reward_moments(1e9 * alpha, normal.loc, normal.scale, heads.reward)
+    assert torch.allclose(sure.variance, moments.from_features, rtol=1e-6)
+
+
+def test_parts_against_nested_draws(problem):
+    """E_w Var(r | w) = features + interaction and Var_w E(r | w) = weights."""
+    heads, _ = problem
+    moments = reward_moments(*rows(heads), heads.reward)
+    normal = heads.features.base_dist
+    w = heads.weights.sample((NUM_DRAWS,))
+    mean = heads.reward.scale * (w * heads.reward.scores(normal.loc)).sum(-1)
+    projected = w @ heads.reward.loading
+    variance = heads.reward.scale**2 * (projected**2 * normal.scale**2).sum(-1)
+    assert_within(mean.var(0), moments.from_weights, variance_error(mean), 4)
+    assert_within(
+        variance.mean(0),
+        moments.from_features + moments.interaction,
+        variance.std(0) / NUM_DRAWS**0.5,
+        4,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PREFERENCE_LIKELIHOODS))
+def test_integrated_probability_against_plain_draws(problem, name):
+    heads, draws = problem
+    likelihood = PREFERENCE_LIKELIHOODS[name]()
+    probability = likelihood.probability(draws[:, 0] - draws[:, 1])
+    error = probability.std() / NUM_DRAWS**0.5
+
+    def integrated(num_draws):
+        return preference_probability(
+            heads.weights, heads.features, PAIR, heads.reward, likelihood, num_draws
+        )[0]
+
+    assert_within(integrated(4096), probability.mean(), error, 4)
+    # What predictions use costs 64 points: the quasi-random error is below a percent point.
+    assert abs(integrated(64) - probability.mean()) < 0.005
+
+
+def test_probit_form_is_close_to_the_exact_expectation():
+    mean = torch.linspace(-6, 6, 121).double()
+    worst = 0.0
+    for variance in torch.linspace(0, 64, 129).double():
+        exact = expect_normal(torch.sigmoid, mean, variance.expand(121), num_nodes=256)
+        probit = torch.sigmoid(mean / (1 + torch.pi * variance / 8).sqrt())
+        worst = max(worst, (exact - probit).abs().max().item())
+    assert 0.01 < worst < 0.0135
+
+
+@pytest.mark.parametrize("name", sorted(PREFERENCE_LIKELIHOODS))
+def test_probabilities_of_both_outcomes_sum_to_one(name):
+    likelihood = PREFERENCE_LIKELIHOODS[name]()
+    delta = torch.linspace(-40, 40, 801).double()
+    for law in (
+        Preference(delta, likelihood),
+        GaussianDelta(delta, torch.linspace(0, 8, 801).double(), likelihood),
+    ):
+        ones = torch.ones_like(delta)
+        total = law.log_prob(ones).exp() + law.log_prob(0 * ones).exp()
+        assert (total - 1).abs().max() < 1e-12
+        assert torch.allclose(law.mean, law.log_prob(ones).exp(), rtol=1e-12, atol=1e-15)
+    heads = random_heads(1, 2, seed=4)
+    swapped = (PAIR[0], PAIR[2], PAIR[1])
+    both = [
+        preference_probability(heads.weights, heads.features, pair, heads.reward, likelihood)
+        for pair in (PAIR, swapped)
+    ]
+    assert abs(both[0] + both[1] - 1) < 1e-12
+
+
+def test_plug_in_probability_is_overconfident():
+    """Never sigmoid(E Delta): it is further from one half than the integrated probability."""
+    heads = random_heads(50, 100, NUM_OBJECTIVES, LATENT_DIM, seed=3)
+    prompt = torch.arange(50)
+    pairs = (prompt, 2 * prompt, 2 * prompt + 1)
+    likelihood = PREFERENCE_LIKELIHOODS["BradleyTerry"]()
+    integrated = preference_probability(
+        heads.weights, heads.features, pairs, heads.reward, likelihood
+    )
+    normal = heads.features.base_dist
+    mean = delta_moments(
+        heads.weights.concentration,
+        (normal.loc[pairs[1]], normal.loc[pairs[2]]),
+        (normal.scale[pairs[1]], normal.scale[pairs[2]]),
+        heads.reward,
+    ).mean
+    plug_in = torch.sigmoid(mean)
+    assert ((plug_in - 0.5).abs() > (integrated - 0.5).abs()).double().mean() > 0.9
+    # Without any spread the two are the same number.
+    sure = replace(
+        heads,
+        weights=dist.Dirichlet(1e10 * heads.weights.mean),
+        features=dist.Normal(normal.loc, 1e-9 * torch.ones_like(normal.loc)).to_event(1),
+    )
+    exact = preference_probability(sure.weights, sure.features, pairs, heads.reward, likelihood)
+    assert torch.allclose(exact, plug_in, atol=1e-4)

@@ -1,0 +1,31 @@
+"""Frozen transformers backbones: loading them, and states of prompts and responses."""
+
+from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
+from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder
+from vrm_pyro.backbone.model import TOKEN_BUDGET, Backbone, has_native_bfloat16
+from vrm_pyro.backbone.pooling import (
+    DEFAULT_ENCODER_POOLING,
+    POOLINGS,
+    last_position,
+    masked_mean,
+    pool,
+    positions,
+)
+
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "DEFAULT_ENCODER_POOLING",
+    "POOLINGS",
+    "TOKEN_BUDGET",
+    "Backbone",
+    "TokenBatch",
+    "has_native_bfloat16",
+    "last_position",
+    "load_backbone",
+    "masked_mean",
+    "packaged_folder",
+    "pad_batch",
+    "pool",
+    "positions",
+    "token_batches",
+]

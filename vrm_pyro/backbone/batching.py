@@ -1,0 +1,66 @@
+"""Batches of token sequences that waste little on padding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vrm_pyro.chat import TokenSequence
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Padded token ids of several sequences.
+
+    Args:
+        input_ids: Shape (rows, tokens).
+        attention_mask: 1 for real tokens, shape (rows, tokens).
+        type_ids: Segment ids, shape (rows, tokens).
+        response_mask: 1 for tokens of the response text, shape (rows, tokens).
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    type_ids: Tensor
+    response_mask: Tensor
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
+    """Group sequences of similar length, longest first.
+
+    The longest come first so that a batch that does not fit in memory fails at once, not after
+    hours, and so that a progress bar errs on the slow side. The grouping depends on nothing but
+    the arguments: a resumed run repeats it exactly.
+
+    Args:
+        lengths: Number of tokens of each sequence.
+        budget: Most tokens in a batch, padding included; a longer sequence stands alone.
+
+    Returns:
+        Index arrays that together hold each sequence once.
+    """
+    tokens = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-tokens, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, budget // max(1, int(tokens[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
+
+
+def pad_batch(sequences: Sequence[TokenSequence], pad_id: int) -> TokenBatch:
+    """Pad sequences on the right to the longest of them."""
+    shape = (len(sequences), max(len(s) for s in sequences))
+    input_ids = np.full(shape, pad_id, dtype=np.int64)
+    type_ids, mask, response = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    for row, sequence in enumerate(sequences):
+        length = len(sequence)
+        input_ids[row, :length] = sequence.input_ids
+        type_ids[row, :length] = sequence.type_ids
+        mask[row, :length] = 1
+        response[row, sequence.boundary : sequence.response_end] = 1
+    return TokenBatch(*(torch.from_numpy(a) for a in (input_ids, mask, type_ids, response)))

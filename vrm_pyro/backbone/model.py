@@ -1,0 +1,308 @@
+"""A frozen transformers model that gives one state per prompt and per response."""
+
+import copy
+import hashlib
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from vrm_pyro.backbone.batching import pad_batch, token_batches
+from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
+from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
+from vrm_pyro.errors import InputError
+
+TOKEN_BUDGET = 8192
+"""Most tokens in a batch, padding included."""
+
+Progress = Callable[[int], None]
+
+
+class Backbone:
+    """Owns a transformers model and its tokenizer, both frozen.
+
+    Not an ``nn.Module``: a model that held it would register hundreds of parameters as its own,
+    save them a second time, and run them twice a step.
+
+    Args:
+        model: A base model of transformers, one that returns ``last_hidden_state``.
+        tokenizer: Its tokenizer.
+        name: What the user called it.
+        source: Where the weights came from, in words.
+        pooling: ``mean``, ``response_mean``, ``last``, or ``auto`` (by kind of backbone).
+        max_length: Most tokens of a sequence, special tokens included.
+        dtype: ``float32``; ``bfloat16`` (autocast); or ``auto``, which is bfloat16 where the
+            device computes in it natively. States are always returned as float32.
+        device: Where to run; ``auto`` is the GPU when there is one.
+        token_budget: Most tokens in a batch, padding included.
+
+    Attributes:
+        hidden_size: Length of a state.
+        is_decoder: Whether a token's state depends on earlier tokens only.
+        precision: ``bfloat16`` or ``float32``: how matrix products are computed.
+        chat: The encoder of texts and messages.
+
+    Raises:
+        InputError: If model, tokenizer and settings do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        source: str,
+        pooling: str = "auto",
+        max_length: int = 512,
+        dtype: str = "auto",
+        device: str | torch.device = "auto",
+        token_budget: int = TOKEN_BUDGET,
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.precision = choose_precision(dtype, self.device)
+        self.name, self.source, self.token_budget = name, source, token_budget
+        self.tokenizer = tokenizer
+        self.model = _prepare(model, self.precision).to(self.device)
+        self._accepted = set(inspect.signature(self.model.forward).parameters)
+        self._pad_id = _pad_id(tokenizer)
+        self._takes_positions = False
+        self._check_vocabulary()
+        self.is_decoder, self._takes_positions = self._probe()
+        self.pooling = choose_pooling(pooling, self.is_decoder)
+        self._check_length(max_length)
+        self.max_length = max_length
+        self.chat = ChatEncoder(tokenizer, max_length, self.is_decoder)
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a state."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 of all weights by name, as float32 values; computed once, when asked for."""
+        state = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            # float32 holds bfloat16 and float16 exactly, so the precision of loading is no part.
+            values = tensor.detach().float().cpu().contiguous()
+            state.update(f"{name}{tuple(values.shape)}".encode())
+            state.update(values.numpy().tobytes())
+        return state.hexdigest()
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Hash of the tokenizer's vocabulary and behaviour."""
+        return self.chat.tokenizer_hash
+
+    @property
+    def template_hash(self) -> str:
+        """Hash of how messages become text."""
+        return self.chat.template_hash
+
+    def with_max_length(self, max_length: int) -> "Backbone":
+        """Return a backbone that shares model and tokenizer, but cuts texts elsewhere.
+
+        Raises:
+            InputError: If the model does not read that many tokens.
+        """
+        self._check_length(max_length)
+        other = copy.copy(self)
+        other.max_length = max_length
+        other.chat = ChatEncoder(self.tokenizer, max_length, self.is_decoder)
+        return other
+
+    def key(self) -> dict[str, str | int]:
+        """Return all that decides a state, apart from the texts."""
+        return {
+            "template": self.template_hash,
+            "tokenizer": self.tokenizer_hash,
+            "weights": self.weights_hash,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+        }
+
+    def encode_prompts(
+        self, prompts: Sequence[str | Messages], progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return the state of each prompt, read without any response, shape (P, hidden).
+
+        Args:
+            prompts: Texts or lists of messages.
+            progress: Called after each batch with the number of sequences it finished.
+        """
+        return self.states(self.chat.encode(prompts), progress)
+
+    def encode_responses(
+        self,
+        prompts: Sequence[str | Messages],
+        responses: Sequence[str],
+        response_prompt: Sequence[int] | NDArray[np.int64] | None = None,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the state of each response after its prompt, shape (R, hidden).
+
+        Args:
+            prompts: Texts or lists of messages.
+            responses: Texts.
+            response_prompt: Index into ``prompts`` of each response; i for response i if omitted.
+            progress: Called after each batch with the number of sequences it finished.
+        """
+        return self.states(self.chat.encode(prompts, responses, response_prompt), progress)
+
+    def states(
+        self, sequences: Sequence[TokenSequence], progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return the pooled state of each sequence, shape (sequences, hidden).
+
+        Equal sequences are computed once. Batches depend on the sequences alone.
+        """
+        first: dict[bytes, int] = {}
+        place = np.array(
+            [first.setdefault(s.digest, len(first)) for s in sequences], dtype=np.int64
+        )
+        unique = np.unique(place, return_index=True)[1]
+        counts = np.bincount(place, minlength=len(unique))
+        states = np.empty((len(unique), self.hidden_size), dtype=np.float32)
+        lengths = [len(sequences[i]) for i in unique]
+        for rows in token_batches(lengths, self.token_budget):
+            batch = pad_batch([sequences[unique[r]] for r in rows], self._pad_id)
+            mask, response = (
+                t.to(self.device) for t in (batch.attention_mask, batch.response_mask)
+            )
+            with torch.inference_mode():
+                hidden = self.token_states(batch.input_ids, mask, batch.type_ids)
+                pooled = pool(hidden, mask, self.pooling, response)
+            states[rows] = pooled.cpu().numpy()
+            if progress is not None:
+                progress(int(counts[rows].sum()))
+        return states[place]
+
+    def token_states(
+        self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Return the last layer's state of every token, float32, shape (rows, tokens, hidden).
+
+        Padding may be on either side, and the mask may have holes: positions count real tokens.
+        """
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids.to(self.device),
+            "attention_mask": attention_mask.to(self.device),
+        }
+        if type_ids is not None and "token_type_ids" in self._accepted:
+            inputs["token_type_ids"] = type_ids.to(self.device)
+        if self._takes_positions:
+            inputs["position_ids"] = positions(inputs["attention_mask"])
+        if "use_cache" in self._accepted:
+            inputs["use_cache"] = False
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            hidden: Tensor = self.model(**inputs).last_hidden_state
+        return hidden.float()
+
+    def _probe(self) -> tuple[bool, bool]:
+        """Find out by trying: is attention causal, and do position ids count from 0?
+
+        A configuration does not say it: decoders may be tuned to read in both directions, and
+        some encoders count positions from the padding id, in which case theirs are left alone.
+        """
+        ids = _ordinary_ids(self.tokenizer)
+        batch = torch.tensor([ids[:3], [*ids[:2], ids[3]]])
+        mask = torch.ones_like(batch)
+        with torch.inference_mode():
+            plain = self.token_states(batch, mask)
+            size = float(plain.abs().max())
+            # The rows differ in their last token alone.
+            is_decoder = bool((plain[0, 0] - plain[1, 0]).abs().max() <= 1e-6 * size)
+            if "position_ids" not in self._accepted:
+                return is_decoder, False
+            self._takes_positions = True
+            counted = self.token_states(batch, mask)
+        return is_decoder, bool((plain - counted).abs().max() <= 1e-3 * size)
+
+    def _check_vocabulary(self) -> None:
+        if len(_ordinary_ids(self.tokenizer)) < 4:
+            # transformers makes an empty tokenizer where its files are missing.
+            raise InputError(
+                f"backbone {self.name}: its tokenizer has no vocabulary. Put the model's "
+                "tokenizer.json and tokenizer_config.json beside config.json."
+            )
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        if len(self.tokenizer) > rows:
+            raise InputError(
+                f"backbone {self.name}: the tokenizer has {len(self.tokenizer)} tokens, but the "
+                f"model has embeddings for {rows}. They do not belong together; give a folder "
+                "that holds a model with its own tokenizer."
+            )
+
+    def _check_length(self, max_length: int) -> None:
+        config = self.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None) or max_length
+        if not self.is_decoder and "position_ids" in self._accepted and not self._takes_positions:
+            limit -= self._pad_id + 1
+        limit = min(limit, self.tokenizer.model_max_length)
+        if max_length > limit:
+            raise InputError(
+                f"backbone {self.name}: max_length is {max_length}, but it reads at most {limit} "
+                f"tokens. Set max_length to {limit} or less."
+            )
+
+
+def choose_precision(dtype: str, device: torch.device) -> str:
+    """Return ``bfloat16`` or ``float32`` for a setting on a device.
+
+    Raises:
+        InputError: If there is no such setting.
+    """
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"dtype is {dtype!r}, but must be one of auto, float32, bfloat16.")
+    if dtype == "auto":
+        return "bfloat16" if has_native_bfloat16(device) else "float32"
+    return dtype
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 on a device.
+
+    On a CPU this needs AVX512-BF16 or AMX. Without either, bfloat16 is emulated and slower, so
+    float32 is used; likewise where this version of torch cannot tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))
+
+
+def _prepare(model: Any, precision: str) -> Any:
+    if getattr(model, "pooler", None) is not None:
+        # Unused here, and missing from many checkpoints: then it would be random on every load.
+        model.pooler = None
+    if precision == "float32" or next(model.parameters()).dtype == torch.float16:
+        # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
+        model = model.float()
+    return model.eval().requires_grad_(False)
+
+
+def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the first few token ids that are not special."""
+    special = set(tokenizer.all_special_ids)
+    return list(itertools.islice((i for i in range(len(tokenizer)) if i not in special), 4))
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0  # any id will do: the mask, not the id, tells padding

@@ -1,0 +1,225 @@
+"""Minibatches of prompts on three flat index sets: prompts, responses, pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """Anything that holds backbone states and the comparisons made on them.
+
+    Attributes:
+        prompts: Prompt states, indexable by an integer array, shape (P, hidden).
+        responses: Response states, shape (R, hidden).
+        response_prompt: Prompt index of every response, shape (R,).
+        pair_first: Response index of the first answer of every pair, shape (N,).
+        pair_second: Response index of the second answer, shape (N,).
+        preference: Probability in [0, 1] that the first is preferred, shape (N,).
+        pair_weight: Power on the likelihood of the pair, shape (N,).
+        ratings: Ratings in raw units, NaN where missing, shape (R, objectives).
+        objectives: Names of the rated objectives.
+    """
+
+    prompts: Any
+    responses: Any
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """A set of prompts with all their responses and pairs.
+
+    Flat index sets instead of a rectangular prompt x response block: real prompts have from one
+    to dozens of responses, and a response may stand in many pairs or in none.
+
+    Args:
+        prompts: Prompt states, shape (P, hidden).
+        responses: Response states, shape (R, hidden).
+        response_prompt: Row of ``prompts`` each response belongs to, shape (R,).
+        pair_first: Row of ``responses``, shape (N,).
+        pair_second: Row of ``responses``, shape (N,).
+        preference: Probability in [0, 1] that the first response is preferred, shape (N,).
+        pair_weight: Power on each pair's likelihood, shape (N,).
+        ratings: Standardised ratings, any finite number where missing, shape (R, K).
+        rating_mask: True where a rating was observed, shape (R, K).
+    """
+
+    prompts: Tensor
+    responses: Tensor
+    response_prompt: Tensor
+    pair_first: Tensor
+    pair_second: Tensor
+    preference: Tensor
+    pair_weight: Tensor
+    ratings: Tensor
+    rating_mask: Tensor
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of prompts P."""
+        return self.prompts.shape[0]
+
+    @property
+    def num_responses(self) -> int:
+        """Number of responses R."""
+        return self.responses.shape[0]
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs N."""
+        return self.pair_first.shape[0]
+
+    @property
+    def pair_prompt(self) -> Tensor:
+        """Prompt row of every pair, shape (N,)."""
+        return self.response_prompt[self.pair_first]
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether any rating is observed in this batch."""
+        return bool(self.rating_mask.any())
+
+    def swap_pairs(self) -> "FeatureBatch":
+        """Return the same data with first and second exchanged in every pair."""
+        values = dict(self.as_dict())
+        values["pair_first"], values["pair_second"] = self.pair_second, self.pair_first
+        values["preference"] = 1 - self.preference
+        return FeatureBatch(**values)
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Return the tensors by name, as ``transformers.Trainer`` passes them around."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def to(self, target: torch.device | torch.dtype | str) -> "FeatureBatch":
+        """Return a copy on a device, or with its floating tensors in a dtype."""
+        if isinstance(target, torch.dtype):
+            return FeatureBatch(
+                **{
+                    k: v.to(target) if v.is_floating_point() else v
+                    for k, v in self.as_dict().items()
+                }
+            )
+        return FeatureBatch(**{k: v.to(target) for k, v in self.as_dict().items()})
+
+
+def _grouped(keys: NDArray[np.int64], num_groups: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return ``order`` and ``offsets``: members of group g are order[offsets[g]:offsets[g+1]]."""
+    order = np.argsort(keys, kind="stable")
+    offsets = np.zeros(num_groups + 1, dtype=np.int64)
+    np.cumsum(np.bincount(keys, minlength=num_groups), out=offsets[1:])
+    return order, offsets
+
+
+class PromptItem(NamedTuple):
+    """One prompt of a dataset, by number: its states are read when the batch is known."""
+
+    dataset: "PromptDataset"
+    prompt: int
+
+
+def collate(items: Sequence[PromptItem]) -> dict[str, Tensor]:
+    """Build the tensors of :class:`FeatureBatch` for items of one dataset."""
+    return items[0].dataset.collate([item.prompt for item in items])
+
+
+class PromptDataset(Dataset[PromptItem]):
+    """Prompts as the items of training: each brings all its responses and pairs.
+
+    Items are prompt numbers; :meth:`collate` reads the states of a whole batch at once, so a
+    memory-mapped store is touched only where the batch needs it.
+
+    Args:
+        source: Where states and comparisons come from.
+        rating_loc: Subtracted from every rating; one number per data set (spec 2.5).
+        rating_scale: Divides every rating; one number per data set.
+        prompts: Which prompts to use; all that have a pair or a rating when omitted.
+    """
+
+    def __init__(
+        self,
+        source: FeatureSource,
+        rating_loc: float = 0.0,
+        rating_scale: float = 1.0,
+        prompts: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.source = source
+        self.rating_loc, self.rating_scale = rating_loc, rating_scale
+        num_prompts = source.prompts.shape[0]
+        response_prompt = np.asarray(source.response_prompt)
+        self._responses, self._response_offsets = _grouped(response_prompt, num_prompts)
+        pair_prompt = response_prompt[np.asarray(source.pair_first)]
+        self._pairs, self._pair_offsets = _grouped(pair_prompt, num_prompts)
+        self.items = np.arange(num_prompts) if prompts is None else np.asarray(prompts)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> PromptItem:
+        return PromptItem(self, int(self.items[index]))
+
+    def rows_of(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the response and the pair indices of some prompts, in that order."""
+        return (
+            _take_groups(self._responses, self._response_offsets, prompts),
+            _take_groups(self._pairs, self._pair_offsets, prompts),
+        )
+
+    def collate(self, items: Sequence[int] | NDArray[np.int64]) -> dict[str, Tensor]:
+        """Build the tensors of :class:`FeatureBatch` for some prompts."""
+        prompts = np.asarray(items, dtype=np.int64)
+        responses, pairs = self.rows_of(prompts)
+        counts = np.diff(self._response_offsets)[prompts]
+        # Where each response of the source went in this batch: a sort, not a full-size table.
+        order = np.argsort(responses)
+        where = order[np.searchsorted(responses, self._endpoints(pairs), sorter=order)]
+        ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
+        observed = ~np.isnan(ratings)
+        standard = (ratings - self.rating_loc) / self.rating_scale
+        return {
+            "prompts": _states(self.source.prompts, prompts),
+            "responses": _states(self.source.responses, responses),
+            "response_prompt": torch.from_numpy(np.repeat(np.arange(len(prompts)), counts)),
+            "pair_first": torch.from_numpy(where[: len(pairs)]),
+            "pair_second": torch.from_numpy(where[len(pairs) :]),
+            "preference": _float(self.source.preference[pairs]),
+            "pair_weight": _float(self.source.pair_weight[pairs]),
+            "ratings": _float(np.where(observed, standard, 0.0)),
+            "rating_mask": torch.from_numpy(observed),
+        }
+
+    def batch(self, items: Sequence[int] | NDArray[np.int64] | None = None) -> FeatureBatch:
+        """Return some prompts (all when omitted) as one :class:`FeatureBatch`."""
+        return FeatureBatch(**self.collate(self.items if items is None else items))
+
+    def _endpoints(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        first = np.asarray(self.source.pair_first[pairs])
+        return np.concatenate([first, np.asarray(self.source.pair_second[pairs])])
+
+
+def _take_groups(
+    order: NDArray[np.int64], offsets: NDArray[np.int64], groups: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    if len(groups) == 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.concatenate([order[offsets[g] : offsets[g + 1]] for g in groups])
+
+
+def _states(array: Any, rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array[rows], dtype=np.float32))
+
+
+def _float(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -1,0 +1,55 @@
+"""A model from its settings."""
+
+from dataclasses import replace
+
+from vrm_pyro.baseline import BradleyTerryModel
+from vrm_pyro.config import ModelConfig
+from vrm_pyro.likelihood import GaussianRatings
+from vrm_pyro.model import VRM
+from vrm_pyro.reward import LinearReward
+
+RewardModel = VRM | BradleyTerryModel
+
+
+def build_model(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool) -> RewardModel:
+    """Return a freshly initialised model; seed beforehand.
+
+    Args:
+        config: Checked settings.
+        hidden_size: Size of the backbone states.
+        num_objectives: K.
+        rated: Whether ratings enter the objective.
+    """
+    if config.architecture == "bradley_terry":
+        return BradleyTerryModel(hidden_size, config.head_size, config.head_dropout)
+    latent_dim = config.latent_dim or num_objectives
+    on_scores = rated and config.supervision == "scores"
+    ratings = None
+    if on_scores:
+        ratings = GaussianRatings(
+            num_objectives, config.rating_scale, config.learn_rating_scale, config.rating_power
+        )
+    reward = LinearReward(
+        num_objectives,
+        latent_dim,
+        identity=config.scores == "identity",
+        learn_scale=on_scores,
+        initial_scale=config.reward_scale,
+    )
+    return VRM(
+        hidden_size,
+        num_objectives,
+        latent_dim,
+        config.weight_prior,
+        config.feature_prior,
+        config.guide,
+        reward,
+        ratings,
+        config.likelihood,
+        config.rating_power if rated and config.supervision == "weights" else 0.0,
+    )
+
+
+def bradley_terry(config: ModelConfig) -> ModelConfig:
+    """Return the settings of the baseline on the same states."""
+    return replace(config, architecture="bradley_terry")

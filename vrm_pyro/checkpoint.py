@@ -1,0 +1,231 @@
+"""Saved models: safetensors plus JSON of class names from closed tables; no code inside."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+import vrm_pyro
+from vrm_pyro.build import RewardModel, build_model
+from vrm_pyro.config import ModelConfig, check_settings
+from vrm_pyro.errors import InputError
+from vrm_pyro.guides import GUIDES
+from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS
+from vrm_pyro.priors import FEATURE_PRIORS, WEIGHT_PRIORS
+
+MODEL_TYPE: Final = "vrm_pyro"
+FORMAT: Final = 1
+WEIGHTS_FILE: Final = "model.safetensors"
+CONFIG_FILE: Final = "config.json"
+
+# Which settings hold a class, and the closed table its name must come from.
+TABLES: Final[dict[str, Mapping[str, type]]] = {
+    "weight_prior": WEIGHT_PRIORS,
+    "feature_prior": FEATURE_PRIORS,
+    "guide": GUIDES,
+    "likelihood": PREFERENCE_LIKELIHOODS,
+}
+
+
+@dataclass
+class LoadedModel:
+    """A model with everything needed to use it on new text.
+
+    Args:
+        model: The module, float32, in evaluation mode.
+        config: Its settings.
+        objectives: Names of the objectives, K of them.
+        rated: Whether ratings entered training; scores then have a rating unit.
+        backbone: Facts of the backbone the states came from: name, pooling, max_length, hashes.
+    """
+
+    model: RewardModel
+    config: ModelConfig
+    objectives: tuple[str, ...]
+    rated: bool
+    backbone: dict[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        """``vrm`` or ``bradley_terry``."""
+        return self.config.architecture
+
+    @property
+    def mode(self) -> str:
+        """``conditional`` or ``vib``."""
+        return self.config.mode
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of the backbone states the model takes."""
+        return self.model.response_scaler.loc.shape[0]
+
+    @property
+    def rating_loc(self) -> float:
+        """Location of the rating unit: raw = standardised * rating_scale + rating_loc."""
+        return float(getattr(self.model, "rating_loc", 0.0))
+
+    @property
+    def rating_scale(self) -> float:
+        """Scale of the rating unit."""
+        return float(getattr(self.model, "rating_scale", 1.0))
+
+
+def settings_to_json(config: ModelConfig) -> dict[str, Any]:
+    """Return settings as JSON values; a class is ``{"class": name, "args": {...}}``."""
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.name in TABLES:
+            value = {"class": type(value).__name__, "args": asdict(value)}
+        values[item.name] = value
+    return values
+
+
+def settings_from_json(
+    values: Mapping[str, Any], where: str, classes: Sequence[type] = ()
+) -> ModelConfig:
+    """Return settings from JSON values, looking class names up in closed tables only.
+
+    Args:
+        values: What :func:`settings_to_json` returned.
+        where: File name for messages.
+        classes: A user's own classes, handed in by the caller, never imported from the file.
+
+    Raises:
+        InputError: For an unknown key or class, or arguments a class does not take.
+    """
+    known = {item.name for item in fields(ModelConfig)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            f"{where}: unknown setting {unknown[0]!r}; was it written by a newer version than "
+            f"{vrm_pyro.__version__}?"
+        )
+    own = {cls.__name__: cls for cls in classes}
+    kwargs = dict(values)
+    for key, table in TABLES.items():
+        if key in kwargs:
+            kwargs[key] = _instance(kwargs[key], {**table, **own}, f"{where}: {key}")
+    try:
+        config = ModelConfig(**kwargs)
+        check_settings(config)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+    return config
+
+
+def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:
+    if not isinstance(entry, dict) or set(entry) != {"class", "args"}:
+        raise InputError(f'{where}: expected {{"class": name, "args": {{...}}}}, got {entry!r}.')
+    name = entry["class"]
+    if name not in table:
+        raise InputError(
+            f"{where}: no class {name!r} in the table of {', '.join(sorted(table))}. A class of "
+            "your own has to be handed in: load_model(dir, classes=[...]) or --classes."
+        )
+    try:
+        return table[name](**entry["args"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {name} does not take these arguments: {error}") from error
+
+
+def save_model(loaded: LoadedModel, directory: Path) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into an existing directory."""
+    state = {k: v.detach().contiguous().cpu() for k, v in loaded.model.state_dict().items()}
+    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    description = {
+        "model_type": MODEL_TYPE,
+        "format": FORMAT,
+        "version": vrm_pyro.__version__,
+        "settings": settings_to_json(loaded.config),
+        "objectives": list(loaded.objectives),
+        "rated": loaded.rated,
+        "hidden_size": loaded.hidden_size,
+        "backbone": loaded.backbone,
+    }
+    (directory / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+
+
+def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedModel:
+    """Return the model saved in a directory, in evaluation mode.
+
+    Args:
+        directory: A directory that ``train`` wrote.
+        classes: A user's own prior, guide or likelihood classes.
+
+    Raises:
+        InputError: When a file is missing, truncated or does not fit the settings.
+    """
+    directory = Path(directory)
+    description = _read_description(directory)
+    where = str(directory / CONFIG_FILE)
+    config = settings_from_json(description["settings"], where, classes)
+    objectives = tuple(description["objectives"])
+    model = build_model(config, description["hidden_size"], len(objectives), description["rated"])
+    _load_state(model, directory / WEIGHTS_FILE)
+    model.eval()
+    return LoadedModel(
+        model, config, objectives, bool(description["rated"]), dict(description["backbone"])
+    )
+
+
+def _read_description(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory; give one that `vrm-pyro train` wrote.")
+    if not path.is_file():
+        raise InputError(
+            f"{directory}: holds no {CONFIG_FILE}, so it is no trained model. Was training "
+            "stopped before its end? Resume it with --train.resume_from_checkpoint true."
+        )
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); train again or restore it.") from error
+    if not isinstance(description, dict) or description.get("model_type") != MODEL_TYPE:
+        raise InputError(
+            f"{path}: model_type is not {MODEL_TYPE!r}: this is no model of vrm_pyro. Give a "
+            "directory that `vrm-pyro train` wrote."
+        )
+    if description.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format {description.get('format')!r}, but this version reads {FORMAT}; "
+            "update vrm-pyro."
+        )
+    needed = ("settings", "objectives", "rated", "hidden_size", "backbone")
+    missing = [key for key in needed if key not in description]
+    if missing:
+        raise InputError(f"{path}: key {missing[0]!r} is missing; train again or restore it.")
+    return description
+
+
+def _load_state(model: torch.nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: missing; the settings are there but not the weights.")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: truncated or not safetensors ({error}).") from error
+    expected = model.state_dict()
+    for problem, names in (
+        ("lacks", expected.keys() - state.keys()),
+        ("has an unexpected", state.keys() - expected.keys()),
+    ):
+        if names:
+            raise InputError(
+                f"{path}: {problem} tensor {sorted(names)[0]!r} for the settings in "
+                f"{CONFIG_FILE}; the two files do not belong together."
+            )
+    for name, tensor in expected.items():
+        if tensor.shape != state[name].shape:
+            raise InputError(
+                f"{path}: tensor {name!r} has shape {tuple(state[name].shape)}, the settings in "
+                f"{CONFIG_FILE} need {tuple(tensor.shape)}; the two files do not belong together."
+            )
+    model.load_state_dict(state)

@@ -1,0 +1,71 @@
+"""The command line: ``vrm-pyro VERB``, one module per verb, loaded when it runs."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import vrm_pyro
+from vrm_pyro.cli.console import OK, guard
+
+VERBS = {
+    "simulate": "Write texts with known truth: rows to train and test on, and what made them.",
+    "features": "Run the frozen backbone over rows once and keep its states; can be resumed.",
+    "train": "Train a reward model on rows or on kept states.",
+    "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
+    "score": "Write reward, spread, weights and scores of every response.",
+    "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
+    "doctor": "Check versions, devices, rows and labels before a long run.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code.
+
+    0 on success; 2 on bad usage or input, after one message on stderr; 1 on a fault of this
+    program, after a traceback; 130 and 143 when interrupted or terminated.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when omitted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else ""
+    if verb in ("-h", "--help"):
+        print(overview())
+        return OK
+    if verb == "--version":
+        print(f"vrm-pyro {vrm_pyro.__version__}")
+        return OK
+    with guard(f"vrm-pyro {verb}".strip()) as outcome:
+        check_verb(verb)
+        importlib.import_module(f"vrm_pyro.cli.{verb}").run(arguments[1:])
+    return outcome.code
+
+
+def check_verb(verb: str) -> None:
+    """Raise InputError with the list of verbs unless there is such a one."""
+    from vrm_pyro.cli.parsing import UsageError, did_you_mean
+
+    if not verb:
+        raise UsageError(f"say what to do.\n\n{overview()}")
+    if verb not in VERBS:
+        raise UsageError(
+            f"no verb {verb!r}{did_you_mean(verb, VERBS)} Choose one of {', '.join(VERBS)}."
+        )
+
+
+def overview() -> str:
+    """Return the help of the program: its verbs, one line each."""
+    lines = [f"  {name:<10} {text}" for name, text in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: vrm-pyro VERB [--config FILE] [options]",
+            "",
+            "Reward models that say why they prefer a response and how sure they are.",
+            "",
+            *lines,
+            "",
+            "vrm-pyro VERB --help shows all options of a verb with their defaults.",
+            "A first run: vrm-pyro simulate --out data, then",
+            "vrm-pyro train --data.train data/train.jsonl --train.output_dir runs/first.",
+        ]
+    )

@@ -1,0 +1,313 @@
+"""Settings of a model and of its data, and the checks that need two of them at once."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from vrm_pyro.elbo import OBJECTIVES, Objective
+from vrm_pyro.errors import InputError
+from vrm_pyro.guides import Guide, OutcomeAwareGuide
+from vrm_pyro.likelihood import BradleyTerry, PreferenceLikelihood
+from vrm_pyro.priors import (
+    ConditionalDirichletPrior,
+    ConditionalNormalPrior,
+    FeaturePrior,
+    WeightPrior,
+)
+
+DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass
+class ModelConfig:
+    """Settings of the reward model.
+
+    Args:
+        backbone: Local folder or Hub id of a transformers model; it stays frozen.
+        pooling: How a state is read off the backbone: ``mean`` over all tokens by mask,
+            ``response_mean`` over the response's tokens, ``last`` token by mask, or ``auto``.
+        max_length: Longest sequence in tokens, prompt and response together.
+        architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
+        mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
+            ``vib``: fixed priors and a label-blind guide (an information bottleneck).
+        objectives: Names of the objectives. Empty: those rated in the training rows, else
+            ``objective_0`` and so on.
+        num_objectives: How many objectives when none are named or rated.
+        latent_dim: Dimensions d_z of the semantic features z; 0 for as many as objectives.
+        scores: ``linear`` scores A z + b, or ``identity``: the features are the scores.
+        weight_prior: p(w | x).
+        feature_prior: p(z | x, y).
+        guide: q(w, z | ...).
+        likelihood: Likelihood of a preference given the reward difference.
+        objective: What is maximised; ``docs/model.md`` says which of them bound what.
+        num_draws: Draws of w per prompt and step.
+        supervision: What ratings act on: the scores, the weights, or nothing.
+        rating_power: lambda, the power on the rating term.
+        rating_scale: tau at the start, in standardised rating units.
+        learn_rating_scale: Learn tau. With lambda as a tuning constant, fix it.
+        reward_scale: beta at the start. It is learned when ratings give scores a unit.
+        hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
+            ``conditional``. A penalty, not part of any ELBO.
+        kl_weights: kappa_w of mode ``vib``. Other than 1, the objective is tempered.
+        kl_features: kappa_z of mode ``vib``.
+        warmup_fraction: Share of the steps over which mode ``vib`` raises the KL weights from a
+            hundredth to their final value.
+        free_bits_weights: Nats a prompt that KL(w) may use free of charge (mode ``vib``).
+        free_bits_features: Nats a response that KL(z) may use free of charge (mode ``vib``).
+        head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
+        head_dropout: Dropout of the ``bradley_terry`` head.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    pooling: Literal["auto", "mean", "response_mean", "last"] = "auto"
+    max_length: int = 256
+    architecture: Literal["vrm", "bradley_terry"] = "vrm"
+    mode: Literal["conditional", "vib"] = "conditional"
+    objectives: list[str] = field(default_factory=list)
+    num_objectives: int = 8
+    latent_dim: int = 4
+    scores: Literal["linear", "identity"] = "linear"
+    weight_prior: WeightPrior = field(default_factory=ConditionalDirichletPrior)
+    feature_prior: FeaturePrior = field(default_factory=ConditionalNormalPrior)
+    guide: Guide = field(default_factory=OutcomeAwareGuide)
+    likelihood: PreferenceLikelihood = field(default_factory=BradleyTerry)
+    objective: Literal["sampled", "integrated", "collapsed", "pairwise"] = "pairwise"
+    num_draws: int = 8
+    supervision: Literal["scores", "weights", "none"] = "scores"
+    rating_power: float = 1.0
+    rating_scale: float = 0.5
+    learn_rating_scale: bool = True
+    reward_scale: float = 1.0
+    hyperprior_weight: float = 0.01
+    kl_weights: float = 1.0
+    kl_features: float = 1.0
+    warmup_fraction: float = 0.1
+    free_bits_weights: float = 0.0
+    free_bits_features: float = 0.0
+    head_size: int = 128
+    head_dropout: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """What to train on.
+
+    Rows are a file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; text also compressed), a quoted
+    pattern such as ``"data/*.jsonl"``, a Hub id, or a list of these.
+
+    Args:
+        train: Training rows, or a folder that ``vrm-pyro features`` wrote.
+        validation: Rows or a folder for early stopping and ``metrics.json``. Omitted: a part of
+            the prompts of ``train`` is held out, with all their rows.
+        validation_fraction: Share of the prompts held out when ``validation`` is omitted.
+        split_seed: Which prompts are held out; another seed, others.
+        max_prompts: Use at most so many training prompts, for a quick try; 0 uses all.
+        skip_invalid: Leave out and count unusable rows instead of stopping at them.
+        on_unidentified: What to do when the labels are a function of the ratings, so that the
+            data say nothing about objective weights and hold the same evidence twice: ``warn``,
+            or keep one of the two: ``drop_ratings`` or ``drop_preferences``.
+    """
+
+    train: str | list[str] | None = None
+    validation: str | list[str] | None = None
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    max_prompts: int = 0
+    skip_invalid: bool = False
+    on_unidentified: Literal["warn", "drop_ratings", "drop_preferences"] = "warn"
+
+
+def check_data_settings(data: DataConfig) -> None:
+    """Raise InputError for settings of the data that are wrong whatever the rows."""
+    if not data.train:
+        raise InputError(
+            "data.train is not set; name the training rows: --data.train rows.jsonl. One row "
+            'has "prompt", "chosen" and "rejected".'
+        )
+    if not 0 < data.validation_fraction < 1:
+        raise InputError(
+            f"data.validation_fraction is {data.validation_fraction}, but must lie between 0 "
+            "and 1; 0.1 is usual."
+        )
+    if data.max_prompts < 0:
+        raise InputError(f"data.max_prompts is {data.max_prompts}, but must be 0 (all) or more.")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the settings have to fit: facts of the training rows.
+
+    Args:
+        objectives: Rated objectives, empty without ratings.
+        max_pairs_per_response: In how many pairs the busiest response stands.
+        num_pairs: Number of pairs.
+    """
+
+    objectives: tuple[str, ...]
+    max_pairs_per_response: int
+    num_pairs: int
+
+
+def objective_names(config: ModelConfig, facts: DataFacts) -> tuple[str, ...]:
+    """Return the names of the objectives: set, rated, or numbered."""
+    if config.objectives:
+        return tuple(config.objectives)
+    if facts.objectives and config.supervision != "none":
+        return facts.objectives
+    return tuple(f"objective_{k}" for k in range(config.num_objectives))
+
+
+def uses_ratings(config: ModelConfig, facts: DataFacts) -> bool:
+    """Return whether ratings enter the objective."""
+    return bool(facts.objectives) and config.supervision != "none"
+
+
+def check_settings(config: ModelConfig) -> None:
+    """Raise InputError for settings that are wrong whatever the data.
+
+    Each message names the key, its value and what is allowed.
+    """
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if isinstance(value, float):
+            _require(math.isfinite(value), item.name, config, "a finite number")
+    if not config.backbone.strip():
+        raise InputError("model.backbone is empty; give a local folder or the id of a model.")
+    for key in ("max_length", "num_objectives", "num_draws"):
+        _require(getattr(config, key) >= 1, key, config, "at least 1")
+    for key in ("latent_dim", "head_size"):
+        _require(getattr(config, key) >= 0, key, config, "0 or more")
+    for key in ("rating_power", "rating_scale", "reward_scale", "kl_weights", "kl_features"):
+        _require(
+            getattr(config, key) > 0,
+            key,
+            config,
+            "positive (to switch ratings off, set model.supervision to none)"
+            if key == "rating_power"
+            else "positive",
+        )
+    for key in ("hyperprior_weight", "free_bits_weights", "free_bits_features"):
+        _require(getattr(config, key) >= 0, key, config, "0 or more")
+    for key in ("warmup_fraction", "head_dropout"):
+        _require(0 <= getattr(config, key) < 1, key, config, "in [0, 1)")
+    repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
+    if repeated:
+        raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
+    if config.architecture == "vrm":
+        _check_mode(config)
+        _check_objective(config)
+
+
+def check_data(config: ModelConfig, facts: DataFacts) -> None:
+    """Raise InputError where settings and training rows do not fit each other."""
+    learns_scores = (
+        config.architecture == "vrm" and config.supervision == "scores" and bool(facts.objectives)
+    )
+    if facts.num_pairs == 0 and not learns_scores:
+        raise InputError(
+            "The training rows hold no pair to learn from. Add rows with "
+            '"prompt", "chosen" and "rejected", or learn scores from ratings alone: rows with '
+            "ratings, and model.supervision scores."
+        )
+    if config.architecture != "vrm":
+        return
+    missing = sorted(set(config.objectives) - set(facts.objectives))
+    if uses_ratings(config, facts) and missing:
+        raise InputError(
+            f"model.objectives names {missing[0]!r}, which no training row rates; rated are "
+            f"{', '.join(facts.objectives)}."
+        )
+    if config.supervision == "weights" and not facts.objectives:
+        raise InputError(
+            "model.supervision is weights, but no training row has ratings. Add "
+            '"chosen_ratings" / "rejected_ratings", or set model.supervision to none.'
+        )
+    needs_single = OBJECTIVES[config.objective].single_use_responses
+    if needs_single and facts.max_pairs_per_response > 1:
+        raise InputError(
+            f"model.objective is {config.objective}, which holds only where every response is in "
+            f"one pair at most; here one is in {facts.max_pairs_per_response}. Use integrated, "
+            "or pairwise (a composite likelihood)."
+        )
+    num_objectives = len(objective_names(config, facts))
+    if config.scores == "identity" and config.latent_dim not in (0, num_objectives):
+        raise InputError(
+            f"model.scores is identity, so model.latent_dim ({config.latent_dim}) must equal the "
+            f"number of objectives ({num_objectives}), or be 0 to follow it."
+        )
+    if num_objectives < 2:
+        raise InputError(
+            f"model.objectives: {num_objectives} objective leaves no weights to infer; at least 2 "
+            "are needed. Rate more objectives, or set model.supervision to none."
+        )
+
+
+def build_objective(config: ModelConfig) -> Objective:
+    """Return the objective with its number of draws."""
+    return OBJECTIVES[config.objective](config.num_draws)  # type: ignore[call-arg]
+
+
+def _require(holds: bool, key: str, config: ModelConfig, allowed: str) -> None:
+    if not holds:
+        raise InputError(f"model.{key} is {getattr(config, key)}, but must be {allowed}.")
+
+
+def _check_mode(config: ModelConfig) -> None:
+    conditional = config.mode == "conditional"
+    fix = (
+        "ConditionalDirichletPrior, ConditionalNormalPrior and OutcomeAwareGuide"
+        if conditional
+        else "DirichletPrior, NormalPrior and LabelBlindGuide (as in configs/paper.yaml)"
+    )
+    for key in ("weight_prior", "feature_prior"):
+        prior = getattr(config, key)
+        if prior.conditional != conditional:
+            raise InputError(
+                f"model.{key} is {type(prior).__name__}, which mode {config.mode!r} does not "
+                f"take. Mode {config.mode!r} goes with {fix}."
+            )
+    if config.guide.outcome_aware != conditional:
+        raise InputError(
+            f"model.guide is {type(config.guide).__name__}, which mode {config.mode!r} does not "
+            f"take. Mode {config.mode!r} goes with {fix}."
+        )
+
+
+def _check_objective(config: ModelConfig) -> None:
+    objective = OBJECTIVES[config.objective]
+    name = config.objective
+    if config.mode == "conditional":
+        for key, neutral in (
+            ("kl_weights", 1.0),
+            ("kl_features", 1.0),
+            ("free_bits_weights", 0.0),
+            ("free_bits_features", 0.0),
+        ):
+            if getattr(config, key) != neutral:
+                raise InputError(
+                    f"model.{key} is {getattr(config, key)}, but mode 'conditional' charges the "
+                    f"exact KL ({neutral}): else the guide absorbs the labels while p(w, z | x) "
+                    "lags behind. Use model.hyperprior_weight to regularise, or mode vib."
+                )
+        if config.supervision == "weights":
+            raise InputError(
+                "model.supervision is weights, which belongs to mode vib (configs/paper.yaml). "
+                "In mode conditional ratings act on scores: set model.supervision to scores."
+            )
+        return
+    if objective.outcome_aware_only or objective.single_use_responses:
+        raise InputError(
+            f"model.objective is {name}, which needs a conditional prior and an outcome-aware "
+            "guide; mode vib takes sampled or integrated."
+        )
+    free = config.free_bits_weights or config.free_bits_features
+    if free and not objective.supports_free_bits:
+        raise InputError(
+            f"model.free_bits_weights / free_bits_features are set, but objective {name!r} is "
+            "Pyro's own and has no floor; use integrated."
+        )
+    if config.supervision == "weights" and name != "integrated":
+        raise InputError(
+            f"model.supervision is weights, but objective {name!r} would need log of a sampled "
+            "w; use integrated, which has its closed form."
+        )

@@ -1,0 +1,157 @@
+"""Log evidence of the outcomes of each prompt, w and z integrated out."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.conjugate import features_given_ratings, rating_evidence
+from vrm_pyro.guides.label_blind import LabelBlindModule
+from vrm_pyro.heads import Heads
+from vrm_pyro.likelihood.quadrature import hermite_nodes, root
+from vrm_pyro.model import VRM
+from vrm_pyro.predictive import dirichlet_nodes
+
+NUM_NODES = 48
+# Draws are taken in slices: each costs NUM_NODES numbers a pair.
+SLICE = 16
+
+Law = tuple[Tensor, Tensor]
+
+
+class Evidence(NamedTuple):
+    """log p(preferences, ratings | texts) of each prompt.
+
+    Attributes:
+        log_prob: Estimate in nats, shape (P,); tempered by lambda and by the pair weights.
+        standard_error: Its Monte Carlo error, shape (P,); an upper bound where w alone is drawn,
+            as its draws are quasi-random.
+    """
+
+    log_prob: Tensor
+    standard_error: Tensor
+
+
+def log_evidence(
+    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int = 512, seed: int = 0
+) -> Evidence:
+    """Return the log evidence of each prompt under the generative program (spec 2.2, 4.2).
+
+    Ratings are integrated in closed form. Given w and the ratings, the rewards of a prompt are
+    independent Normals: a pair whose responses are in no other pair is integrated by
+    Gauss-Hermite, the rest by importance draws of the rewards, one number a response instead of
+    d_z. Half of the draws come from the guide's q, seen as a law of w and rewards, half from the
+    model given the ratings; weights against that mixture are bounded whatever the guide does.
+
+    Args:
+        model: The model; its guide proposes, unless it is label-blind.
+        batch: Standardised batch.
+        heads: Its heads; in float64 for small errors.
+        num_draws: Draws of w, and of the rewards with each; a power of 2.
+        seed: Fixes the draws; the caller's random state is left alone.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        constant = heads.weights.concentration.new_zeros(batch.num_prompts)
+        if heads.ratings is not None and batch.has_ratings:
+            evidence = rating_evidence(batch, heads)
+            constant = constant.index_add(0, batch.response_prompt, evidence)
+        if batch.num_pairs == 0:
+            return Evidence(constant, torch.zeros_like(constant))
+        log_weight = _log_weights(model, batch, heads, num_draws)
+    mean = torch.logsumexp(log_weight, 0) - math.log(num_draws)
+    # Error of the log of a mean: the relative error of the mean.
+    error = (log_weight - mean).exp().std(0) / math.sqrt(num_draws)
+    return Evidence(mean + constant, error)
+
+
+def _log_weights(model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int) -> Tensor:
+    """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
+    target: Law = features_given_ratings(batch, heads)
+    q_weights, proposal = heads.weights, target
+    if not isinstance(model.guide, LabelBlindModule):
+        q_weights, q_features = model.guide.posterior(batch, heads)
+        normal = q_features.base_dist
+        proposal = (normal.loc, torch.diag_embed(normal.scale**2))
+    half = num_draws // 2
+    w = torch.cat(
+        [
+            dirichlet_nodes(q_weights.concentration, half),
+            dirichlet_nodes(heads.weights.concentration, half),
+        ]
+    )
+    from_guide = torch.arange(2 * half) < half
+    parts = [
+        _preferences(batch, heads, w[rows], from_guide[rows], target, proposal)
+        for rows in torch.arange(2 * half).split(SLICE)
+    ]
+    log_lik, log_p, log_q = (torch.cat(part) for part in zip(*parts, strict=True))
+    log_p = log_p + heads.weights.log_prob(w)
+    log_q = log_q + q_weights.log_prob(w)
+    return log_lik + log_p - (torch.logaddexp(log_p, log_q) - math.log(2))
+
+
+def _preferences(
+    batch: FeatureBatch,
+    heads: Heads,
+    weights: Tensor,
+    from_guide: Tensor,
+    target: Law,
+    proposal: Law,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p(c | w, r), log p(r | w) and log q(r | w) of drawn rewards r, each (S, P)."""
+    loc, scale = _reward_law(batch, heads, weights, target)
+    zero = weights.new_zeros(weights.shape[:2])
+    used = torch.bincount(
+        torch.cat([batch.pair_first, batch.pair_second]), minlength=batch.num_responses
+    )
+    shared = (used[batch.pair_first] > 1) | (used[batch.pair_second] > 1)
+    alone, together = (~shared).nonzero().squeeze(-1), shared.nonzero().squeeze(-1)
+    log_lik = zero.index_add(
+        1, batch.pair_prompt[alone], _integrated(batch, heads, alone, loc, scale)
+    )
+    if len(together) == 0:
+        return log_lik, zero, zero
+    q_loc, q_scale = _reward_law(batch, heads, weights, proposal)
+    noise = torch.randn_like(loc)
+    drawn = torch.where(from_guide[:, None], q_loc + q_scale * noise, loc + scale * noise)
+    first, second = batch.pair_first[together], batch.pair_second[together]
+    value = heads.likelihood.log_prob(
+        drawn[:, first] - drawn[:, second], batch.preference[together]
+    )
+    log_lik = log_lik.index_add(
+        1, batch.pair_prompt[together], batch.pair_weight[together] * value
+    )
+    rows = torch.unique(torch.cat([first, second]))
+    prompt = batch.response_prompt[rows]
+    log_p = zero.index_add(1, prompt, _log_normal(drawn, loc, scale)[:, rows])
+    log_q = zero.index_add(1, prompt, _log_normal(drawn, q_loc, q_scale)[:, rows])
+    return log_lik, log_p, log_q
+
+
+def _reward_law(batch: FeatureBatch, heads: Heads, weights: Tensor, features: Law) -> Law:
+    """Return mean and sd given w of beta w'A z, the part of r that pairs compare, each (S, R)."""
+    loc, covariance = features
+    direction = heads.reward.scale * (weights @ heads.reward.loading)[:, batch.response_prompt]
+    variance = torch.einsum("srd,rde,sre->sr", direction, covariance, direction)
+    return (direction * loc).sum(-1), root(variance)
+
+
+def _integrated(
+    batch: FeatureBatch, heads: Heads, pairs: Tensor, loc: Tensor, scale: Tensor
+) -> Tensor:
+    """Return log E p(c | Delta)^weight of pairs that share no response, shape (S, pairs)."""
+    first, second = batch.pair_first[pairs], batch.pair_second[pairs]
+    spread = (scale[:, first] ** 2 + scale[:, second] ** 2).sqrt()
+    nodes, masses = hermite_nodes(spread, NUM_NODES)
+    delta = (loc[:, first] - loc[:, second]).unsqueeze(-1) + spread.unsqueeze(-1) * nodes
+    log_prob = heads.likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
+    weight = batch.pair_weight[pairs].unsqueeze(-1)
+    return torch.logsumexp(weight * log_prob + masses.log(), -1)
+
+
+def _log_normal(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """Return the log density up to a constant that cancels in every ratio."""
+    return -0.5 * ((value - loc) / scale) ** 2 - scale.log()

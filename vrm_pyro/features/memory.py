@@ -1,0 +1,115 @@
+"""States of a table in memory, with the face of a feature store."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.features.tokens import settle, token_facts
+from vrm_pyro.rows import PreferenceTable
+
+
+@dataclass(frozen=True)
+class Features:
+    """States of prompts and responses with their comparisons.
+
+    Satisfies :class:`vrm_pyro.batch.FeatureSource`, like the store on disk.
+
+    Args:
+        prompts: Prompt states, shape (P, hidden).
+        responses: Response states, shape (R, hidden).
+        rows: The table without the pairs that were dropped.
+        table_pairs: Index of each pair in the table that was given, shape (N,).
+        prompt_tokens: Tokens of each prompt, shape (P,).
+        response_tokens: Tokens of each response with its prompt, shape (R,).
+    """
+
+    prompts: NDArray[np.float32]
+    responses: NDArray[np.float32]
+    rows: PreferenceTable
+    table_pairs: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int64]
+    response_tokens: NDArray[np.int64]
+
+    @property
+    def response_prompt(self) -> NDArray[np.int64]:
+        """Prompt of each response, shape (R,)."""
+        return self.rows.response_prompt
+
+    @property
+    def pair_first(self) -> NDArray[np.int64]:
+        """Response of each pair, shape (N,)."""
+        return self.rows.pair_first
+
+    @property
+    def pair_second(self) -> NDArray[np.int64]:
+        """The other response of each pair, shape (N,)."""
+        return self.rows.pair_second
+
+    @property
+    def preference(self) -> NDArray[np.float64]:
+        """Probability that the first is preferred, shape (N,)."""
+        return self.rows.preference
+
+    @property
+    def pair_weight(self) -> NDArray[np.float64]:
+        """Power on the likelihood of each pair, shape (N,)."""
+        return self.rows.pair_weight
+
+    @property
+    def ratings(self) -> NDArray[np.float64]:
+        """Ratings in raw units, NaN where missing, shape (R, objectives)."""
+        return self.rows.ratings
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of the rated objectives."""
+        return self.rows.objectives
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a state."""
+        return int(self.responses.shape[1])
+
+    def table(self) -> PreferenceTable:
+        """Return the rows, without the pairs that were dropped."""
+        return self.rows
+
+
+def encode_table(
+    table: PreferenceTable,
+    backbone: Backbone,
+    *,
+    drop_identical: bool = True,
+    progress: bool = False,
+) -> Features:
+    """Compute the states of all texts of a table in memory.
+
+    Args:
+        table: The rows.
+        backbone: What reads the texts.
+        drop_identical: Whether to leave out pairs that are the same to the backbone. Scoring
+            keeps them, one line per row.
+        progress: Whether to show a progress bar with sequences per second.
+
+    Raises:
+        InputError: If no pair or rating is left.
+    """
+    prompts = backbone.chat.encode(table.prompts)
+    responses = backbone.chat.encode(table.prompts, table.responses, table.response_prompt)
+    facts = token_facts(prompts), token_facts(responses)
+    rows, pairs = table, np.arange(table.num_pairs)
+    if drop_identical:
+        rows, pairs = settle(table, *facts)
+    total = len(prompts) + len(responses)
+    with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+        return Features(
+            prompts=backbone.states(prompts, progress=bar.update),
+            responses=backbone.states(responses, progress=bar.update),
+            rows=rows,
+            table_pairs=pairs,
+            prompt_tokens=facts[0][:, 0],
+            response_tokens=facts[1][:, 0],
+        )

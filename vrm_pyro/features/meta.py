@@ -1,0 +1,113 @@
+"""The JSON file that says what a feature store holds and what it was made from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vrm_pyro.errors import InputError
+
+FORMAT = "vrm-pyro feature store"
+VERSION = 1
+FILE = "store.json"
+
+KEY_PARTS = {
+    "rows": "rows",
+    "template": "chat template",
+    "tokenizer": "tokenizer",
+    "weights": "backbone weights",
+    "pooling": "pooling",
+    "max_length": "max length",
+}
+"""All that decides the states: name in the file, and what it is called to the user."""
+
+WRITING_PARTS = {
+    "dtype": "type of the stored numbers",
+    "shard_rows": "rows in a shard",
+    "token_budget": "tokens in a batch",
+    "precision": "precision of the backbone",
+}
+"""What must not change between a start and its resumption, for the same numbers to come out."""
+
+_FIELDS = {
+    "complete": bool,
+    "key": dict,
+    "writing": dict,
+    "backbone": dict,
+    "hidden_size": int,
+    "num_prompts": int,
+    "num_responses": int,
+    "num_pairs": int,
+    "objectives": list,
+    "report": dict,
+    "sizes": dict,
+}
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check the description of a store.
+
+    Raises:
+        InputError: If there is none, or it is not one of this version.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no feature store (it has no {FILE}). Make one with "
+            "vrm-pyro features --data ROWS --out DIR."
+        )
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is no UTF-8
+        raise InputError(
+            f"{path}: is not JSON ({error}). Restore the file, or write the store again."
+        ) from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: does not describe a {FORMAT}. Point to a folder that "
+            "vrm-pyro features wrote."
+        )
+    if meta.get("version") != VERSION:
+        raise InputError(
+            f"{path}: the store has format version {meta.get('version')}, this program reads "
+            f"{VERSION}. Write the store again with this version."
+        )
+    wrong = sorted(k for k, kind in _FIELDS.items() if not isinstance(meta.get(k), kind))
+    wrong += sorted(k for k in KEY_PARTS if k not in meta.get("key", {}))
+    wrong += sorted(k for k in WRITING_PARTS if k not in meta.get("writing", {}))
+    if wrong:
+        raise InputError(
+            f"{path}: lacks {', '.join(wrong)}, or has it in another form. Restore the file, or "
+            "write the store again."
+        )
+    return meta
+
+
+def compare(
+    where: str, stored: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str]
+) -> None:
+    """Refuse a store whose parts differ from what is at hand.
+
+    Args:
+        where: The store, for the message.
+        stored: Parts of the store.
+        given: Parts at hand; parts that are absent are not compared.
+        names: The parts that count, and their names in the message.
+
+    Raises:
+        InputError: Naming each part that differs, its two values, and what to do.
+    """
+    differing = [part for part in names if part in given and given[part] != stored[part]]
+    if not differing:
+        return
+    lines = [f"{names[p]} ({_short(stored[p])} there, {_short(given[p])} here)" for p in differing]
+    raise InputError(
+        f"{where}: the store was written with different {' and '.join(lines)}. Use the settings "
+        "and rows it was made from, or write a new store into another folder (--overwrite "
+        "replaces this one)."
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

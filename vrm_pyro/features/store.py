@@ -1,0 +1,182 @@
+"""Reading a feature store: states and comparisons, memory-mapped."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.meta import KEY_PARTS, compare, read_meta
+from vrm_pyro.features.shards import (
+    ShardedArray,
+    array_problem,
+    map_array,
+    shard_path,
+    shard_ranges,
+)
+from vrm_pyro.features.texts import FILES, read_texts
+from vrm_pyro.rows import PreferenceTable, RowReport
+
+KINDS = ("responses", "prompts")
+
+
+class FeatureStore:
+    """States of prompts and responses with their comparisons, on disk.
+
+    Nothing large is read into memory: states and arrays are mapped, and what a batch needs is
+    copied when it is indexed. Satisfies :class:`vrm_pyro.batch.FeatureSource`.
+
+    Attributes:
+        path: The folder.
+        meta: What the store was made from (``key``), by which backbone, with which counts.
+        prompts: Prompt states, indexable, shape (P, hidden).
+        responses: Response states, indexable, shape (R, hidden).
+        response_prompt: Prompt of each response, shape (R,).
+        pair_first: Response of each pair, shape (N,).
+        pair_second: The other response, shape (N,).
+        preference: Probability that the first is preferred, shape (N,).
+        pair_weight: Power on the likelihood, shape (N,).
+        ratings: Raw units, NaN where missing, shape (R, objectives).
+        table_pairs: Index of each pair in the rows the store was made from; pairs that the
+            backbone cannot tell apart are left out, shape (N,).
+        prompt_tokens: Tokens of each prompt, shape (P,).
+        response_tokens: Tokens of each response with its prompt, shape (R,).
+        objectives: Names of the rated objectives.
+    """
+
+    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+        self.path, self.meta = path, meta
+        shards = {kind: _sharded(path, meta, kind) for kind in KINDS}
+        self.prompts: ShardedArray = shards["prompts"]
+        self.responses: ShardedArray = shards["responses"]
+        self.objectives: tuple[str, ...] = tuple(meta["objectives"])
+        arrays = {name: map_array(path / f"{name}.npy") for name in array_shapes(meta)}
+        self.response_prompt: NDArray[np.int64] = arrays["response_prompt"]
+        self.pair_first: NDArray[np.int64] = arrays["pair_first"]
+        self.pair_second: NDArray[np.int64] = arrays["pair_second"]
+        self.preference: NDArray[np.float64] = arrays["preference"]
+        self.pair_weight: NDArray[np.float64] = arrays["pair_weight"]
+        self.ratings: NDArray[np.float64] = arrays["ratings"]
+        self.table_pairs: NDArray[np.int64] = arrays["table_pairs"]
+        self.prompt_tokens: NDArray[np.int64] = arrays["prompt_tokens"]
+        self.response_tokens: NDArray[np.int64] = arrays["response_tokens"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FeatureStore, (self.path, self.meta)
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a state."""
+        return int(self.meta["hidden_size"])
+
+    def table(self) -> PreferenceTable:
+        """Return the rows of the store with their texts, read into memory."""
+        report = dict(self.meta["report"])
+        for name in ("ignored_objectives", "absent_objectives"):
+            report[name] = tuple(report[name])
+        return PreferenceTable(
+            response_prompt=np.array(self.response_prompt),
+            pair_first=np.array(self.pair_first),
+            pair_second=np.array(self.pair_second),
+            preference=np.array(self.preference),
+            pair_weight=np.array(self.pair_weight),
+            ratings=np.array(self.ratings),
+            objectives=self.objectives,
+            report=RowReport(**report),
+            **read_texts(self.path),
+        )
+
+    def check_key(self, expected: Mapping[str, str | int]) -> None:
+        """Refuse to go on with states that were made from something else.
+
+        Args:
+            expected: Parts to compare, such as ``backbone.key()`` or
+                ``{"rows": table.content_hash()}``; parts left out are not compared.
+
+        Raises:
+            InputError: Naming each part that differs.
+        """
+        compare(str(self.path), self.meta["key"], expected, KEY_PARTS)
+
+
+def open_store(path: str | os.PathLike[str]) -> FeatureStore:
+    """Open a finished feature store.
+
+    Raises:
+        InputError: If it is none, is not finished, or a file is missing, cut or of another
+            shape; says which.
+    """
+    folder = Path(path)
+    meta = read_meta(folder)
+    if not meta["complete"]:
+        done = sum(shard_problem(folder, meta, kind, i) is None for kind, i in _all_shards(meta))
+        raise InputError(
+            f"{folder}: the store is not finished ({done} of {len(_all_shards(meta))} shards). "
+            "Run the command that writes it again; it goes on where it stopped."
+        )
+    problem = store_problem(folder, meta)
+    if problem is not None:
+        raise InputError(
+            f"{problem}. Run the command that wrote the store again (vrm-pyro features with the "
+            "same settings); only what is damaged is computed anew."
+        )
+    return FeatureStore(folder, meta)
+
+
+def store_problem(folder: Path, meta: dict[str, Any]) -> str | None:
+    """Return the first file of a finished store that is damaged and how, or None."""
+    for kind, index in _all_shards(meta):
+        problem = shard_problem(folder, meta, kind, index)
+        if problem is not None:
+            return f"{shard_path(folder, kind, index)}: {problem}"
+    for name, (shape, dtype) in array_shapes(meta).items():
+        problem = array_problem(folder / f"{name}.npy", shape, dtype)
+        if problem is not None:
+            return f"{folder / name}.npy: {problem}"
+    for name in FILES:
+        size = os.path.getsize(folder / name) if (folder / name).is_file() else None
+        if size != meta["sizes"].get(name):
+            found = "is missing" if size is None else f"has {size} bytes"
+            return f"{folder / name}: {found}, but {meta['sizes'].get(name)} were written"
+    return None
+
+
+def shard_problem(folder: Path, meta: dict[str, Any], kind: str, index: int) -> str | None:
+    """Return what is wrong with a shard of states, or None."""
+    first, end = shard_ranges(meta[f"num_{kind}"], meta["writing"]["shard_rows"])[index]
+    shape = (end - first, meta["hidden_size"])
+    return array_problem(shard_path(folder, kind, index), shape, meta["writing"]["dtype"])
+
+
+def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Return shape and type of each array that is stored whole."""
+    prompts, responses = meta["num_prompts"], meta["num_responses"]
+    pairs = meta["num_pairs"]
+    return {
+        "response_prompt": ((responses,), np.int64),
+        "pair_first": ((pairs,), np.int64),
+        "pair_second": ((pairs,), np.int64),
+        "preference": ((pairs,), np.float64),
+        "pair_weight": ((pairs,), np.float64),
+        "ratings": ((responses, len(meta["objectives"])), np.float64),
+        "table_pairs": ((pairs,), np.int64),
+        "prompt_tokens": ((prompts,), np.int64),
+        "response_tokens": ((responses,), np.int64),
+    }
+
+
+def _all_shards(meta: dict[str, Any]) -> list[tuple[str, int]]:
+    size = meta["writing"]["shard_rows"]
+    return [
+        (kind, i) for kind in KINDS for i in range(len(shard_ranges(meta[f"num_{kind}"], size)))
+    ]
+
+
+def _sharded(folder: Path, meta: dict[str, Any], kind: str) -> ShardedArray:
+    rows, shard_rows = meta[f"num_{kind}"], meta["writing"]["shard_rows"]
+    count = len(shard_ranges(rows, shard_rows))
+    paths = [shard_path(folder, kind, i) for i in range(count)]
+    return ShardedArray(paths, (rows, meta["hidden_size"]), shard_rows)

@@ -1,0 +1,53 @@
+"""The texts and names of a table as JSON lines beside its states."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vrm_pyro.atomic import write_file
+from vrm_pyro.rows import PreferenceTable
+
+FILES = ("prompts.jsonl", "responses.jsonl", "pairs.jsonl")
+
+
+def write_texts(folder: Path, table: PreferenceTable) -> None:
+    """Write prompts, responses, and the names of responses and pairs."""
+    rows: tuple[Iterable[Any], ...] = (
+        table.prompts,
+        (
+            {"text": text, "id": name, "subset": subset}
+            for text, name, subset in zip(
+                table.responses, table.response_id, table.response_subset, strict=True
+            )
+        ),
+        (
+            {"id": name, "subset": subset, "source": source}
+            for name, subset, source in zip(
+                table.pair_id, table.pair_subset, table.pair_source, strict=True
+            )
+        ),
+    )
+    for name, lines in zip(FILES, rows, strict=True):
+        with write_file(folder / name) as partial, open(partial, "w", encoding="utf-8") as file:
+            for line in lines:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_texts(folder: Path) -> dict[str, Any]:
+    """Return the lists of a table by their names in :class:`PreferenceTable`."""
+    prompts, responses, pairs = (_read(folder / name) for name in FILES)
+    return {
+        "prompts": prompts,
+        "responses": [r["text"] for r in responses],
+        "response_id": [r["id"] for r in responses],
+        "response_subset": [r["subset"] for r in responses],
+        "pair_id": [p["id"] for p in pairs],
+        "pair_subset": [p["subset"] for p in pairs],
+        "pair_source": [p["source"] for p in pairs],
+    }
+
+
+def _read(path: Path) -> list[Any]:
+    with open(path, encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]

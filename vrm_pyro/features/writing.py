@@ -1,0 +1,250 @@
+"""Writing a feature store: shard by shard, to be resumed after a kill."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vrm_pyro.atomic import claim_directory, write_file
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.chat import TokenSequence
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.meta import (
+    FILE,
+    FORMAT,
+    KEY_PARTS,
+    VERSION,
+    WRITING_PARTS,
+    compare,
+    read_meta,
+)
+from vrm_pyro.features.shards import array_problem, save_array, shard_path, shard_ranges
+from vrm_pyro.features.store import (
+    KINDS,
+    FeatureStore,
+    array_shapes,
+    open_store,
+    shard_problem,
+    store_problem,
+)
+from vrm_pyro.features.texts import FILES, write_texts
+from vrm_pyro.features.tokens import COLUMNS, settle, token_facts
+from vrm_pyro.rows import PreferenceTable
+
+SHARD_ROWS = 2048
+"""Rows in a shard: about half a minute of work of a small encoder on two cores."""
+
+STORED_DTYPES = ("float32", "float16")
+
+log = logging.getLogger(__name__)
+
+
+def write_store(
+    table: PreferenceTable,
+    backbone: Backbone,
+    out_dir: str | os.PathLike[str],
+    *,
+    max_length: int | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: bool = True,
+    shard_rows: int = SHARD_ROWS,
+    dtype: str = "float32",
+) -> FeatureStore:
+    """Compute the states of all texts of a table and write them to a folder.
+
+    Each shard appears whole or not at all, and a shard's numbers depend on its rows alone. A
+    run that is killed is resumed by calling this again with the same arguments: finished shards
+    are kept, damaged ones computed anew, and the result is bit for bit that of an uninterrupted
+    run on this machine. A finished store of the same content is opened at once.
+
+    Args:
+        table: The rows.
+        backbone: What reads the texts.
+        out_dir: Folder to write; made when missing.
+        max_length: Most tokens in a sequence, if other than the backbone's.
+        resume: Whether to go on with a store that is there; if not, one that is there is an
+            error, or replaced under ``overwrite``.
+        overwrite: Whether to replace a store of other content.
+        progress: Whether to show a progress bar with sequences per second.
+        shard_rows: Rows in a shard. Padding is saved, and work lost to a kill, per shard.
+        dtype: ``float32`` or ``float16``: how numbers are stored. Reading gives float32.
+
+    Raises:
+        InputError: If the folder holds something else (says which part differs), if states are
+            not finite, or if no pair or rating is left.
+    """
+    if max_length is not None and max_length != backbone.max_length:
+        backbone = backbone.with_max_length(max_length)
+    folder = Path(out_dir)
+    plan = _plan(table, backbone, shard_rows, dtype)
+    if (
+        _begin(folder, plan, resume, overwrite)
+        and store_problem(folder, read_meta(folder)) is None
+    ):
+        log.info("%s: the store is finished already", folder)
+        return open_store(folder)
+    work = list(_missing_shards(folder, plan))
+    total = sum(end - first for _, _, first, end in work)
+    kept = plan["num_prompts"] + plan["num_responses"] - total
+    if kept:
+        log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
+    with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+        for kind, index, first, end in work:
+            sequences = _tokens(table, backbone, kind, np.arange(first, end))
+            states = backbone.states(sequences, progress=bar.update)
+            block = _checked(states, dtype, f"{kind} {first} to {end - 1}")
+            save_array(_facts_path(folder, kind, index), token_facts(sequences))
+            # Last: a shard counts as done when its states are there.
+            save_array(shard_path(folder, kind, index), block)
+    return _finish(folder, table, plan)
+
+
+def _plan(
+    table: PreferenceTable, backbone: Backbone, shard_rows: int, dtype: str
+) -> dict[str, Any]:
+    if dtype not in STORED_DTYPES:
+        raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(STORED_DTYPES)}.")
+    if shard_rows < 1:
+        raise InputError(f"shard_rows is {shard_rows}, but must be at least 1.")
+    if table.num_responses == 0:
+        raise InputError("the table has no response, so there is nothing to encode.")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "complete": False,
+        "key": {"rows": table.content_hash(), **backbone.key()},
+        "writing": {
+            "dtype": dtype,
+            "shard_rows": shard_rows,
+            "token_budget": backbone.token_budget,
+            "precision": backbone.precision,
+        },
+        "backbone": {
+            "name": backbone.name,
+            "source": backbone.source,
+            "is_decoder": backbone.is_decoder,
+        },
+        "hidden_size": backbone.hidden_size,
+        "num_prompts": table.num_prompts,
+        "num_responses": table.num_responses,
+        "num_pairs": table.num_pairs,
+        "objectives": list(table.objectives),
+        "report": asdict(table.report),
+        "sizes": {},
+    }
+
+
+def _begin(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) -> bool:
+    """Take the folder for writing; return True if it holds the finished store already."""
+    if (folder / FILE).is_file() and resume:
+        try:
+            held = read_meta(folder)
+            compare(str(folder), held["key"], plan["key"], KEY_PARTS)
+            if held["complete"] and store_problem(folder, held) is None:
+                return True
+            compare(str(folder), held["writing"], plan["writing"], WRITING_PARTS)
+        except InputError:
+            if not overwrite:
+                raise
+        else:
+            return False
+    elif (folder / FILE).is_file() and not overwrite:
+        raise InputError(
+            f"{folder}: holds a feature store already. Let it be resumed, choose another folder, "
+            "or pass --overwrite to replace it."
+        )
+    claim_directory(folder, marker=FILE, content=_json(plan), overwrite=overwrite)
+    return False
+
+
+def _missing_shards(folder: Path, plan: dict[str, Any]) -> Iterator[tuple[str, int, int, int]]:
+    for kind in KINDS:
+        ranges = shard_ranges(plan[f"num_{kind}"], plan["writing"]["shard_rows"])
+        for index, (first, end) in enumerate(ranges):
+            problem = shard_problem(folder, plan, kind, index)
+            facts = _facts_path(folder, kind, index)
+            problem = problem or array_problem(facts, (end - first, COLUMNS), np.int64)
+            if problem is None:
+                continue
+            if problem != "is missing":
+                path = shard_path(folder, kind, index)
+                log.warning("%s: %s; it is computed again", path, problem)
+            yield kind, index, first, end
+
+
+def _tokens(
+    table: PreferenceTable, backbone: Backbone, kind: str, rows: NDArray[np.int64]
+) -> list[TokenSequence]:
+    if kind == "prompts":
+        return backbone.chat.encode([table.prompts[i] for i in rows])
+    responses = [table.responses[i] for i in rows]
+    return backbone.chat.encode(table.prompts, responses, table.response_prompt[rows])
+
+
+def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # an overflow is reported just below
+        block = states.astype(dtype)
+    if np.isfinite(block).all():
+        return block
+    if np.isfinite(states).all():
+        raise InputError(
+            f"{what}: states reach {np.abs(states).max():.3g}, beyond float16. Store them with "
+            "dtype float32."
+        )
+    raise InputError(
+        f"{what}: the backbone gave states that are not finite. Try --model.dtype float32; if "
+        "that does not help, its weights are damaged."
+    )
+
+
+def _finish(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> FeatureStore:
+    facts = {
+        kind: np.concatenate(
+            [
+                np.load(_facts_path(folder, kind, i), allow_pickle=False)
+                for i in range(
+                    len(shard_ranges(plan[f"num_{kind}"], plan["writing"]["shard_rows"]))
+                )
+            ]
+        )
+        for kind in KINDS
+    }
+    settled, table_pairs = settle(table, facts["prompts"], facts["responses"])
+    meta = {
+        **plan,
+        "complete": True,
+        "num_pairs": settled.num_pairs,
+        "report": asdict(settled.report),
+    }
+    arrays = {
+        "table_pairs": table_pairs,
+        "prompt_tokens": facts["prompts"][:, 0],
+        "response_tokens": facts["responses"][:, 0],
+    }
+    for name, (_, dtype) in array_shapes(meta).items():
+        array = arrays.get(name, getattr(settled, name, None))
+        save_array(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=dtype))
+    write_texts(folder, settled)
+    meta["sizes"] = {name: os.path.getsize(folder / name) for name in FILES}
+    with write_file(folder / FILE) as partial:
+        partial.write_text(_json(meta), encoding="utf-8")
+    for leftover in folder.glob(".*.partial*"):  # of starts that were killed while writing
+        leftover.unlink()
+    log.info("%s: %s", folder, settled.report.summary())
+    return open_store(folder)
+
+
+def _facts_path(folder: Path, kind: str, index: int) -> Path:
+    return folder / f"{kind}-{index:05d}.tokens.npy"
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,73 @@
+"""What a guide has to offer: one door to q(w | .) and one to q(z | .)."""
+
+from typing import ClassVar
+
+import pyro
+import pyro.distributions as dist
+from pyro import poutine
+from torch import nn
+
+from vrm_pyro import sites
+from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.heads import Heads
+
+
+class Guide:
+    """Base class of guide settings; children are frozen dataclasses.
+
+    Pyro's AutoGuides do not fit here: they make one parameter per row of the first batch and are
+    not amortized.
+    """
+
+    #: Whether q sees labels and ratings. Mode ``conditional`` asks for it, ``vib`` forbids it.
+    outcome_aware: ClassVar[bool]
+
+    def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> "GuideModule":
+        """Return the module for states of size ``hidden_size``."""
+        raise NotImplementedError
+
+
+class GuideModule(nn.Module):
+    """Amortized q(w, z | x, y, outcomes) = prod q(w_i | .) prod q(z_ij | .).
+
+    Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
+    """
+
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
+        """Return q(w | .): batch (P,), event (K,)."""
+        raise NotImplementedError
+
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
+        """Return q(z | .): batch (R,), event (d_z,)."""
+        raise NotImplementedError
+
+    def posterior(self, batch: FeatureBatch, heads: Heads) -> tuple[dist.Dirichlet, dist.Independent]:
+        """Return q(w | .) and q(z | .); override where the two share work."""
+        return self.weights(batch, heads), self.features(batch, heads)
+
+    def forward(
+        self,
+        batch: FeatureBatch,
+        heads: Heads,
+        kl_weights: float = 1.0,
+        kl_features: float = 1.0,
+        population: int | None = None,
+    ) -> None:
+        """Sample w and z: the guide program for Pyro, with the model's arguments and scales.
+
+        The scales must equal the model's: ``TraceMeanField_ELBO`` takes the guide's for the
+        analytic KL, ``Trace_ELBO`` both, and only equal ones are a weight on the KL (spec 2.7).
+        """
+        scale = (population or batch.num_prompts) / batch.num_prompts
+        q_weights, q_features = self.posterior(batch, heads)
+        with poutine.scale(scale=scale):
+            with (
+                pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1),
+                poutine.scale(scale=kl_weights),
+            ):
+                pyro.sample(sites.WEIGHTS, q_weights)
+            with (
+                pyro.plate(sites.RESPONSE_PLATE, batch.num_responses, dim=-1),
+                poutine.scale(scale=kl_features),
+            ):
+                pyro.sample(sites.FEATURES, q_features)

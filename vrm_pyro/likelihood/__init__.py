@@ -1,0 +1,21 @@
+"""Observation models: how a preference and a rating depend on rewards and scores."""
+
+from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.bradley_terry import BradleyTerry
+from vrm_pyro.likelihood.distributions import GaussianDelta, Preference
+from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
+from vrm_pyro.likelihood.ratings import GaussianRatings
+
+PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {"BradleyTerry": BradleyTerry}
+
+__all__ = [
+    "PREFERENCE_LIKELIHOODS",
+    "BradleyTerry",
+    "GaussianDelta",
+    "GaussianRatings",
+    "Preference",
+    "PreferenceLikelihood",
+    "expect_normal",
+    "hermite_nodes",
+    "root",
+]

@@ -1,0 +1,104 @@
+"""Preference distributions for Pyro's ``sample``: given Delta, and given its Normal law."""
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes
+
+
+class Preference(dist.TorchDistribution):
+    """p(c | Delta) for a known reward difference; takes soft labels.
+
+    ``Bernoulli(logits=...)`` refuses labels strictly between 0 and 1 under validation, hence a
+    distribution of our own. For soft labels ``log_prob`` is a quasi-likelihood.
+
+    Args:
+        delta: Reward difference, batch shape.
+        likelihood: A preference likelihood, such as Bradley-Terry.
+    """
+
+    arg_constraints = {"delta": constraints.real}
+    support = constraints.unit_interval
+
+    def __init__(
+        self,
+        delta: Tensor,
+        likelihood: PreferenceLikelihood,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.delta = delta
+        self.likelihood = likelihood
+        super().__init__(delta.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "Preference":
+        """Return the distribution with its parameters expanded to ``batch_shape``."""
+        return Preference(self.delta.expand(batch_shape), self.likelihood, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Probability that the first response is preferred."""
+        return self.likelihood.probability(self.delta)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draw hard labels, 0 or 1."""
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(value | Delta), batch shape."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self.likelihood.log_prob(self.delta, value)
+
+
+class GaussianDelta(dist.TorchDistribution):
+    """p(c) = E p(c | Delta) for Delta ~ N(loc, scale^2): the features integrated out (spec 2.13).
+
+    Args:
+        loc: Mean of Delta, batch shape.
+        scale: Standard deviation of Delta, batch shape.
+        likelihood: A preference likelihood.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
+    support = constraints.unit_interval
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        likelihood: PreferenceLikelihood,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self.likelihood = likelihood
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "GaussianDelta":
+        """Return the distribution with its parameters expanded to ``batch_shape``."""
+        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return GaussianDelta(loc, scale, self.likelihood, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Probability that the first response is preferred, Delta integrated out."""
+        return expect_normal(self.likelihood.probability, self.loc, self.scale**2)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draw hard labels, 0 or 1."""
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log sum_q g_q p(value | loc + sd x_q), batch shape."""
+        if self._validate_args:
+            self._validate_sample(value)
+        nodes, weights = hermite_nodes(self.loc)
+        delta = self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes
+        log_prob = self.likelihood.log_prob(delta, value.unsqueeze(-1))
+        return torch.logsumexp(log_prob + weights.log(), dim=-1)

@@ -1,0 +1,226 @@
+"""The variational reward model: the generative program on three flat plates."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from vrm_pyro import sites
+from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.conjugate import features_given_ratings, marginal_ratings
+from vrm_pyro.guides import Guide, GuideModule
+from vrm_pyro.guides.label_blind import LabelBlindModule
+from vrm_pyro.heads import Heads
+from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, GaussianRatings, Preference, root
+from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.networks import Standardize
+from vrm_pyro.predictive import ResponsePrediction, preference_probability
+from vrm_pyro.priors import FeaturePrior, WeightPrior
+from vrm_pyro.reward import LinearReward, delta_given_weights, reward_moments
+
+
+class VRM(nn.Module):
+    """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
+
+    A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
+    sites). Program, guide and objectives share one evaluation of the networks, :meth:`heads`.
+
+    Args:
+        hidden_size: Size of the backbone states.
+        num_objectives: K.
+        latent_dim: d_z.
+        weight_prior: Settings of p(w | x).
+        feature_prior: Settings of p(z | x, y).
+        guide: Settings of q.
+        reward: Linear scores and reward.
+        ratings: Rating model, when ratings act on scores; else None.
+        likelihood: Preference likelihood.
+        weight_power: lambda of the supervision of weights by ratings; 0 for none.
+    """
+
+    rating_loc: Tensor
+    rating_scale: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_objectives: int,
+        latent_dim: int,
+        weight_prior: WeightPrior,
+        feature_prior: FeaturePrior,
+        guide: Guide,
+        reward: LinearReward,
+        ratings: GaussianRatings | None = None,
+        likelihood: PreferenceLikelihood | None = None,
+        weight_power: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_objectives, self.latent_dim = num_objectives, latent_dim
+        self.prompt_scaler = Standardize(hidden_size)
+        self.response_scaler = Standardize(hidden_size)
+        self.weight_prior = weight_prior.build(hidden_size, num_objectives)
+        self.feature_prior = feature_prior.build(hidden_size, latent_dim)
+        self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
+        self.reward = reward
+        self.ratings = ratings
+        self.likelihood = likelihood or BradleyTerry()
+        self.weight_power = weight_power
+        # The one rating unit of the data set: raw = standardised * scale + loc.
+        self.register_buffer("rating_loc", torch.zeros(()))
+        self.register_buffer("rating_scale", torch.ones(()))
+
+    def standardize(self, batch: FeatureBatch) -> FeatureBatch:
+        """Return the batch with standardised states, which every network here expects."""
+        values = batch.as_dict()
+        values["prompts"] = self.prompt_scaler(batch.prompts)
+        values["responses"] = self.response_scaler(batch.responses)
+        return FeatureBatch(**values)
+
+    def heads(self, batch: FeatureBatch) -> Heads:
+        """Evaluate the priors and parameters on a standardised batch, once a step."""
+        ratings = None
+        if self.ratings is not None:
+            ratings = RatingParameters(
+                self.ratings.offset, self.ratings.scale, self.ratings.power
+            )
+        return Heads(
+            self.weight_prior(batch.prompts),
+            self.feature_prior(batch.responses),
+            self.reward(),
+            ratings,
+            self.likelihood,
+        )
+
+    # Doors to what predicts on new text, where no outcome is known. Raw states go in.
+
+    def predictive_weights(self, prompts: Tensor) -> dist.Dirichlet:
+        """Return the law of w given the prompt alone: p_theta, or the label-blind q of ``vib``."""
+        states = self.prompt_scaler(prompts)
+        if isinstance(self.guide, LabelBlindModule):
+            return self.guide.predict_weights(states)
+        return self.weight_prior(states)
+
+    def predictive_features(self, responses: Tensor) -> dist.Independent:
+        """Return the law of z given prompt and response: p_theta, or the label-blind q."""
+        states = self.response_scaler(responses)
+        if isinstance(self.guide, LabelBlindModule):
+            return self.guide.predict_features(states)
+        return self.feature_prior(states)
+
+    def predict_pairs(self, batch: FeatureBatch) -> Tensor:
+        """Return p(first preferred) on new text, w and z integrated out, shape (N,).
+
+        The batch holds raw states; its preferences and ratings are not read.
+        """
+        return preference_probability(
+            self.predictive_weights(batch.prompts),
+            self.predictive_features(batch.responses),
+            (batch.pair_prompt, batch.pair_first, batch.pair_second),
+            self.reward(),
+            self.likelihood,
+        )
+
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return reward moments, weights and scores of every response on new text."""
+        concentration = self.predictive_weights(batch.prompts).concentration[batch.response_prompt]
+        normal = self.predictive_features(batch.responses).base_dist
+        reward = self.reward()
+        return ResponsePrediction(
+            reward_moments(concentration, normal.loc, normal.scale, reward),
+            concentration / concentration.sum(-1, keepdim=True),
+            reward.scores(normal.loc),
+            reward.score_variance(normal.scale**2).sqrt(),
+        )
+
+    def program(
+        self,
+        batch: FeatureBatch,
+        heads: Heads,
+        kl_weights: float = 1.0,
+        kl_features: float = 1.0,
+        population: int | None = None,
+    ) -> None:
+        """Sample or score the full generative story (spec 2.1).
+
+        Args:
+            batch: Standardised batch; its preferences and ratings are the observations.
+            heads: :meth:`heads` of the same batch.
+            kl_weights: Weight kappa_w of the KL of w; the guide must get the same.
+            kl_features: Weight kappa_z of the KL of z.
+            population: Number of prompts N the batch of B stands for: local terms times N/B.
+        """
+        scale = (population or batch.num_prompts) / batch.num_prompts
+        with poutine.scale(scale=scale):
+            with (
+                pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1),
+                poutine.scale(scale=kl_weights),
+            ):
+                w = pyro.sample(sites.WEIGHTS, heads.weights)
+            with pyro.plate(sites.RESPONSE_PLATE, batch.num_responses, dim=-1):
+                with poutine.scale(scale=kl_features):
+                    z = pyro.sample(sites.FEATURES, heads.features)
+                scores = heads.reward.scores(z)
+                # No rating observed: no rating site, so nothing masked can leak in.
+                if heads.ratings is not None and batch.has_ratings:
+                    rating = heads.ratings.given_scores(scores, batch.rating_mask)
+                    with poutine.scale(scale=heads.ratings.power):
+                        pyro.sample(sites.RATING, rating, obs=batch.ratings)
+            delta = heads.reward.delta(
+                w[..., batch.pair_prompt, :],
+                scores[..., batch.pair_first, :],
+                scores[..., batch.pair_second, :],
+            )
+            self._observe_preference(batch, Preference(delta, heads.likelihood))
+
+    def collapsed_program(self, batch: FeatureBatch, heads: Heads) -> None:
+        """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
+
+        Exact where every response is in one pair at most and ratings are Gaussian.
+        """
+        prior = heads.features.base_dist
+        loc, variance = prior.loc, prior.scale**2
+        with pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1):
+            w = pyro.sample(sites.WEIGHTS, heads.weights)
+        covariance: Tensor | None = None
+        if heads.ratings is not None and batch.has_ratings:
+            law, _ = marginal_ratings(batch, heads)
+            observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
+            with pyro.plate(sites.RESPONSE_PLATE, batch.num_responses, dim=-1):
+                pyro.sample(sites.RATING, law, obs=observed)
+            loc, covariance = features_given_ratings(batch, heads)
+        first, second = batch.pair_first, batch.pair_second
+        weights = w[..., batch.pair_prompt, :]
+        if covariance is None:
+            mean, var = delta_given_weights(
+                weights, (loc[first], loc[second]), (variance[first], variance[second]),
+                heads.reward,
+            )
+        else:
+            direction = weights @ heads.reward.loading
+            both = covariance[first] + covariance[second]
+            mean = heads.reward.scale * (direction * (loc[first] - loc[second])).sum(-1)
+            var = heads.reward.scale**2 * torch.einsum(
+                "...nd,nde,...ne->...n", direction, both, direction
+            )
+        self._observe_preference(batch, GaussianDelta(mean, root(var), heads.likelihood))
+
+    def collapsed_guide(self, batch: FeatureBatch, heads: Heads) -> None:
+        """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""
+        with pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1):
+            pyro.sample(sites.WEIGHTS, self.guide.weights(batch, heads))
+
+    def _observe_preference(self, batch: FeatureBatch, law: dist.TorchDistribution) -> None:
+        if batch.num_pairs == 0:
+            return
+        # Pyro refuses a scale of 0: a pair of weight 0 is masked instead.
+        counted = batch.pair_weight > 0
+        weight = torch.where(counted, batch.pair_weight, torch.ones_like(batch.pair_weight))
+        with (
+            pyro.plate(sites.PAIR_PLATE, batch.num_pairs, dim=-1),
+            poutine.scale(scale=weight),
+            poutine.mask(mask=counted),
+        ):
+            pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
+

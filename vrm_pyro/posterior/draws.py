@@ -1,0 +1,269 @@
+"""Draws of latents and outcomes of every row: prior, posterior, and what both predict."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyro
+import torch
+from numpy.typing import NDArray
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+from vrm_pyro import sites
+from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
+from vrm_pyro.elbo.integrated import expected_preference, expected_rating
+from vrm_pyro.errors import InputError
+from vrm_pyro.evidence import log_evidence
+from vrm_pyro.guides.label_blind import LabelBlindModule
+from vrm_pyro.heads import Heads
+from vrm_pyro.information import kl_features, kl_weights
+from vrm_pyro.likelihood import Preference
+from vrm_pyro.model import VRM
+from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.posterior.arrays import DrawArrays, Group
+from vrm_pyro.predictive import NUM_DRAWS, dirichlet_nodes
+
+# Numbers that a chunk holds over all its draws: 4 million take 32 MB in float64.
+CHUNK_SIZE: Final = 4_000_000
+EVIDENCE_DRAWS: Final = 512
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Arrays by group and name, as :mod:`vrm_pyro.to_xarray` labels them.
+
+    Sampled arrays are (draws, items, ...), others (items, ...); items are prompts, responses or
+    pairs of the feature source, in its order.
+
+    Args:
+        groups: Arrays of each group of the tree.
+        num_draws: S.
+        predictive_group: The group that predicts rows from their text alone, and whose
+            calibration on held-out rows means something: ``prior_predictive`` in mode
+            ``conditional`` (its posterior has seen the outcomes), ``posterior_predictive`` in
+            mode ``vib`` (its prior has not even seen the text).
+    """
+
+    groups: Mapping[str, Group]
+    num_draws: int
+    predictive_group: str
+
+
+def draw_posterior(
+    model: nn.Module,
+    source: FeatureSource,
+    num_draws: int = 200,
+    *,
+    seed: int = 0,
+    storage: Path | None = None,
+) -> Draws:
+    """Draw w, z, s, r and outcomes for every prompt, response and pair of a feature source.
+
+    ``posterior`` holds draws of the guide's q(w, z | texts, outcomes) and ``prior`` of the
+    generative p(w, z | texts): p_theta in mode ``conditional``, p_0 in ``vib``. All of it is
+    computed in float64 on the CPU, chunk by chunk over prompts.
+
+    Which response of a pair stands first is drawn anew by a fair coin (fixed by ``seed``;
+    ``swapped`` says where): rows list the preferred one first, and labels that are all 1 have no
+    calibration to look at. The model is symmetric, so nothing else changes.
+
+    Args:
+        model: A :class:`VRM`.
+        source: States, pairs and ratings; ratings in raw units, in the model's objectives.
+        num_draws: S.
+        seed: Fixes all draws; torch's global random state is left alone.
+        storage: Folder for memory-mapped arrays when the draws do not fit in memory. They live
+            as long as the folder does. Omitted: arrays in memory.
+
+    Raises:
+        InputError: If the model has no latent variables, there is nothing to draw, or the
+            ratings are not those of the model's objectives.
+    """
+    if not isinstance(model, VRM):
+        raise InputError(
+            f"posterior: {type(model).__name__} has no latent variables to draw. Train a model "
+            "with model.architecture vrm."
+        )
+    if num_draws < 1:
+        raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
+    _check_ratings(model, source)
+    # The user's model stays where and as it is; Dirichlet densities need float64.
+    model = copy.deepcopy(model).to("cpu", torch.float64)
+    dataset = PromptDataset(source, float(model.rating_loc), float(model.rating_scale))
+    swapped = np.random.default_rng(seed).random(len(source.pair_first)) < 0.5
+    arrays = DrawArrays(source, num_draws, storage)
+    arrays.groups |= _data_groups(model, source, swapped)
+    width = max(num_draws, EVIDENCE_DRAWS) * (model.num_objectives + model.latent_dim)
+    limit = max(1, CHUNK_SIZE // width)
+    with evaluation_mode(model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for chunk in chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit):
+            raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
+            for group, variables in _draw_groups(model, raw, num_draws).items():
+                arrays.put(group, variables, chunk)
+    label_blind = isinstance(model.guide, LabelBlindModule)
+    predictive = "posterior_predictive" if label_blind else "prior_predictive"
+    return Draws(arrays.groups, num_draws, predictive)
+
+
+def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:
+    """Return everything about a batch of raw states, by group and name."""
+    batch = model.standardize(raw)
+    heads = model.heads(batch)
+    w, z, log_probs = weighted_draws(model, batch, heads, num_draws)
+    shape = torch.Size([num_draws])
+    prior_w, prior_z = heads.weights.sample(shape), heads.features.sample(shape)
+    evidence = log_evidence(model, batch, heads, EVIDENCE_DRAWS)
+    elbo = _elbo(model, batch, heads)
+    statistics = {
+        "log_weight": log_probs["log_weight"],
+        "lp_outcomes": log_probs["lp_outcomes"],
+        "evidence_se": evidence.standard_error,
+        "evidence_gap": evidence.log_prob - elbo["elbo"],
+        "kl_weights": kl_weights(model.predictive_weights(raw.prompts)),
+        "kl_features": kl_features(model.predictive_features(raw.responses)),
+        **elbo,
+    }
+    if raw.num_pairs:
+        statistics["p_first"] = model.predict_pairs(raw)
+    return {
+        "posterior": _quantities(batch, heads, w, z),
+        "posterior_predictive": _outcomes(model, batch, heads, w, z),
+        "prior": _quantities(batch, heads, prior_w, prior_z),
+        "prior_predictive": _outcomes(model, batch, heads, prior_w, prior_z),
+        "log_likelihood": {"outcomes": evidence.log_prob},
+        "log_prior": {name: log_probs[name] for name in ("lp_w", "lp_z")},
+        "sample_stats": statistics,
+    }
+
+
+def weighted_draws(
+    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Draw from the guide and weigh the draws by program and guide, prompt by prompt (spec 4.1).
+
+    Program and guide run as they are, so no second formula of any density is involved.
+
+    Args:
+        model: The model.
+        batch: Standardised batch in float64.
+        heads: Its heads.
+        num_draws: S.
+
+    Returns:
+        w (S, P, K), z (S, R, d_z), and by name: ``log_weight`` (S, P), log p(c, y, w, z)
+        - log q(w, z), unscaled; ``lp_outcomes`` (S, P), its part log p(c, y | w, z); ``lp_w``
+        (S, P) and ``lp_z`` (S, R), the log prior of the draws.
+    """
+    with pyro.plate("draws", num_draws, dim=-2):
+        guide = poutine.trace(model.guide).get_trace(batch, heads)
+        program = poutine.replay(model.program, trace=guide)
+        trace = poutine.trace(program).get_trace(batch, heads)
+    guide.compute_log_prob()
+    trace.compute_log_prob()
+    lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
+    lp_z = trace.nodes[sites.FEATURES]["log_prob"]
+    outcomes = torch.zeros_like(lp_w)
+    for site, prompt in (
+        (sites.RATING, batch.response_prompt),
+        (sites.PREFERENCE, batch.pair_prompt),
+    ):
+        if site in trace.nodes:
+            outcomes = outcomes.index_add(1, prompt, trace.nodes[site]["log_prob"])
+    gap = lp_z - guide.nodes[sites.FEATURES]["log_prob"]
+    log_weight = outcomes + lp_w - guide.nodes[sites.WEIGHTS]["log_prob"]
+    log_weight = log_weight.index_add(1, batch.response_prompt, gap)
+    return (
+        guide.nodes[sites.WEIGHTS]["value"],
+        guide.nodes[sites.FEATURES]["value"],
+        {"log_weight": log_weight, "lp_outcomes": outcomes, "lp_w": lp_w, "lp_z": lp_z},
+    )
+
+
+def _quantities(batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
+    scores = heads.reward.scores(z)
+    reward = heads.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
+    return {sites.WEIGHTS: w, sites.FEATURES: z, sites.SCORES: scores, sites.REWARD: reward}
+
+
+def _outcomes(
+    model: VRM, batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor
+) -> dict[str, Tensor]:
+    """Draw a preference for each pair (S, N) and ratings in raw units for each response."""
+    outcomes = {}
+    scores = heads.reward.scores(z)
+    if batch.num_pairs:
+        delta = heads.reward.delta(
+            w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
+        )
+        outcomes[sites.PREFERENCE] = Preference(delta, heads.likelihood).sample()
+    if heads.ratings is not None:
+        everything = torch.ones_like(scores, dtype=torch.bool)
+        drawn = heads.ratings.given_scores(scores, everything).sample()
+        outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
+    return outcomes
+
+
+def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
+    """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block."""
+    q_weights, q_features = model.guide.posterior(batch, heads)
+    kl_w = kl_divergence(q_weights, heads.weights)
+    kl_z = kl_divergence(q_features, heads.features)
+    elbo = -kl_w.index_add(0, batch.response_prompt, kl_z)
+    elbo = elbo.index_add(0, batch.response_prompt, expected_rating(batch, heads, q_features))
+    if batch.num_pairs:
+        nodes = dirichlet_nodes(q_weights.concentration, NUM_DRAWS)
+        mass = nodes.new_full((NUM_DRAWS,), 1 / NUM_DRAWS).log()
+        pair = expected_preference(batch, heads, q_features, nodes, mass)
+        elbo = elbo.index_add(0, batch.pair_prompt, batch.pair_weight * pair)
+    return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
+
+
+def _oriented(batch: FeatureBatch, swapped: NDArray[np.bool_]) -> FeatureBatch:
+    """Exchange first and second in some pairs."""
+    other = batch.swap_pairs()
+    where = torch.from_numpy(swapped)
+    values = batch.as_dict()
+    for name in ("pair_first", "pair_second", "preference"):
+        values[name] = torch.where(where, getattr(other, name), values[name])
+    return FeatureBatch(**values)
+
+
+def _check_ratings(model: VRM, source: FeatureSource) -> None:
+    if model.ratings is None or not source.objectives:
+        return
+    if len(source.objectives) != model.num_objectives:
+        raise InputError(
+            f"posterior: the rows rate {len(source.objectives)} objectives "
+            f"({', '.join(source.objectives)}), the model has {model.num_objectives}. Load the "
+            "rows with the model's objectives."
+        )
+
+
+def _data_groups(
+    model: VRM, source: FeatureSource, swapped: NDArray[np.bool_]
+) -> dict[str, Group]:
+    """Return what was observed, and which rows belong together."""
+    first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
+    preference = np.asarray(source.preference)
+    response_prompt = np.asarray(source.response_prompt)
+    constant: Group = {"response_prompt": response_prompt}
+    observed: Group = {}
+    if len(first):
+        observed[sites.PREFERENCE] = np.where(swapped, 1 - preference, preference)
+        constant |= {
+            "pair_prompt": response_prompt[first],
+            "pair_first": np.where(swapped, second, first),
+            "pair_second": np.where(swapped, first, second),
+            "pair_weight": np.asarray(source.pair_weight),
+            "swapped": swapped,
+        }
+    if model.ratings is not None and source.ratings.shape[1]:
+        observed[sites.RATING] = np.asarray(source.ratings)
+    return {"observed_data": observed, "constant_data": constant}

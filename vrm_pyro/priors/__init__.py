@@ -1,0 +1,31 @@
+"""Priors of the causal graph: one file each, listed in these two tables.
+
+To add one, write ``priors/<name>.py`` with a frozen dataclass under the base class and add one
+line here. The contract test of ``tests/priors`` picks it up.
+"""
+
+from vrm_pyro.priors.base import FeaturePrior, WeightPrior
+from vrm_pyro.priors.conditional_dirichlet import ConditionalDirichletPrior
+from vrm_pyro.priors.conditional_normal import ConditionalNormalPrior
+from vrm_pyro.priors.dirichlet import DirichletPrior
+from vrm_pyro.priors.normal import NormalPrior
+
+WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
+    "ConditionalDirichletPrior": ConditionalDirichletPrior,
+    "DirichletPrior": DirichletPrior,
+}
+FEATURE_PRIORS: dict[str, type[FeaturePrior]] = {
+    "ConditionalNormalPrior": ConditionalNormalPrior,
+    "NormalPrior": NormalPrior,
+}
+
+__all__ = [
+    "FEATURE_PRIORS",
+    "WEIGHT_PRIORS",
+    "ConditionalDirichletPrior",
+    "ConditionalNormalPrior",
+    "DirichletPrior",
+    "FeaturePrior",
+    "NormalPrior",
+    "WeightPrior",
+]

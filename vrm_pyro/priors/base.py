@@ -1,0 +1,48 @@
+"""What a prior has to offer: settings that build a module from states to a distribution."""
+
+from typing import ClassVar
+
+from torch import nn
+
+
+class WeightPrior:
+    """Base class of the priors p(w | x) over objective weights.
+
+    A child is a frozen dataclass: it is the setting and, through :meth:`build`, the object.
+    """
+
+    #: Whether p(w | x) reads the prompt; mode ``conditional`` asks for it, ``vib`` forbids it.
+    conditional: ClassVar[bool]
+
+    def build(self, hidden_size: int, num_objectives: int) -> nn.Module:
+        """Return a module: prompt states (P, hidden) -> distribution, batch (P,), event (K,)."""
+        raise NotImplementedError
+
+
+class FeaturePrior:
+    """Base class of the priors p(z | x, y) over semantic features."""
+
+    #: Whether p(z | x, y) reads the response.
+    conditional: ClassVar[bool]
+
+    def build(self, hidden_size: int, latent_dim: int) -> nn.Module:
+        """Return a module: response states (R, hidden) -> distribution, batch (R,), event (d_z,)."""
+        raise NotImplementedError
+
+
+def check_positive(owner: object, **values: float) -> None:
+    """Raise ValueError naming class, setting and value for the first that is not > 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{type(owner).__name__}: {name} is {value}, but must be > 0.")
+
+
+def check_network(owner: object, hidden_size: int, dropout: float) -> None:
+    """Raise ValueError when the settings of a one-layer network make no sense."""
+    name = type(owner).__name__
+    if hidden_size < 0:
+        raise ValueError(
+            f"{name}: hidden_size is {hidden_size}, but must be >= 0 (0 is a linear map)."
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{name}: dropout is {dropout}, but must lie in [0, 1).")

@@ -1,0 +1,68 @@
+"""How figures look: colours, sizes and bare axes, without any state of pyplot."""
+
+from typing import Final, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; the order keeps the strongest
+# contrasts for the first series. Markers differ too, for print without colour.
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+INK: Final = "#333333"
+FAINT: Final = "#9A9A9A"
+GRID: Final = "#E6E6E6"
+DPI: Final = 150
+
+
+def new_figure(width: float, height: float, title: str | None = None) -> Figure:
+    """Return an empty figure, in inches, with its title at the left."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return figure
+
+
+def series_colour(index: int) -> str:
+    """Return the colour of a series; they repeat after six."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def series_marker(index: int) -> str:
+    """Return the marker of a series."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def bare_axes(axes: Axes, grid: str = "both") -> None:
+    """Leave of the frame what carries the numbers, with a faint grid behind the data.
+
+    Args:
+        axes: What to style.
+        grid: ``x``, ``y`` or ``both``.
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
+    axes.xaxis.label.set(color=INK, fontsize=10)
+    axes.yaxis.label.set(color=INK, fontsize=10)
+    axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def panel_title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
+    """Write a title over one panel."""
+    axes.set_title(text, loc=loc, fontsize=10, color=INK)
+
+
+def outside_legend(figure: Figure, axes: Axes) -> None:
+    """List the series of one panel above all panels, where they hide no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper right",
+        ncols=len(labels),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )

@@ -1,0 +1,15 @@
+"""One bad row."""
+
+
+class RowProblem(Exception):
+    """Why a row cannot be used; caught by the loader, which knows where the row stands.
+
+    Args:
+        reason: A few words under which such rows are counted.
+        message: What is wrong with this row and how to fix it.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message

@@ -1,0 +1,97 @@
+"""What became of the rows: counts that travel with a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """Counts of one load, shown to the user before anything is trained.
+
+    The counts describe the load. A selection of prompts keeps the report of the table it was
+    taken from; :meth:`PreferenceTable.drop_pairs` and ``with_report`` add to it.
+
+    Args:
+        rows_read: Rows met in all sources, blank lines aside.
+        comparisons: Rows kept as a pair of responses.
+        rated_responses: Rows kept as a single response, with or without ratings.
+        invalid: Rows left out under ``skip_invalid``, by reason.
+        dropped: Valid pairs left out, by reason, such as "identical responses".
+        margins_ignored: Rows whose ``margin`` was not used.
+        conflicting_ratings: Ratings (response and objective) that came with several different
+            values and were averaged.
+        cut_inside_word: Rows whose implicit prompt ends inside a word.
+        ignored_objectives: Objectives in the rows that were not asked for.
+        absent_objectives: Objectives asked for that no row rates.
+        extra: Counts added by later steps, such as truncated texts.
+    """
+
+    rows_read: int = 0
+    comparisons: int = 0
+    rated_responses: int = 0
+    invalid: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    margins_ignored: int = 0
+    conflicting_ratings: int = 0
+    cut_inside_word: int = 0
+    ignored_objectives: tuple[str, ...] = ()
+    absent_objectives: tuple[str, ...] = ()
+    extra: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows that are in the table."""
+        return self.comparisons + self.rated_responses
+
+    def with_dropped(self, reason: str, count: int) -> "RowReport":
+        """Return a copy with ``count`` more pairs dropped for ``reason``."""
+        dropped = dict(self.dropped)
+        dropped[reason] = dropped.get(reason, 0) + count
+        return replace(self, dropped=dropped)
+
+    def with_extra(self, counts: Mapping[str, int]) -> "RowReport":
+        """Return a copy with further named counts, added to those of the same name."""
+        return replace(self, extra=add_counts(self.extra, counts))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return {
+            "rows_read": self.rows_read,
+            "rows_kept": self.rows_kept,
+            "comparisons": self.comparisons,
+            "rated_responses": self.rated_responses,
+            "invalid": dict(self.invalid),
+            "dropped": dict(self.dropped),
+            "margins_ignored": self.margins_ignored,
+            "conflicting_ratings": self.conflicting_ratings,
+            "cut_inside_word": self.cut_inside_word,
+            "ignored_objectives": list(self.ignored_objectives),
+            "absent_objectives": list(self.absent_objectives),
+            **dict(self.extra),
+        }
+
+    def summary(self) -> str:
+        """Return one line for a log: what was read, kept, and left out and why."""
+        parts = [
+            f"{self.rows_read:,} rows read: {self.comparisons:,} comparisons, "
+            f"{self.rated_responses:,} single responses"
+        ]
+        parts += [f"{n:,} invalid ({reason})" for reason, n in self.invalid.items()]
+        parts += [f"{n:,} dropped ({reason})" for reason, n in self.dropped.items()]
+        named = {
+            "margins ignored": self.margins_ignored,
+            "conflicting ratings averaged": self.conflicting_ratings,
+            "prompts cut inside a word": self.cut_inside_word,
+            **self.extra,
+        }
+        parts += [f"{n:,} {name}" for name, n in named.items() if n]
+        return "; ".join(parts)
+
+
+def add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Add two tables of counts name by name."""
+    total = dict(first)
+    for name, count in second.items():
+        total[name] = total.get(name, 0) + count
+    return total

@@ -1,0 +1,86 @@
+"""Scores of responses from backbone states: reward, its spread, and what is behind it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vrm_pyro.batch import FeatureSource, PromptDataset
+from vrm_pyro.build import RewardModel
+from vrm_pyro.model import VRM
+from vrm_pyro.passes import chunks, evaluation_mode
+
+Floats = NDArray[np.float32]
+
+
+class Scores(NamedTuple):
+    """Predictions for the responses and pairs of a feature source.
+
+    Attributes:
+        reward: Mean of the reward, shape (R,).
+        variance: Its variance, (R,): not knowing which objectives count (``from_weights``), how
+            good the response is on them (``from_features``), and both (``interaction``).
+        from_weights: First part, (R,).
+        from_features: Second part, (R,).
+        interaction: Third part, (R,).
+        weights: E[w | prompt] of the response's prompt, (R, K); None for the baseline.
+        scores: Mean of each objective's score, (R, K).
+        scores_sd: Standard deviation of the scores, (R, K).
+        p_first: Probability that the first response of a pair is preferred, (N,).
+    """
+
+    reward: Floats
+    variance: Floats
+    from_weights: Floats
+    from_features: Floats
+    interaction: Floats
+    weights: Floats | None
+    scores: Floats | None
+    scores_sd: Floats | None
+    p_first: Floats
+
+
+def score_source(model: RewardModel, source: FeatureSource) -> Scores:
+    """Return the scores of all rows, chunk by chunk; labels and ratings are not read.
+
+    A score depends on its text alone: not on other rows, their order, a seed, or the mode the
+    model is in. Scores of a model whose ratings act on scores are in raw rating units: what a
+    rating of this response is expected to be. Others are in model units, as is every reward.
+    """
+    num_responses = source.responses.shape[0]
+    moments = np.zeros((5, num_responses), np.float32)
+    p_first = np.zeros(len(source.pair_first), np.float32)
+    latent: tuple[Floats, ...] = ()
+    if isinstance(model, VRM):
+        latent = tuple(np.zeros((num_responses, model.num_objectives), np.float32) for _ in "123")
+    with evaluation_mode(model) as device:
+        for chunk in chunks(PromptDataset(source)):
+            batch = chunk.batch.to(device)
+            found = model.predict_responses(batch)
+            moments[:, chunk.responses] = torch.stack(list(found.reward)).cpu().numpy()
+            if batch.num_pairs:
+                p_first[chunk.pairs] = model.predict_pairs(batch).cpu().numpy()
+            if isinstance(model, VRM):
+                assert found.weight_mean is not None
+                assert found.score_mean is not None
+                assert found.score_sd is not None
+                mean, sd = found.score_mean, found.score_sd
+                if model.ratings is not None:
+                    mean = (mean + model.ratings.offset) * model.rating_scale + model.rating_loc
+                    sd = sd * model.rating_scale
+                for array, value in zip(latent, (found.weight_mean, mean, sd), strict=True):
+                    array[chunk.responses] = value.cpu().numpy()
+    weights, scores, scores_sd = latent or (None, None, None)
+    reward, variance, from_weights, from_features, interaction = moments
+    return Scores(
+        reward,
+        variance,
+        from_weights,
+        from_features,
+        interaction,
+        weights,
+        scores,
+        scores_sd,
+        p_first,
+    )

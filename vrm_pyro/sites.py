@@ -1,0 +1,26 @@
+"""Names of sample sites, plates and dimensions, written once."""
+
+from typing import Final
+
+# Sample sites of the generative program.
+WEIGHTS: Final = "w"
+FEATURES: Final = "z"
+RATING: Final = "rating"
+PREFERENCE: Final = "preference"
+
+# Deterministic quantities.
+SCORES: Final = "s"
+REWARD: Final = "r"
+DELTA: Final = "delta"
+
+# Plates, each flat at dim -1.
+PROMPT_PLATE: Final = "prompt"
+RESPONSE_PLATE: Final = "response"
+PAIR_PLATE: Final = "pair"
+
+# Dimensions of stored draws.
+PROMPT_DIM: Final = "prompt"
+RESPONSE_DIM: Final = "response"
+PAIR_DIM: Final = "pair"
+OBJECTIVE_DIM: Final = "objective"
+FEATURE_DIM: Final = "feature"

@@ -1,0 +1,353 @@
+"""Training by transformers.Trainer: early stopping, resume, logs."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    EvalPrediction,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from vrm_pyro.batch import FeatureSource, PromptDataset, collate
+from vrm_pyro.build import build_model
+from vrm_pyro.checkpoint import LoadedModel
+from vrm_pyro.config import (
+    DataFacts,
+    ModelConfig,
+    check_data,
+    check_settings,
+    objective_names,
+    uses_ratings,
+)
+from vrm_pyro.errors import InputError
+from vrm_pyro.networks import Standardize
+from vrm_pyro.resume import (
+    EarlyStopping,
+    find_checkpoint,
+    is_over,
+    is_whole,
+    load_weights,
+    read_state,
+)
+from vrm_pyro.training_module import TrainingModule
+
+
+@dataclass
+class TrainArguments(TrainingArguments):
+    """transformers' TrainingArguments with defaults for small heads on frozen features.
+
+    A batch is a number of *prompts*, each with all its responses and pairs.
+
+    Args:
+        early_stopping_patience: Evaluations without a better validation log loss before training
+            stops; 0 never stops early.
+    """
+
+    output_dir: str | None = field(
+        default="runs/model", metadata={"help": "Where checkpoints and the model are written."}
+    )
+    num_train_epochs: float = field(default=60.0, metadata={"help": "Most epochs to train."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Prompts a step."})
+    per_device_eval_batch_size: int = field(
+        default=512, metadata={"help": "Prompts a batch in evaluation."}
+    )
+    learning_rate: float = field(default=1e-3, metadata={"help": "Initial learning rate."})
+    weight_decay: float = field(default=0.1, metadata={"help": "AdamW weight decay."})
+    max_grad_norm: float = field(default=5.0, metadata={"help": "Gradient clipping norm."})
+    lr_scheduler_type: str = field(  # type: ignore[assignment]
+        default="constant", metadata={"help": "Schedule; early stopping needs no decay."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Checkpoints kept, the best among them."}
+    )
+    logging_steps: float = field(default=10, metadata={"help": "Steps between log entries."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the best validation log loss."}
+    )
+    metric_for_best_model: str | None = field(
+        default="log_loss", metadata={"help": "Which validation metric is best."}
+    )
+    greater_is_better: bool | None = field(
+        default=False, metadata={"help": "Whether a larger metric is better."}
+    )
+    report_to: None | str | list[str] = field(
+        default="none", metadata={"help": "Loggers, such as tensorboard or wandb."}
+    )
+    early_stopping_patience: int = field(
+        default=5, metadata={"help": "Evaluations without improvement; 0 never stops early."}
+    )
+
+
+@dataclass
+class TrainResult:
+    """What training returns.
+
+    Args:
+        loaded: The best model with its settings.
+        metrics: Validation metrics of the best model, and how training went.
+        log_history: transformers' log entries.
+    """
+
+    loaded: LoadedModel
+    metrics: dict[str, Any]
+    log_history: list[dict[str, Any]]
+
+
+class _Progress(TrainerCallback):
+    """Tell the module how far training is; restored by a resume through the step count."""
+
+    def __init__(self, module: TrainingModule) -> None:
+        self.module = module
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.module.progress = state.global_step / max(state.max_steps, 1)
+
+
+class _StepBar(ProgressCallback):
+    """transformers' bar on stderr, without its copy of every log entry on stdout."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.training_bar is not None and logs and "eval_log_loss" in logs:
+            self.training_bar.set_postfix_str(f"validation log loss {logs['eval_log_loss']:.4f}")
+
+
+class _LoggingTrainer(Trainer):
+    """transformers' Trainer that adds the parts of the objective to each training log entry."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            module = self.accelerator.unwrap_model(self.model)
+            logs = {**logs, **module.take_log()}
+        super().log(logs, start_time)
+
+
+def train(
+    config: ModelConfig,
+    arguments: TrainingArguments,
+    train_source: FeatureSource,
+    validation_source: FeatureSource,
+    backbone: dict[str, Any] | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+) -> TrainResult:
+    """Train a reward model on backbone states.
+
+    Args:
+        config: Settings of the model.
+        arguments: Settings of the run; ``resume_from_checkpoint`` continues a stopped one with
+            the same numbers as an uninterrupted run.
+        train_source: States, pairs and ratings to train on.
+        validation_source: States and pairs for early stopping.
+        backbone: Facts of the backbone, kept in the checkpoint.
+        callbacks: Further Trainer callbacks.
+
+    Raises:
+        InputError: When settings and data do not fit.
+    """
+    check_settings(config)
+    facts = data_facts(train_source)
+    check_data(config, facts)
+    if len(validation_source.pair_first) == 0:
+        raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    objectives = objective_names(config, facts)
+    rated = uses_ratings(config, facts)
+    view = select_objectives(train_source, objectives if rated else ())
+    loc, scale = rating_unit(view)
+    set_seed(arguments.seed)
+    hidden_size = train_source.responses.shape[1]
+    model = build_model(config, hidden_size, len(objectives), rated)
+    items = useful_prompts(view, rated)
+    fit_scalers(model, train_source)
+    if rated and config.architecture == "vrm":
+        model.rating_loc.fill_(loc)
+        model.rating_scale.fill_(scale)
+    module = TrainingModule(model, config)
+    train_data = PromptDataset(view, loc, scale, items)
+    validation_view = select_objectives(validation_source, ())
+    validation_data = PromptDataset(
+        validation_view, prompts=useful_prompts(validation_view, False)
+    )
+    arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
+    patience = getattr(arguments, "early_stopping_patience", 0)
+    trainer = _LoggingTrainer(
+        model=module,
+        args=arguments,
+        train_dataset=train_data,
+        eval_dataset=validation_data,
+        data_collator=collate,
+        compute_metrics=_metrics,
+        callbacks=[_Progress(module), EarlyStopping(patience), *(callbacks or [])],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(_StepBar())
+    runtime = _run(trainer, module, arguments, patience)
+    model.eval()
+    metrics = {
+        **trainer.evaluate(),
+        "best_step": trainer.state.best_global_step,
+        "steps": trainer.state.global_step,
+        "train_runtime": runtime,
+    }
+    if not math.isfinite(metrics["eval_log_loss"]):
+        raise InputError(
+            "Training diverged: the validation log loss is not finite. Lower train.learning_rate "
+            f"(it is {arguments.learning_rate})."
+        )
+    loaded = LoadedModel(model, config, objectives, rated, dict(backbone or {}))
+    return TrainResult(loaded, metrics, trainer.state.log_history)
+
+
+def data_facts(source: FeatureSource) -> DataFacts:
+    """Return what the settings have to fit."""
+    pairs = len(source.pair_first)
+    busiest = 0
+    if pairs:
+        uses = np.bincount(np.asarray(source.pair_first), minlength=len(source.response_prompt))
+        uses = uses + np.bincount(np.asarray(source.pair_second), minlength=len(uses))
+        busiest = int(uses.max())
+    observed = [
+        bool((~np.isnan(source.ratings[:, k])).any()) for k in range(len(source.objectives))
+    ]
+    rated = tuple(name for name, seen in zip(source.objectives, observed, strict=True) if seen)
+    return DataFacts(rated, busiest, pairs)
+
+
+@dataclass
+class _View:
+    """A feature source with the ratings of chosen objectives, in a given order."""
+
+    prompts: Any
+    responses: Any
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...]
+
+
+def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> FeatureSource:
+    """Return the source with just these objectives' ratings, in this order; none for ()."""
+    if tuple(source.objectives) == objectives:
+        return source
+    columns = [source.objectives.index(name) for name in objectives]
+    ratings = np.asarray(source.ratings)[:, columns]
+    return _View(
+        source.prompts,
+        source.responses,
+        source.response_prompt,
+        source.pair_first,
+        source.pair_second,
+        source.preference,
+        source.pair_weight,
+        ratings,
+        objectives,
+    )
+
+
+def rating_unit(source: FeatureSource) -> tuple[float, float]:
+    """Return location and scale of all ratings together: one unit per data set (spec 2.5)."""
+    if len(source.objectives) == 0:
+        return 0.0, 1.0
+    values = np.asarray(source.ratings)
+    values = values[~np.isnan(values)]
+    deviation = float(values.std()) if len(values) else 0.0
+    return (float(values.mean()) if len(values) else 0.0), (deviation or 1.0)
+
+
+def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
+    """Return the prompts that have a pair, or a rating where ratings count."""
+    response_prompt = np.asarray(source.response_prompt)
+    useful = np.zeros(source.prompts.shape[0], dtype=bool)
+    useful[response_prompt[np.asarray(source.pair_first)]] = True
+    if rated:
+        has_rating = ~np.isnan(np.asarray(source.ratings)).all(axis=1)
+        useful[response_prompt[has_rating]] = True
+    return np.flatnonzero(useful)
+
+
+def fit_scalers(model: torch.nn.Module, source: FeatureSource) -> None:
+    """Set the input standardisation from the training states, read in slices."""
+    for name, states in (("prompt_scaler", source.prompts), ("response_scaler", source.responses)):
+        scaler = getattr(model, name, None)
+        if isinstance(scaler, Standardize):
+            mean, deviation = _streamed_moments(states)
+            scaler.set_statistics(mean, deviation)
+
+
+def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:
+    count, total, square = 0, 0.0, 0.0
+    for start in range(0, states.shape[0], rows):
+        index = np.arange(start, min(start + rows, states.shape[0]))
+        block = np.asarray(states[index], dtype=np.float64)
+        count, total, square = (
+            count + len(block),
+            total + block.sum(0),
+            square + (block**2).sum(0),
+        )
+    mean = total / count
+    variance = np.maximum(square / count - mean**2, 0.0)
+    return torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.sqrt(variance))
+
+
+def _run(
+    trainer: Trainer, module: TrainingModule, arguments: TrainingArguments, patience: int
+) -> float:
+    """Train to the end or find that it was reached before; return the seconds it took.
+
+    Leaves the best weights in the module, if there is a checkpoint of them.
+    """
+    checkpoint = find_checkpoint(arguments)
+    seconds = 0.0
+    reached = None if checkpoint is None else read_state(Path(checkpoint))
+    if reached is not None and is_over(arguments, reached, patience):
+        # Stopped after its last step but before its end: the Trainer would take one step more.
+        trainer.state = reached
+        load_weights(module, Path(str(checkpoint)))
+    else:
+        outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        seconds = outcome.metrics["train_runtime"]
+    if arguments.load_best_model_at_end and trainer.state.best_global_step:
+        # By number: the path that the Trainer notes is wrong once a run was moved.
+        name = f"checkpoint-{trainer.state.best_global_step}"
+        best = Path(str(arguments.output_dir)) / name
+        if not is_whole(best):
+            raise InputError(
+                f"{best}: the checkpoint with the best validation log loss is gone or damaged. "
+                "Train again with --overwrite."
+            )
+        load_weights(module, best)
+    return seconds
+
+
+def _metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Return log loss and accuracy from the per-prompt sums the module gives in evaluation.
+
+    Sums per item, not values per pair: the Trainer cuts what it gathers to the number of items.
+    """
+    log_prob, right, weight = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
+    return {"log_loss": float(-log_prob / weight), "accuracy": float(right / weight)}

@@ -1,0 +1,179 @@
+"""The module that transformers.Trainer drives: a batch in, a loss and its parts out."""
+
+from collections import defaultdict
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.build import RewardModel
+from vrm_pyro.config import ModelConfig, build_objective
+from vrm_pyro.elbo import Terms, Weights
+from vrm_pyro.heads import Heads
+from vrm_pyro.model import VRM
+from vrm_pyro.predictive import count_active
+
+# Where warm-up starts: Pyro's scale handler refuses 0.
+_FIRST_KL_WEIGHT = 0.01
+
+
+class TrainingModule(nn.Module):
+    """Wraps model and objective so that ``forward(**batch)`` returns ``{"loss": ...}``.
+
+    Everything that is optimised runs inside ``forward``: a wrapper for several devices then sees
+    it, and its hooks run.
+
+    Args:
+        model: VRM or baseline.
+        config: Settings.
+    """
+
+    def __init__(self, model: RewardModel, config: ModelConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.objective = build_objective(config)
+        #: Share of the steps done, set by the trainer's callback; drives the warm-up.
+        self.progress = 1.0
+        self._sums: dict[str, float] = defaultdict(float)
+        self._steps = 0
+
+    def forward(
+        self,
+        prompts: Tensor,
+        responses: Tensor,
+        response_prompt: Tensor,
+        pair_first: Tensor,
+        pair_second: Tensor,
+        preference: Tensor,
+        pair_weight: Tensor,
+        ratings: Tensor,
+        rating_mask: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
+        batch = FeatureBatch(
+            prompts,
+            responses,
+            response_prompt,
+            pair_first,
+            pair_second,
+            preference,
+            pair_weight,
+            ratings,
+            rating_mask,
+        )
+        # Every distribution in float32 at least: Dirichlet has no half-precision sampler.
+        with torch.autocast(prompts.device.type, enabled=False):
+            if not self.training:
+                return self._evaluate(batch)
+            if isinstance(self.model, VRM):
+                return {"loss": self._vrm_loss(self.model, batch)}
+            log_likelihood = self.model.log_likelihood(batch)
+            self._note({"log_lik_preference": log_likelihood / max(batch.num_pairs, 1)})
+            return {"loss": -log_likelihood / batch.num_prompts}
+
+    def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
+        probability = self.model.predict_pairs(batch)
+        log_prob = log_score(probability, batch.preference)
+        right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
+        right = torch.where(probability == 0.5, 0.5, right)
+        weight = batch.pair_weight
+        sums = log_prob.new_zeros(batch.num_prompts, 3).index_add(
+            0,
+            batch.pair_prompt,
+            torch.stack([weight * log_prob, weight * right, weight], dim=-1),
+        )
+        return {"loss": -sums[:, 0].sum() / sums[:, 2].sum().clamp(min=1e-12), "sums": sums}
+
+    def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
+        batch = model.standardize(batch)
+        heads = model.heads(batch)
+        terms = self.objective.terms(model, model.guide, batch, heads, self.weights())
+        objective = terms.objective
+        penalty = objective.new_zeros(())
+        if self.config.mode == "conditional" and self.config.hyperprior_weight > 0:
+            penalty = self.config.hyperprior_weight * hyperprior_divergence(heads)
+        self._note(self._parts(model, batch, heads, terms, penalty))
+        return (penalty - objective) / batch.num_prompts
+
+    def weights(self) -> Weights:
+        """Return the KL weights of this step; only ``vib`` warms up and has free bits."""
+        if self.config.mode == "conditional":
+            return Weights()
+        ramp = 1.0
+        if self.config.warmup_fraction > 0:
+            ramp = min(1.0, self.progress / self.config.warmup_fraction)
+        factor = _FIRST_KL_WEIGHT + (1 - _FIRST_KL_WEIGHT) * ramp
+        return Weights(
+            self.config.kl_weights * factor,
+            self.config.kl_features * factor,
+            self.config.free_bits_weights,
+            self.config.free_bits_features,
+        )
+
+    @torch.no_grad()
+    def _parts(
+        self, model: VRM, batch: FeatureBatch, heads: Heads, terms: Terms, penalty: Tensor
+    ) -> dict[str, Tensor | float]:
+        """Return what is logged: nats a prompt, nats a response for kl_features."""
+        prompts, pairs = batch.num_prompts, max(batch.num_pairs, 1)
+        if self.config.mode == "conditional":
+            weight_mean, feature_mean = heads.weights.mean, heads.features.mean
+        else:
+            q_weights, q_features = model.guide.posterior(batch, heads)
+            weight_mean, feature_mean = q_weights.mean, q_features.mean
+        score = heads.reward.scores(feature_mean)
+        delta = heads.reward.delta(
+            weight_mean[batch.pair_prompt], score[batch.pair_first], score[batch.pair_second]
+        )
+        right = ((delta > 0) == (batch.preference > 0.5)).float()
+        return {
+            "objective": terms.objective / prompts,
+            "elbo": terms.elbo / prompts,
+            "log_lik_preference": terms.preference / pairs,
+            "log_lik_rating": terms.rating / prompts,
+            "kl_weights": terms.kl_weights / prompts,
+            "kl_features": terms.kl_features / batch.num_responses,
+            "hyperprior_penalty": penalty / prompts,
+            "kappa_weights": self.weights().kl_weights,
+            "active_units_weights": count_active(weight_mean, WEIGHT_VARIANCE),
+            "active_units_features": count_active(feature_mean, FEATURE_VARIANCE),
+            "accuracy": right.mean() if batch.num_pairs else 0.0,
+        }
+
+    def _note(self, parts: dict[str, Tensor | float]) -> None:
+        for name, value in parts.items():
+            self._sums[name] += float(value)
+        self._steps += 1
+
+    def take_log(self) -> dict[str, float]:
+        """Return the parts averaged over the steps since the last call, and start anew."""
+        values = {name: total / self._steps for name, total in self._sums.items()}
+        self._sums.clear()
+        self._steps = 0
+        return values
+
+
+# A unit is active when its predictive mean varies over the data: variance of E[z_d | text] above
+# .01 (spec 4.10), of E[w_k | prompt] above .0001 (a standard deviation of one point of 100).
+WEIGHT_VARIANCE = 1e-4
+FEATURE_VARIANCE = 1e-2
+
+
+def hyperprior_divergence(heads: Heads) -> Tensor:
+    """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
+    flat = dist.Dirichlet(torch.ones_like(heads.weights.concentration))
+    loc = heads.features.base_dist.loc
+    standard = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
+    return (
+        kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
+    )
+
+
+def log_score(probability: Tensor, preference: Tensor) -> Tensor:
+    """Return c log p + (1 - c) log(1 - p), with p kept 1e-7 away from 0 and 1."""
+    probability = probability.clamp(1e-7, 1 - 1e-7)
+    return preference * probability.log() + (1 - preference) * torch.log1p(-probability)
