@@ -59,6 +59,15 @@ def test_selection_by_name(problem, tree):
     np.testing.assert_array_equal(w.values[0], draws.groups["posterior"]["w"][:, 3, 1])
 
 
+def test_scores_convert_to_raw_ratings_by_the_attributes(tree):
+    unit = {name: np.array(tree.attrs[f"rating_{name}"]) for name in ("loc", "scale", "offset")}
+    s = tree["posterior"]["s"].values
+    expected = unit["loc"] + unit["scale"] * (s + unit["offset"])
+    drawn = tree["posterior_predictive"]["rating"].values
+    residual = (drawn - expected)[0]
+    assert (np.abs(residual.mean(0)) < 5 * residual.std(0) / NUM_DRAWS**0.5).all()
+
+
 def test_log_likelihood_repeats_the_evidence(problem, tree):
     outcomes = tree["log_likelihood"]["outcomes"].values
     assert (outcomes == problem[0].groups["log_likelihood"]["outcomes"]).all()

@@ -27,6 +27,7 @@ class ModelConfig:
         pooling: How a state is read off the backbone: ``mean`` over all tokens by mask,
             ``response_mean`` over the response's tokens, ``last`` token by mask, or ``auto``.
         max_length: Longest sequence in tokens, prompt and response together.
+        dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
         architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
         mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
@@ -61,6 +62,7 @@ class ModelConfig:
     backbone: str = DEFAULT_BACKBONE
     pooling: Literal["auto", "mean", "response_mean", "last"] = "auto"
     max_length: int = 256
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     architecture: Literal["vrm", "bradley_terry"] = "vrm"
     mode: Literal["conditional", "vib"] = "conditional"
     objectives: list[str] = field(default_factory=list)

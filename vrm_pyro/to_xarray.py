@@ -24,7 +24,9 @@ ENGINE: Final = "netcdf4"
 # What the groups hold, in words: their names mean something else for MCMC of global parameters.
 NOTES: Final[dict[str, str]] = {
     "posterior": "Independent draws of q(w, z | texts, outcomes), one set of latents per row: "
-    "effective sample size and R-hat say nothing about them.",
+    "effective sample size and R-hat say nothing about them. Scores s are in model units; the "
+    "expected raw rating is rating_loc + rating_scale * (s + rating_offset), all attributes of "
+    "the root, where the model was trained on ratings.",
     "posterior_predictive": "Outcomes drawn given latents that have seen the outcomes: a check "
     "of fit. For calibration on held-out rows use the group named by predictive_group.",
     "prior": "Draws of the generative p(w, z | texts): what the texts alone say in mode "
@@ -111,6 +113,7 @@ def to_datatree(
         "creation_library_version": vrm_pyro.__version__,
         "inference_library": "pyro",
         "predictive_group": draws.predictive_group,
+        **draws.rating_unit,
         **_plain(attrs or {}),
     }
     return tree

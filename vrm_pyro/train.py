@@ -87,6 +87,9 @@ class TrainArguments(TrainingArguments):
     report_to: None | str | list[str] = field(
         default="none", metadata={"help": "Loggers, such as tensorboard or wandb."}
     )
+    dataloader_pin_memory: bool = field(
+        default=False, metadata={"help": "Pin memory; it warns where there is no GPU."}
+    )
     early_stopping_patience: int = field(
         default=5, metadata={"help": "Evaluations without improvement; 0 never stops early."}
     )
@@ -120,7 +123,10 @@ class _Progress(TrainerCallback):
 
 
 class _StepBar(ProgressCallback):
-    """transformers' bar on stderr, without its copy of every log entry on stdout."""
+    """transformers' bar of steps on stderr, without its copy of every log entry on stdout."""
+
+    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+        """Show no second bar: validation is a moment on kept states."""
 
     def on_log(
         self,
@@ -130,6 +136,7 @@ class _StepBar(ProgressCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Show the validation log loss beside the bar."""
         if self.training_bar is not None and logs and "eval_log_loss" in logs:
             self.training_bar.set_postfix_str(f"validation log loss {logs['eval_log_loss']:.4f}")
 

@@ -99,9 +99,6 @@ class RunDirectory:
             self.check_same(values)
             with write_file(self.path / SETTINGS_FILE) as partial:
                 partial.write_text(text, encoding="utf-8")
-            for leftover in self.path.glob(".*.partial*"):
-                if leftover.is_file():
-                    leftover.unlink()
             log.info("%s: going on with the run there", self.path)
             return
         claim_directory(self.path, marker=SETTINGS_FILE, content=text, overwrite=self.overwrite)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from vrm_pyro.cli.inputs import find_own_classes
 from vrm_pyro.cli.parsing import describe, instantiate, new_parser, parse
 from vrm_pyro.config import DataConfig, ModelConfig, check_settings
 from vrm_pyro.errors import InputError
@@ -56,6 +57,7 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
     Raises:
         InputError: For settings that are wrong whatever the rows.
     """
+    find_own_classes()
     if not any(item == "--config" or item.startswith("--config=") for item in argv):
         argv = ["--config", DEFAULT_CONFIG, *argv]
     parsed = parse(parser, argv)

@@ -22,7 +22,7 @@ class GaussianRatings(nn.Module):
         power: lambda, the power on the rating likelihood.
     """
 
-    raw_scale: Tensor
+    log_scale: Tensor
 
     def __init__(
         self, num_objectives: int, scale: float = 0.5, learn_scale: bool = True, power: float = 1.0

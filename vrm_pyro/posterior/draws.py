@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyro
@@ -47,11 +47,14 @@ class Draws:
             calibration on held-out rows means something: ``prior_predictive`` in mode
             ``conditional`` (its posterior has seen the outcomes), ``posterior_predictive`` in
             mode ``vib`` (its prior has not even seen the text).
+        rating_unit: What turns scores into expected raw ratings: raw = rating_loc + rating_scale
+            * (s + rating_offset), the last one for each objective; empty without ratings.
     """
 
     groups: Mapping[str, Group]
     num_draws: int
     predictive_group: str
+    rating_unit: Mapping[str, Any]
 
 
 def draw_posterior(
@@ -108,7 +111,14 @@ def draw_posterior(
                 arrays.put(group, variables, chunk)
     label_blind = isinstance(model.guide, LabelBlindModule)
     predictive = "posterior_predictive" if label_blind else "prior_predictive"
-    return Draws(arrays.groups, num_draws, predictive)
+    unit: dict[str, Any] = {}
+    if model.ratings is not None:
+        unit = {
+            "rating_loc": float(model.rating_loc),
+            "rating_scale": float(model.rating_scale),
+            "rating_offset": model.ratings.offset.tolist(),
+        }
+    return Draws(arrays.groups, num_draws, predictive, unit)
 
 
 def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:

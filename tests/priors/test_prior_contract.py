@@ -1,0 +1,97 @@
+"""One contract for every entry of the two tables of priors."""
+
+import pyro.distributions as dist
+import pytest
+import torch
+
+from vrm_pyro.priors import FEATURE_PRIORS, WEIGHT_PRIORS
+
+HIDDEN_SIZE = 6
+TABLES = [
+    *((kind, 4, 1, (4,)) for kind in WEIGHT_PRIORS.values()),
+    *((kind, 3, 1, (3,)) for kind in FEATURE_PRIORS.values()),
+]
+ALL = pytest.mark.parametrize(("kind", "size", "event_dim", "event_shape"), TABLES)
+
+
+@ALL
+def test_shapes_dtype_and_reparametrisation(kind, size, event_dim, event_shape):
+    module = kind().build(HIDDEN_SIZE, size)
+    law = module(torch.randn(5, HIDDEN_SIZE))
+    assert law.batch_shape == (5,)
+    assert law.event_shape == event_shape
+    assert law.has_rsample
+    assert law.sample().dtype == torch.float32
+    assert module.double()(torch.randn(5, HIDDEN_SIZE).double()).sample().dtype == torch.float64
+
+
+@ALL
+def test_flag_says_whether_the_text_is_read(kind, size, event_dim, event_shape):
+    module = kind().build(HIDDEN_SIZE, size).double()
+    law = module(torch.randn(5, HIDDEN_SIZE).double())
+    assert (len(law.mean.unique(dim=0)) > 1) == kind.conditional
+    assert bool(list(module.parameters())) == kind.conditional
+
+
+@ALL
+def test_a_stated_setting_is_the_only_kind_of_setting(kind, size, event_dim, event_shape):
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        kind(concentratoin=2.0)
+    assert kind() == kind()  # frozen dataclasses: settings compare and print
+    with pytest.raises(AttributeError):
+        kind().new_setting = 1
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHT_PRIORS))
+def test_weight_prior_treats_objectives_alike_before_training(name):
+    """At the mean of standardised states no objective is preferred."""
+    law = WEIGHT_PRIORS[name]().build(HIDDEN_SIZE, 4)(torch.zeros(1, HIDDEN_SIZE))
+    w = law.sample((20_000,))[:, 0]
+    error = w.std(0) / 20_000**0.5
+    assert ((w.mean(0) - 0.25).abs() < 5 * error).all() or not WEIGHT_PRIORS[name].conditional
+    # A hidden layer with random biases may lean a little; a constant prior may not.
+    assert ((law.mean - 0.25).abs() < 0.1).all()
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHT_PRIORS))
+def test_weight_prior_draws_lie_on_the_simplex(name):
+    w = WEIGHT_PRIORS[name]().build(HIDDEN_SIZE, 4)(torch.randn(9, HIDDEN_SIZE)).sample((100,))
+    assert torch.allclose(w.sum(-1), torch.ones(100, 9), atol=1e-5)
+    assert (w >= 0).all()
+
+
+def test_constant_priors_are_what_they_say():
+    law = WEIGHT_PRIORS["DirichletPrior"](0.7).build(HIDDEN_SIZE, 3)(torch.randn(2, HIDDEN_SIZE))
+    assert isinstance(law, dist.Dirichlet)
+    assert torch.allclose(law.concentration, torch.full((2, 3), 0.7))
+    law = FEATURE_PRIORS["NormalPrior"](2.0).build(HIDDEN_SIZE, 3)(torch.randn(2, HIDDEN_SIZE))
+    assert torch.equal(law.mean, torch.zeros(2, 3))
+    assert torch.allclose(law.variance, torch.full((2, 3), 4.0))
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "setting", "value"),
+    [
+        (WEIGHT_PRIORS, "DirichletPrior", "concentration", 0.0),
+        (WEIGHT_PRIORS, "DirichletPrior", "concentration", float("nan")),
+        (WEIGHT_PRIORS, "ConditionalDirichletPrior", "initial_concentration", -1.0),
+        (WEIGHT_PRIORS, "ConditionalDirichletPrior", "hidden_size", -1),
+        (WEIGHT_PRIORS, "ConditionalDirichletPrior", "dropout", 1.0),
+        (FEATURE_PRIORS, "NormalPrior", "scale", -0.5),
+        (FEATURE_PRIORS, "ConditionalNormalPrior", "initial_scale", 0.0),
+        (FEATURE_PRIORS, "ConditionalNormalPrior", "dropout", -0.1),
+        (FEATURE_PRIORS, "ConditionalNormalPrior", "hidden_size", -3),
+    ],
+)
+def test_values_out_of_range_are_named(table, name, setting, value):
+    with pytest.raises(ValueError, match=f"{name}.*{setting}"):
+        table[name](**{setting: value})
+
+
+@pytest.mark.parametrize("kind", [kind for kind, *_ in TABLES if kind.conditional])
+def test_dropout_acts_in_training_only(kind):
+    module = kind(dropout=0.5).build(HIDDEN_SIZE, 3)
+    states = torch.randn(4, HIDDEN_SIZE)
+    assert not torch.equal(module(states).mean, module(states).mean)
+    module.eval()
+    assert torch.equal(module(states).mean, module(states).mean)

@@ -1,0 +1,45 @@
+"""``vrm-pyro evaluate``: how well a model predicts the preferences of some rows."""
+
+import json
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.atomic import write_file
+from vrm_pyro.cli.inputs import add_model_options, read_inputs, read_model
+from vrm_pyro.cli.parsing import new_parser, parse
+from vrm_pyro.cli.results import evaluate_inputs
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``evaluate``."""
+    parser = new_parser(
+        "evaluate",
+        "Measure accuracy, log loss, Brier score and calibration, each with a standard error by "
+        "prompt, in all rows and by subset, beside what text length alone predicts.",
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        "--out",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help="JSON file to write; one that is there is replaced.",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Evaluate and write one JSON object."""
+    options = parse(build_parser(), argv)
+    loaded = read_model(options)
+    metrics = evaluate_inputs(loaded, read_inputs(options, loaded))
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    with write_file(options.out) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+    error = metrics["accuracy_se"]
+    spread = "" if error is None else f" +- {error:.3f}"
+    print(
+        f"accuracy {metrics['accuracy']:.3f}{spread}, log loss {metrics['log_loss']:.3f} on "
+        f"{metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts: {options.out}"
+    )

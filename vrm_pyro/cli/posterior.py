@@ -1,0 +1,48 @@
+"""``vrm-pyro posterior``: draws of everything, with named dimensions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.cli.inputs import add_model_options, read_inputs, read_model
+from vrm_pyro.cli.parsing import UsageError, new_parser, parse
+from vrm_pyro.cli.results import write_posterior
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``posterior``."""
+    parser = new_parser(
+        "posterior",
+        "Write an ArviZ DataTree: draws of weights, features, scores and rewards given the "
+        "outcomes in the rows, of the same before any outcome, and what both predict.",
+    )
+    add_model_options(parser)
+    parser.add_argument("--draws", type=int, default=200, help="Draws of every row.")
+    parser.add_argument("--seed", type=int, default=0, help="Fixes all draws.")
+    parser.add_argument(
+        "--out",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help="netCDF file to write, ending in .nc; one that is there is replaced.",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Draw and write."""
+    options = parse(build_parser(), argv)
+    if not options.out.endswith(".nc"):
+        raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
+    if options.draws < 1:
+        raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
+    loaded = read_model(options)
+    if loaded.architecture != "vrm":
+        raise UsageError(
+            f"{options.model}: a {loaded.architecture} model has no latent variables to draw; "
+            "train one with model.architecture vrm."
+        )
+    inputs = read_inputs(options, loaded)
+    write_posterior(loaded, inputs, Path(options.out), options.draws, options.seed)
+    print(f"{options.draws} draws of {inputs.table.num_prompts} prompts: {options.out}")

@@ -1,0 +1,139 @@
+"""The final files of a run, each whole, and ``config.json`` after all others."""
+
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model
+from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
+from vrm_pyro.elbo import OBJECTIVES
+from vrm_pyro.evaluate import evaluate
+from vrm_pyro.posterior import draw_posterior
+from vrm_pyro.to_xarray import Names, to_datatree, write_netcdf
+from vrm_pyro.train import TrainResult
+
+METRICS_FILE = "metrics.json"
+LOG_FILE = "log_history.json"
+POSTERIOR_FILE = "posterior.nc"
+
+POSTERIOR_PROMPTS = 200
+POSTERIOR_DRAWS = 200
+
+SaveTokenizer = Callable[[Path], None]
+
+
+def write_results(
+    directory: Path,
+    result: TrainResult,
+    validation: Inputs,
+    save_tokenizer: SaveTokenizer,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write everything a finished run consists of, and return its metrics.
+
+    A reader never sees a part of a file. As long as ``config.json`` is missing, the run counts
+    as stopped and is resumed from its last checkpoint.
+
+    Args:
+        directory: The run.
+        result: What training returned.
+        validation: Validation rows with their states.
+        save_tokenizer: Writes the backbone's tokenizer into a folder.
+        facts: Facts of the training rows, for ``metrics.json``.
+    """
+    loaded = result.loaded
+    metrics = evaluate_inputs(loaded, validation)
+    metrics["training"] = training_facts(result) | dict(facts)
+    for leftover in directory.glob(".results.*.partial"):  # of an end that was cut off
+        shutil.rmtree(leftover)
+    partial = directory / f".results.{secrets.token_hex(4)}.partial"
+    partial.mkdir()
+    try:
+        save_tokenizer(partial)
+        _write_json(partial / METRICS_FILE, metrics)
+        _write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
+        if loaded.architecture == "vrm":
+            some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
+            write_posterior(
+                loaded, select_prompts(validation, some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
+            )
+        save_model(loaded, partial)
+        names = sorted(path.name for path in partial.iterdir())
+        for name in sorted(names, key=lambda name: name == CONFIG_FILE):
+            os.replace(partial / name, directory / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return metrics
+
+
+def evaluate_inputs(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
+    """Return the metrics of a model on rows."""
+    return evaluate(
+        loaded.model,
+        inputs.source,
+        subset=inputs.table.pair_subset,
+        lengths=np.array([len(text) for text in inputs.table.responses], dtype=np.int64),
+    )
+
+
+def write_posterior(
+    loaded: LoadedModel, inputs: Inputs, path: Path, num_draws: int, seed: int = 0
+) -> None:
+    """Write draws of every prompt, response and pair.
+
+    Ratings count as outcomes where the model was trained on ratings, else not.
+    """
+    objectives = loaded.objectives if loaded.rated else ()
+    source = with_objectives(inputs.source, objectives)
+    scratch = path.parent / f".{path.stem}.{secrets.token_hex(4)}.draws"
+    scratch.mkdir(parents=True)
+    try:
+        draws = draw_posterior(loaded.model, source, num_draws, seed=seed, storage=scratch)
+        attrs = {"mode": loaded.mode, "objective": loaded.config.objective, "seed": seed}
+        names = Names.of(inputs.table, loaded.objectives)
+        write_netcdf(to_datatree(draws, names, attrs=attrs), path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def training_facts(result: TrainResult) -> dict[str, Any]:
+    """Return how training went, for ``metrics.json``."""
+    config = result.loaded.config
+    named = {name.removeprefix("eval_"): value for name, value in result.metrics.items()}
+    facts: dict[str, Any] = {
+        "architecture": config.architecture,
+        "validation_log_loss": named["log_loss"],
+        "steps": named["steps"],
+        "best_step": named["best_step"],
+        "epochs": named.get("epoch"),
+        "seconds": round(named["train_runtime"], 1),
+    }
+    if config.architecture == "vrm":
+        facts |= {
+            "mode": config.mode,
+            "objective": config.objective,
+            "bound": OBJECTIVES[config.objective].bound,
+            "objectives": list(result.loaded.objectives),
+            "ratings_used": result.loaded.rated,
+        }
+    return facts
+
+
+def _finite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a gradient norm that was not finite is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entry.items()
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

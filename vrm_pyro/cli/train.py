@@ -1,0 +1,134 @@
+"""``vrm-pyro train``: rows or states in, a run folder out."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.cli.inputs import read_backbone
+from vrm_pyro.cli.results import SaveTokenizer, write_results
+from vrm_pyro.cli.run_directory import SETTINGS_FILE, RunDirectory
+from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
+from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
+from vrm_pyro.config import check_data, check_data_settings
+from vrm_pyro.features import FeatureStore
+from vrm_pyro.train import train
+
+log = logging.getLogger(__name__)
+
+TOKENIZER = "tokenizer"
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``train``."""
+    parser = run_parser(
+        "train",
+        "Train a reward model. Shipped configs: default, ratings, paper, bradley_terry. "
+        "Settings under --train are those of transformers' TrainingArguments.",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Replace a run that lies in train.output_dir, with all its files.",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train, or go on with a run that was stopped."""
+    settings = _read(argv)
+    data, arguments = settings.data, settings.arguments
+    check_data_settings(data)
+    resume = arguments.resume_from_checkpoint not in (None, False, "false", "False", "")
+    directory = RunDirectory(
+        str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
+    )
+    directory.protect([data.train, data.validation])
+    if directory.finished and resume:
+        directory.check_same(settings.values)
+        print(f"{directory.path}: the run is finished; there is nothing to resume.")
+        return
+    rows = TrainingRows.read(data)
+    adopt_store(settings.model, rows.stores)
+    for name in ("backbone", "pooling", "max_length"):
+        settings.values["model"][name] = getattr(settings.model, name)
+    check_data(settings.model, rows.facts())
+    backbone = _backbone(settings) if rows.needs_backbone else None
+    if backbone is not None:
+        for store in rows.stores:
+            store.check_key(backbone.key())
+    save_tokenizer = _tokenizer(backbone, rows.stores)
+    settings.values["train"]["resume_from_checkpoint"] = None
+    directory.claim(settings.values, settings.yaml())
+    states = rows.encoded(backbone, directory.path)
+    result = train(
+        settings.model, arguments, states.train, states.validation.source, states.backbone
+    )
+    facts = {
+        "train_prompts": int(states.train.prompts.shape[0]),
+        "train_pairs": len(states.train.pair_first),
+        "rows": rows.train.table.report.as_dict(),
+        "labels_are_function_of_ratings": rows.check.is_function,
+    }
+    metrics = write_results(
+        directory.path, result, states.validation, save_tokenizer, facts
+    )
+    print(summary(directory.path, metrics))
+
+
+def summary(directory: Path, metrics: dict[str, Any]) -> str:
+    """Return what the user reads at the end: how good, where, and what next."""
+    rates = ", ".join(
+        f"{words} {metrics[name]:.3f}" + ("" if se is None else f" +- {se:.3f}")
+        for name, words in (("accuracy", "accuracy"), ("log_loss", "log loss"), ("ece", "ECE"))
+        for se in [metrics[f"{name}_se"]]
+    )
+    return "\n".join(
+        [
+            f"validation: {rates} ({metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts)",
+            f"model, metrics and draws: {directory}",
+            f"next: vrm-pyro evaluate --model {directory} --data TEST_ROWS --out metrics.json",
+        ]
+    )
+
+
+def _read(argv: Sequence[str]) -> RunSettings:
+    parser = build_parser()
+    settings = read_settings(parser, argv)
+    named = any(item == "--config" or item.startswith("--config=") for item in argv)
+    held = Path(str(settings.arguments.output_dir)) / SETTINGS_FILE
+    if settings.arguments.resume_from_checkpoint and not named and held.is_file():
+        # To resume, the folder is enough: it knows what it was started with.
+        return read_settings(parser, ["--config", str(held), *argv])
+    return settings
+
+
+def _backbone(settings: RunSettings) -> Backbone:
+    return read_backbone(
+        settings.model.backbone,
+        pooling=settings.model.pooling,
+        max_length=settings.model.max_length,
+        dtype=settings.model.dtype,
+        device="cpu" if settings.arguments.use_cpu else "auto",
+    )
+
+
+def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> SaveTokenizer:
+    """Return what writes the tokenizer that the model's texts were read with."""
+    if backbone is not None:
+        return lambda folder: backbone.tokenizer.save_pretrained(folder) and None
+    held = stores[0].path / TOKENIZER
+    if held.is_dir():
+        return lambda folder: shutil.copytree(held, folder, dirs_exist_ok=True) and None
+    meta = stores[0].meta
+    other = read_backbone(
+        meta["backbone"]["name"],
+        pooling=meta["key"]["pooling"],
+        max_length=meta["key"]["max_length"],
+    )
+    stores[0].check_key(other.key())
+    return lambda folder: other.tokenizer.save_pretrained(folder) and None
