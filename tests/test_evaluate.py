@@ -77,8 +77,10 @@ def test_kl_is_that_of_the_predictive_law(source):
         law = model.predictive_weights(batch.prompts)
         flat = torch.distributions.Dirichlet(torch.ones(3))
         ratio = (law.log_prob(w.float()) - flat.log_prob(w.float())).double().mean(1)
-        loc, scale = (getattr(model.predictive_features(batch.responses).base_dist, name)
-                      for name in ("loc", "scale"))
+        loc, scale = (
+            getattr(model.predictive_features(batch.responses).base_dist, name)
+            for name in ("loc", "scale")
+        )
         kl = 0.5 * (loc**2 + scale**2 - 1 - 2 * scale.log()).sum(-1).mean()
     assert abs(found["kl_weights"] - ratio.mean()) < 4.5 * ratio.std() / len(ratio) ** 0.5
     assert found["kl_features"] == pytest.approx(kl.item(), rel=1e-5)

@@ -56,9 +56,7 @@ def test_agrees_with_plain_monte_carlo(mode, single_use):
         batch = model.standardize(batch)
         found = log_evidence(model, batch, model.heads(batch), num_draws=1024)
         exact, error = brute_force(model, batch, num_draws=200_000)
-    problems.assert_within(
-        found.log_prob, exact, (found.standard_error**2 + error**2).sqrt(), 4.5
-    )
+    problems.assert_within(found.log_prob, exact, (found.standard_error**2 + error**2).sqrt(), 4.5)
     assert (found.standard_error < 0.1).all()
 
 
@@ -71,10 +69,11 @@ def test_standard_error_is_the_spread_over_seeds():
         runs = [log_evidence(model, batch, heads, 64, seed) for seed in range(60)]
     spread = torch.stack([run.log_prob for run in runs]).std(0)
     claimed = torch.stack([run.standard_error for run in runs]).mean(0)
-    # A formula off by sqrt(draws) would fail one way or the other.
+    # The claim counts quasi-random w as random, so it is high; a formula off by sqrt(draws) = 8
+    # would still fail one way or the other.
     shared = torch.bincount(batch.response_prompt) > 2
     assert (spread[shared] < 1.4 * claimed[shared]).all()
-    assert (spread[shared] > 0.5 * claimed[shared]).all()
+    assert (spread[shared] > 0.2 * claimed[shared]).all()
     # Nothing but quasi-random w is drawn where no response is shared.
     assert (spread[~shared] < 1e-12).all()
 

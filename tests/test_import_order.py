@@ -24,7 +24,7 @@ likelihood
 heads
 conjugate
 guides
-predictive
+predictive information
 model baseline
 evidence
 elbo
@@ -32,7 +32,7 @@ simulate
 config
 build
 checkpoint
-training_module train
+resume training_module train
 posterior
 to_xarray
 diagnostics

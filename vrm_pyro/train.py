@@ -32,6 +32,7 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
+from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.resume import (
     EarlyStopping,
@@ -187,7 +188,7 @@ def train(
     model = build_model(config, hidden_size, len(objectives), rated)
     items = useful_prompts(view, rated)
     fit_scalers(model, train_source)
-    if rated and config.architecture == "vrm":
+    if rated and isinstance(model, VRM):
         model.rating_loc.fill_(loc)
         model.rating_scale.fill_(scale)
     module = TrainingModule(model, config)
@@ -212,7 +213,7 @@ def train(
         trainer.add_callback(_StepBar())
     runtime = _run(trainer, module, arguments, patience)
     model.eval()
-    metrics = {
+    metrics: dict[str, Any] = {
         **trainer.evaluate(),
         "best_step": trainer.state.best_global_step,
         "steps": trainer.state.global_step,

@@ -189,9 +189,7 @@ def test_predicted_outcomes_follow_the_latents(problem, group):
     error = np.sqrt((p * (1 - p)).mean(0) / num_draws)
     assert (np.abs(label.mean(0) - p.mean(0)) < 4.5 * error).all()
     offset, tau = model.ratings.offset.detach().numpy(), model.ratings.scale.detach().numpy()
-    residual = groups[f"{group}_predictive"]["rating"] - (
-        3 + 0.8 * (groups[group]["s"] + offset)
-    )
+    residual = groups[f"{group}_predictive"]["rating"] - (3 + 0.8 * (groups[group]["s"] + offset))
     assert (np.abs(residual.mean(0)) < 4.5 * 0.8 * tau / num_draws**0.5).all()
     assert residual.std(0) == pytest.approx(np.broadcast_to(0.8 * tau, (18, 3)), rel=0.06)
 

@@ -2,13 +2,20 @@
 
 import difflib
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import (
+    ActionConfigFile,
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+)
 
 from vrm_pyro.errors import InputError
 
@@ -54,12 +61,37 @@ def config_path(name: str) -> Path:
     )
 
 
-def new_parser(verb: str, description: str) -> ArgumentParser:
-    """Return a parser for one verb, with ``--config`` and ``--print_config``."""
+class Help(DefaultHelpFormatter):
+    """jsonargparse's help that leaves the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = []
+        for part in text.split("\n\n"):
+            lines = part.splitlines()
+            as_is = any(line.startswith("  ") for line in lines)
+            filled.append(part if as_is else textwrap.fill(" ".join(part.split()), width))
+        return "\n\n".join(filled)
+
+
+def new_parser(
+    verb: str, description: str, examples: Sequence[str] = (), more: str = ""
+) -> ArgumentParser:
+    """Return a parser for one verb, with ``--config`` and ``--print_config``.
+
+    Args:
+        verb: Name of the verb.
+        description: What it does.
+        examples: Command lines that show its use.
+        more: Further paragraphs, below the examples.
+    """
+    shown = "\n".join(["Examples:", *(f"  {example}" for example in examples)])
     parser = ArgumentParser(
         prog=f"vrm-pyro {verb}",
         usage=f"vrm-pyro {verb} [--config FILE] [options]",
-        description=description,
+        description="\n\n".join(
+            [description, *([shown] if examples else []), *filter(None, [more])]
+        ),
+        formatter_class=Help,
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -67,7 +99,8 @@ def new_parser(verb: str, description: str) -> ArgumentParser:
         "--config",
         action=ConfigFile,
         metavar="FILE",
-        help="YAML file with these settings; options after it override.",
+        help="YAML file with these settings, or the name of a shipped one; options after it "
+        "override.",
     )
     return parser
 

@@ -40,9 +40,11 @@ class RunSettings:
         return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
 
 
-def run_parser(verb: str, description: str) -> ArgumentParser:
+def run_parser(
+    verb: str, description: str, examples: Sequence[str] = (), more: str = ""
+) -> ArgumentParser:
     """Return a parser with the groups ``model``, ``data`` and ``train``."""
-    parser = new_parser(verb, description)
+    parser = new_parser(verb, description, examples, more)
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(DataConfig, "data")
     # Made by hand below: transformers' messages do not say which settings they are about.

@@ -26,9 +26,7 @@ def build_parser() -> ArgumentParser:
         "Write train.jsonl, validation.jsonl, test.jsonl and truth.nc: prompts of several kinds "
         "and responses of controlled quality, with labels and ratings drawn from the model.",
     )
-    parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="Folder to make."
-    )
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to make.")
     parser.add_argument(
         "--pairs", type=int, default=2000, help="Comparisons in all three splits together."
     )

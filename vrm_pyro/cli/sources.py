@@ -70,7 +70,7 @@ class SomeRows:
 def select_prompts(inputs: Inputs, prompts: Ints | NDArray[np.bool_]) -> Inputs:
     """Return some prompts with all their responses and pairs; no state is copied."""
     table = inputs.table
-    chosen = np.flatnonzero(prompts) if prompts.dtype == bool else prompts
+    chosen = (np.flatnonzero(prompts) if prompts.dtype == bool else prompts).astype(np.int64)
     part = table.select_prompts(chosen)
     responses = np.flatnonzero(np.isin(table.response_prompt, chosen))
     source = Part(

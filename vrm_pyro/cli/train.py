@@ -27,8 +27,22 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``train``."""
     parser = run_parser(
         "train",
-        "Train a reward model. Shipped configs: default, ratings, paper, bradley_terry. "
-        "Settings under --train are those of transformers' TrainingArguments.",
+        "Train a reward model on rows of preferences (and ratings), or on states that features "
+        "wrote. Into train.output_dir go the model, metrics.json, posterior.nc and config.yaml.",
+        examples=(
+            "vrm-pyro train --data.train rows.jsonl --train.output_dir runs/first",
+            "vrm-pyro train --config ratings --data.train rows.jsonl --train.output_dir runs/two",
+            "vrm-pyro train --train.output_dir runs/first --train.resume_from_checkpoint true",
+            "vrm-pyro train --config paper --print_config > my.yaml   # then edit and --config it",
+        ),
+        more="Without --config it is default. Shipped configs: default (preferences; ratings "
+        "where rows have them), ratings (ratings on the scores of named objectives), paper "
+        "(fixed priors, a guide that sees the text alone), bradley_terry (one reward, no "
+        "distribution: the baseline).\n\n"
+        "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
+        "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
+        "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
+        "with other defaults for some. Settings of a class: --model.guide.help OutcomeAwareGuide.",
     )
     parser.add_argument(
         "--overwrite",
@@ -74,9 +88,7 @@ def run(argv: Sequence[str]) -> None:
         "rows": rows.train.table.report.as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
     }
-    metrics = write_results(
-        directory.path, result, states.validation, save_tokenizer, facts
-    )
+    metrics = write_results(directory.path, result, states.validation, save_tokenizer, facts)
     print(summary(directory.path, metrics))
 
 
@@ -119,16 +131,20 @@ def _backbone(settings: RunSettings) -> Backbone:
 
 def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> SaveTokenizer:
     """Return what writes the tokenizer that the model's texts were read with."""
-    if backbone is not None:
-        return lambda folder: backbone.tokenizer.save_pretrained(folder) and None
-    held = stores[0].path / TOKENIZER
-    if held.is_dir():
-        return lambda folder: shutil.copytree(held, folder, dirs_exist_ok=True) and None
-    meta = stores[0].meta
-    other = read_backbone(
-        meta["backbone"]["name"],
-        pooling=meta["key"]["pooling"],
-        max_length=meta["key"]["max_length"],
-    )
-    stores[0].check_key(other.key())
-    return lambda folder: other.tokenizer.save_pretrained(folder) and None
+    held = None if backbone is not None else stores[0].path / TOKENIZER
+    if held is not None and not held.is_dir():
+        meta = stores[0].meta
+        backbone = read_backbone(
+            meta["backbone"]["name"],
+            pooling=meta["key"]["pooling"],
+            max_length=meta["key"]["max_length"],
+        )
+        stores[0].check_key(backbone.key())
+
+    def save(folder: Path) -> None:
+        if backbone is not None:
+            backbone.tokenizer.save_pretrained(folder)
+        elif held is not None:
+            shutil.copytree(held, folder, dirs_exist_ok=True)
+
+    return save
