@@ -1,4 +1,4 @@
-"""Variational reward models as Pyro programs: why an answer is preferred, and how sure the model is."""
+"""Variational reward models as Pyro programs: why an answer is preferred, how sure they are."""
 
 import pyro
 

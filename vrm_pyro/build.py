@@ -11,7 +11,9 @@ from vrm_pyro.reward import LinearReward
 RewardModel = VRM | BradleyTerryModel
 
 
-def build_model(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool) -> RewardModel:
+def build_model(
+    config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
+) -> RewardModel:
     """Return a freshly initialised model; seed beforehand.
 
     Args:

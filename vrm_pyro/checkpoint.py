@@ -187,7 +187,9 @@ def _read_description(directory: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); train again or restore it.") from error
+        raise InputError(
+            f"{path}: not valid JSON ({error}); train again or restore it."
+        ) from error
     if not isinstance(description, dict) or description.get("model_type") != MODEL_TYPE:
         raise InputError(
             f"{path}: model_type is not {MODEL_TYPE!r}: this is no model of vrm_pyro. Give a "

@@ -34,6 +34,8 @@ class ModelConfig:
         objectives: Names of the objectives. Empty: those rated in the training rows, else
             ``objective_0`` and so on.
         num_objectives: How many objectives when none are named or rated.
+        extra_objectives: Further objectives that no rating acts on, named ``unrated_0`` and so on:
+            room for what preferences follow and nobody rated.
         latent_dim: Dimensions d_z of the semantic features z; 0 for as many as objectives.
         scores: ``linear`` scores A z + b, or ``identity``: the features are the scores.
         weight_prior: p(w | x).
@@ -67,6 +69,7 @@ class ModelConfig:
     mode: Literal["conditional", "vib"] = "conditional"
     objectives: list[str] = field(default_factory=list)
     num_objectives: int = 8
+    extra_objectives: int = 0
     latent_dim: int = 4
     scores: Literal["linear", "identity"] = "linear"
     weight_prior: WeightPrior = field(default_factory=ConditionalDirichletPrior)
@@ -155,7 +158,8 @@ def objective_names(config: ModelConfig, facts: DataFacts) -> tuple[str, ...]:
     if config.objectives:
         return tuple(config.objectives)
     if facts.objectives and config.supervision != "none":
-        return facts.objectives
+        extra = tuple(f"unrated_{k}" for k in range(config.extra_objectives))
+        return facts.objectives + extra
     return tuple(f"objective_{k}" for k in range(config.num_objectives))
 
 
@@ -177,7 +181,7 @@ def check_settings(config: ModelConfig) -> None:
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
     for key in ("max_length", "num_objectives", "num_draws"):
         _require(getattr(config, key) >= 1, key, config, "at least 1")
-    for key in ("latent_dim", "head_size"):
+    for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")
     for key in ("rating_power", "rating_scale", "reward_scale", "kl_weights", "kl_features"):
         _require(

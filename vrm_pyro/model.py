@@ -82,9 +82,7 @@ class VRM(nn.Module):
         """Evaluate the priors and parameters on a standardised batch, once a step."""
         ratings = None
         if self.ratings is not None:
-            ratings = RatingParameters(
-                self.ratings.offset, self.ratings.scale, self.ratings.power
-            )
+            ratings = RatingParameters(self.ratings.offset, self.ratings.scale, self.ratings.power)
         return Heads(
             self.weight_prior(batch.prompts),
             self.feature_prior(batch.responses),
@@ -194,7 +192,9 @@ class VRM(nn.Module):
         weights = w[..., batch.pair_prompt, :]
         if covariance is None:
             mean, var = delta_given_weights(
-                weights, (loc[first], loc[second]), (variance[first], variance[second]),
+                weights,
+                (loc[first], loc[second]),
+                (variance[first], variance[second]),
                 heads.reward,
             )
         else:
@@ -223,4 +223,3 @@ class VRM(nn.Module):
             poutine.mask(mask=counted),
         ):
             pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
-

@@ -67,9 +67,7 @@ def mlp(
         last.bias.zero_()
     if not hidden_size:
         return nn.Sequential(nn.Dropout(dropout), last)
-    return nn.Sequential(
-        nn.Linear(in_size, hidden_size), nn.SiLU(), nn.Dropout(dropout), last
-    )
+    return nn.Sequential(nn.Linear(in_size, hidden_size), nn.SiLU(), nn.Dropout(dropout), last)
 
 
 def concentration_from(logits: Tensor, raw_total: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def preference_probability(
         num_draws: Draws of w.
     """
     prompt, first, second = pairs
-    loc, variance = features.base_dist.loc, features.base_dist.scale ** 2
+    loc, variance = features.base_dist.loc, features.base_dist.scale**2
     nodes = dirichlet_nodes(weights.concentration, num_draws)
     mean, var = delta_given_weights(
         nodes[:, prompt],

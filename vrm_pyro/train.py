@@ -193,9 +193,9 @@ def train(
         model.rating_scale.fill_(scale)
     module = TrainingModule(model, config)
     train_data = PromptDataset(view, loc, scale, items)
-    validation_view = select_objectives(validation_source, ())
+    validation_view = select_objectives(validation_source, objectives if rated else ())
     validation_data = PromptDataset(
-        validation_view, prompts=useful_prompts(validation_view, False)
+        validation_view, loc, scale, useful_prompts(validation_view, False)
     )
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
@@ -259,11 +259,16 @@ class _View:
 
 
 def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> FeatureSource:
-    """Return the source with just these objectives' ratings, in this order; none for ()."""
+    """Return the source with just these objectives' ratings, in this order; none for ().
+
+    An objective that the source does not rate becomes a column of missing ratings.
+    """
     if tuple(source.objectives) == objectives:
         return source
-    columns = [source.objectives.index(name) for name in objectives]
-    ratings = np.asarray(source.ratings)[:, columns]
+    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
+    for column, name in enumerate(objectives):
+        if name in source.objectives:
+            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
     return _View(
         source.prompts,
         source.responses,
@@ -357,5 +362,11 @@ def _metrics(prediction: EvalPrediction) -> dict[str, float]:
 
     Sums per item, not values per pair: the Trainer cuts what it gathers to the number of items.
     """
-    log_prob, right, weight = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
-    return {"log_loss": float(-log_prob / weight), "accuracy": float(right / weight)}
+    sums = np.asarray(prediction.predictions, dtype=np.float64)
+    log_prob, right, weight, elbo, given_ratings = sums.sum(0)
+    return {
+        "log_loss": float(-log_prob / weight),
+        "accuracy": float(right / weight),
+        "elbo": float(elbo / len(sums)),
+        "elbo_given_ratings": float(given_ratings / len(sums)),
+    }

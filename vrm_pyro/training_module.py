@@ -10,13 +10,14 @@ from torch.distributions import kl_divergence
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
-from vrm_pyro.elbo import Terms, Weights
+from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
 from vrm_pyro.heads import Heads
 from vrm_pyro.model import VRM
 from vrm_pyro.predictive import count_active
 
 # Where warm-up starts: Pyro's scale handler refuses 0.
 _FIRST_KL_WEIGHT = 0.01
+_VALIDATION_DRAWS = 8
 
 
 class TrainingModule(nn.Module):
@@ -71,7 +72,7 @@ class TrainingModule(nn.Module):
             if isinstance(self.model, VRM):
                 return {"loss": self._vrm_loss(self.model, batch)}
             log_likelihood = self.model.log_likelihood(batch)
-            self._note({"log_lik_preference": log_likelihood / max(batch.num_pairs, 1)})
+            self._note({"log_lik_preference": log_likelihood.detach() / max(batch.num_pairs, 1)})
             return {"loss": -log_likelihood / batch.num_prompts}
 
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
@@ -81,12 +82,35 @@ class TrainingModule(nn.Module):
         right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
         right = torch.where(probability == 0.5, 0.5, right)
         weight = batch.pair_weight
-        sums = log_prob.new_zeros(batch.num_prompts, 3).index_add(
+        zero = torch.zeros_like(weight)
+        sums = log_prob.new_zeros(batch.num_prompts, 5).index_add(
             0,
             batch.pair_prompt,
-            torch.stack([weight * log_prob, weight * right, weight], dim=-1),
+            torch.stack([weight * log_prob, weight * right, weight, zero, zero], dim=-1),
         )
+        sums[:, 3], sums[:, 4] = self._validation_elbo(batch)
         return {"loss": -sums[:, 0].sum() / sums[:, 2].sum().clamp(min=1e-12), "sums": sums}
+
+    @torch.no_grad()
+    def _validation_elbo(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        """Return the ELBO per prompt, and its part of preferences and weights alone.
+
+        The guide sees the outcomes; draws of w are fixed. The second number leaves out ratings
+        and KL(q(z) || p(z)): with ratings it tells how well p(w | x) explains the preferences
+        *given* the ratings, where the text alone says little about a response. For a baseline
+        both are the log-likelihood.
+        """
+        if not isinstance(self.model, VRM):
+            value = self.model.log_likelihood(batch) / batch.num_prompts
+            return value, value
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            batch = self.model.standardize(batch)
+            heads = self.model.heads(batch)
+            integrated = IntegratedObjective(_VALIDATION_DRAWS)
+            terms = integrated.terms(self.model, self.model.guide, batch, heads, Weights())
+        given_ratings = terms.preference - terms.kl_weights
+        return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         batch = model.standardize(batch)
@@ -168,9 +192,7 @@ def hyperprior_divergence(heads: Heads) -> Tensor:
     flat = dist.Dirichlet(torch.ones_like(heads.weights.concentration))
     loc = heads.features.base_dist.loc
     standard = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
-    return (
-        kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
-    )
+    return kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
 
 
 def log_score(probability: Tensor, preference: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Terms:
 
     @property
     def elbo(self) -> Tensor:
-        """preference + rating - KL terms at weight 1 and without free bits (reporting)."""
+        """Preference + rating - KL terms at weight 1 and without free bits (reporting)."""
         return self.preference + self.rating - self.kl_weights - self.kl_features
 
 

@@ -17,7 +17,11 @@ from vrm_pyro.reward import delta_given_weights
 
 
 def expected_preference(
-    batch: FeatureBatch, heads: Heads, q_features: dist.Independent, nodes: Tensor, log_mass: Tensor
+    batch: FeatureBatch,
+    heads: Heads,
+    q_features: dist.Independent,
+    nodes: Tensor,
+    log_mass: Tensor,
 ) -> Tensor:
     """Return E_q log p(c | Delta) of every pair, shape (N,) (spec 2.6).
 
@@ -30,7 +34,7 @@ def expected_preference(
         nodes: Values of w, shape (S, P, K): draws in training, quadrature nodes in tests.
         log_mass: Log weights of the nodes, shape (S,) or (S, P); -log S for draws.
     """
-    loc, variance = q_features.base_dist.loc, q_features.base_dist.scale ** 2
+    loc, variance = q_features.base_dist.loc, q_features.base_dist.scale**2
     first, second = batch.pair_first, batch.pair_second
     pair_prompt = batch.pair_prompt
     mean, var = delta_given_weights(

@@ -41,7 +41,9 @@ class GuideModule(nn.Module):
         """Return q(z | .): batch (R,), event (d_z,)."""
         raise NotImplementedError
 
-    def posterior(self, batch: FeatureBatch, heads: Heads) -> tuple[dist.Dirichlet, dist.Independent]:
+    def posterior(
+        self, batch: FeatureBatch, heads: Heads
+    ) -> tuple[dist.Dirichlet, dist.Independent]:
         """Return q(w | .) and q(z | .); override where the two share work."""
         return self.weights(batch, heads), self.features(batch, heads)
 

@@ -1,7 +1,7 @@
 """Guide that updates the conditional prior by what was observed."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import pyro.distributions as dist
 import torch
@@ -12,7 +12,10 @@ from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import rating_update
 from vrm_pyro.guides.base import Guide, GuideModule
 from vrm_pyro.heads import Heads
-from vrm_pyro.networks import CONCENTRATION_CAP
+from vrm_pyro.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR
+
+# Unrolled steps for w: the damped step moves a log weight by 1 at most.
+NEWTON_STEPS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,13 @@ class OutcomeAwareGuide(Guide):
     """q(w, z | x, y, outcomes) as natural-parameter updates of the prior (spec 2.7).
 
     Ratings update z by the exact conjugate rule. Preferences add a learned Gaussian site on
-    w'A z for each pair, and a learned increment of the concentration of w. Without data the
-    guide is the prior, so missing ratings need no special case, and the update is even under an
+    w'A z for each pair, and move the mean of w by unrolled Newton steps with learned gains (many
+    pairs of a prompt then give the posterior that they should). Without data the guide is the
+    prior, so missing ratings need no special case, and the update is even under an
     exchange of the two answers.
 
     Args:
-        hidden_size: Hidden units of the two site networks.
+        hidden_size: Hidden units of the network of the preference site on z.
     """
 
     hidden_size: int = 16
@@ -34,7 +38,9 @@ class OutcomeAwareGuide(Guide):
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1:
-            raise ValueError(f"OutcomeAwareGuide: hidden_size is {self.hidden_size}, but must be >= 1.")
+            raise ValueError(
+                f"OutcomeAwareGuide: hidden_size is {self.hidden_size}, but must be >= 1."
+            )
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
         """Return the module; its size does not depend on the states, only the prior's does."""
@@ -56,9 +62,10 @@ class OutcomeAwareModule(GuideModule):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         # Starting values near the optimum of a single pair with Delta ~ N(0, 1): slope about
-        # 0.4 and curvature about 0.15 of log sigmoid; almost no increment of alpha.
+        # 0.4 and curvature about 0.15 of log sigmoid.
         self.feature_site = _site(2, hidden_size, [-0.7, -1.8])
-        self.weight_site = _site(3, hidden_size, [-3.0])
+        # Log gains of slope and curvature in the update of w; 0 is Newton's own step.
+        self.weight_gains = nn.Parameter(torch.zeros(2))
 
     def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
         """Return q(w | x, outcomes)."""
@@ -77,7 +84,8 @@ class OutcomeAwareModule(GuideModule):
         if batch.num_pairs == 0:
             return heads.weights, _normal(loc, precision)
         sign = 2 * batch.preference - 1
-        q_weights = self._weights(batch, heads, loc, sign)
+        variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
+        q_weights = self._weights(batch, heads, loc, variance)
         natural, precision = self._preference_update(
             batch, heads, loc, sign, natural, precision, q_weights.mean
         )
@@ -114,20 +122,39 @@ class OutcomeAwareModule(GuideModule):
         return natural, precision
 
     def _weights(
-        self, batch: FeatureBatch, heads: Heads, loc: Tensor, sign: Tensor
+        self, batch: FeatureBatch, heads: Heads, loc: Tensor, variance: Tensor
     ) -> dist.Dirichlet:
-        """Raise the concentration of objectives on which the preferred answer is better."""
+        """Move the mean of w by a few damped Newton steps, and add the curvature seen.
+
+        In coordinates theta with m = softmax(theta) the Dirichlet prior has gradient
+        alpha - alpha_0 m and curvature alpha_0 m; a pair adds m (g - m'g) and m^2 h, with slope
+        g and curvature h of its log-likelihood. Without pairs nothing moves: q is the prior.
+        """
         reward, alpha = heads.reward, heads.weights.concentration
-        difference = (loc[batch.pair_first] - loc[batch.pair_second]) @ reward.loading.T
-        signed = reward.scale * sign.unsqueeze(-1) * difference  # (N, K)
-        prior_mean = heads.weights.mean[batch.pair_prompt]
-        expected = (prior_mean * signed).sum(-1, keepdim=True)
-        # Per objective with shared weights: equivariant under a permutation of objectives.
-        inputs = [_squash(signed - expected), _squash(expected).expand_as(signed), prior_mean]
-        increment = softplus(self.weight_site(torch.stack(inputs, -1))).squeeze(-1)
-        informative = (batch.pair_weight * sign.abs()).unsqueeze(-1)
-        alpha = alpha.index_add(0, batch.pair_prompt, informative * increment)
-        return dist.Dirichlet(alpha.clamp(max=CONCENTRATION_CAP))
+        total = alpha.sum(-1, keepdim=True)
+        prior_mean = alpha / total
+        first, second, prompt = batch.pair_first, batch.pair_second, batch.pair_prompt
+        difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
+        # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
+        direction = reward.scale * (prior_mean @ reward.loading)[prompt]
+        spread = (direction**2 * (variance[first] + variance[second])).sum(-1, keepdim=True)
+        shrink = torch.rsqrt(1 + torch.pi * spread / 8)
+        label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
+        gain, curvature_gain = self.weight_gains.exp()
+        mean, curvature = prior_mean, torch.zeros_like(alpha)
+        for _ in range(NEWTON_STEPS):
+            expected = (mean[prompt] * difference).sum(-1, keepdim=True)
+            chance = torch.sigmoid(shrink * expected)
+            slope = gain * weight * shrink * (label - chance) * difference
+            bend = (shrink * (difference - expected)) ** 2 * weight * chance * (1 - chance)
+            slope = torch.zeros_like(alpha).index_add(0, prompt, slope)
+            bend = torch.zeros_like(alpha).index_add(0, prompt, bend)
+            centred = mean * (slope - (mean * slope).sum(-1, keepdim=True))
+            curvature = curvature_gain * mean**2 * bend
+            step = (alpha - total * mean + centred) / (total * mean + curvature + 1e-3)
+            mean = torch.softmax(mean.log() + step.clamp(-1, 1), dim=-1)
+        concentration = mean * (total + curvature.sum(-1, keepdim=True))
+        return dist.Dirichlet(concentration.clamp(CONCENTRATION_FLOOR, CONCENTRATION_CAP))
 
 
 def _squash(values: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class FeaturePrior:
     conditional: ClassVar[bool]
 
     def build(self, hidden_size: int, latent_dim: int) -> nn.Module:
-        """Return a module: response states (R, hidden) -> distribution, batch (R,), event (d_z,)."""
+        """Return a module: response states (R, hidden) -> distribution over z, batch (R,)."""
         raise NotImplementedError
 
 

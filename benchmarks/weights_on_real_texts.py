@@ -1,0 +1,259 @@
+"""Can objective weights be read off a prompt? Real texts and ratings, labels with known weights.
+
+Semi-simulated: prompts, responses and ratings are those of ``hellobench/ratings.*``; the label of
+every pair of a prompt with any rating difference is drawn from Bradley-Terry with the published
+weights of the prompt's category, ``beta`` times the weighted rating difference. Objectives that a
+category does not use have weight 0. The model never sees a category: E[w | prompt] on test
+prompts comes from the prompt's text alone.
+
+    VRM_PYRO_DATA=... python benchmarks/weights_on_real_texts.py --work runs/weights --out out.json
+"""
+
+import argparse
+import gzip
+import json
+import os
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from vrm_pyro.backbone import load_backbone
+from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.diagnostics.identification import weight_standard_errors
+from vrm_pyro.features import write_store
+from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.rows import check_label_identification, load_table
+from vrm_pyro.train import TrainArguments, train
+
+SPLITS = ("train", "validation", "test")
+
+
+def read_gz(path: Path) -> list[dict]:
+    """Return the rows of a gzipped JSONL file."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def category(row: dict) -> str:
+    """Return the category of a row: its subset without the task before it."""
+    return row["subset"].split("/", 1)[1]
+
+
+def weights_of(data: Path) -> dict[str, dict[str, float]]:
+    """Return the published weights of each category, summing to 1."""
+    published = json.loads((data / "hellobench" / "objective_weights.json").read_text("utf-8"))
+    return {
+        name: {key: value / 100 for key, value in entry["weights"].items()}
+        for name, entry in published.items()
+    }
+
+
+def make_rows(data: Path, out: Path, beta: float, seed: int) -> None:
+    """Write one JSONL file of labelled pairs per split."""
+    weights = weights_of(data)
+    generator = np.random.default_rng(seed)
+    for split in SPLITS:
+        by_prompt: dict[str, list[dict]] = {}
+        for row in read_gz(data / "hellobench" / f"ratings.{split}.jsonl.gz"):
+            by_prompt.setdefault(json.dumps(row["prompt"]), []).append(row)
+        with (out / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+            for rows in by_prompt.values():
+                weight = weights[category(rows[0])]
+                for first, second in combinations(rows, 2):
+                    difference = {
+                        name: (first["ratings"].get(name) or 0.0)
+                        - (second["ratings"].get(name) or 0.0)
+                        for name in weight
+                    }
+                    if not any(difference.values()) or first["response"] == second["response"]:
+                        continue
+                    delta = beta * sum(weight[name] * difference[name] for name in weight)
+                    wins = generator.random() < 1 / (1 + np.exp(-delta))
+                    best, worst = (first, second) if wins else (second, first)
+                    file.write(
+                        json.dumps(
+                            {
+                                "prompt": best["prompt"],
+                                "chosen": best["response"],
+                                "rejected": worst["response"],
+                                "chosen_ratings": best["ratings"],
+                                "rejected_ratings": worst["ratings"],
+                                "subset": best["subset"],
+                            }
+                        )
+                        + "\n"
+                    )
+
+
+def stores(data: Path, work: Path, beta: float, seed: int) -> dict:
+    """Return the three feature stores, encoding what is not there yet."""
+    rows = work / f"rows-beta{beta:g}-seed{seed}"
+    if not (rows / "done").exists():
+        rows.mkdir(parents=True, exist_ok=True)
+        make_rows(data, rows, beta, seed)
+        (rows / "done").touch()
+    backbone = load_backbone(DEFAULT_BACKBONE, max_length=256)
+    names: tuple[str, ...] | None = None
+    found = {}
+    for split in SPLITS:
+        table = load_table(str(rows / f"{split}.jsonl"), objectives=names)
+        names = names or tuple(
+            name
+            for k, name in enumerate(table.objectives)
+            if not np.isnan(table.ratings[:, k]).all()
+        )
+        if table.objectives != names:
+            table = load_table(str(rows / f"{split}.jsonl"), objectives=names)
+        found[split] = write_store(table, backbone, rows / f"features-{split}")
+    return found
+
+
+def truth(store, weights: dict[str, dict[str, float]]) -> tuple:
+    """Return published weights (P, K), which are rated (P, K), and the category of each prompt."""
+    table = store.table()
+    names = tuple(store.objectives)
+    kinds = np.empty(table.num_prompts, dtype=object)
+    for pair, subset in zip(table.pair_prompt, table.pair_subset, strict=True):
+        kinds[pair] = subset.split("/", 1)[1]
+    target = np.array([[weights[kind].get(name, 0.0) for name in names] for kind in kinds])
+    rated = np.zeros_like(target, dtype=bool)
+    observed = ~np.isnan(table.ratings)
+    for response, prompt in enumerate(table.response_prompt):
+        rated[prompt] |= observed[response]
+    return target, rated, kinds
+
+
+def compare(
+    expected: np.ndarray, target: np.ndarray, rated: np.ndarray, kinds: np.ndarray
+) -> dict:
+    """Return error ratio against uniform weights over the rated objectives, and rank agreement."""
+    uniform = rated / rated.sum(1, keepdims=True)
+    error, base = np.abs(expected - target), np.abs(uniform - target)
+    rank = np.array(
+        [
+            spearmanr(expected[i, rated[i]], target[i, rated[i]]).statistic
+            for i in range(len(target))
+        ]
+    )
+    per_kind = [np.nanmean(rank[kinds == kind]) for kind in sorted(set(kinds))]
+    prompts = error.mean(1) / base.mean()
+    return {
+        "mae": float(error.mean()),
+        "mae_uniform": float(base.mean()),
+        "ratio": float(error.mean() / base.mean()),
+        "ratio_se": float(prompts.std(ddof=1) / len(prompts) ** 0.5),
+        "ratio_rated_only": float(error[rated].mean() / base[rated].mean()),
+        "weight_on_unrated": float((expected * ~rated).sum(1).mean()),
+        "median_spearman": float(np.nanmedian(per_kind)),
+        "median_spearman_prompts": float(np.nanmedian(rank)),
+        "categories": len(per_kind),
+        "prompts": len(target),
+    }
+
+
+def identification(store, target: np.ndarray, kinds: np.ndarray, beta: float) -> dict:
+    """Return the standard errors of spec 2.8 of each category's weights, known ratings."""
+    table = store.table()
+    result = {}
+    for kind in sorted(set(kinds)):
+        used = np.flatnonzero(target[kinds == kind][0] > 0)
+        pairs = np.flatnonzero(kinds[table.pair_prompt] == kind)
+        ratings = np.nan_to_num(table.ratings[:, used])
+        difference = ratings[table.pair_first[pairs]] - ratings[table.pair_second[pairs]]
+        errors = weight_standard_errors(difference, target[kinds == kind][0][used], beta)
+        result[kind] = {
+            "pairs": len(pairs),
+            "se": [float(x) for x in errors.weights],
+            "condition": float(errors.condition),
+        }
+    return result
+
+
+def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, TrainArguments]:
+    """Return the settings: identity scores, near-exact ratings, a regular head for w."""
+    config = ModelConfig(
+        objective="integrated",
+        num_draws=1,
+        scores="identity",
+        latent_dim=0,
+        rating_scale=0.1,
+        learn_rating_scale=False,
+        reward_scale=args.beta * scale,
+        hyperprior_weight=0.0,
+        weight_prior=ConditionalDirichletPrior(args.hidden, args.dropout, 2.0),
+        feature_prior=ConditionalNormalPrior(64, 0.3),
+    )
+    arguments = TrainArguments(
+        output_dir=str(Path(args.work) / "model"),
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=32,
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        max_grad_norm=20.0,
+        metric_for_best_model="elbo_given_ratings",
+        greater_is_better=True,
+        early_stopping_patience=args.patience,
+        seed=args.train_seed,
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=1000,
+    )
+    return config, arguments
+
+
+def main() -> None:
+    """Make the set, train, and print what was recovered."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", default="runs/weights")
+    parser.add_argument("--out", default=None)
+    parser.add_argument("--beta", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the labels")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds")
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--epochs", type=float, default=60)
+    parser.add_argument("--patience", type=int, default=10)
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    data = Path(os.environ["VRM_PYRO_DATA"])
+    found = stores(data, Path(args.work), args.beta, args.seed)
+    weights = weights_of(data)
+    target, rated, kinds = truth(found["test"], weights)
+    own = load_table(str(data / "hellobench" / "train.jsonl.gz"))
+    check = check_label_identification(own)
+    train_target, _, train_kinds = truth(found["train"], weights)
+    report: dict = {
+        "train_pairs": len(found["train"].pair_first),
+        "own_labels_function_of_ratings": {"share": check.share, "warns": check.is_function},
+        "standard_errors": identification(found["train"], train_target, train_kinds, args.beta),
+        "runs": [],
+    }
+    scale = float(np.nanstd(np.asarray(found["train"].ratings)))
+    for seed in range(args.seeds):
+        args.train_seed = seed
+        config, arguments = settings(args, scale)
+        result = train(config, arguments, found["train"], found["validation"])
+        model = result.loaded.model
+        with torch.no_grad():
+            prompts = torch.from_numpy(np.asarray(found["test"].prompts[np.arange(len(target))]))
+            expected = model.predictive_weights(prompts).mean.numpy()
+        run = compare(expected, target, rated, kinds)
+        run["beta"] = float(model.reward().scale) / scale
+        run["steps"] = result.metrics["steps"]
+        report["runs"].append(run)
+        print(json.dumps(run))
+    for key in ("ratio", "median_spearman"):
+        values = [run[key] for run in report["runs"]]
+        report[key] = {"mean": float(np.mean(values)), "sd": float(np.std(values))}
+        print(key, report[key])
+    if args.out:
+        Path(args.out).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

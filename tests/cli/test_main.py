@@ -1,0 +1,113 @@
+"""The verbs, their help, and exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+from cli.workspace import process, vrm_pyro
+
+import vrm_pyro as package
+from vrm_pyro.cli import VERBS
+
+
+def test_help_lists_every_verb():
+    run = vrm_pyro("--help")
+    assert run.code == 0
+    assert [verb for verb in VERBS if f"  {verb} " not in run.out] == []
+
+
+def test_version():
+    assert vrm_pyro("--version") == (0, f"vrm-pyro {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_of_each_verb_teaches(verb):
+    run = vrm_pyro(verb, "--help")
+    assert run.code == 0
+    assert "--config FILE" in run.out
+    assert "default" in run.out
+    assert len(run.out) > 600
+
+
+def test_help_of_train_explains_settings_of_both_kinds():
+    text = " ".join(vrm_pyro("train", "--help").out.split())
+    assert "How a state is read off the backbone" in text  # from a docstring
+    assert "Evaluations without improvement" in text  # from the metadata of a field
+    assert "AdamW weight decay" in text
+
+
+def test_help_of_a_class():
+    run = vrm_pyro("train", "--model.weight_prior.help", "DirichletPrior")
+    assert run.code == 0
+    assert "Below 1 a prompt is judged on a few objectives" in " ".join(run.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        ((), ("say what to do", "simulate", "doctor")),
+        (("trian",), ("no verb 'trian'", "did you mean 'train'?")),
+        (("frobnicate",), ("no verb 'frobnicate'", "simulate, features, train, evaluate")),
+    ],
+)
+def test_unknown_verbs(arguments, fragments):
+    run = vrm_pyro(*arguments)
+    assert run.code == 2
+    assert [part for part in fragments if part not in run.err] == []
+    assert "Traceback" not in run.err
+
+
+def test_overview_needs_no_library():
+    code = (
+        "import sys\n"
+        "from vrm_pyro.cli import main\n"
+        "before = set(sys.modules)\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'transformers', 'datasets', 'jsonargparse', 'xarray', 'pandas'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_module_can_be_run():
+    run = process("nothing")
+    assert run.code == 2
+    assert run.err.startswith("vrm-pyro nothing: no verb 'nothing'")
+    assert "Traceback" not in run.err
+
+
+def test_faults_of_ours_end_with_1_and_a_trace(monkeypatch):
+    from vrm_pyro.cli import simulate
+
+    def broken(argv):
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(simulate, "run", broken)
+    run = vrm_pyro("simulate")
+    assert run.code == 1
+    assert "ZeroDivisionError: on purpose" in run.err
+    assert "please report it" in run.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "fragment"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "x.nc"), 2, "x.nc: No space left on device"),
+        (OSError(5, "Input/output error"), 1, "Input/output error"),
+    ],
+)
+def test_exit_codes(monkeypatch, error, code, fragment):
+    from vrm_pyro.cli import simulate
+
+    def broken(argv):
+        raise error
+
+    monkeypatch.setattr(simulate, "run", broken)
+    run = vrm_pyro("simulate")
+    assert run.code == code
+    assert fragment in run.err
+    assert ("Traceback" in run.err) == (code == 1)
