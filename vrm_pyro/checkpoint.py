@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import vrm_pyro
 from vrm_pyro.build import RewardModel, build_model
@@ -29,6 +29,15 @@ TABLES: Final[dict[str, Mapping[str, type]]] = {
     "feature_prior": FEATURE_PRIORS,
     "guide": GUIDES,
     "likelihood": PREFERENCE_LIKELIHOODS,
+}
+
+# What a description holds, and of which kind.
+KINDS: Final[dict[str, Any]] = {
+    "settings": dict,
+    "objectives": list[str],
+    "rated": bool,
+    "hidden_size": int,
+    "backbone": dict,
 }
 
 
@@ -100,13 +109,16 @@ def settings_from_json(
     Raises:
         InputError: For an unknown key or class, or arguments a class does not take.
     """
-    known = {item.name for item in fields(ModelConfig)}
-    unknown = sorted(set(values) - known)
+    kinds = get_type_hints(ModelConfig)
+    unknown = sorted(set(values) - set(kinds))
     if unknown:
         raise InputError(
             f"{where}: unknown setting {unknown[0]!r}; was it written by a newer version than "
             f"{vrm_pyro.__version__}?"
         )
+    for key, value in values.items():
+        if key not in TABLES:
+            _check_kind(value, kinds[key], f"{where}: setting {key!r}")
     own = {cls.__name__: cls for cls in classes}
     kwargs = dict(values)
     for key, table in TABLES.items():
@@ -120,11 +132,25 @@ def settings_from_json(
     return config
 
 
+def _check_kind(value: Any, kind: Any, what: str) -> None:
+    """Raise InputError unless a JSON value is of the kind that a type hint asks for."""
+    if get_origin(kind) is Literal:
+        fits = value in get_args(kind)
+    elif get_origin(kind) is list:
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    elif kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits:
+        raise InputError(f"{what} is {value!r}, which does not fit; train again or restore it.")
+
+
 def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:
     if not isinstance(entry, dict) or set(entry) != {"class", "args"}:
         raise InputError(f'{where}: expected {{"class": name, "args": {{...}}}}, got {entry!r}.')
     name = entry["class"]
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(
             f"{where}: no class {name!r} in the table of {', '.join(sorted(table))}. A class of "
             "your own has to be handed in: load_model(dir, classes=[...]) or --classes."
@@ -138,7 +164,8 @@ def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:
 def save_model(loaded: LoadedModel, directory: Path) -> None:
     """Write ``model.safetensors`` and ``config.json`` into an existing directory."""
     state = {k: v.detach().contiguous().cpu() for k, v in loaded.model.state_dict().items()}
-    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    # Not save_file: it makes a file that only its owner can read, whatever the umask.
+    (directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
     description = {
         "model_type": MODEL_TYPE,
         "format": FORMAT,
@@ -200,10 +227,12 @@ def _read_description(directory: Path) -> dict[str, Any]:
             f"{path}: format {description.get('format')!r}, but this version reads {FORMAT}; "
             "update vrm-pyro."
         )
-    needed = ("settings", "objectives", "rated", "hidden_size", "backbone")
-    missing = [key for key in needed if key not in description]
-    if missing:
-        raise InputError(f"{path}: key {missing[0]!r} is missing; train again or restore it.")
+    for key, kind in KINDS.items():
+        if key not in description:
+            raise InputError(f"{path}: key {key!r} is missing; train again or restore it.")
+        _check_kind(description[key], kind, f"{path}: {key!r}")
+    if description["hidden_size"] < 1:
+        raise InputError(f"{path}: 'hidden_size' is {description['hidden_size']}; restore it.")
     return description
 
 

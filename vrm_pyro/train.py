@@ -44,6 +44,9 @@ from vrm_pyro.resume import (
 )
 from vrm_pyro.training_module import TrainingModule
 
+# What validation gives, and training can be judged by.
+VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
+
 
 @dataclass
 class TrainArguments(TrainingArguments):
@@ -76,6 +79,9 @@ class TrainArguments(TrainingArguments):
         default=2, metadata={"help": "Checkpoints kept, the best among them."}
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between log entries."})
+    logging_first_step: bool = field(
+        default=True, metadata={"help": "Log the first step too: short runs have a log then."}
+    )
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the best validation log loss."}
     )

@@ -85,8 +85,8 @@ def add_device_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         type=str,
-        default="auto",
-        help="Precision of the backbone: auto, float32 or bfloat16.",
+        metavar="PRECISION",
+        help="Precision of the backbone: auto, float32 or bfloat16; that of training if omitted.",
     )
 
 
@@ -141,7 +141,8 @@ def read_model(options: Namespace) -> LoadedModel:
 def read_scorer(options: Namespace, loaded: LoadedModel) -> Scorer:
     """Return the model with its backbone, after a check that it is the right one."""
     try:
-        backbone = backbone_of(loaded, device=options.device, dtype=options.dtype)
+        dtype = options.dtype or loaded.config.dtype
+        backbone = backbone_of(loaded, device=options.device, dtype=dtype)
     except RuntimeError as error:
         if options.device == "auto":
             raise

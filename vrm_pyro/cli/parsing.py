@@ -227,6 +227,11 @@ def _unrecognized(found: re.Match[str], key: str, options: Sequence[str]) -> str
     return f"unknown option {first}{did_you_mean(first, options)} --help lists all."
 
 
+def _required(found: re.Match[str], key: str, options: Sequence[str]) -> str:
+    names = ", ".join(f"--{name.strip()}" for name in found[1].split(","))
+    return f"required: {names}. --help shows every option."
+
+
 def _no_mapping(found: re.Match[str], key: str, options: Sequence[str]) -> str:
     return "is empty, or no mapping of settings such as 'model:' with indented lines below it."
 
@@ -240,6 +245,7 @@ _REWRITES: Sequence[tuple[str, Rewrite]] = (
     (r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _choice),
     (r"Group '([^']+)' does not accept option '([^']+)'", _no_option),
     (r"()(?:Key|Option) '([^']+)' is not (?:expected|accepted)", _no_option),
+    (r"the following arguments are required: (.*)", _required),
     (r"[Uu]nrecognized arguments: (.*)", _unrecognized),
     (r"Unexpected config:", _no_mapping),
 )

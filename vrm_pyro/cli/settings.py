@@ -1,5 +1,6 @@
 """The settings of a run, which ``train`` and ``doctor`` share: model, data and train."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from transformers.integrations import get_available_reporting_integrations
 
 from vrm_pyro.cli.inputs import find_own_classes
 from vrm_pyro.cli.parsing import describe, instantiate, new_parser, parse
 from vrm_pyro.config import DataConfig, ModelConfig, check_settings
 from vrm_pyro.errors import InputError
-from vrm_pyro.train import TrainArguments
+from vrm_pyro.train import VALIDATION_METRICS, TrainArguments
 
 DEFAULT_CONFIG = "default"
 
@@ -63,11 +65,63 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
     if not any(item == "--config" or item.startswith("--config=") for item in argv):
         argv = ["--config", DEFAULT_CONFIG, *argv]
     parsed = parse(parser, argv)
-    made = instantiate(parser, parsed)
-    check_settings(made.model)
     text = yaml.safe_load(parser.dump(parsed, skip_unset=False))
     values = {key: text[key] for key in ("model", "data", "train")}
-    return RunSettings(made.model, made.data, _arguments(values["train"]), values, parsed)
+    _refuse_null(values)
+    made = instantiate(parser, parsed)
+    check_settings(made.model)
+    arguments = _arguments(values["train"])
+    check_arguments(arguments)
+    return RunSettings(made.model, made.data, arguments, values, parsed)
+
+
+def check_arguments(arguments: TrainArguments) -> None:
+    """Raise InputError for settings of the training that only show once it has begun."""
+    for name, zero in (
+        ("per_device_train_batch_size", False),
+        ("per_device_eval_batch_size", False),
+        ("gradient_accumulation_steps", False),
+        ("learning_rate", False),
+        ("weight_decay", True),
+        ("early_stopping_patience", True),
+    ):
+        value = getattr(arguments, name)
+        if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+            allowed = "0 or more" if zero else "positive"
+            raise InputError(f"train.{name} is {value}, but must be {allowed}.")
+    if arguments.max_steps <= 0 and not arguments.num_train_epochs > 0:
+        raise InputError(
+            f"train.num_train_epochs is {arguments.num_train_epochs}, so nothing would be "
+            "trained; give a positive number, or set train.max_steps."
+        )
+    metric = str(arguments.metric_for_best_model).removeprefix("eval_")
+    if metric not in VALIDATION_METRICS:
+        raise InputError(
+            f"train.metric_for_best_model is {metric!r}, but must be one of "
+            f"{', '.join(VALIDATION_METRICS)}."
+        )
+    larger = metric != "log_loss"
+    if bool(arguments.greater_is_better) != larger:
+        raise InputError(
+            f"train.metric_for_best_model is {metric}, which is better when "
+            f"{'larger' if larger else 'smaller'}: set train.greater_is_better {str(larger).lower()}."
+        )
+    installed = get_available_reporting_integrations()
+    for name in arguments.report_to:
+        if name not in installed:
+            raise InputError(
+                f"train.report_to names {name!r}, which is no logger that is installed here; "
+                f"installed: {', '.join(installed) or 'none'}. Install it, or give none."
+            )
+
+
+def _refuse_null(values: dict[str, Any]) -> None:
+    for group, optional in (("model", ()), ("data", ("train", "validation"))):
+        for name, value in values[group].items():
+            if value is None and name not in optional:
+                raise InputError(
+                    f"{group}.{name} is null. Give a value, or leave the line out for the default."
+                )
 
 
 def _arguments(values: dict[str, Any]) -> TrainArguments:

@@ -1,0 +1,310 @@
+"""VRM against a Bradley-Terry MLP head on real pairs, frozen MiniLM, equal search budgets.
+
+``preferences``: ``rmb`` and ``hh`` trained together on their own splits, reported apart and
+pooled, several seeds. ``ratings``: ``cohere_feedback`` (the seven ``no_*`` attributes) and
+``hellobench``, folds by prompt over all splits, optionally with few preference labels while the
+ratings of all training responses stay.
+
+Both models get four settings each, chosen on validation log loss, and the same early stopping.
+Differences are means over pairs with a paired bootstrap over prompts; the log loss of seeds is
+averaged per pair before. Raw and temperature-scaled (one number fitted on validation).
+
+    VRM_PYRO_DATA=... python benchmarks/real_pairs.py preferences --work runs/real --out out.json
+"""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from scipy.special import expit, logit
+
+from vrm_pyro.backbone import load_backbone
+from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.diagnostics.bootstrap import paired_bootstrap, paired_statistic
+from vrm_pyro.diagnostics.metrics import (
+    accuracy_values,
+    expected_calibration_error,
+    log_loss_values,
+    pair_metrics,
+)
+from vrm_pyro.diagnostics.temperature import temperature_scale
+from vrm_pyro.evaluate import predict
+from vrm_pyro.features import write_store
+from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.rows import fold_by_prompt, keep_labels, load_table
+from vrm_pyro.train import TrainArguments, train
+
+SPLITS = ("train", "validation", "test")
+ERRORS = (
+    "no_contradiction",
+    "no_factual_error",
+    "no_formatting_error",
+    "no_inconsistency",
+    "no_irrelevance",
+    "no_refusal",
+    "no_repetition",
+)
+
+
+def candidates(architecture: str, rated: bool) -> dict[str, tuple[ModelConfig, dict]]:
+    """Return four named settings of a model: equal budgets for both."""
+    found = {}
+    grid = [(64, 0.5, 1e-3, 0.1), (128, 0.3, 3e-4, 0.1), (128, 0.0, 1e-3, 0.01)]
+    if architecture == "bradley_terry":
+        grid.append((64, 0.5, 3e-4, 0.1))
+        for hidden, dropout, rate, decay in grid:
+            config = ModelConfig(
+                architecture="bradley_terry", head_size=hidden, head_dropout=dropout
+            )
+            found[f"h{hidden} d{dropout} lr{rate}"] = (
+                config,
+                {"learning_rate": rate, "weight_decay": decay},
+            )
+        return found
+    base = ModelConfig(
+        weight_prior=ConditionalDirichletPrior(0, 0.9, 5.0),
+        feature_prior=ConditionalNormalPrior(64, 0.5),
+        objective="pairwise",
+        num_draws=4,
+        hyperprior_weight=0.001,
+    )
+    if rated:
+        base = replace(
+            base,
+            latent_dim=8,
+            extra_objectives=3,
+            rating_scale=1.0,
+            learn_rating_scale=False,
+            reward_scale=3.0,
+        )
+        choices = [
+            ("lambda .05", replace(base, rating_power=0.05)),
+            ("lambda .3", replace(base, rating_power=0.3)),
+            ("lambda .05, gamma .01", replace(base, rating_power=0.05, hyperprior_weight=0.01)),
+            ("integrated, lambda .1", replace(base, rating_power=0.1, objective="integrated")),
+        ]
+    else:
+        mlp = ConditionalDirichletPrior(64, 0.5, 1.0)
+        choices = [
+            ("linear w, gamma .001", base),
+            ("mlp w, gamma .001", replace(base, weight_prior=mlp)),
+            ("mlp w, gamma .01", replace(base, weight_prior=mlp, hyperprior_weight=0.01)),
+            (
+                "integrated, mlp w, gamma .01",
+                replace(base, weight_prior=mlp, hyperprior_weight=0.01, objective="integrated"),
+            ),
+        ]
+    for name, config in choices:
+        found[name] = (config, {"learning_rate": 1e-3, "weight_decay": 0.1})
+    return found
+
+
+def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, seed: int):
+    """Train one model; return it with its validation log loss."""
+    arguments = TrainArguments(
+        output_dir=str(Path(args.work) / "checkpoints"),
+        per_device_train_batch_size=args.batch_size,
+        early_stopping_patience=5,
+        num_train_epochs=args.epochs,
+        seed=seed,
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=10_000,
+        **extra,
+    )
+    result = train(config, arguments, data["train"], data["validation"])
+    return result.loaded.model, result.metrics["eval_log_loss"]
+
+
+def search(architecture: str, rated: bool, args: argparse.Namespace, data: dict) -> tuple:
+    """Return the settings with the best validation log loss, and all that were tried."""
+    tried = {}
+    found = candidates(architecture, rated)
+    for name, (config, extra) in found.items():
+        tried[name] = fit(config, extra, args, data, seed=100)[1]
+    best = min(tried, key=tried.__getitem__)
+    print(architecture, tried, "->", best, flush=True)
+    return *found[best], {"tried": tried, "chosen": best}
+
+
+def scaled(model, data: dict, chances: np.ndarray) -> np.ndarray:
+    """Return probabilities after temperature scaling on validation pairs."""
+    validation = data["validation"]
+    raw = logit(np.clip(predict(model, validation).p_first, 1e-7, 1 - 1e-7))
+    temperature = temperature_scale(raw, validation.preference, validation.pair_weight)
+    return expit(logit(np.clip(chances, 1e-7, 1 - 1e-7)) / temperature)
+
+
+def compare(runs: dict[str, list[np.ndarray]], prompt: np.ndarray, mask: np.ndarray) -> dict:
+    """Return each model's metrics and the differences to VRM on the pairs of a mask."""
+    prompt = prompt[mask]
+    ones = np.ones(len(prompt))
+    chances = {name: [p[mask] for p in values] for name, values in runs.items()}
+    result: dict = {"n_pairs": int(mask.sum()), "n_prompts": len(np.unique(prompt))}
+    for name, values in chances.items():
+        each = [pair_metrics(p, ones, ones, prompt) for p in values]
+        result[name] = {
+            key: {
+                "mean": float(np.mean([getattr(m, key).value for m in each])),
+                "seed_sd": float(np.std([getattr(m, key).value for m in each])),
+                "se": float(np.mean([getattr(m, key).standard_error for m in each])),
+            }
+            for key in ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
+        }
+    for other in [name for name in chances if name != "vrm"]:
+        differences = {}
+        for key, function in (("log_loss", log_loss_values), ("accuracy", accuracy_values)):
+            ours, theirs = (
+                np.mean([function(p, ones) for p in chances[name]], axis=0)
+                for name in ("vrm", other)
+            )
+            differences[key] = paired_bootstrap(ours, theirs, prompt)._asdict()
+
+        def error(name: str):
+            return lambda weight: float(
+                np.mean([expected_calibration_error(p, ones, weight) for p in chances[name]])
+            )
+
+        differences["ece"] = paired_statistic(
+            error("vrm"), error(other), ones, prompt, num_draws=300
+        )._asdict()
+        result[f"vrm - {other}"] = differences
+    return result
+
+
+def show(title: str, result: dict) -> None:
+    """Print one comparison."""
+    print(f"\n{title}: {result['n_pairs']} pairs of {result['n_prompts']} prompts")
+    for name, values in result.items():
+        if not isinstance(values, dict):
+            continue
+        if name.startswith("vrm - "):
+            line = ", ".join(
+                f"{key} {v['difference']:+.4f} [{v['lower']:+.4f}, {v['upper']:+.4f}]"
+                for key, v in values.items()
+            )
+        else:
+            line = ", ".join(
+                f"{key} {v['mean']:.4f} (se {v['se']:.4f}, seeds {v['seed_sd']:.4f})"
+                for key, v in values.items()
+            )
+        print(f"  {name}: {line}", flush=True)
+
+
+def preferences(args: argparse.Namespace, data: Path, backbone) -> dict:
+    """Run ``rmb`` + ``hh``."""
+    sets = {}
+    for split in SPLITS:
+        table = load_table([str(data / name / f"{split}.jsonl.gz") for name in ("rmb", "hh")])
+        sets[split] = write_store(table, backbone, Path(args.work) / f"rmb-hh-{split}")
+    vrm, vrm_extra, vrm_search = search("vrm", False, args, sets)
+    base, base_extra, base_search = search("bradley_terry", False, args, sets)
+    runs: dict[str, list[np.ndarray]] = {"vrm": [], "bt": [], "bt_scaled": []}
+    for seed in range(args.seeds):
+        model, _ = fit(vrm, vrm_extra, args, sets, seed)
+        runs["vrm"].append(predict(model, sets["test"]).p_first)
+        model, _ = fit(base, base_extra, args, sets, seed)
+        runs["bt"].append(predict(model, sets["test"]).p_first)
+        runs["bt_scaled"].append(scaled(model, sets, runs["bt"][-1]))
+    table = sets["test"].table()
+    is_rmb = np.array([str(identity).startswith("rmb") for identity in table.pair_id])
+    report = {"search": {"vrm": vrm_search, "bt": base_search}}
+    for title, mask in (("pooled", np.ones(len(is_rmb), bool)), ("rmb", is_rmb), ("hh", ~is_rmb)):
+        report[title] = compare(runs, table.pair_prompt, mask)
+        show(title, report[title])
+    return report
+
+
+def part(store, table, prompts: np.ndarray, labels: int | None, seed: int) -> SimpleNamespace:
+    """Return the states and rows of some prompts, with labels of a part of the pairs."""
+    chosen = np.zeros(table.num_prompts, bool)
+    chosen[prompts] = True
+    pairs = np.flatnonzero(chosen[table.pair_prompt])
+    if labels is not None and labels < len(pairs):
+        few = keep_labels(table.select_prompts(prompts), labels, seed)
+        kept = set(few.pair_id)
+        pairs = np.array([n for n in pairs if table.pair_id[n] in kept])
+    ratings = np.where(chosen[table.response_prompt][:, None], table.ratings, np.nan)
+    return SimpleNamespace(
+        prompts=store.prompts,
+        responses=store.responses,
+        response_prompt=table.response_prompt,
+        pair_first=table.pair_first[pairs],
+        pair_second=table.pair_second[pairs],
+        preference=table.preference[pairs],
+        pair_weight=table.pair_weight[pairs],
+        ratings=ratings,
+        objectives=table.objectives,
+        pairs=pairs,
+    )
+
+
+def folds(args: argparse.Namespace, data: Path, backbone, name: str, labels: int | None) -> dict:
+    """Run a rated set: folds by prompt over all its splits."""
+    files = [
+        str(data / name / f"{kind}{split}.jsonl.gz")
+        for split in SPLITS
+        for kind in ("", "ratings.")
+    ]
+    table = load_table(files, objectives=ERRORS if name == "cohere_feedback" else None)
+    store = write_store(table, backbone, Path(args.work) / name)
+    table = store.table()
+    fold = fold_by_prompt(table, args.folds)
+    runs = {key: np.zeros(table.num_pairs) for key in ("vrm", "bt", "bt_scaled")}
+    chosen: dict = {}
+    for test in range(args.folds):
+        valid = (test + 1) % args.folds
+        parts = {
+            "train": part(
+                store, table, np.flatnonzero((fold != test) & (fold != valid)), labels, test
+            ),
+            "validation": part(store, table, np.flatnonzero(fold == valid), None, test),
+        }
+        held = part(store, table, np.flatnonzero(fold == test), None, test)
+        for key, architecture in (("vrm", "vrm"), ("bt", "bradley_terry")):
+            if key not in chosen:
+                chosen[key] = search(architecture, True, args, parts)
+            config, extra, _ = chosen[key]
+            model, _ = fit(config, extra, args, parts, test)
+            runs[key][held.pairs] = predict(model, held).p_first
+            if key == "bt":
+                runs["bt_scaled"][held.pairs] = scaled(model, parts, runs["bt"][held.pairs])
+    single = {key: [value] for key, value in runs.items()}
+    title = f"{name}, {'all' if labels is None else labels} labelled pairs"
+    report = compare(single, table.pair_prompt, np.ones(table.num_pairs, bool))
+    report["search"] = {key: value[2] for key, value in chosen.items()}
+    show(title, report)
+    return report
+
+
+def main() -> None:
+    """Run one part and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["preferences", "cohere_feedback", "hellobench"])
+    parser.add_argument("--work", default="runs/real")
+    parser.add_argument("--out", default=None)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--labels", type=int, default=None, help="labelled training pairs")
+    parser.add_argument("--pooling", default="auto")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--epochs", type=float, default=40)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = Path(os.environ["VRM_PYRO_DATA"])
+    backbone = load_backbone(DEFAULT_BACKBONE, pooling=args.pooling, max_length=256)
+    if args.part == "preferences":
+        report = preferences(args, data, backbone)
+    else:
+        report = folds(args, data, backbone, args.part, args.labels)
+    if args.out:
+        Path(args.out).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Whatever is wrong with the input: exit code 2, place and fix, no trace, nothing half-written."""
+
+import shutil
+
+import pytest
+from cli.malformed import CHECKPOINTS, CONFIGS, OPTIONS
+from cli.workspace import everything, options, process, vrm_pyro
+from malformed_stores import BACKBONES, STORES
+from rows.malformed import FILES, ROWS
+
+
+def cases(table):
+    return pytest.mark.parametrize(("name", "what", "fragments"), table, ids=[c[0] for c in table])
+
+
+def refused(run, fragments):
+    """Check code and message."""
+    assert run.code == 2, run.err
+    assert [part for part in fragments if part not in run.err] == [], run.err
+    assert "Traceback" not in run.err
+    assert run.err.splitlines()[-1].strip()
+
+
+def train(place, folder, *more, **settings):
+    return ("train", *options(place, **settings), "--train.output_dir", folder / "run", *more)
+
+
+@cases(ROWS + FILES)
+def test_rows(place, tmp_path, name, what, fragments):
+    spec = what(tmp_path)
+    before = everything(tmp_path)
+    refused(vrm_pyro(*train(place, tmp_path, data__train=spec)), fragments)
+    assert everything(tmp_path) == before
+    assert not (tmp_path / "run").exists()
+
+
+@cases(CONFIGS)
+def test_configs(place, tmp_path, name, what, fragments):
+    config = tmp_path / "wrong.yaml"
+    config.write_bytes(what if isinstance(what, bytes) else what.encode())
+    # The file speaks last, and only of settings that the command line leaves to it.
+    settings = {"model__max_length": None} if "max_length" in str(what) else {}
+    if "backbone" in str(what):
+        settings["model__backbone"] = None
+    refused(vrm_pyro(*train(place, tmp_path, "--config", config, **settings)), fragments)
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.yaml"]
+
+
+@cases(CHECKPOINTS)
+@pytest.mark.parametrize("verb", ["evaluate", "score"])
+def test_checkpoints(place, tmp_path, verb, name, what, fragments):
+    model = tmp_path / "model"
+    shutil.copytree(
+        place / "model", model, ignore=shutil.ignore_patterns("checkpoint-*", "*.nc", "features")
+    )
+    what(model)
+    before = everything(tmp_path)
+    data = ("--data", place / "test.jsonl", "--out", tmp_path / "out")
+    refused(vrm_pyro(verb, "--model", model, *data), fragments)
+    assert everything(tmp_path) == before
+
+
+@cases([case for case in STORES if case[0] not in ("no folder", "not a store")])
+def test_stores(place, tmp_path, name, what, fragments):
+    store = what(tmp_path)
+    before = everything(tmp_path)
+    settings = {"data__train": store, "model__backbone": None, "model__max_length": None}
+    refused(vrm_pyro(*train(place, tmp_path, **settings)), fragments)
+    assert everything(tmp_path) == before
+    assert not (tmp_path / "run").exists()
+
+
+@cases(BACKBONES)
+def test_backbones(place, tmp_path, name, what, fragments):
+    backbone = what(tmp_path)
+    before = everything(tmp_path)
+    data = ("--data", place / "test.jsonl", "--out", tmp_path / "store")
+    run = vrm_pyro("features", "--model.backbone", backbone, *data, warnings_are="ignore")
+    refused(run, fragments)
+    assert everything(tmp_path) == before
+
+
+@cases(OPTIONS)
+def test_options(place, tmp_path, name, what, fragments):
+    words = [word.format(place=place, out=tmp_path) for word in what.split()]
+    refused(vrm_pyro(*words), fragments)
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestInAProcessOfItsOwn:
+    def test_rows(self, place, tmp_path):
+        data = tmp_path / "rows.jsonl"
+        data.write_text('{"prompt": "a", "chosen": "b"}\n')
+        run = process("evaluate", "--model", place / "model", "--data", data, "--out", "m.json")
+        refused(run, ("rows.jsonl:1:", '"rejected" is missing', "--skip-invalid"))
+        assert run.out == ""
+
+    def test_config(self, place, tmp_path):
+        config = tmp_path / "wrong.yaml"
+        config.write_text("model:\n  mode: vib\n")
+        run = process(*train(place, tmp_path, "--config", config))
+        refused(run, ("vrm-pyro train: model.weight_prior is", "configs/paper.yaml"))
+        assert not (tmp_path / "run").exists()
+
+    def test_checkpoint(self, place, tmp_path):
+        (tmp_path / "model").mkdir()
+        data = ("--data", place / "test.jsonl", "--draws", 3, "--out", tmp_path / "p.nc")
+        refused(process("posterior", "--model", tmp_path / "model", *data), ("no config.json",))
+        assert not (tmp_path / "p.nc").exists()
