@@ -24,7 +24,7 @@ from vrm_pyro.backbone import load_backbone
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.diagnostics.identification import weight_standard_errors
 from vrm_pyro.features import write_store
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.priors import ConditionalNormalPrior, KernelDirichletPrior
 from vrm_pyro.rows import check_label_identification, load_table
 from vrm_pyro.train import TrainArguments, train
 
@@ -183,7 +183,7 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
         learn_rating_scale=False,
         reward_scale=args.beta * scale,
         hyperprior_weight=0.0,
-        weight_prior=ConditionalDirichletPrior(args.hidden, args.dropout, 2.0),
+        weight_prior=KernelDirichletPrior(512, args.quantile, args.concentration),
         feature_prior=ConditionalNormalPrior(64, 0.3),
     )
     arguments = TrainArguments(
@@ -212,8 +212,8 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0, help="seed of the labels")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
-    parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--quantile", type=float, default=0.02)
+    parser.add_argument("--concentration", type=float, default=4.0)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--epochs", type=float, default=60)

@@ -85,7 +85,7 @@ def test_moments_of_certain_weights_and_features():
     """No spread anywhere: the mean is the reward, every part of the variance vanishes."""
     loc = torch.tensor([[1.0, 2.0]]).double()
     moments = reward_moments(
-        1e12 * torch.tensor([[0.25, 0.75]]).double(), loc, torch.zeros(1, 2).double(), REWARD
+        torch.tensor([[0.25e12, 0.75e12]]).double(), loc, torch.zeros(1, 2).double(), REWARD
     )
     assert moments.mean.item() == pytest.approx(1.5 * (0.25 * 2.1 + 0.75 * 0.2), rel=1e-6)
     assert moments.variance.item() == pytest.approx(0, abs=1e-10)

@@ -131,6 +131,7 @@ class NormalNetwork(nn.Module):
         hidden_size: Hidden units; 0 for a linear map.
         dropout: Dropout before the last layer.
         initial_scale: Standard deviation at the start.
+        learn_scale: Whether the standard deviation is an output too, or stays where it starts.
     """
 
     def __init__(
@@ -140,12 +141,17 @@ class NormalNetwork(nn.Module):
         hidden_size: int,
         dropout: float,
         initial_scale: float,
+        learn_scale: bool = True,
     ) -> None:
         super().__init__()
-        self.body = mlp(in_size, hidden_size, 2 * latent_dim, dropout)
+        self.learn_scale = learn_scale
+        self.body = mlp(in_size, hidden_size, (2 if learn_scale else 1) * latent_dim, dropout)
         self.offset = inverse_softplus(max(initial_scale - SCALE_FLOOR, 1e-4))
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return loc and scale, each (..., d_z), for standardised states (..., in_size)."""
+        if not self.learn_scale:
+            loc = self.body(states)
+            return loc, scale_from(torch.full_like(loc, self.offset))
         loc, raw = self.body(states).chunk(2, dim=-1)
         return loc, scale_from(raw + self.offset)

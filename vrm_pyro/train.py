@@ -34,6 +34,7 @@ from vrm_pyro.config import (
 from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
+from vrm_pyro.priors.kernel_dirichlet import KernelDirichlet
 from vrm_pyro.resume import (
     EarlyStopping,
     find_checkpoint,
@@ -226,12 +227,16 @@ def train(
         "train_runtime": runtime,
     }
     if not math.isfinite(metrics["eval_log_loss"]):
-        raise InputError(
-            "Training diverged: the validation log loss is not finite. Lower train.learning_rate "
-            f"(it is {arguments.learning_rate})."
-        )
+        raise _diverged(arguments)
     loaded = LoadedModel(model, config, objectives, rated, dict(backbone or {}))
     return TrainResult(loaded, metrics, trainer.state.log_history)
+
+
+def _diverged(arguments: TrainingArguments) -> InputError:
+    return InputError(
+        "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
+        f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
+    )
 
 
 def data_facts(source: FeatureSource) -> DataFacts:
@@ -316,6 +321,12 @@ def fit_scalers(model: torch.nn.Module, source: FeatureSource) -> None:
         if isinstance(scaler, Standardize):
             mean, deviation = _streamed_moments(states)
             scaler.set_statistics(mean, deviation)
+    prior = getattr(model, "weight_prior", None)
+    if isinstance(prior, KernelDirichlet):
+        # Enough to choose from, and bounded whatever the number of prompts.
+        rows = torch.randperm(source.prompts.shape[0])[: 4 * len(prior.centres)].sort().values
+        chosen = torch.from_numpy(np.asarray(source.prompts[rows.numpy()], dtype=np.float32))
+        prior.fit_centres(model.get_submodule("prompt_scaler")(chosen))
 
 
 def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:
@@ -348,7 +359,13 @@ def _run(
         trainer.state = reached
         load_weights(module, Path(str(checkpoint)))
     else:
-        outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        try:
+            outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        except ValueError as error:
+            # Distributions refuse parameters that are not finite, in words of their own.
+            if all(bool(p.isfinite().all()) for p in module.parameters()):
+                raise
+            raise _diverged(arguments) from error
         seconds = outcome.metrics["train_runtime"]
     if arguments.load_best_model_at_end and trainer.state.best_global_step:
         # By number: the path that the Trainer notes is wrong once a run was moved.

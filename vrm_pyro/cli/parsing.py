@@ -1,6 +1,7 @@
 """Options of a verb: jsonargparse, with shipped configs by name and readable messages."""
 
 import difflib
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from jsonargparse import (
     ArgumentParser,
     DefaultHelpFormatter,
     Namespace,
+    set_parsing_settings,
 )
 
 from vrm_pyro.errors import InputError
@@ -84,6 +86,10 @@ def new_parser(
         examples: Command lines that show its use.
         more: Further paragraphs, below the examples.
     """
+    # What jsonargparse's own list denies (os, subprocess, builtins, ...) is refused, not warned
+    # about: a config that someone else wrote must not run a program. Naming any entry does it.
+    set_parsing_settings(import_path_denylist=["os"])
+    shipped = ", or the name of a shipped one" if verb in ("train", "doctor") else ""
     shown = "\n".join(["Examples:", *(f"  {example}" for example in examples)])
     parser = ArgumentParser(
         prog=f"vrm-pyro {verb}",
@@ -99,8 +105,7 @@ def new_parser(
         "--config",
         action=ConfigFile,
         metavar="FILE",
-        help="YAML file with these settings, or the name of a shipped one; options after it "
-        "override.",
+        help=f"YAML file with these settings{shipped}; options after it override.",
     )
     return parser
 
@@ -116,7 +121,18 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     except InputError:
         raise
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise UsageError(readable(error, options_of(parser))) from error
+        message = readable(error, options_of(parser))
+        files_read = _config_files(argv)
+        # An option is unknown as an option: an unknown setting stands in a file.
+        if message.startswith("no setting") and files_read:
+            message = f"{' or '.join(files_read)}: {message}"
+        raise UsageError(message) from error
+
+
+def _config_files(argv: Sequence[str]) -> list[str]:
+    after = [value for option, value in itertools.pairwise(argv) if option == "--config"]
+    joined = [i.partition("=")[2] for i in argv if i.startswith("--config=")]
+    return [str(config_path(name)) for name in [*after, *joined]]
 
 
 def instantiate(parser: ArgumentParser, settings: Namespace) -> Namespace:
@@ -239,6 +255,7 @@ def _no_mapping(found: re.Match[str], key: str, options: Sequence[str]) -> str:
 _REWRITES: Sequence[tuple[str, Rewrite]] = (
     (r"Problem with given class_path '([^']+)': Option '([^']+)' is not accepted", _setting),
     (r"Problem with given class_path '([^']+)': (No module named .*)", _import),
+    (r"Importing '([^']+)' is not allowed", _class),
     (r"Expected a dot import path string: (.*)", _class),
     (r"Import path (\S+) does not correspond to a subclass of \S+", _class),
     (r"Expected a <class '(\w+)'>\. Got value: (.*)", _kind),

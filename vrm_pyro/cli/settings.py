@@ -100,14 +100,14 @@ def check_arguments(arguments: TrainArguments) -> None:
             f"train.metric_for_best_model is {metric!r}, but must be one of "
             f"{', '.join(VALIDATION_METRICS)}."
         )
-    larger = metric != "log_loss"
-    if bool(arguments.greater_is_better) != larger:
+    better, wanted = ("smaller", "false") if metric == "log_loss" else ("larger", "true")
+    if str(bool(arguments.greater_is_better)).lower() != wanted:
         raise InputError(
-            f"train.metric_for_best_model is {metric}, which is better when "
-            f"{'larger' if larger else 'smaller'}: set train.greater_is_better {str(larger).lower()}."
+            f"train.metric_for_best_model is {metric}, which is better when {better}: set "
+            f"train.greater_is_better {wanted}."
         )
     installed = get_available_reporting_integrations()
-    for name in arguments.report_to:
+    for name in arguments.report_to or ():
         if name not in installed:
             raise InputError(
                 f"train.report_to names {name!r}, which is no logger that is installed here; "

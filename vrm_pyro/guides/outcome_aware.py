@@ -84,8 +84,7 @@ class OutcomeAwareModule(GuideModule):
         if batch.num_pairs == 0:
             return heads.weights, _normal(loc, precision)
         sign = 2 * batch.preference - 1
-        variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
-        q_weights = self._weights(batch, heads, loc, variance)
+        q_weights = self._weights(batch, heads, loc, precision)
         natural, precision = self._preference_update(
             batch, heads, loc, sign, natural, precision, q_weights.mean
         )
@@ -122,7 +121,7 @@ class OutcomeAwareModule(GuideModule):
         return natural, precision
 
     def _weights(
-        self, batch: FeatureBatch, heads: Heads, loc: Tensor, variance: Tensor
+        self, batch: FeatureBatch, heads: Heads, loc: Tensor, precision: Tensor
     ) -> dist.Dirichlet:
         """Move the mean of w by a few damped Newton steps, and add the curvature seen.
 
@@ -137,7 +136,9 @@ class OutcomeAwareModule(GuideModule):
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
         # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
         direction = reward.scale * (prior_mean @ reward.loading)[prompt]
-        spread = (direction**2 * (variance[first] + variance[second])).sum(-1, keepdim=True)
+        # With the full covariance: its diagonal would depend on the axes of z, and so would q(w).
+        both = _solve(precision[first], direction) + _solve(precision[second], direction)
+        spread = (direction * both).sum(-1, keepdim=True)
         shrink = torch.rsqrt(1 + torch.pi * spread / 8)
         label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
         gain, curvature_gain = self.weight_gains.exp()

@@ -8,11 +8,13 @@ from vrm_pyro.priors.base import FeaturePrior, WeightPrior
 from vrm_pyro.priors.conditional_dirichlet import ConditionalDirichletPrior
 from vrm_pyro.priors.conditional_normal import ConditionalNormalPrior
 from vrm_pyro.priors.dirichlet import DirichletPrior
+from vrm_pyro.priors.kernel_dirichlet import KernelDirichletPrior
 from vrm_pyro.priors.normal import NormalPrior
 
 WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
     "ConditionalDirichletPrior": ConditionalDirichletPrior,
     "DirichletPrior": DirichletPrior,
+    "KernelDirichletPrior": KernelDirichletPrior,
 }
 FEATURE_PRIORS: dict[str, type[FeaturePrior]] = {
     "ConditionalNormalPrior": ConditionalNormalPrior,
@@ -26,6 +28,7 @@ __all__ = [
     "ConditionalNormalPrior",
     "DirichletPrior",
     "FeaturePrior",
+    "KernelDirichletPrior",
     "NormalPrior",
     "WeightPrior",
 ]

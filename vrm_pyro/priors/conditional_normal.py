@@ -18,6 +18,9 @@ class ConditionalNormalPrior(FeaturePrior):
         hidden_size: Hidden units of the network; 0 for a linear map.
         dropout: Probability of dropping a hidden unit in training.
         initial_scale: Standard deviation of every feature before training, in units of z.
+        learn_scale: Learn the standard deviation of each response; if not, it stays at
+            ``initial_scale``. With scores that are often unrated, a fixed scale keeps an unknown
+            score an unsure one, so weight on it costs likelihood.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -26,6 +29,7 @@ class ConditionalNormalPrior(FeaturePrior):
     hidden_size: int = 128
     dropout: float = 0.0
     initial_scale: float = 0.5
+    learn_scale: bool = True
 
     conditional: ClassVar[bool] = True
 
@@ -37,7 +41,12 @@ class ConditionalNormalPrior(FeaturePrior):
         """Return the network for response states of size ``hidden_size``."""
         return _ConditionalNormal(
             NormalNetwork(
-                hidden_size, latent_dim, self.hidden_size, self.dropout, self.initial_scale
+                hidden_size,
+                latent_dim,
+                self.hidden_size,
+                self.dropout,
+                self.initial_scale,
+                self.learn_scale,
             )
         )
 

@@ -1,0 +1,85 @@
+import pytest
+from cli.workspace import everything, lines, options, rows, succeed, vrm_pyro, write_rows
+
+from vrm_pyro.cli.doctor import data_option, row
+from vrm_pyro.doctor import Check
+
+NAMES = ("versions", "devices", "threads")
+OF_ROWS = ("labels", "length", "template and boundary", "overfit", "label orientation")
+
+
+def doctor(place, *more):
+    settings = options(place, data__train=None, data__validation=None)
+    return vrm_pyro("doctor", *settings, *more, warnings_are="ignore")
+
+
+def test_without_rows_the_machine_is_checked():
+    run = succeed("doctor")
+    assert [name for name in NAMES if f"  {name}  " not in run.out] == []
+    assert "--data rows.jsonl" in run.out
+
+
+def test_with_rows_everything_is_checked(place):
+    before = everything(place)
+    run = doctor(place, "--data", place / "train.jsonl")
+    assert run.code == 0, run.err
+    assert [name for name in (*NAMES, *OF_ROWS) if f"  {name}  " not in run.out] == []
+    assert run.out.rstrip().splitlines()[-1].startswith("Nothing stands in the way")
+    verdicts = {line.split()[0] for line in run.out.splitlines() if line[:1].isalpha()}
+    assert verdicts <= {"ok", "warn", "Nothing"}
+    assert everything(place) == before
+
+
+def test_validation_rows_are_checked_too(place):
+    data = ("--data", place / "train.jsonl", "--data.validation", place / "validation.jsonl")
+    assert "validation rows" in " ".join(doctor(place, *data).out.split())
+
+
+def test_turned_around_labels_fail_with_2(place, tmp_path):
+    made = rows(24, seed=5)
+    for item in made:
+        sides = "chosen_ratings", "rejected_ratings"
+        better, worse = sorted((item[s] for s in sides), key=lambda r: -sum(r.values()))
+        item["chosen_ratings"], item["rejected_ratings"] = worse, better
+    data = write_rows(tmp_path / "rows.jsonl", made)
+    run = doctor(place, "--data", data)
+    assert run.code == 2
+    assert "fail  orientation by ratings" in run.out
+    assert "Put right what failed" in run.out
+    assert "orientation by ratings failed" in run.err.splitlines()[-1]
+    assert "Traceback" not in run.err
+
+
+def test_bad_rows_are_named_by_place(place, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", [*lines(place / "test.jsonl"), {"prompt": "x"}])
+    run = doctor(place, "--data", data)
+    assert run.code == 2
+    assert "rows.jsonl:25:" in run.err
+
+
+def test_shipped_configs_are_looked_at(place):
+    # paper: fixed priors, which the preflight has to build too
+    run = doctor(place, "--config", "paper", "--data", place / "train.jsonl")
+    assert "  overfit  " in run.out
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--data", "f"], ["--data.train", "f"]),
+        (["--data=f", "--data.split_seed", "3"], ["--data.train=f", "--data.split_seed", "3"]),
+        (["--data.train", "f"], ["--data.train", "f"]),
+    ],
+)
+def test_short_name_of_the_rows(given, meant):
+    assert data_option(given) == meant
+
+
+def test_table_wraps_below_the_finding():
+    text = row(Check("length", "warn", "word " * 30, "do " * 30), width=80)
+    held = text.splitlines()
+    assert held[0].startswith("warn  length ")
+    assert max(len(line) for line in held) <= 80
+    start = held[0].index("word")
+    assert all(line[:start].strip() == "" for line in held[1:])
+    assert sum(line[start:].startswith("->") for line in held) == 1
