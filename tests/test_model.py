@@ -108,7 +108,7 @@ def test_pairs_of_weight_zero_do_not_count():
 
 
 def test_program_with_particles_keeps_prompts_apart():
-    """Vectorised particles add a dimension on the left; index vectors still pick from the right."""
+    """Vectorised particles add a dimension on the left; indices pick from the right."""
     model, batch = small_model(), small_batch()
     heads = model.heads(batch)
     with torch.no_grad():
@@ -118,10 +118,10 @@ def test_program_with_particles_keeps_prompts_apart():
             ).double()
             for elbo, repeats in (
                 (Trace_ELBO(200, vectorize_particles=True, max_plate_nesting=1), 20),
-                (Trace_ELBO(1), 400),
+                (Trace_ELBO(1), 150),
             )
         )
-    error = (vectorised.var() / 20 + looped.var() / 400).sqrt()
+    error = (vectorised.var() / 20 + looped.var() / 150).sqrt()
     assert abs(vectorised.mean() - looped.mean()) < 4 * error
 
 
@@ -143,20 +143,21 @@ def test_collapsed_program_integrates_the_features(power):
         heads = model.heads(batch)
         trace = trace_of(model.collapsed_program, batch, heads)
         w = trace.nodes[sites.WEIGHTS]["value"]
-        z = heads.features.sample((400_000,))
+        z = heads.features.sample((100_000,))
         scores = heads.reward.scores(z)
         rating = power * heads.ratings.given_scores(
-            scores, batch.rating_mask.expand(400_000, -1, -1)
+            scores, batch.rating_mask.expand(100_000, -1, -1)
         ).log_prob(batch.ratings)
         first, second = batch.pair_first, batch.pair_second
         delta = heads.reward.delta(w[batch.pair_prompt], scores[:, first], scores[:, second])
         log_lik = batch.preference * delta.sigmoid().log()
         log_lik = log_lik + (1 - batch.preference) * (-delta).sigmoid().log()
+        log_lik = batch.pair_weight * log_lik
         weight = (rating[:, first] + rating[:, second]).softmax(0)
         probability = (weight * log_lik.exp()).sum(0)
         error = (weight * (log_lik.exp() - probability)).square().sum(0).sqrt()
         exact = trace.nodes[sites.PREFERENCE]["fn"].log_prob(batch.preference).exp()
-    assert error.max() < 0.01
+    assert error.max() < 0.02
     assert ((probability - exact).abs() < 4.5 * error).all()
 
 

@@ -145,7 +145,7 @@ class PromptDataset(Dataset[PromptItem]):
         source: Where states and comparisons come from.
         rating_loc: Subtracted from every rating; one number per data set (spec 2.5).
         rating_scale: Divides every rating; one number per data set.
-        prompts: Which prompts to use; all that have a pair or a rating when omitted.
+        prompts: Which prompts to use; all when omitted.
     """
 
     def __init__(

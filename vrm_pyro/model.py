@@ -20,6 +20,9 @@ from vrm_pyro.predictive import ResponsePrediction, preference_probability
 from vrm_pyro.priors import FeaturePrior, WeightPrior
 from vrm_pyro.reward import LinearReward, delta_given_weights, reward_moments
 
+# Parameters live in modules, not in a process-wide store: two models in one process stay apart.
+pyro.settings.set(module_local_params=True)
+
 
 class VRM(nn.Module):
     """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
@@ -204,7 +207,11 @@ class VRM(nn.Module):
             var = heads.reward.scale**2 * torch.einsum(
                 "...nd,nde,...ne->...n", direction, both, direction
             )
-        self._observe_preference(batch, GaussianDelta(mean, root(var), heads.likelihood))
+        if batch.num_pairs == 0:
+            return
+        law = GaussianDelta(mean, root(var), heads.likelihood, batch.pair_weight)
+        with pyro.plate(sites.PAIR_PLATE, batch.num_pairs, dim=-1):
+            pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
 
     def collapsed_guide(self, batch: FeatureBatch, heads: Heads) -> None:
         """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""

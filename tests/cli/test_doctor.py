@@ -42,7 +42,7 @@ def test_turned_around_labels_fail_with_2(place, tmp_path):
         better, worse = sorted((item[s] for s in sides), key=lambda r: -sum(r.values()))
         item["chosen_ratings"], item["rejected_ratings"] = worse, better
     data = write_rows(tmp_path / "rows.jsonl", made)
-    run = doctor(place, "--data", data)
+    run = doctor(place, "--config", "bradley_terry", "--data", data)
     assert run.code == 2
     assert "fail  orientation by ratings" in run.out
     assert "Put right what failed" in run.out

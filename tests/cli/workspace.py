@@ -60,7 +60,7 @@ def rows(num_prompts=24, seed=0, ratings=True):
         scores = rng.normal(3.0, 1.0, (3, 2)).round(2)
         for first, second in ((0, 1), (1, 2), (2, 0)):
             if scores[first, i % 2] < scores[second, i % 2]:
-                first, second = second, first  # noqa: PLW2901
+                first, second = second, first
             row = {
                 "prompt": text(10_000 * seed + 100 * i + 99, 5 + i % 3),
                 "chosen": texts[first],

@@ -63,6 +63,9 @@ class GaussianDelta(dist.TorchDistribution):
         loc: Mean of Delta, batch shape.
         scale: Standard deviation of Delta, batch shape.
         likelihood: A preference likelihood.
+        weight: Power on p(c | Delta) in ``log_prob``, batch shape; 1 when omitted. It acts inside
+            the expectation: a power on the expectation itself is another, larger number for
+            weights below 1, and no bound on the evidence that ``sampled`` bounds.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
@@ -73,16 +76,18 @@ class GaussianDelta(dist.TorchDistribution):
         loc: Tensor,
         scale: Tensor,
         likelihood: PreferenceLikelihood,
+        weight: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         self.likelihood = likelihood
+        self.weight = weight
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "GaussianDelta":
         """Return the distribution with its parameters expanded to ``batch_shape``."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return GaussianDelta(loc, scale, self.likelihood, validate_args=False)
+        return GaussianDelta(loc, scale, self.likelihood, self.weight, validate_args=False)
 
     @property
     def mean(self) -> Tensor:
@@ -95,10 +100,12 @@ class GaussianDelta(dist.TorchDistribution):
             return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log sum_q g_q p(value | loc + sd x_q), batch shape."""
+        """Return log sum_q g_q p(value | loc + sd x_q)^weight, batch shape."""
         if self._validate_args:
             self._validate_sample(value)
         nodes, weights = hermite_nodes(self.loc)
         delta = self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes
         log_prob = self.likelihood.log_prob(delta, value.unsqueeze(-1))
+        if self.weight is not None:
+            log_prob = self.weight.unsqueeze(-1) * log_prob
         return torch.logsumexp(log_prob + weights.log(), dim=-1)
