@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=float, default=40)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     data = Path(os.environ["VRM_PYRO_DATA"])
     backbone = load_backbone(DEFAULT_BACKBONE, pooling=args.pooling, max_length=256)
     if args.part == "preferences":

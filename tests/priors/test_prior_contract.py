@@ -28,6 +28,9 @@ def test_shapes_dtype_and_reparametrisation(kind, size, event_dim, event_shape):
 @ALL
 def test_flag_says_whether_the_text_is_read(kind, size, event_dim, event_shape):
     module = kind().build(HIDDEN_SIZE, size).double()
+    with torch.no_grad():
+        for parameter in module.parameters():  # some start from a constant
+            parameter.add_(0.1 * torch.randn_like(parameter))
     law = module(torch.randn(5, HIDDEN_SIZE).double())
     assert (len(law.mean.unique(dim=0)) > 1) == kind.conditional
     assert bool(list(module.parameters())) == kind.conditional
@@ -77,6 +80,9 @@ def test_constant_priors_are_what_they_say():
         (WEIGHT_PRIORS, "ConditionalDirichletPrior", "initial_concentration", -1.0),
         (WEIGHT_PRIORS, "ConditionalDirichletPrior", "hidden_size", -1),
         (WEIGHT_PRIORS, "ConditionalDirichletPrior", "dropout", 1.0),
+        (WEIGHT_PRIORS, "KernelDirichletPrior", "num_centres", 0),
+        (WEIGHT_PRIORS, "KernelDirichletPrior", "quantile", 1.0),
+        (WEIGHT_PRIORS, "KernelDirichletPrior", "initial_concentration", 0.0),
         (FEATURE_PRIORS, "NormalPrior", "scale", -0.5),
         (FEATURE_PRIORS, "ConditionalNormalPrior", "initial_scale", 0.0),
         (FEATURE_PRIORS, "ConditionalNormalPrior", "dropout", -0.1),
@@ -88,7 +94,7 @@ def test_values_out_of_range_are_named(table, name, setting, value):
         table[name](**{setting: value})
 
 
-@pytest.mark.parametrize("kind", [kind for kind, *_ in TABLES if kind.conditional])
+@pytest.mark.parametrize("kind", [kind for kind, *_ in TABLES if hasattr(kind, "dropout")])
 def test_dropout_acts_in_training_only(kind):
     module = kind(dropout=0.5).build(HIDDEN_SIZE, 3)
     states = torch.randn(4, HIDDEN_SIZE)
