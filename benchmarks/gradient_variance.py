@@ -11,8 +11,8 @@ one; median, lowest and highest are over seeds.
 
 Target, for case ``standard`` at K = 4, d_z = 8: a median of at least 10 for the concentration of
 q(w) and the log sd of q(z). The other cases show where the gain goes. The noise of w is common to
-both objectives, so where it outweighs that of z (answers far apart, or ratings that fix z) there is
-less to win for the concentration.
+both objectives, so where it outweighs that of z (answers far apart, or ratings that fix z) there
+is less to win for the concentration.
 """
 
 import argparse

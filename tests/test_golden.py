@@ -12,8 +12,6 @@ from scipy.stats import beta, norm
 from vrm_pyro.conjugate import features_given_ratings, rating_evidence
 from vrm_pyro.likelihood import GaussianDelta
 
-MOMENTS = {False: (0.7022293535, 0.5422098358), True: (0.7029482181, 0.5430162150)}
-
 
 def label_probability(weights, ratings):
     """Return p(c = 1 | w, ratings) for w of shape (S, 2): Delta is Normal given w."""
@@ -38,7 +36,7 @@ def test_evidence_and_moments_by_gauss_jacobi(ratings):
     posterior = (joint - evidence).exp()
     w1 = nodes[:, 0, 0]
     moments = ((posterior * w1).sum().item(), (posterior * w1**2).sum().item())
-    assert moments == pytest.approx(MOMENTS[ratings], abs=1e-7)
+    assert moments == pytest.approx(golden.WEIGHT_MOMENTS[ratings], abs=1e-7)
     if not ratings:
         other = (log_mass[:, 0] + law.log_prob(torch.zeros(64).double())).logsumexp(0)
         assert other.item() == pytest.approx(golden.EVIDENCE_OTHER, abs=1e-7)

@@ -68,7 +68,7 @@ def test_no_guide_exceeds_the_evidence(ratings):
         def noise(*shape, spread=spread):
             return spread * torch.randn(*shape, generator=generator).double()
 
-        alpha = (best_w.concentration * noise(1, 2).exp()).clamp(min=0.1, max=1e4)
+        alpha = (best_w.concentration * noise(1, 2).exp()).clamp(min=0.1, max=200)
         normal = best_z.base_dist
         q_features = dist.Normal(normal.loc + noise(2, 2), normal.scale * noise(2, 2).exp())
         values.append(bound(ratings, dist.Dirichlet(alpha), q_features.to_event(1)).item())

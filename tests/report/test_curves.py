@@ -77,3 +77,13 @@ def test_training_without_validation_has_no_mark():
 def test_an_empty_log_is_refused():
     with pytest.raises(ValueError, match="no entry of the log"):
         training_curves([{"step": 3, "train_runtime": 1.0}])
+
+
+def test_objective_that_differs_from_the_elbo_by_rounding_is_not_a_line_of_its_own():
+    rounded = [
+        entry | {"objective": entry["elbo"] * (1 + 1e-6)} if "elbo" in entry else entry
+        for entry in LOG
+    ]
+    shown = [name for axes in training_curves(rounded).axes for name in lines(axes)]
+    assert "ELBO" in shown
+    assert "objective" not in shown

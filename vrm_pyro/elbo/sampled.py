@@ -51,7 +51,7 @@ class _Recording(TraceMeanField_ELBO):
                 self.observed[name] = site["log_prob_sum"].detach()
                 continue
             own = guide_trace.nodes[name]
-            if len(own["fn"].batch_shape) > self.max_plate_nesting:
+            if self.num_particles > 1:
                 own["fn"], site["fn"] = _one_particle(own["fn"]), _one_particle(site["fn"])
                 own["scale"] = own["scale"] * self.num_particles
             with torch.no_grad():

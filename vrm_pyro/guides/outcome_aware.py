@@ -80,11 +80,12 @@ class OutcomeAwareModule(GuideModule):
     ) -> tuple[dist.Dirichlet, dist.Independent]:
         """Return q(w | x, outcomes) and q(z | x, y, outcomes)."""
         natural, precision = rating_update(batch, heads)
-        loc = _solve(precision, natural)
+        diagonal = heads.ratings is None or batch.ratings.shape[-1] == 0
+        loc = _solve(precision, natural, diagonal)
         if batch.num_pairs == 0:
             return heads.weights, _normal(loc, precision)
         sign = 2 * batch.preference - 1
-        q_weights = self._weights(batch, heads, loc, precision)
+        q_weights = self._weights(batch, heads, loc, precision, diagonal)
         natural, precision = self._preference_update(
             batch, heads, loc, sign, natural, precision, q_weights.mean
         )
@@ -121,7 +122,12 @@ class OutcomeAwareModule(GuideModule):
         return natural, precision
 
     def _weights(
-        self, batch: FeatureBatch, heads: Heads, loc: Tensor, precision: Tensor
+        self,
+        batch: FeatureBatch,
+        heads: Heads,
+        loc: Tensor,
+        precision: Tensor,
+        diagonal: bool,
     ) -> dist.Dirichlet:
         """Move the mean of w by a few damped Newton steps, and add the curvature seen.
 
@@ -137,7 +143,8 @@ class OutcomeAwareModule(GuideModule):
         # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
         direction = reward.scale * (prior_mean @ reward.loading)[prompt]
         # With the full covariance: its diagonal would depend on the axes of z, and so would q(w).
-        both = _solve(precision[first], direction) + _solve(precision[second], direction)
+        both = _solve(precision[first], direction, diagonal)
+        both = both + _solve(precision[second], direction, diagonal)
         spread = (direction * both).sum(-1, keepdim=True)
         shrink = torch.rsqrt(1 + torch.pi * spread / 8)
         label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
@@ -163,8 +170,10 @@ def _squash(values: Tensor) -> Tensor:
     return torch.asinh(values)
 
 
-def _solve(precision: Tensor, natural: Tensor) -> Tensor:
-    """Return precision^-1 natural, shape (R, d)."""
+def _solve(precision: Tensor, natural: Tensor, diagonal: bool = False) -> Tensor:
+    """Return precision^-1 natural, shape (R, d); a diagonal precision needs no factorisation."""
+    if diagonal:
+        return natural / precision.diagonal(dim1=-2, dim2=-1)
     return torch.linalg.solve(precision, natural.unsqueeze(-1)).squeeze(-1)
 
 

@@ -1,5 +1,6 @@
 """Curves of a training run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def training_curves(
     series = {
         key: _series(log_history, key) for _, lines in TRAINING_PANELS for key, _, _ in lines
     }
-    if series["objective"] == series["elbo"]:
+    if _same(series["objective"], series["elbo"]):
         series["objective"] = []
     if series["elbo"]:
         series["loss"] = []  # the objective with the sign turned
@@ -65,18 +66,22 @@ def training_curves(
     figure = new_figure(6.4, 0.9 + 1.45 * len(panels), title)
     strips = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     best = min(series[BEST_KEY], key=lambda point: point[1], default=None)
+    # A few points are measurements apart; many are a curve.
+    few = max(len(points) for _, shown in panels for _, _, points in shown) < 40
     for axes, (label, shown) in zip(strips, panels, strict=True):
-        for name, hue, points in shown:
+        for number, (name, hue, points) in enumerate(shown):
             step, value = zip(*points, strict=True)
+            # Later lines are thinner: one that lies on another hides none.
+            width = 1.6 + 2 * (len(shown) - 1 - number)
             axes.plot(
                 step,
                 value,
                 color=series_colour(hue),
-                linewidth=1.6,
+                linewidth=width,
+                alpha=1 if width < 2 else 0.5,
                 label=name,
-                # A few points are measurements apart; many are a curve.
-                marker=series_marker(hue) if len(points) < 40 else None,
-                markersize=3.5,
+                marker=series_marker(hue) if few else None,
+                markersize=2 * width if few else 0,
             )
         if best:
             axes.axvline(best[0], color=INK, linewidth=0.9, linestyle="--")
@@ -108,3 +113,11 @@ def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[in
         if key in entry and "step" in entry:
             points.setdefault(int(entry["step"]), float(entry[key]))
     return sorted(points.items())
+
+
+def _same(a: list[tuple[int, float]], b: list[tuple[int, float]]) -> bool:
+    """Whether two series agree up to the rounding of float32 sums."""
+    if [step for step, _ in a] != [step for step, _ in b]:
+        return False
+    pairs = zip(a, b, strict=True)
+    return all(math.isclose(x, y, rel_tol=1e-4, abs_tol=1e-6) for (_, x), (_, y) in pairs)
