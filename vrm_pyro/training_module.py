@@ -189,9 +189,10 @@ FEATURE_VARIANCE = 1e-2
 
 def hyperprior_divergence(heads: Heads) -> Tensor:
     """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
-    flat = dist.Dirichlet(torch.ones_like(heads.weights.concentration))
-    loc = heads.features.base_dist.loc
-    standard = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
+    alpha, loc = heads.weights.concentration, heads.features.base_dist.loc
+    flat = dist.Dirichlet(alpha.new_ones(alpha.shape[-1]))
+    one = loc.new_ones(loc.shape[-1])
+    standard = dist.Normal(torch.zeros_like(one), one).to_event(1)
     return kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
 
 

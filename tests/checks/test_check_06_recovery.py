@@ -14,6 +14,7 @@ from vrm_pyro.likelihood import GaussianRatings
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import ConditionalDirichletPrior, NormalPrior
 from vrm_pyro.reward import LinearReward
+from vrm_pyro.rows import check_label_identification, load_table
 
 WEIGHTS = torch.tensor([0.5, 0.3, 0.15, 0.05]).double()
 SCALE, NUM_PAIRS, TAU = 3.0, 4000, 0.1
@@ -140,12 +141,33 @@ def test_two_kinds_of_prompt_get_their_own_weights():
         assert (weights - truth[row]).abs().max() < 0.05
 
 
+def as_table(batch, label, num_pairs=500):
+    """Return the first pairs as rows with ratings, the way a user brings them."""
+    ratings = batch.ratings.reshape(-1, 2, 4)[:num_pairs].tolist()
+    return load_table(
+        [
+            {
+                "prompt": f"prompt {n}",
+                "chosen": "first",
+                "rejected": "second",
+                "chosen_ratings": dict(zip("abcd", sides[0], strict=True)),
+                "rejected_ratings": dict(zip("abcd", sides[1], strict=True)),
+                "preference": label[n].item(),
+            }
+            for n, sides in enumerate(ratings)
+        ]
+    )
+
+
 def test_labels_made_from_mean_ratings_carry_uniform_weights():
     """Nothing but 1 / K is in such labels (spec 1.1)."""
     batch = simulate(seed=3)
     mean = batch.ratings.mean(-1)
     label = (mean[batch.pair_first] > mean[batch.pair_second]).double()
     assert (label != batch.preference).double().mean() > 0.05
+    with pytest.warns(UserWarning, match="objective weights are not identified by this data"):
+        assert check_label_identification(as_table(batch, label)).is_function
+    assert not check_label_identification(as_table(batch, batch.preference)).is_function
     batch = FeatureBatch(**{**batch.as_dict(), "preference": label})
     # Away from uniform weights at the start: staying where one began is no recovery.
     model = new_model()

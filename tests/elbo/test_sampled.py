@@ -1,3 +1,4 @@
+import pyro
 import pytest
 import torch
 from problems import small_batch, small_model
@@ -6,17 +7,31 @@ from pyro.infer import TraceMeanField_ELBO
 from vrm_pyro.elbo import SampledObjective, Weights
 
 
+@pytest.mark.parametrize("validate", [True, False])
 @pytest.mark.parametrize("mode", ["conditional", "vib"])
 @pytest.mark.parametrize("num_draws", [1, 7])
-def test_it_is_pyros_own_loss(mode, num_draws):
+def test_it_is_pyros_own_loss(mode, num_draws, validate):
+    """Value and gradients; without validation, as in training, it takes a path of its own."""
     model, batch = small_model(mode), small_batch()
-    heads = model.heads(batch)
     pyros = TraceMeanField_ELBO(num_draws, vectorize_particles=True, max_plate_nesting=1)
-    torch.manual_seed(6)
-    expected = pyros.differentiable_loss(model.program, model.guide, batch, heads, 0.4, 0.9)
-    torch.manual_seed(6)
-    terms = SampledObjective(num_draws).terms(model, model.guide, batch, heads, Weights(0.4, 0.9))
-    assert terms.objective.item() == pytest.approx(-expected.item(), rel=1e-12)
+
+    def ours(heads):
+        objective = SampledObjective(num_draws)
+        return objective.terms(model, model.guide, batch, heads, Weights(0.4, 0.9)).objective
+
+    def expected(heads):
+        return -pyros.differentiable_loss(model.program, model.guide, batch, heads, 0.4, 0.9)
+
+    with pyro.validation_enabled(validate):
+        found = []
+        for function in (ours, expected):
+            torch.manual_seed(6)
+            model.zero_grad()
+            value = function(model.heads(batch))
+            value.backward()
+            found.append([value.detach(), *(p.grad.clone() for p in model.parameters())])
+    for x, y in zip(*found, strict=True):
+        assert torch.allclose(x, y, rtol=1e-9, atol=1e-12)
 
 
 def test_recorded_parts_do_not_depend_on_the_number_of_particles():

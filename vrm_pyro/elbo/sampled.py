@@ -2,10 +2,9 @@
 
 from typing import Any, ClassVar
 
-import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.util import is_validation_enabled
+from pyro.infer.util import check_fully_reparametrized, is_validation_enabled
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
@@ -21,7 +20,7 @@ class _Recording(TraceMeanField_ELBO):
     """Pyro's estimator without the work that does not change its value; it notes its parts.
 
     Pyro expands q and p to all particles and takes the KL of each copy, and it scores the draws
-    of w and z although a closed KL does not read them: with 8 particles half of a step.
+    of w and z although a closed KL does not read them: with 8 particles a third of a step.
     """
 
     def __init__(self, num_particles: int) -> None:
@@ -44,19 +43,24 @@ class _Recording(TraceMeanField_ELBO):
         return model_trace, guide_trace
 
     def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> Any:
+        elbo: Any = 0.0
         for name, site in model_trace.nodes.items():
             if site["type"] != "sample":
                 continue
             if site["is_observed"]:
+                elbo = elbo + site["log_prob_sum"]
                 self.observed[name] = site["log_prob_sum"].detach()
                 continue
             own = guide_trace.nodes[name]
+            if is_validation_enabled():
+                check_fully_reparametrized(own)
+            q, p = own["fn"], site["fn"]
             if self.num_particles > 1:
-                own["fn"], site["fn"] = _one_particle(own["fn"]), _one_particle(site["fn"])
-                own["scale"] = own["scale"] * self.num_particles
-            with torch.no_grad():
-                self.kl[name] = kl_divergence(own["fn"], site["fn"]).sum()
-        return super()._differentiable_loss_particle(model_trace, guide_trace)
+                q, p = _one_particle(q), _one_particle(p)
+            kl = kl_divergence(q, p).sum()
+            self.kl[name] = kl.detach()
+            elbo = elbo - self.num_particles * own["scale"] * kl
+        return -elbo.detach(), -elbo
 
 
 def _one_particle(law: Any) -> Distribution:

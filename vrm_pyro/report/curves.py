@@ -71,17 +71,18 @@ def training_curves(
     for axes, (label, shown) in zip(strips, panels, strict=True):
         for number, (name, hue, points) in enumerate(shown):
             step, value = zip(*points, strict=True)
-            # Later lines are thinner: one that lies on another hides none.
-            width = 1.6 + 2 * (len(shown) - 1 - number)
+            # Wide and pale where a later line lies on it: neither hides the other.
+            covered = any(_same(points, later) for _, _, later in shown[number + 1 :])
+            width = 4.0 if covered else 1.6
             axes.plot(
                 step,
                 value,
                 color=series_colour(hue),
                 linewidth=width,
-                alpha=1 if width < 2 else 0.5,
+                alpha=0.5 if covered else 1,
                 label=name,
                 marker=series_marker(hue) if few else None,
-                markersize=2 * width if few else 0,
+                markersize=2 + width,
             )
         if best:
             axes.axvline(best[0], color=INK, linewidth=0.9, linestyle="--")
