@@ -313,7 +313,7 @@ def changed_table():
         ("tokenizer", small_table, {"kind": "roberta"}),
         ("chat template", small_table, {"kind": "llama-chat"}),
         ("precision of the backbone", small_table, {"dtype": "bfloat16"}),
-        ("tokens in a batch (8192 there, 99 here)", small_table, {"token_budget": 99}),
+        ("tokens in a batch (2048 there, 99 here)", small_table, {"token_budget": 99}),
         ("rows in a shard (4 there, 5 here)", small_table, {"shard_rows": 5}),
         ("type of the stored numbers", small_table, {"stored": "float16"}),
     ],

@@ -2,7 +2,12 @@
 
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
 from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder
-from vrm_pyro.backbone.model import TOKEN_BUDGET, Backbone, has_native_bfloat16
+from vrm_pyro.backbone.model import (
+    DEFAULT_TOKEN_BUDGET,
+    TOKEN_BUDGETS,
+    Backbone,
+    has_native_bfloat16,
+)
 from vrm_pyro.backbone.pooling import (
     DEFAULT_ENCODER_POOLING,
     POOLINGS,
@@ -15,8 +20,9 @@ from vrm_pyro.backbone.pooling import (
 __all__ = [
     "DEFAULT_BACKBONE",
     "DEFAULT_ENCODER_POOLING",
+    "DEFAULT_TOKEN_BUDGET",
     "POOLINGS",
-    "TOKEN_BUDGET",
+    "TOKEN_BUDGETS",
     "Backbone",
     "TokenBatch",
     "has_native_bfloat16",

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from vrm_pyro.backbone.model import TOKEN_BUDGET, Backbone
+from vrm_pyro.backbone.model import Backbone
 from vrm_pyro.errors import InputError
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -49,7 +49,7 @@ def load_backbone(
     max_length: int = 512,
     dtype: str = "auto",
     device: str | torch.device = "auto",
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
 ) -> Backbone:
     """Load a frozen backbone.
 

@@ -19,8 +19,14 @@ from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
 
-TOKEN_BUDGET = 8192
-"""Most tokens in a batch, padding included."""
+TOKEN_BUDGETS = {"cpu": 2048}
+"""Most tokens in a batch, padding included, by kind of device.
+
+On a CPU, batches whose states stay in its cache waste less on padding and are no slower.
+"""
+
+DEFAULT_TOKEN_BUDGET = 8192
+"""Most tokens in a batch on any other device."""
 
 Progress = Callable[[int], None]
 
@@ -41,7 +47,7 @@ class Backbone:
         dtype: ``float32``; ``bfloat16`` (autocast); or ``auto``, which is bfloat16 where the
             device computes in it natively. States are always returned as float32.
         device: Where to run; ``auto`` is the GPU when there is one.
-        token_budget: Most tokens in a batch, padding included.
+        token_budget: Most tokens in a batch, padding included; by device when omitted.
 
     Attributes:
         hidden_size: Length of a state.
@@ -64,13 +70,16 @@ class Backbone:
         max_length: int = 512,
         dtype: str = "auto",
         device: str | torch.device = "auto",
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int | None = None,
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
         self.precision = choose_precision(dtype, self.device)
-        self.name, self.source, self.token_budget = name, source, token_budget
+        self.name, self.source = name, source
+        self.token_budget = token_budget or TOKEN_BUDGETS.get(
+            self.device.type, DEFAULT_TOKEN_BUDGET
+        )
         self.tokenizer = tokenizer
         self.model = _prepare(model, self.precision).to(self.device)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
