@@ -32,7 +32,7 @@ simulate
 config
 build
 checkpoint
-resume training_module train
+resume callbacks training_module train
 posterior
 to_xarray
 diagnostics

@@ -4,10 +4,12 @@ import json
 import shutil
 
 import numpy as np
+import pyro
 import pytest
 from sources import NumberSource
 from transformers import TrainerCallback
 
+from vrm_pyro.callbacks import VALIDATED_STEPS
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.resume import find_checkpoint, is_over, is_whole, read_state
@@ -107,6 +109,47 @@ def test_a_lost_best_checkpoint_is_an_error(whole, tmp_path):
 def test_training_that_diverges_says_what_to_lower(tmp_path):
     with pytest.raises(InputError, match=r"diverged.*train\.learning_rate \(it is 1e\+20\)"):
         run(tmp_path, learning_rate=1e20, max_grad_norm=0.0)
+
+
+class Poison(TrainerCallback):
+    """Make one weight infinite at the start of a step; note whether Pyro validates."""
+
+    def __init__(self, step):
+        self.step, self.validated = step, []
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        self.validated.append(pyro.infer.util.is_validation_enabled())
+        if state.global_step == self.step:
+            next(model.parameters()).data.view(-1)[0] = float("inf")
+
+
+def test_validation_is_on_for_the_first_steps_alone(tmp_path):
+    poison = Poison(step=None)
+    run(tmp_path, callbacks=[poison], num_train_epochs=5)
+    assert poison.validated == [True] * VALIDATED_STEPS + [False] * (15 - VALIDATED_STEPS)
+    assert pyro.infer.util.is_validation_enabled()
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro's own word on it
+@pytest.mark.parametrize("objective", ["sampled", "pairwise"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"logging_steps": 5},
+        # No entry of the log after it, and no earlier weights to go back to: seen at the end.
+        {"logging_steps": 100, "save_strategy": "no", "load_best_model_at_end": False},
+    ],
+    ids=["at a log entry", "at the end"],
+)
+def test_divergence_is_seen_without_validation_too(tmp_path, objective, settings):
+    sources = number_source(), number_source(8, seed=1)
+    with pytest.raises(InputError, match="diverged"):
+        train(
+            ModelConfig(objective=objective),
+            arguments(tmp_path, num_train_epochs=6, **settings),
+            *sources,
+            callbacks=[Poison(VALIDATED_STEPS + 2)],
+        )
 
 
 class TestFindCheckpoint:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
 import torch
 from numpy.typing import NDArray
 from transformers import (
@@ -22,6 +23,7 @@ from transformers import (
 
 from vrm_pyro.batch import FeatureSource, PromptDataset, collate
 from vrm_pyro.build import build_model
+from vrm_pyro.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.config import (
     DataFacts,
@@ -34,7 +36,7 @@ from vrm_pyro.config import (
 from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
-from vrm_pyro.priors.kernel_dirichlet import KernelDirichlet
+from vrm_pyro.priors.base import FittedPrior
 from vrm_pyro.resume import (
     EarlyStopping,
     find_checkpoint,
@@ -130,32 +132,16 @@ class _Progress(TrainerCallback):
         self.module.progress = state.global_step / max(state.max_steps, 1)
 
 
-class _StepBar(ProgressCallback):
-    """transformers' bar of steps on stderr, without its copy of every log entry on stdout."""
-
-    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-        """Show no second bar: validation is a moment on kept states."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Show the validation log loss beside the bar."""
-        if self.training_bar is not None and logs and "eval_log_loss" in logs:
-            self.training_bar.set_postfix_str(f"validation log loss {logs['eval_log_loss']:.4f}")
-
-
 class _LoggingTrainer(Trainer):
     """transformers' Trainer that adds the parts of the objective to each training log entry."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             module = self.accelerator.unwrap_model(self.model)
-            logs = {**logs, **module.take_log()}
+            parts = module.take_log()
+            if not all(map(math.isfinite, parts.values())):
+                raise _diverged(self.args)
+            logs = {**logs, **parts}
         super().log(logs, start_time)
 
 
@@ -206,6 +192,7 @@ def train(
     )
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
+    own_callbacks = [_Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
     trainer = _LoggingTrainer(
         model=module,
         args=arguments,
@@ -213,15 +200,17 @@ def train(
         eval_dataset=validation_data,
         data_collator=collate,
         compute_metrics=_metrics,
-        callbacks=[_Progress(module), EarlyStopping(patience), *(callbacks or [])],
+        callbacks=[*own_callbacks, *(callbacks or [])],
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
-        trainer.add_callback(_StepBar())
-    runtime = _run(trainer, module, arguments, patience)
-    model.eval()
+        trainer.add_callback(StepBar())
+    with pyro.validation_enabled(True):  # until the callback switches it off; restored after
+        runtime = _run(trainer, module, arguments, patience)
+        model.eval()
+        evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
-        **trainer.evaluate(),
+        **evaluation,
         "best_step": trainer.state.best_global_step,
         "steps": trainer.state.global_step,
         "train_runtime": runtime,
@@ -322,11 +311,10 @@ def fit_scalers(model: torch.nn.Module, source: FeatureSource) -> None:
             mean, deviation = _streamed_moments(states)
             scaler.set_statistics(mean, deviation)
     prior = getattr(model, "weight_prior", None)
-    if isinstance(prior, KernelDirichlet):
-        # Enough to choose from, and bounded whatever the number of prompts.
-        rows = torch.randperm(source.prompts.shape[0])[: 4 * len(prior.centres)].sort().values
+    if isinstance(prior, FittedPrior):
+        rows = torch.randperm(source.prompts.shape[0])[: prior.num_states].sort().values
         chosen = torch.from_numpy(np.asarray(source.prompts[rows.numpy()], dtype=np.float32))
-        prior.fit_centres(model.get_submodule("prompt_scaler")(chosen))
+        prior.fit_states(model.get_submodule("prompt_scaler")(chosen))
 
 
 def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ def clusters(num_prompts, seed=0):
 
 def fitted(states, **settings):
     module = KernelDirichletPrior(**settings).build(6, 3)
-    module.fit_centres(states)
+    module.fit_states(states)
     return module
 
 

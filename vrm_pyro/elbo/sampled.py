@@ -1,5 +1,6 @@
 """Objective ``sampled``: Pyro's own ELBO on the full program, the reference."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 from pyro import poutine
@@ -7,11 +8,10 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import check_fully_reparametrized, is_validation_enabled
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, kl_divergence
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.elbo.base import Objective, Terms, Weights
+from vrm_pyro.elbo.base import Objective, Terms, Weights, kl_terms
 from vrm_pyro.heads import Heads
 from vrm_pyro.model import VRM
 
@@ -21,14 +21,18 @@ class _Recording(TraceMeanField_ELBO):
 
     Pyro expands q and p to all particles and takes the KL of each copy, and it scores the draws
     of w and z although a closed KL does not read them: with 8 particles a third of a step.
+
+    Args:
+        num_particles: Vectorised draws of all latents.
+        kl: KL(q || p) of each latent site for one particle, summed, without the site's scale.
     """
 
-    def __init__(self, num_particles: int) -> None:
+    def __init__(self, num_particles: int, kl: dict[str, Tensor]) -> None:
         super().__init__(
             num_particles=num_particles, vectorize_particles=True, max_plate_nesting=1
         )
+        self.kl = kl
         self.observed: dict[str, Tensor] = {}
-        self.kl: dict[str, Tensor] = {}
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         if is_validation_enabled():  # Pyro's own way, with its checks of the mean-field condition
@@ -54,20 +58,8 @@ class _Recording(TraceMeanField_ELBO):
             own = guide_trace.nodes[name]
             if is_validation_enabled():
                 check_fully_reparametrized(own)
-            q, p = own["fn"], site["fn"]
-            if self.num_particles > 1:
-                q, p = _one_particle(q), _one_particle(p)
-            kl = kl_divergence(q, p).sum()
-            self.kl[name] = kl.detach()
-            elbo = elbo - self.num_particles * own["scale"] * kl
+            elbo = elbo - self.num_particles * own["scale"] * self.kl[name]
         return -elbo.detach(), -elbo
-
-
-def _one_particle(law: Any) -> Distribution:
-    """Return the law of the first particle: networks do not read draws, so all are the same."""
-    if isinstance(law, Independent):
-        return Independent(_one_particle(law.base_dist), law.reinterpreted_batch_ndims)
-    return type(law)(**{name: getattr(law, name)[0] for name in law.arg_constraints})
 
 
 class SampledObjective(Objective):
@@ -89,14 +81,17 @@ class SampledObjective(Objective):
         self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
     ) -> Terms:
         """Run program and guide under Pyro."""
-        elbo = _Recording(self.num_draws)
+        posterior = model.guide.posterior(batch, heads)
+        kl_w, kl_z = (kl.sum() for kl in kl_terms(*posterior, heads))
+        elbo = _Recording(self.num_draws, {sites.WEIGHTS: kl_w, sites.FEATURES: kl_z})
+        draw = partial(model.guide, posterior=posterior)
         kappas = (weights.kl_weights, weights.kl_features)
-        loss = elbo.differentiable_loss(model.program, model.guide, batch, heads, *kappas)
+        loss = elbo.differentiable_loss(model.program, draw, batch, heads, *kappas)
         zero = loss.new_zeros(())
         return Terms(
             -loss,
             elbo.observed.get(sites.PREFERENCE, zero) / self.num_draws,
             elbo.observed.get(sites.RATING, zero) / self.num_draws,
-            elbo.kl[sites.WEIGHTS],
-            elbo.kl[sites.FEATURES],
+            kl_w.detach(),
+            kl_z.detach(),
         )

@@ -54,14 +54,16 @@ class GuideModule(nn.Module):
         kl_weights: float = 1.0,
         kl_features: float = 1.0,
         population: int | None = None,
+        posterior: tuple[dist.Dirichlet, dist.Independent] | None = None,
     ) -> None:
         """Sample w and z: the guide program for Pyro, with the model's arguments and scales.
 
         The scales must equal the model's: ``TraceMeanField_ELBO`` takes the guide's for the
         analytic KL, ``Trace_ELBO`` both, and only equal ones are a weight on the KL (spec 2.7).
+        ``posterior`` is :meth:`posterior` of the same batch, where the caller has it already.
         """
         scale = (population or batch.num_prompts) / batch.num_prompts
-        q_weights, q_features = self.posterior(batch, heads)
+        q_weights, q_features = posterior or self.posterior(batch, heads)
         with poutine.scale(scale=scale):
             with (
                 pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1),

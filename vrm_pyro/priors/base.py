@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightPrior:
@@ -27,6 +27,20 @@ class FeaturePrior:
 
     def build(self, hidden_size: int, latent_dim: int) -> nn.Module:
         """Return a module: response states (R, hidden) -> distribution over z, batch (R,)."""
+        raise NotImplementedError
+
+
+class FittedPrior(nn.Module):
+    """Base class of prior modules that choose something from training states before training.
+
+    Args:
+        num_states: How many standardised states :meth:`fit_states` can use.
+    """
+
+    num_states: int
+
+    def fit_states(self, states: Tensor) -> None:
+        """Choose it from standardised training states, at most ``num_states`` of them."""
         raise NotImplementedError
 
 

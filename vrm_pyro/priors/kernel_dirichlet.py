@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.networks import CONCENTRATION_FLOOR, concentration_from, inverse_softplus
-from vrm_pyro.priors.base import WeightPrior, check_positive
+from vrm_pyro.priors.base import FittedPrior, WeightPrior, check_positive
 
 # Normalised kernel values sum to 1 over the centres; in these units a coefficient moves at the
 # pace of a weight of the other networks, so one learning rate serves both.
@@ -60,8 +60,8 @@ class KernelDirichletPrior(WeightPrior):
         return KernelDirichlet(hidden_size, num_objectives, self)
 
 
-class KernelDirichlet(nn.Module):
-    """The module of :class:`KernelDirichletPrior`; call :meth:`fit_centres` before training."""
+class KernelDirichlet(FittedPrior):
+    """The module of :class:`KernelDirichletPrior`; call :meth:`fit_states` before training."""
 
     centres: Tensor
     bandwidth: Tensor
@@ -71,6 +71,8 @@ class KernelDirichlet(nn.Module):
     ) -> None:
         super().__init__()
         self.quantile = settings.quantile
+        # Enough to choose from, and bounded whatever the number of prompts.
+        self.num_states = 4 * settings.num_centres
         self.register_buffer(
             "centres", nn.functional.normalize(torch.randn(settings.num_centres, hidden_size))
         )
@@ -83,13 +85,13 @@ class KernelDirichlet(nn.Module):
         )
 
     @torch.no_grad()
-    def fit_centres(self, prompts: Tensor) -> None:
+    def fit_states(self, states: Tensor) -> None:
         """Choose centres and bandwidth from standardised training prompts (P, hidden)."""
-        prompts = prompts.to(self.centres.dtype)
-        order = torch.randperm(len(prompts))
-        rows = order[torch.arange(len(self.centres)) % len(prompts)]
-        self.centres.copy_(nn.functional.normalize(prompts[rows]))
-        distinct = self.centres[: min(len(prompts), len(self.centres))]
+        states = states.to(self.centres.dtype)
+        order = torch.randperm(len(states))
+        rows = order[torch.arange(len(self.centres)) % len(states)]
+        self.centres.copy_(nn.functional.normalize(states[rows]))
+        distinct = self.centres[: min(len(states), len(self.centres))]
         distance = torch.cdist(distinct, distinct).square().flatten()
         rank = max(1, int(self.quantile * len(distance)))
         self.bandwidth.copy_(distance.kthvalue(rank).values.clamp(min=1e-3))
