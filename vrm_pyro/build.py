@@ -1,7 +1,5 @@
 """A model from its settings."""
 
-from dataclasses import replace
-
 from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.likelihood import GaussianRatings
@@ -50,8 +48,3 @@ def build_model(
         config.likelihood,
         config.rating_power if rated and config.supervision == "weights" else 0.0,
     )
-
-
-def bradley_terry(config: ModelConfig) -> ModelConfig:
-    """Return the settings of the baseline on the same states."""
-    return replace(config, architecture="bradley_terry")

@@ -12,6 +12,7 @@ from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
 from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
 from vrm_pyro.heads import Heads
+from vrm_pyro.information import FEATURE_THRESHOLD
 from vrm_pyro.model import VRM
 from vrm_pyro.predictive import count_active
 
@@ -164,7 +165,7 @@ class TrainingModule(nn.Module):
             "hyperprior_penalty": penalty / prompts,
             "kappa_weights": self.weights().kl_weights,
             "active_units_weights": count_active(weight_mean, WEIGHT_VARIANCE),
-            "active_units_features": count_active(feature_mean, FEATURE_VARIANCE),
+            "active_units_features": count_active(feature_mean, FEATURE_THRESHOLD),
             "accuracy": right.mean() if batch.num_pairs else 0.0,
         }
 
@@ -181,10 +182,9 @@ class TrainingModule(nn.Module):
         return values
 
 
-# A unit is active when its predictive mean varies over the data: variance of E[z_d | text] above
-# .01 (spec 4.10), of E[w_k | prompt] above .0001 (a standard deviation of one point of 100).
+# A unit of w is active, within a batch of training, when the variance of E[w_k | prompt] is above
+# this: a standard deviation of one point of 100.
 WEIGHT_VARIANCE = 1e-4
-FEATURE_VARIANCE = 1e-2
 
 
 def hyperprior_divergence(heads: Heads) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.atomic import write_file
-from vrm_pyro.cli.inputs import add_model_options, read_inputs, read_model
+from vrm_pyro.cli.inputs import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.parsing import new_parser, parse
 from vrm_pyro.cli.results import evaluate_inputs
 
@@ -19,13 +19,7 @@ def build_parser() -> ArgumentParser:
         "prompt, in all rows and by subset, beside what text length alone predicts.",
     )
     add_model_options(parser)
-    parser.add_argument(
-        "--out",
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="JSON file to write; one that is there is replaced.",
-    )
+    add_output_option(parser, "JSON file to write")
     return parser
 
 

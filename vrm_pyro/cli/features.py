@@ -7,7 +7,13 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.atomic import write_directory
-from vrm_pyro.cli.inputs import add_row_options, is_store, read_backbone, read_rows
+from vrm_pyro.cli.inputs import (
+    add_device_option,
+    add_row_options,
+    is_store,
+    read_backbone,
+    read_rows,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.train import TOKENIZER
 from vrm_pyro.config import ModelConfig
@@ -33,9 +39,7 @@ def build_parser() -> ArgumentParser:
         parser.add_argument(
             f"--model.{name}", type=defaults[name].type, default=defaults[name].default, help=text
         )
-    parser.add_argument(
-        "--device", type=str, default="auto", help="Where the backbone runs: auto, cpu, cuda."
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--stored_dtype",
         type=str,

@@ -77,11 +77,27 @@ def add_row_options(parser: ArgumentParser) -> None:
     )
 
 
-def add_device_options(parser: ArgumentParser) -> None:
-    """Add the options that say where and how the backbone runs."""
+def add_output_option(parser: ArgumentParser, what: str) -> None:
+    """Add the option that names the one file a verb writes; ``what`` begins its help."""
+    parser.add_argument(
+        "--out",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help=f"{what}; one that is there is replaced.",
+    )
+
+
+def add_device_option(parser: ArgumentParser) -> None:
+    """Add the option that says where the backbone runs."""
     parser.add_argument(
         "--device", type=str, default="auto", help="Where the backbone runs: auto, cpu, cuda."
     )
+
+
+def add_device_options(parser: ArgumentParser) -> None:
+    """Add the options that say where and how the backbone of a trained model runs."""
+    add_device_option(parser)
     parser.add_argument(
         "--dtype",
         type=str,

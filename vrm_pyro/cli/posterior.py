@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.inputs import add_model_options, read_inputs, read_model
+from vrm_pyro.cli.inputs import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.results import write_posterior
 
@@ -20,13 +20,7 @@ def build_parser() -> ArgumentParser:
     add_model_options(parser)
     parser.add_argument("--draws", type=int, default=200, help="Draws of every row.")
     parser.add_argument("--seed", type=int, default=0, help="Fixes all draws.")
-    parser.add_argument(
-        "--out",
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="netCDF file to write, ending in .nc; one that is there is replaced.",
-    )
+    add_output_option(parser, "netCDF file to write, ending in .nc")
     return parser
 
 

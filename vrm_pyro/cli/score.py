@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.cli.inputs import (
     add_model_options,
+    add_output_option,
     check_store,
     is_store,
     read_model,
@@ -29,13 +30,7 @@ def build_parser() -> ArgumentParser:
         "Compare rewards of responses to the same prompt only.",
     )
     add_model_options(parser)
-    parser.add_argument(
-        "--out",
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="JSONL file to write; one that is there is replaced.",
-    )
+    add_output_option(parser, "JSONL file to write")
     return parser
 
 
