@@ -173,18 +173,20 @@ def identification(store, target: np.ndarray, kinds: np.ndarray, beta: float) ->
 
 
 def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, TrainArguments]:
-    """Return the settings: identity scores, near-exact ratings, a regular head for w."""
+    """Return the settings: identity scores, near-exact ratings, like prompts share weights."""
     config = ModelConfig(
         objective="integrated",
-        num_draws=1,
+        num_draws=2,
         scores="identity",
         latent_dim=0,
-        rating_scale=0.1,
+        rating_scale=0.02,
         learn_rating_scale=False,
         reward_scale=args.beta * scale,
         hyperprior_weight=0.0,
-        weight_prior=KernelDirichletPrior(512, args.quantile, args.concentration),
-        feature_prior=ConditionalNormalPrior(64, 0.3),
+        weight_prior=KernelDirichletPrior(
+            args.centres, args.bandwidth, args.relevance, args.concentration
+        ),
+        feature_prior=ConditionalNormalPrior(128, 0.3, 1.0, learn_scale=False),
     )
     arguments = TrainArguments(
         output_dir=str(Path(args.work) / "model"),
@@ -192,7 +194,7 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
         per_device_train_batch_size=32,
         learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
-        max_grad_norm=20.0,
+        max_grad_norm=1000.0,
         metric_for_best_model="elbo_given_ratings",
         greater_is_better=True,
         early_stopping_patience=args.patience,
@@ -212,11 +214,13 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0, help="seed of the labels")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
-    parser.add_argument("--quantile", type=float, default=0.02)
-    parser.add_argument("--concentration", type=float, default=4.0)
-    parser.add_argument("--learning-rate", type=float, default=5e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--epochs", type=float, default=60)
+    parser.add_argument("--centres", type=int, default=48)
+    parser.add_argument("--bandwidth", type=float, default=0.1)
+    parser.add_argument("--relevance", type=float, default=1.0)
+    parser.add_argument("--concentration", type=float, default=12.0)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--patience", type=int, default=10)
     args = parser.parse_args()
     torch.set_num_threads(2)

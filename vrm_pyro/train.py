@@ -314,7 +314,16 @@ def fit_scalers(model: torch.nn.Module, source: FeatureSource) -> None:
     if isinstance(prior, FittedPrior):
         rows = torch.randperm(source.prompts.shape[0])[: prior.num_states].sort().values
         chosen = torch.from_numpy(np.asarray(source.prompts[rows.numpy()], dtype=np.float32))
-        prior.fit_states(model.get_submodule("prompt_scaler")(chosen))
+        rated = torch.from_numpy(rated_objectives(source))[rows]
+        prior.fit_states(model.get_submodule("prompt_scaler")(chosen), rated)
+
+
+def rated_objectives(source: FeatureSource) -> NDArray[np.bool_]:
+    """Return whether any response of a prompt is rated on an objective, shape (P, objectives)."""
+    rated = np.zeros((source.prompts.shape[0], len(source.objectives)), dtype=bool)
+    observed = ~np.isnan(np.asarray(source.ratings))
+    np.logical_or.at(rated, np.asarray(source.response_prompt), observed)
+    return rated
 
 
 def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:

@@ -39,8 +39,12 @@ class FittedPrior(nn.Module):
 
     num_states: int
 
-    def fit_states(self, states: Tensor) -> None:
-        """Choose it from standardised training states, at most ``num_states`` of them."""
+    def fit_states(self, states: Tensor, rated: Tensor | None = None) -> None:
+        """Choose it from standardised training states (P, hidden), at most ``num_states``.
+
+        ``rated`` says whether any response of the prompt has a rating on objective k, (P, K); it
+        may lack the last columns, which are objectives that are never rated.
+        """
         raise NotImplementedError
 
 

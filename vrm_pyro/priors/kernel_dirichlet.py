@@ -1,44 +1,57 @@
-"""Dirichlet prior whose concentration is smooth over prompts: a kernel regression."""
+"""Dirichlet prior whose concentration is shared among like prompts: a kernel regression."""
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+import numpy as np
 import pyro.distributions as dist
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from vrm_pyro.networks import CONCENTRATION_FLOOR, concentration_from, inverse_softplus
 from vrm_pyro.priors.base import FittedPrior, WeightPrior, check_positive
 
-# Normalised kernel values sum to 1 over the centres; in these units a coefficient moves at the
-# pace of a weight of the other networks, so one learning rate serves both.
+# Kernel values sum to 1 over the centres; in these units a coefficient moves at the pace of a
+# weight of the other networks, so one learning rate serves both.
 _GAIN: Final = 100.0
+# Per centre: enough states to place it, and bounded whatever the number of prompts.
+_STATES_PER_CENTRE: Final = 64
+_STARTS: Final = 10
+_RIDGE: Final = 0.1
 
 
 @dataclass(frozen=True)
 class KernelDirichletPrior(WeightPrior):
     """Conditional prior p(w | x) = Dir(alpha(h)), linear in normalised RBF features of h.
 
-    Like :class:`ConditionalDirichletPrior`, but prompts that lie close together get like weights
-    by construction. With few hundred prompts a network on the raw state learns each prompt's own
-    pairs by heart; a kernel has to share them with the neighbours.
+    Like :class:`ConditionalDirichletPrior`, but the prompts around one centre share what their
+    pairs say about w. With a few hundred prompts a network on the raw state learns each
+    prompt's own pairs by heart; a handful of sharp centres cannot.
 
-    phi_m(h) = softmax_m(-||u(h) - c_m||^2 / bandwidth), u the state scaled to length 1, the
-    centres c_m training prompts, the bandwidth a quantile of the distances between them.
+    phi_m(h) = softmax_m(-||u(h) - c_m||^2 / bandwidth), with u(h) = (h / ||h||, relevance *
+    rho(h)) and c_m the k-means centres of the training prompts. rho_k(h) is the chance that
+    objective k is rated on such a prompt, a ridge logistic regression on the training prompts:
+    where raters leave out what does not apply, the gaps say which prompts are of one kind. At
+    prediction it is computed from the prompt alone.
 
     Args:
-        num_centres: Number of centres drawn from the training prompts (with repetition where
-            there are fewer).
-        quantile: Quantile of the squared distances between centres that is the bandwidth;
-            smaller is more local.
+        num_centres: Number of centres: about the number of kinds of prompt. Where there are
+            fewer training prompts, they are the centres.
+        bandwidth: Squared distance at which a centre loses a factor e. Directions lie within a
+            squared distance of 4, those of unrelated prompts near 2.
+        relevance: How far a relevance of 1 lies from 0, in the same units; 0 leaves ratings out.
         initial_concentration: Mean concentration per objective before training.
 
     Raises:
         ValueError: If a setting is out of range.
     """
 
-    num_centres: int = 512
-    quantile: float = 0.02
+    num_centres: int = 32
+    bandwidth: float = 0.1
+    relevance: float = 1.0
     initial_concentration: float = 2.0
 
     conditional: ClassVar[bool] = True
@@ -47,12 +60,13 @@ class KernelDirichletPrior(WeightPrior):
         check_positive(
             self,
             num_centres=self.num_centres,
-            quantile=self.quantile,
+            bandwidth=self.bandwidth,
             initial_concentration=self.initial_concentration,
         )
-        if self.quantile >= 1:
+        if self.relevance < 0:
             raise ValueError(
-                f"KernelDirichletPrior: quantile is {self.quantile}, but must lie in (0, 1)."
+                f"KernelDirichletPrior: relevance is {self.relevance}, but must be >= 0 (0 leaves "
+                f"ratings out)."
             )
 
     def build(self, hidden_size: int, num_objectives: int) -> nn.Module:
@@ -64,19 +78,21 @@ class KernelDirichlet(FittedPrior):
     """The module of :class:`KernelDirichletPrior`; call :meth:`fit_states` before training."""
 
     centres: Tensor
-    bandwidth: Tensor
+    relevance_weight: Tensor
+    relevance_bias: Tensor
 
     def __init__(
         self, hidden_size: int, num_objectives: int, settings: KernelDirichletPrior
     ) -> None:
         super().__init__()
-        self.quantile = settings.quantile
-        # Enough to choose from, and bounded whatever the number of prompts.
-        self.num_states = 4 * settings.num_centres
+        self.bandwidth, self.relevance = settings.bandwidth, settings.relevance
+        self.num_states = _STATES_PER_CENTRE * settings.num_centres
         self.register_buffer(
-            "centres", nn.functional.normalize(torch.randn(settings.num_centres, hidden_size))
+            "centres",
+            normalize(torch.randn(settings.num_centres, hidden_size + num_objectives), dim=-1),
         )
-        self.register_buffer("bandwidth", torch.ones(()))
+        self.register_buffer("relevance_weight", torch.zeros(num_objectives, hidden_size))
+        self.register_buffer("relevance_bias", torch.zeros(num_objectives))
         self.coefficients = nn.Linear(settings.num_centres, num_objectives + 1)
         nn.init.zeros_(self.coefficients.weight)
         nn.init.zeros_(self.coefficients.bias)
@@ -84,22 +100,85 @@ class KernelDirichlet(FittedPrior):
             num_objectives * max(settings.initial_concentration - CONCENTRATION_FLOOR, 1e-3)
         )
 
-    @torch.no_grad()
-    def fit_states(self, states: Tensor) -> None:
-        """Choose centres and bandwidth from standardised training prompts (P, hidden)."""
+    def fit_states(self, states: Tensor, rated: Tensor | None = None) -> None:
+        """Fit relevances and centres.
+
+        Args:
+            states: Standardised states of training prompts, (P, hidden).
+            rated: Whether any response of the prompt has a rating on objective k, (P, K) or the
+                first columns of it; rows without any rating say nothing.
+        """
         states = states.to(self.centres.dtype)
-        order = torch.randperm(len(states))
-        rows = order[torch.arange(len(self.centres)) % len(states)]
-        self.centres.copy_(nn.functional.normalize(states[rows]))
-        distinct = self.centres[: min(len(states), len(self.centres))]
-        distance = torch.cdist(distinct, distinct).square().flatten()
-        rank = max(1, int(self.quantile * len(distance)))
-        self.bandwidth.copy_(distance.kthvalue(rank).values.clamp(min=1e-3))
+        if rated is not None and self.relevance:
+            self._fit_relevance(normalize(states, dim=-1), rated)
+        with torch.no_grad():
+            self.centres.copy_(_k_means(self._position(states), len(self.centres)))
+
+    def relevances(self, prompts: Tensor) -> Tensor:
+        """Return the chance that each objective is rated, (P, K); 1/2 where all are alike."""
+        directions = normalize(prompts, dim=-1)
+        return torch.sigmoid(directions @ self.relevance_weight.T + self.relevance_bias)
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
         """Return p(w | x), batch (P,), event (K,), for standardised states."""
-        # Of unit vectors: squared distance = 2 - 2 cosine; the 2 cancels in the softmax.
-        cosine = nn.functional.normalize(prompts, dim=-1) @ self.centres.T
-        kernel = _GAIN * torch.softmax(2 * cosine / self.bandwidth, dim=-1)
+        # |u|^2 is the same for all centres: it cancels in the softmax.
+        cross = self._position(prompts) @ self.centres.T
+        negative_distance = 2 * cross - self.centres.square().sum(-1)
+        kernel = _GAIN * torch.softmax(negative_distance / self.bandwidth, dim=-1)
         out = self.coefficients(kernel)
         return dist.Dirichlet(concentration_from(out[..., :-1], out[..., -1:] + self.offset))
+
+    def _position(self, prompts: Tensor) -> Tensor:
+        relevances = self.relevance * self.relevances(prompts)
+        return torch.cat([normalize(prompts, dim=-1), relevances], dim=-1)
+
+    def _fit_relevance(self, directions: Tensor, rated: Tensor) -> None:
+        known = rated.any(-1)
+        if not known.any():
+            return
+        target = rated[known].to(torch.float64)
+        varies = target.min(0).values < target.max(0).values
+        columns = varies.nonzero().squeeze(-1)
+        if len(columns) == 0:
+            return
+        weight, bias = _logistic_regression(directions[known].double(), target[:, columns])
+        with torch.no_grad():
+            self.relevance_weight[columns] = weight.to(self.relevance_weight.dtype)
+            self.relevance_bias[columns] = bias.to(self.relevance_bias.dtype)
+
+
+def _logistic_regression(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (K, hidden) and biases (K,) of ridge logistic regressions, one per column."""
+    weight = torch.zeros(target.shape[1], inputs.shape[1], dtype=inputs.dtype, requires_grad=True)
+    bias = torch.logit(target.mean(0)).requires_grad_()
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = inputs @ weight.T + bias
+        value = binary_cross_entropy_with_logits(logits, target, reduction="sum")
+        value = value + 0.5 * _RIDGE * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[arg-type]
+    return weight.detach(), bias.detach()
+
+
+def _k_means(points: Tensor, num_centres: int) -> Tensor:
+    """Return the best of several runs of k-means, seeded by torch's generator."""
+    if len(points) <= num_centres:
+        return points[torch.arange(num_centres) % len(points)]
+    data = points.double().numpy()
+    generator = np.random.default_rng(int(torch.randint(2**31, ())))
+    best, least = data[:num_centres], float("inf")
+    for _ in range(_STARTS):
+        with warnings.catch_warnings():
+            # An empty cluster keeps its centre, which is harmless here.
+            warnings.filterwarnings("ignore", "One of the clusters is empty")
+            centres, nearest = kmeans2(data, num_centres, iter=30, minit="++", rng=generator)
+        spread = float(((data - centres[nearest]) ** 2).sum())
+        if spread < least:
+            best, least = centres, spread
+    return torch.from_numpy(best).to(points.dtype)
