@@ -5,7 +5,8 @@ pooled, several seeds. ``ratings``: ``cohere_feedback`` (the seven ``no_*`` attr
 ``hellobench``, folds by prompt over all splits, optionally with few preference labels while the
 ratings of all training responses stay.
 
-Both models get four settings each, chosen on validation log loss, and the same early stopping.
+Both models get equally many random draws of settings, each from its own grid, one chosen on
+validation log loss, and the same early stopping.
 Differences are means over pairs with a paired bootstrap over prompts; the log loss of seeds is
 averaged per pair before. Raw and temperature-scaled (one number fitted on validation).
 
@@ -15,7 +16,6 @@ averaged per pair before. Raw and temperature-scaled (one number fitted on valid
 import argparse
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,64 +51,86 @@ ERRORS = (
 )
 
 
-def candidates(architecture: str, rated: bool) -> dict[str, tuple[ModelConfig, dict]]:
-    """Return four named settings of a model: equal budgets for both."""
-    found = {}
-    grid = [(64, 0.5, 1e-3, 0.1), (128, 0.3, 3e-4, 0.1), (128, 0.0, 1e-3, 0.01)]
-    if architecture == "bradley_terry":
-        grid.append((64, 0.5, 3e-4, 0.1))
-        for hidden, dropout, rate, decay in grid:
-            config = ModelConfig(
-                architecture="bradley_terry", head_size=hidden, head_dropout=dropout
-            )
-            found[f"h{hidden} d{dropout} lr{rate}"] = (
-                config,
-                {"learning_rate": rate, "weight_decay": decay},
-            )
-        return found
-    base = ModelConfig(
-        weight_prior=ConditionalDirichletPrior(0, 0.9, 5.0),
-        feature_prior=ConditionalNormalPrior(64, 0.5),
-        objective="pairwise",
-        num_draws=4,
-        hyperprior_weight=0.001,
-    )
-    if rated:
-        base = replace(
-            base,
-            latent_dim=8,
-            extra_objectives=3,
-            rating_scale=1.0,
-            learn_rating_scale=False,
-            reward_scale=3.0,
+def candidates(architecture: str, rated: bool, number: int) -> dict[str, tuple[ModelConfig, dict]]:
+    """Return random settings of a model, drawn from its own grid: equal budgets for both."""
+    generator = np.random.default_rng(0)
+    grid = dict(GRIDS[architecture])
+    if architecture == "vrm":
+        grid |= RATED if rated else UNRATED
+    found: dict[str, tuple[ModelConfig, dict]] = {}
+    while len(found) < number:
+        draw = {name: generator.choice(values).item() for name, values in grid.items()}
+        make = _baseline if architecture == "bradley_terry" else _vrm
+        name = json.dumps({key: draw[key] for key in sorted(draw)})
+        found[name] = (
+            make(draw, rated),
+            {
+                "learning_rate": draw["learning_rate"],
+                "weight_decay": draw["weight_decay"],
+                "per_device_train_batch_size": draw["batch_size"],
+            },
         )
-        choices = [
-            ("lambda .05", replace(base, rating_power=0.05)),
-            ("lambda .3", replace(base, rating_power=0.3)),
-            ("lambda .05, gamma .01", replace(base, rating_power=0.05, hyperprior_weight=0.01)),
-            ("integrated, lambda .1", replace(base, rating_power=0.1, objective="integrated")),
-        ]
-    else:
-        mlp = ConditionalDirichletPrior(64, 0.5, 1.0)
-        choices = [
-            ("linear w, gamma .001", base),
-            ("mlp w, gamma .001", replace(base, weight_prior=mlp)),
-            ("mlp w, gamma .01", replace(base, weight_prior=mlp, hyperprior_weight=0.01)),
-            (
-                "integrated, mlp w, gamma .01",
-                replace(base, weight_prior=mlp, hyperprior_weight=0.01, objective="integrated"),
-            ),
-        ]
-    for name, config in choices:
-        found[name] = (config, {"learning_rate": 1e-3, "weight_decay": 0.1})
     return found
+
+
+_TRAINING = {
+    "learning_rate": [5e-4, 1e-3, 2e-3],
+    "weight_decay": [0.01, 0.1, 1.0],
+    "batch_size": [32, 64, 128],
+}
+GRIDS: dict[str, dict[str, list]] = {
+    "bradley_terry": {"hidden": [32, 64, 128, 256], "dropout": [0.0, 0.3, 0.5, 0.7], **_TRAINING},
+    "vrm": {
+        "objective": ["pairwise", "integrated"],
+        "latent_dim": [5, 10, 20],
+        "weights_hidden": [0, 64],
+        "weights_concentration": [1.0, 5.0],
+        "features_hidden": [32, 64, 128],
+        "features_dropout": [0.5, 0.7],
+        "features_scale": [0.3, 0.5],
+        "hyperprior": [0.0, 0.001, 0.01],
+        **_TRAINING,
+    },
+}
+UNRATED = {"objectives": [2, 5, 10]}
+RATED = {"objectives": [0, 3], "rating_power": [0.01, 0.03, 0.1, 0.3]}
+
+
+def _baseline(draw: dict, rated: bool) -> ModelConfig:
+    return ModelConfig(
+        architecture="bradley_terry", head_size=draw["hidden"], head_dropout=draw["dropout"]
+    )
+
+
+def _vrm(draw: dict, rated: bool) -> ModelConfig:
+    ratings = {"num_objectives": draw["objectives"]}
+    if rated:
+        ratings = {
+            "extra_objectives": draw["objectives"],
+            "rating_power": draw["rating_power"],
+            "rating_scale": 1.0,
+            "learn_rating_scale": False,
+        }
+    return ModelConfig(
+        weight_prior=ConditionalDirichletPrior(
+            draw["weights_hidden"], 0.5, draw["weights_concentration"]
+        ),
+        feature_prior=ConditionalNormalPrior(
+            draw["features_hidden"], draw["features_dropout"], draw["features_scale"]
+        ),
+        objective=draw["objective"],
+        latent_dim=draw["latent_dim"],
+        num_draws=4,
+        reward_scale=3.0,
+        hyperprior_weight=draw["hyperprior"],
+        **ratings,
+    )
 
 
 def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, seed: int):
     """Train one model; return it with its validation log loss."""
     arguments = TrainArguments(
-        output_dir=str(Path(args.work) / "checkpoints"),
-        per_device_train_batch_size=args.batch_size,
+        output_dir=str(Path(args.work) / f"checkpoints-{args.part}"),
         early_stopping_patience=5,
         num_train_epochs=args.epochs,
         seed=seed,
@@ -124,11 +146,12 @@ def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, 
 def search(architecture: str, rated: bool, args: argparse.Namespace, data: dict) -> tuple:
     """Return the settings with the best validation log loss, and all that were tried."""
     tried = {}
-    found = candidates(architecture, rated)
+    found = candidates(architecture, rated, args.trials)
     for name, (config, extra) in found.items():
         tried[name] = fit(config, extra, args, data, seed=100)[1]
+        print(f"{architecture} {tried[name]:.4f} {name}", flush=True)
     best = min(tried, key=tried.__getitem__)
-    print(architecture, tried, "->", best, flush=True)
+    print(f"{architecture} chosen: {best}", flush=True)
     return *found[best], {"tried": tried, "chosen": best}
 
 
@@ -181,7 +204,7 @@ def show(title: str, result: dict) -> None:
     """Print one comparison."""
     print(f"\n{title}: {result['n_pairs']} pairs of {result['n_prompts']} prompts")
     for name, values in result.items():
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or name == "search":
             continue
         if name.startswith("vrm - "):
             line = ", ".join(
@@ -244,6 +267,37 @@ def part(store, table, prompts: np.ndarray, labels: int | None, seed: int) -> Si
     )
 
 
+def with_true_ratings(logits: np.ndarray, table, fold: np.ndarray) -> np.ndarray:
+    """Return probabilities from the baseline's logit and the *true* ratings of both answers.
+
+    Cross-fitted logistic regression, no intercept. No model that has to predict ratings from the
+    text can draw more from them: its gain over the baseline bounds what ratings are worth.
+    """
+    ratings = table.ratings
+    difference = np.nan_to_num(ratings[table.pair_first] - ratings[table.pair_second])
+    inputs = torch.from_numpy(np.column_stack([logits, difference / np.nanstd(ratings)]))
+    target = torch.from_numpy(table.preference)
+    held_fold, result = fold[table.pair_prompt], np.empty(len(logits))
+    for test in np.unique(fold):
+        rest = torch.from_numpy(held_fold != test)
+        weight = torch.zeros(inputs.shape[1], dtype=inputs.dtype, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss(weight=weight, optimizer=optimizer, rest=rest):
+            optimizer.zero_grad()
+            value = torch.nn.functional.binary_cross_entropy_with_logits(
+                inputs[rest] @ weight, target[rest], reduction="sum"
+            )
+            value = value + 0.5 * weight.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        with torch.no_grad():
+            result[held_fold == test] = torch.sigmoid(inputs @ weight).numpy()[held_fold == test]
+    return result
+
+
 def folds(args: argparse.Namespace, data: Path, backbone, name: str, labels: int | None) -> dict:
     """Run a rated set: folds by prompt over all its splits."""
     files = [
@@ -255,7 +309,10 @@ def folds(args: argparse.Namespace, data: Path, backbone, name: str, labels: int
     store = write_store(table, backbone, Path(args.work) / name)
     table = store.table()
     fold = fold_by_prompt(table, args.folds)
-    runs = {key: np.zeros(table.num_pairs) for key in ("vrm", "bt", "bt_scaled")}
+    runs = {
+        key: [np.zeros(table.num_pairs) for _ in range(args.seeds)]
+        for key in ("vrm", "bt", "bt_scaled")
+    }
     chosen: dict = {}
     for test in range(args.folds):
         valid = (test + 1) % args.folds
@@ -270,13 +327,17 @@ def folds(args: argparse.Namespace, data: Path, backbone, name: str, labels: int
             if key not in chosen:
                 chosen[key] = search(architecture, True, args, parts)
             config, extra, _ = chosen[key]
-            model, _ = fit(config, extra, args, parts, test)
-            runs[key][held.pairs] = predict(model, held).p_first
-            if key == "bt":
-                runs["bt_scaled"][held.pairs] = scaled(model, parts, runs["bt"][held.pairs])
-    single = {key: [value] for key, value in runs.items()}
+            for seed in range(args.seeds):
+                model, _ = fit(config, extra, args, parts, seed)
+                runs[key][seed][held.pairs] = predict(model, held).p_first
+                if key == "bt":
+                    raw = runs["bt"][seed][held.pairs]
+                    runs["bt_scaled"][seed][held.pairs] = scaled(model, parts, raw)
+    runs["bt_and_true_ratings"] = [
+        with_true_ratings(logit(np.clip(p, 1e-7, 1 - 1e-7)), table, fold) for p in runs["bt"]
+    ]
     title = f"{name}, {'all' if labels is None else labels} labelled pairs"
-    report = compare(single, table.pair_prompt, np.ones(table.num_pairs, bool))
+    report = compare(runs, table.pair_prompt, np.ones(table.num_pairs, bool))
     report["search"] = {key: value[2] for key, value in chosen.items()}
     show(title, report)
     return report
@@ -292,10 +353,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--labels", type=int, default=None, help="labelled training pairs")
     parser.add_argument("--pooling", default="auto")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--trials", type=int, default=12, help="settings tried for each model")
     parser.add_argument("--epochs", type=float, default=40)
     args = parser.parse_args()
-    torch.set_num_threads(2)
     data = Path(os.environ["VRM_PYRO_DATA"])
     backbone = load_backbone(DEFAULT_BACKBONE, pooling=args.pooling, max_length=256)
     if args.part == "preferences":

@@ -15,9 +15,11 @@ import json
 import os
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from scipy.special import expit
 from scipy.stats import spearmanr
 
 from vrm_pyro.backbone import load_backbone
@@ -51,49 +53,40 @@ def weights_of(data: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def make_rows(data: Path, out: Path, beta: float, seed: int) -> None:
-    """Write one JSONL file of labelled pairs per split."""
-    weights = weights_of(data)
-    generator = np.random.default_rng(seed)
+def make_rows(data: Path, out: Path) -> None:
+    """Write one JSONL file per split: all pairs of a prompt with any rating difference.
+
+    Their label is left open (a half); :func:`labelled` draws it.
+    """
     for split in SPLITS:
         by_prompt: dict[str, list[dict]] = {}
         for row in read_gz(data / "hellobench" / f"ratings.{split}.jsonl.gz"):
             by_prompt.setdefault(json.dumps(row["prompt"]), []).append(row)
         with (out / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             for rows in by_prompt.values():
-                weight = weights[category(rows[0])]
                 for first, second in combinations(rows, 2):
-                    difference = {
-                        name: (first["ratings"].get(name) or 0.0)
-                        - (second["ratings"].get(name) or 0.0)
-                        for name in weight
-                    }
-                    if not any(difference.values()) or first["response"] == second["response"]:
+                    names = first["ratings"].keys() | second["ratings"].keys()
+                    same = all(first["ratings"].get(k) == second["ratings"].get(k) for k in names)
+                    if same or first["response"] == second["response"]:
                         continue
-                    delta = beta * sum(weight[name] * difference[name] for name in weight)
-                    wins = generator.random() < 1 / (1 + np.exp(-delta))
-                    best, worst = (first, second) if wins else (second, first)
-                    file.write(
-                        json.dumps(
-                            {
-                                "prompt": best["prompt"],
-                                "chosen": best["response"],
-                                "rejected": worst["response"],
-                                "chosen_ratings": best["ratings"],
-                                "rejected_ratings": worst["ratings"],
-                                "subset": best["subset"],
-                            }
-                        )
-                        + "\n"
-                    )
+                    row = {
+                        "prompt": first["prompt"],
+                        "chosen": first["response"],
+                        "rejected": second["response"],
+                        "preference": 0.5,
+                        "chosen_ratings": first["ratings"],
+                        "rejected_ratings": second["ratings"],
+                        "subset": first["subset"],
+                    }
+                    file.write(json.dumps(row) + "\n")
 
 
-def stores(data: Path, work: Path, beta: float, seed: int) -> dict:
+def stores(data: Path, work: Path) -> dict:
     """Return the three feature stores, encoding what is not there yet."""
-    rows = work / f"rows-beta{beta:g}-seed{seed}"
+    rows = work / "rows"
     if not (rows / "done").exists():
         rows.mkdir(parents=True, exist_ok=True)
-        make_rows(data, rows, beta, seed)
+        make_rows(data, rows)
         (rows / "done").touch()
     backbone = load_backbone(DEFAULT_BACKBONE, max_length=256)
     names: tuple[str, ...] | None = None
@@ -109,6 +102,26 @@ def stores(data: Path, work: Path, beta: float, seed: int) -> dict:
             table = load_table(str(rows / f"{split}.jsonl"), objectives=names)
         found[split] = write_store(table, backbone, rows / f"features-{split}")
     return found
+
+
+def labelled(store, target: np.ndarray, beta: float, seed: int) -> SimpleNamespace:
+    """Return a store's arrays with labels from Bradley-Terry on the true weights (P, K)."""
+    table = store.table()
+    ratings = np.nan_to_num(table.ratings)
+    difference = ratings[table.pair_first] - ratings[table.pair_second]
+    delta = beta * (target[table.pair_prompt] * difference).sum(1)
+    draws = np.random.default_rng(seed).random(len(delta))
+    return SimpleNamespace(
+        prompts=store.prompts,
+        responses=store.responses,
+        response_prompt=table.response_prompt,
+        pair_first=table.pair_first,
+        pair_second=table.pair_second,
+        preference=(draws < expit(delta)).astype(float),
+        pair_weight=table.pair_weight,
+        ratings=table.ratings,
+        objectives=table.objectives,
+    )
 
 
 def truth(store, weights: dict[str, dict[str, float]]) -> tuple:
@@ -206,55 +219,101 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
     return config, arguments
 
 
+def with_known_kind(train, test_kinds: np.ndarray, train_kinds: np.ndarray, beta: float):
+    """Return weights (P, K) by maximum likelihood per category: what the labels allow.
+
+    The category is given, and the true ratings and beta are used; prompts of a category that has
+    no training prompt get uniform weights.
+    """
+    ratings = np.nan_to_num(train.ratings)
+    difference = ratings[train.pair_first] - ratings[train.pair_second]
+    prompt = train.response_prompt[train.pair_first]
+    result = np.full((len(test_kinds), ratings.shape[1]), 1 / ratings.shape[1])
+    for kind in set(test_kinds) & set(train_kinds):
+        pairs = train_kinds[prompt] == kind
+        used = difference[pairs].any(0)
+        inputs = torch.from_numpy(beta * difference[pairs][:, used])
+        target = torch.from_numpy(train.preference[pairs])
+        logits = torch.zeros(int(used.sum()), dtype=inputs.dtype, requires_grad=True)
+        optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss(inputs=inputs, target=target, logits=logits, optimizer=optimizer):
+            optimizer.zero_grad()
+            value = torch.nn.functional.binary_cross_entropy_with_logits(
+                inputs @ torch.softmax(logits, 0), target, reduction="sum"
+            )
+            value = value + 0.05 * logits.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        found = np.zeros(ratings.shape[1])
+        found[used] = torch.softmax(logits, 0).detach().numpy()
+        result[test_kinds == kind] = found
+    return result
+
+
 def main() -> None:
     """Make the set, train, and print what was recovered."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="runs/weights")
     parser.add_argument("--out", default=None)
     parser.add_argument("--beta", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the labels")
-    parser.add_argument("--seeds", type=int, default=3, help="training seeds")
-    parser.add_argument("--centres", type=int, default=48)
+    parser.add_argument("--seeds", type=int, default=5, help="draws of the labels, and trainings")
+    parser.add_argument("--centres", type=int, default=40)
     parser.add_argument("--bandwidth", type=float, default=0.1)
     parser.add_argument("--relevance", type=float, default=1.0)
-    parser.add_argument("--concentration", type=float, default=12.0)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--concentration", type=float, default=40.0)
+    parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--weight-decay", type=float, default=0.0)
-    parser.add_argument("--epochs", type=float, default=30)
-    parser.add_argument("--patience", type=int, default=10)
+    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--patience", type=int, default=20)
     args = parser.parse_args()
-    torch.set_num_threads(2)
     data = Path(os.environ["VRM_PYRO_DATA"])
-    found = stores(data, Path(args.work), args.beta, args.seed)
-    weights = weights_of(data)
-    target, rated, kinds = truth(found["test"], weights)
-    own = load_table(str(data / "hellobench" / "train.jsonl.gz"))
-    check = check_label_identification(own)
-    train_target, _, train_kinds = truth(found["train"], weights)
+    found = stores(data, Path(args.work))
+    published = weights_of(data)
+    target, rated, kinds = {}, {}, {}
+    for split in SPLITS:
+        target[split], rated[split], kinds[split] = truth(found[split], published)
+    check = check_label_identification(load_table(str(data / "hellobench" / "train.jsonl.gz")))
     report: dict = {
         "train_pairs": len(found["train"].pair_first),
         "own_labels_function_of_ratings": {"share": check.share, "warns": check.is_function},
-        "standard_errors": identification(found["train"], train_target, train_kinds, args.beta),
+        "standard_errors": identification(
+            found["train"], target["train"], kinds["train"], args.beta
+        ),
         "runs": [],
     }
     scale = float(np.nanstd(np.asarray(found["train"].ratings)))
     for seed in range(args.seeds):
         args.train_seed = seed
+        sources = {
+            split: labelled(found[split], target[split], args.beta, 1000 * seed + k)
+            for k, split in enumerate(SPLITS)
+        }
         config, arguments = settings(args, scale)
-        result = train(config, arguments, found["train"], found["validation"])
+        result = train(config, arguments, sources["train"], sources["validation"])
         model = result.loaded.model
-        with torch.no_grad():
-            prompts = torch.from_numpy(np.asarray(found["test"].prompts[np.arange(len(target))]))
-            expected = model.predictive_weights(prompts).mean.numpy()
-        run = compare(expected, target, rated, kinds)
-        run["beta"] = float(model.reward().scale) / scale
-        run["steps"] = result.metrics["steps"]
+        run: dict = {
+            "beta": float(model.reward().scale) / scale,
+            "steps": result.metrics["steps"],
+        }
+        for split in ("test", "validation"):
+            rows = np.arange(len(target[split]))
+            prompts = torch.from_numpy(np.asarray(found[split].prompts[rows]))
+            with torch.no_grad():
+                expected = model.predictive_weights(prompts).mean.numpy()
+            run[split] = compare(expected, target[split], rated[split], kinds[split])
+        known = with_known_kind(sources["train"], kinds["test"], kinds["train"], args.beta)
+        run["kind_known"] = compare(known, target["test"], rated["test"], kinds["test"])
         report["runs"].append(run)
-        print(json.dumps(run))
-    for key in ("ratio", "median_spearman"):
-        values = [run[key] for run in report["runs"]]
-        report[key] = {"mean": float(np.mean(values)), "sd": float(np.std(values))}
-        print(key, report[key])
+        print(json.dumps(run), flush=True)
+    for part in ("test", "validation", "kind_known"):
+        report[part] = {}
+        for key in ("ratio", "ratio_rated_only", "weight_on_unrated", "median_spearman"):
+            values = [run[part][key] for run in report["runs"]]
+            report[part][key] = {"mean": float(np.mean(values)), "sd": float(np.std(values))}
+            print(part, key, report[part][key])
     if args.out:
         Path(args.out).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
 

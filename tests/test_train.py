@@ -13,10 +13,12 @@ from sources import NumberSource
 from tiny_backbones import save_tiny_backbone, text
 from transformers import TrainerCallback
 
+from vrm_pyro.checkpoint import load_model, save_model
 from vrm_pyro.cli import main
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import LabelBlindGuide
+from vrm_pyro.likelihood import Lapse
 from vrm_pyro.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
 from vrm_pyro.train import (
     VALIDATION_METRICS,
@@ -371,3 +373,15 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     for held in metrics:
         held["training"].pop("seconds")
     assert metrics[0] == metrics[1]
+
+
+def test_a_learned_lapse_rate_moves_and_is_kept(tmp_path):
+    """The likelihood's parameter is trained and comes back from a checkpoint."""
+    config = ModelConfig(likelihood=Lapse(0.2))
+    result = train(config, arguments(tmp_path / "run"), TRAIN, VALIDATION)
+    rate = result.loaded.model.likelihood.rate.item()
+    assert 0 < rate < 0.5
+    assert abs(rate - 0.2) > 1e-3
+    (tmp_path / "saved").mkdir()
+    save_model(result.loaded, tmp_path / "saved")
+    assert load_model(tmp_path / "saved").model.likelihood.rate.item() == rate

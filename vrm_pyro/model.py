@@ -68,7 +68,7 @@ class VRM(nn.Module):
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
         self.reward = reward
         self.ratings = ratings
-        self.likelihood = likelihood or BradleyTerry()
+        self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))

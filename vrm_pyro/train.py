@@ -180,11 +180,12 @@ def train(
     hidden_size = train_source.responses.shape[1]
     model = build_model(config, hidden_size, len(objectives), rated)
     items = useful_prompts(view, rated)
-    fit_scalers(model, train_source)
+    fit_scalers(model, view)
     if rated and isinstance(model, VRM):
         model.rating_loc.fill_(loc)
         model.rating_scale.fill_(scale)
     module = TrainingModule(model, config)
+    module.population = len(items)
     train_data = PromptDataset(view, loc, scale, items)
     validation_view = select_objectives(validation_source, objectives if rated else ())
     validation_data = PromptDataset(

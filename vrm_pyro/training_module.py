@@ -12,7 +12,7 @@ from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
 from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
 from vrm_pyro.heads import Heads
-from vrm_pyro.information import FEATURE_THRESHOLD
+from vrm_pyro.information import FEATURE_THRESHOLD, weight_threshold
 from vrm_pyro.model import VRM
 from vrm_pyro.predictive import count_active
 
@@ -39,6 +39,8 @@ class TrainingModule(nn.Module):
         self.objective = build_objective(config)
         #: Share of the steps done, set by the trainer's callback; drives the warm-up.
         self.progress = 1.0
+        #: Number of training prompts: the prior of a global parameter counts once for all of them.
+        self.population = 1
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
 
@@ -122,7 +124,8 @@ class TrainingModule(nn.Module):
         if self.config.mode == "conditional" and self.config.hyperprior_weight > 0:
             penalty = self.config.hyperprior_weight * hyperprior_divergence(heads)
         self._note(self._parts(model, batch, heads, terms, penalty))
-        return (penalty - objective) / batch.num_prompts
+        log_prior = heads.likelihood.log_prior() / self.population
+        return (penalty - objective) / batch.num_prompts - log_prior
 
     def weights(self) -> Weights:
         """Return the KL weights of this step; only ``vib`` warms up and has free bits."""
@@ -164,7 +167,9 @@ class TrainingModule(nn.Module):
             "kl_features": terms.kl_features / batch.num_responses,
             "hyperprior_penalty": penalty / prompts,
             "kappa_weights": self.weights().kl_weights,
-            "active_units_weights": count_active(weight_mean, WEIGHT_VARIANCE),
+            "active_units_weights": count_active(
+                weight_mean, weight_threshold(weight_mean.shape[-1])
+            ),
             "active_units_features": count_active(feature_mean, FEATURE_THRESHOLD),
             "accuracy": right.mean() if batch.num_pairs else 0.0,
         }
@@ -180,11 +185,6 @@ class TrainingModule(nn.Module):
         self._sums.clear()
         self._steps = 0
         return values
-
-
-# A unit of w is active, within a batch of training, when the variance of E[w_k | prompt] is above
-# this: a standard deviation of one point of 100.
-WEIGHT_VARIANCE = 1e-4
 
 
 def hyperprior_divergence(heads: Heads) -> Tensor:

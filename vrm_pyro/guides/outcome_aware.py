@@ -135,7 +135,8 @@ class OutcomeAwareModule(GuideModule):
         alpha - alpha_0 m and curvature alpha_0 m; a pair adds m (g - m'g) and m^2 h, with slope
         g and curvature h of its log-likelihood. Without pairs nothing moves: q is the prior.
         """
-        reward, alpha = heads.reward, heads.weights.concentration
+        reward, likelihood = heads.reward, heads.likelihood
+        alpha = heads.weights.concentration
         total = alpha.sum(-1, keepdim=True)
         prior_mean = alpha / total
         first, second, prompt = batch.pair_first, batch.pair_second, batch.pair_prompt
@@ -152,9 +153,10 @@ class OutcomeAwareModule(GuideModule):
         mean, curvature = prior_mean, torch.zeros_like(alpha)
         for _ in range(NEWTON_STEPS):
             expected = (mean[prompt] * difference).sum(-1, keepdim=True)
-            chance = torch.sigmoid(shrink * expected)
-            slope = gain * weight * shrink * (label - chance) * difference
-            bend = (shrink * (difference - expected)) ** 2 * weight * chance * (1 - chance)
+            pull = likelihood.score(shrink * expected, label)
+            slope = gain * weight * shrink * pull * difference
+            information = likelihood.information(shrink * expected)
+            bend = (shrink * (difference - expected)) ** 2 * weight * information
             slope = torch.zeros_like(alpha).index_add(0, prompt, slope)
             bend = torch.zeros_like(alpha).index_add(0, prompt, bend)
             centred = mean * (slope - (mean * slope).sum(-1, keepdim=True))

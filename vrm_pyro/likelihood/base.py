@@ -8,7 +8,18 @@ class PreferenceLikelihood:
 
     All of them are functions of the scalar Delta = r_first - r_second alone (spec 2.4).
     Exchanging the two answers must turn Delta into -Delta and c into 1 - c, exactly.
+
+    An entry of the table is a frozen dataclass. With nothing to learn it is the likelihood
+    itself; otherwise :meth:`build` returns a module with the same three methods.
     """
+
+    def build(self) -> "PreferenceLikelihood":
+        """Return what the model uses: this object, or a module that has parameters."""
+        return self
+
+    def log_prior(self) -> Tensor | float:
+        """Return the log prior density of the parameters, up to a constant; 0 without any."""
+        return 0.0
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return log p(c | Delta), elementwise.
@@ -22,4 +33,12 @@ class PreferenceLikelihood:
 
     def probability(self, delta: Tensor) -> Tensor:
         """Return p(c = 1 | Delta), elementwise."""
+        raise NotImplementedError
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return d log p(c | Delta) / d Delta, elementwise: the pull of a label on Delta."""
+        raise NotImplementedError
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return the Fisher information of one label about Delta, elementwise."""
         raise NotImplementedError

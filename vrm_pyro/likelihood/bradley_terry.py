@@ -22,3 +22,12 @@ class BradleyTerry(PreferenceLikelihood):
     def probability(self, delta: Tensor) -> Tensor:
         """Return sigmoid(Delta)."""
         return torch.sigmoid(delta)
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return c - sigmoid(Delta)."""
+        return preference - torch.sigmoid(delta)
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return sigmoid(Delta) sigmoid(-Delta)."""
+        chance = torch.sigmoid(delta)
+        return chance * (1 - chance)
