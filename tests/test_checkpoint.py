@@ -193,7 +193,8 @@ class TestOwnClasses:
     @pytest.fixture
     def folder(self, tmp_path):
         held = trained()
-        config = replace(ModelConfig(), weight_prior=OwnPrior(extra=2.5))
+        size = held.config.weight_prior.hidden_size
+        config = replace(held.config, weight_prior=OwnPrior(size, extra=2.5))
         save_model(replace(held, config=config), tmp_path)
         return tmp_path
 
@@ -202,7 +203,7 @@ class TestOwnClasses:
             load_model(folder)
 
     def test_are_taken_when_handed_in(self, folder):
-        assert load_model(folder, [OwnPrior]).config.weight_prior == OwnPrior(extra=2.5)
+        assert load_model(folder, [OwnPrior]).config.weight_prior == OwnPrior(64, extra=2.5)
 
     def test_other_classes_do_not_help(self, folder):
         with pytest.raises(InputError, match="no class 'OwnPrior'"):

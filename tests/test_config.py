@@ -149,7 +149,15 @@ class TestShipped:
     # What each file changes; everything else it names is the default, spelled out for the reader.
     CHANGES = {
         "default": set(),
-        "ratings": {"rating_power"},
+        "ratings": {
+            "objective",
+            "rating_power",
+            "rating_scale",
+            "learn_rating_scale",
+            "hyperprior_weight",
+            "weight_prior",
+            "feature_prior",
+        },
         "bradley_terry": {"architecture"},
         "paper": {
             "mode",

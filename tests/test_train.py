@@ -245,7 +245,7 @@ class TestLog:
             assert entry["kl_weights"] >= -1e-6
             assert entry["kl_features"] >= -1e-6
             assert 0 <= entry["active_units_weights"] <= 2
-            assert 0 <= entry["active_units_features"] <= 4
+            assert 0 <= entry["active_units_features"] <= ModelConfig().latent_dim
 
     def test_elbo_is_the_sum_of_its_parts(self, entries):
         # Units: prompts, but pairs for the preferences (2 a prompt) and responses for KL(z) (4).

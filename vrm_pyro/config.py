@@ -70,27 +70,31 @@ class ModelConfig:
     objectives: list[str] = field(default_factory=list)
     num_objectives: int = 8
     extra_objectives: int = 0
-    latent_dim: int = 4
+    latent_dim: int = 8
     scores: Literal["linear", "identity"] = "linear"
-    weight_prior: WeightPrior = field(default_factory=ConditionalDirichletPrior)
-    feature_prior: FeaturePrior = field(default_factory=ConditionalNormalPrior)
+    weight_prior: WeightPrior = field(
+        default_factory=lambda: ConditionalDirichletPrior(64, 0.5, initial_concentration=5.0)
+    )
+    feature_prior: FeaturePrior = field(
+        default_factory=lambda: ConditionalNormalPrior(64, 0.7, initial_scale=0.5)
+    )
     guide: Guide = field(default_factory=OutcomeAwareGuide)
     likelihood: PreferenceLikelihood = field(default_factory=BradleyTerry)
     objective: Literal["sampled", "integrated", "collapsed", "pairwise"] = "pairwise"
-    num_draws: int = 8
+    num_draws: int = 4
     supervision: Literal["scores", "weights", "none"] = "scores"
     rating_power: float = 1.0
     rating_scale: float = 0.5
     learn_rating_scale: bool = True
-    reward_scale: float = 1.0
-    hyperprior_weight: float = 0.01
+    reward_scale: float = 3.0
+    hyperprior_weight: float = 0.001
     kl_weights: float = 1.0
     kl_features: float = 1.0
     warmup_fraction: float = 0.1
     free_bits_weights: float = 0.0
     free_bits_features: float = 0.0
-    head_size: int = 128
-    head_dropout: float = 0.0
+    head_size: int = 64
+    head_dropout: float = 0.5
 
 
 @dataclass

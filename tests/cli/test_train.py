@@ -164,7 +164,7 @@ class TestWhoseFolderItIs:
         resume = ("--train.resume_from_checkpoint", "true", "--model.num_draws", 5)
         run = vrm_pyro(*run_options(place, stopped, train__num_train_epochs=3), *resume)
         assert run.code == 2
-        assert re.search(r"model\.num_draws 8, now it is 5", run.err)
+        assert re.search(r"model\.num_draws 4, now it is 5", run.err)
 
     def test_resume_and_overwrite_exclude_each_other(self, place, stopped):
         both = ("--train.resume_from_checkpoint", "true", "--overwrite")

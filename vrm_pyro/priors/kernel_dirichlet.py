@@ -1,13 +1,11 @@
 """Dirichlet prior whose concentration is shared among like prompts: a kernel regression."""
 
-import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-import numpy as np
 import pyro.distributions as dist
 import torch
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
@@ -17,9 +15,9 @@ from vrm_pyro.priors.base import FittedPrior, WeightPrior, check_positive
 # Kernel values sum to 1 over the centres; in these units a coefficient moves at the pace of a
 # weight of the other networks, so one learning rate serves both.
 _GAIN: Final = 100.0
-# Per centre: enough states to place it, and bounded whatever the number of prompts.
+# Enough states to place the centres; a tree takes the square of their number in memory.
 _STATES_PER_CENTRE: Final = 64
-_STARTS: Final = 10
+_MOST_STATES: Final = 4096
 _RIDGE: Final = 0.1
 
 
@@ -32,10 +30,10 @@ class KernelDirichletPrior(WeightPrior):
     prompt's own pairs by heart; a handful of sharp centres cannot.
 
     phi_m(h) = softmax_m(-||u(h) - c_m||^2 / bandwidth), with u(h) = (h / ||h||, relevance *
-    rho(h)) and c_m the k-means centres of the training prompts. rho_k(h) is the chance that
-    objective k is rated on such a prompt, a ridge logistic regression on the training prompts:
-    where raters leave out what does not apply, the gaps say which prompts are of one kind. At
-    prediction it is computed from the prompt alone.
+    rho(h)) and c_m the means of Ward's clusters of the training prompts. rho_k(h) is the chance
+    that objective k is rated on such a prompt, a ridge logistic regression on the training
+    prompts: where raters leave out what does not apply, the gaps say which prompts are of one
+    kind. At prediction it is computed from the prompt alone.
 
     Args:
         num_centres: Number of centres: about the number of kinds of prompt. Where there are
@@ -86,7 +84,9 @@ class KernelDirichlet(FittedPrior):
     ) -> None:
         super().__init__()
         self.bandwidth, self.relevance = settings.bandwidth, settings.relevance
-        self.num_states = _STATES_PER_CENTRE * settings.num_centres
+        self.num_states = max(
+            settings.num_centres, min(_STATES_PER_CENTRE * settings.num_centres, _MOST_STATES)
+        )
         self.register_buffer(
             "centres",
             normalize(torch.randn(settings.num_centres, hidden_size + num_objectives), dim=-1),
@@ -112,7 +112,7 @@ class KernelDirichlet(FittedPrior):
         if rated is not None and self.relevance:
             self._fit_relevance(normalize(states, dim=-1), rated)
         with torch.no_grad():
-            self.centres.copy_(_k_means(self._position(states), len(self.centres)))
+            self.centres.copy_(_ward_centres(self._position(states), len(self.centres)))
 
     def relevances(self, prompts: Tensor) -> Tensor:
         """Return the chance that each objective is rated, (P, K); 1/2 where all are alike."""
@@ -166,19 +166,13 @@ def _logistic_regression(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     return weight.detach(), bias.detach()
 
 
-def _k_means(points: Tensor, num_centres: int) -> Tensor:
-    """Return the best of several runs of k-means, seeded by torch's generator."""
-    if len(points) <= num_centres:
-        return points[torch.arange(num_centres) % len(points)]
-    data = points.double().numpy()
-    generator = np.random.default_rng(int(torch.randint(2**31, ())))
-    best, least = data[:num_centres], float("inf")
-    for _ in range(_STARTS):
-        with warnings.catch_warnings():
-            # An empty cluster keeps its centre, which is harmless here.
-            warnings.filterwarnings("ignore", "One of the clusters is empty")
-            centres, nearest = kmeans2(data, num_centres, iter=30, minit="++", rng=generator)
-        spread = float(((data - centres[nearest]) ** 2).sum())
-        if spread < least:
-            best, least = centres, spread
-    return torch.from_numpy(best).to(points.dtype)
+def _ward_centres(points: Tensor, num_centres: int) -> Tensor:
+    """Return the means of the clusters of Ward's tree; nothing in them is left to chance."""
+    if len(points) > num_centres:
+        tree = linkage(points.double().numpy(), "ward")
+        own = torch.from_numpy(fcluster(tree, num_centres, "maxclust").astype("int64")) - 1
+        size = torch.bincount(own)
+        points = points.new_zeros(len(size), points.shape[1]).index_add(0, own, points)
+        points = points / size.unsqueeze(-1)
+    # Fewer than asked for where there are fewer prompts, or ties: repeated ones change nothing.
+    return points[torch.arange(num_centres) % len(points)]
