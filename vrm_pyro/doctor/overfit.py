@@ -23,7 +23,7 @@ NUM_STEPS: Final = 400
 LOOK_EVERY: Final = 50
 LEARNING_RATE: Final = 5e-3
 # A coin scores ln 2 = 0.69, and so does a collapsed model that is on the right side of every pair.
-EXCESS_LIMIT: Final = 0.6
+EXCESS_LIMIT: Final = 0.5
 ACCURACY_LIMIT: Final = 0.95
 
 
