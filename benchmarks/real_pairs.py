@@ -146,7 +146,8 @@ def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, 
 def search(architecture: str, rated: bool, args: argparse.Namespace, data: dict) -> tuple:
     """Return the settings with the best validation log loss, and all that were tried."""
     tried = {}
-    found = candidates(architecture, rated, args.trials)
+    own = args.baseline_trials if architecture == "bradley_terry" else None
+    found = candidates(architecture, rated, own or args.trials)
     for name, (config, extra) in found.items():
         tried[name] = fit(config, extra, args, data, seed=100)[1]
         print(f"{architecture} {tried[name]:.4f} {name}", flush=True)
@@ -354,6 +355,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=None, help="labelled training pairs")
     parser.add_argument("--pooling", default="auto")
     parser.add_argument("--trials", type=int, default=12, help="settings tried for each model")
+    parser.add_argument(
+        "--baseline-trials", type=int, default=0, help="another number for Bradley-Terry"
+    )
     parser.add_argument("--epochs", type=float, default=40)
     args = parser.parse_args()
     data = Path(os.environ["VRM_PYRO_DATA"])
