@@ -81,10 +81,10 @@ def case(objective: str, pairs: int, options: argparse.Namespace) -> dict[str, o
     config = ModelConfig(objective=objective)  # type: ignore[arg-type]
     model = build_model(config, options.hidden_size, config.num_objectives, rated=False)
     assert isinstance(model, VRM)
-    module = TrainingModule(model, config).train()
     twin = copy.deepcopy(model)
     by_hand = HandWritten(twin, objective, config.num_draws, config.hyperprior_weight)
     batch = random_batch(pairs, options.hidden_size)
+    module = TrainingModule(model, config, batch.num_prompts).train()
     agreement = compare(module, by_hand, twin, batch, options.seed)
 
     ours = stepper(lambda: module(**batch.as_dict())["loss"], model)

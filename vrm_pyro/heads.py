@@ -47,5 +47,5 @@ class Heads:
                 self.reward.scale.detach(),
             ),
             ratings,
-            self.likelihood,
+            self.likelihood.detach(),
         )

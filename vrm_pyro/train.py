@@ -184,8 +184,7 @@ def train(
     if rated and isinstance(model, VRM):
         model.rating_loc.fill_(loc)
         model.rating_scale.fill_(scale)
-    module = TrainingModule(model, config)
-    module.population = len(items)
+    module = TrainingModule(model, config, len(items))
     train_data = PromptDataset(view, loc, scale, items)
     validation_view = select_objectives(validation_source, objectives if rated else ())
     validation_data = PromptDataset(

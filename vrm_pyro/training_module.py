@@ -30,17 +30,18 @@ class TrainingModule(nn.Module):
     Args:
         model: VRM or baseline.
         config: Settings.
+        population: Number of training prompts: the prior of a global parameter counts once for
+            all of them.
     """
 
-    def __init__(self, model: RewardModel, config: ModelConfig) -> None:
+    def __init__(self, model: RewardModel, config: ModelConfig, population: int) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.objective = build_objective(config)
         #: Share of the steps done, set by the trainer's callback; drives the warm-up.
         self.progress = 1.0
-        #: Number of training prompts: the prior of a global parameter counts once for all of them.
-        self.population = 1
+        self.population = population
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
 

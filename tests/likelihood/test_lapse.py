@@ -28,6 +28,18 @@ def test_module_starts_at_its_rate_and_agrees_with_the_fixed_one():
     assert Lapse(0.12, learn=False).build().log_prior() == 0.0
 
 
+def test_held_fixed_it_is_the_same_and_takes_no_gradient():
+    module = Lapse(0.12).build()
+    fixed = module.detach()
+    delta = torch.randn(9, requires_grad=True)
+    value = fixed.log_prob(delta, torch.ones(9))
+    assert torch.equal(value, module.log_prob(delta, torch.ones(9)))
+    value.sum().backward()
+    assert module.logit.grad is None
+    assert fixed.logit.grad is None
+    assert delta.grad.abs().min() > 0
+
+
 def test_prior_is_beta_1_20():
     rates = torch.tensor([0.01, 0.1, 0.3])
     found = torch.stack([LapseModule(float(rate)).log_prior() for rate in rates]).detach()

@@ -140,7 +140,7 @@ def _fit(
         if rated and isinstance(model, VRM):
             model.rating_loc.fill_(loc)
             model.rating_scale.fill_(scale)
-        module = TrainingModule(model, config)
+        module = TrainingModule(model, config, batch.num_prompts)
         optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
         fit = Fit(batch.num_pairs, 0, *_rates(module, batch))
         module.train()

@@ -17,6 +17,10 @@ class PreferenceLikelihood:
         """Return what the model uses: this object, or a module that has parameters."""
         return self
 
+    def detach(self) -> "PreferenceLikelihood":
+        """Return the likelihood with its parameters held fixed."""
+        return self
+
     def log_prior(self) -> Tensor | float:
         """Return the log prior density of the parameters, up to a constant; 0 without any."""
         return 0.0

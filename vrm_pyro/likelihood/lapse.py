@@ -1,5 +1,6 @@
 """Bradley-Terry likelihood with lapses: a share of the labels is the wrong way round."""
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -70,6 +71,10 @@ class LapseModule(nn.Module, PreferenceLikelihood):
         """The rate eps in (0, 0.5), a scalar."""
         # In float64: 1 - 2 eps rounded to float32 would break the antisymmetry for float64 deltas.
         return 0.5 * torch.sigmoid(self.logit.double())
+
+    def detach(self) -> "LapseModule":
+        """Return a copy whose rate takes no gradient."""
+        return copy.deepcopy(self).requires_grad_(False)
 
     def log_prior(self) -> Tensor:
         """Return log Beta(eps | 1, 20), up to a constant."""
