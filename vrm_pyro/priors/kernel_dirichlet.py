@@ -116,8 +116,7 @@ class KernelDirichlet(FittedPrior):
 
     def relevances(self, prompts: Tensor) -> Tensor:
         """Return the chance that each objective is rated, (P, K); 1/2 where all are alike."""
-        directions = normalize(prompts, dim=-1)
-        return torch.sigmoid(directions @ self.relevance_weight.T + self.relevance_bias)
+        return self._relevances(normalize(prompts, dim=-1))
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
         """Return p(w | x), batch (P,), event (K,), for standardised states."""
@@ -128,9 +127,12 @@ class KernelDirichlet(FittedPrior):
         out = self.coefficients(kernel)
         return dist.Dirichlet(concentration_from(out[..., :-1], out[..., -1:] + self.offset))
 
+    def _relevances(self, directions: Tensor) -> Tensor:
+        return torch.sigmoid(directions @ self.relevance_weight.T + self.relevance_bias)
+
     def _position(self, prompts: Tensor) -> Tensor:
-        relevances = self.relevance * self.relevances(prompts)
-        return torch.cat([normalize(prompts, dim=-1), relevances], dim=-1)
+        directions = normalize(prompts, dim=-1)
+        return torch.cat([directions, self.relevance * self._relevances(directions)], dim=-1)
 
     def _fit_relevance(self, directions: Tensor, rated: Tensor) -> None:
         known = rated.any(-1)
