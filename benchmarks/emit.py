@@ -3,13 +3,28 @@
 import json
 from typing import Any
 
+import numpy as np
+
 from vrm_pyro.atomic import write_file
 
 
 def emit(result: dict[str, Any], out: str | None) -> None:
     """Print a result as JSON, and write it to ``out`` unless that is None."""
-    text = json.dumps(result, indent=1)
-    print(text)
+    print(json.dumps(result, indent=1))
+    write_result(result, out)
+
+
+def write_result(result: dict[str, Any], out: str | None) -> None:
+    """Write a result as JSON to ``out``, or nowhere if that is None."""
     if out:
         with write_file(out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the median with the least and the greatest."""
+    return {
+        "median": float(np.median(values)),
+        "least": float(min(values)),
+        "greatest": float(max(values)),
+    }

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from emit import emit
+from emit import emit, spread
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
@@ -164,15 +164,6 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
         )
         for name, values in seconds.items()
         if name != "ours"
-    }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return the median with the least and the greatest."""
-    return {
-        "median": float(np.median(values)),
-        "least": float(min(values)),
-        "greatest": float(max(values)),
     }
 
 

@@ -23,8 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from emit import emit
+from emit import emit, spread
 from random_store import random_store
 
 MB = 1024**2
@@ -164,15 +163,6 @@ def anonymous() -> int:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     raise SystemExit("/proc/self/status has no RssAnon; this needs Linux 4.5 or newer")
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return the median with the least and the greatest."""
-    return {
-        "median": float(np.median(values)),
-        "least": float(min(values)),
-        "greatest": float(max(values)),
-    }
 
 
 if __name__ == "__main__":

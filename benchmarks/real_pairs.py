@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from emit import write_result
 from scipy.special import expit, logit
 
 from vrm_pyro.backbone import load_backbone
@@ -366,8 +367,7 @@ def main() -> None:
         report = preferences(args, data, backbone)
     else:
         report = folds(args, data, backbone, args.part, args.labels)
-    if args.out:
-        Path(args.out).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_result(report, args.out)
 
 
 if __name__ == "__main__":

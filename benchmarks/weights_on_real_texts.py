@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from emit import write_result
 from scipy.special import expit
 from scipy.stats import spearmanr
 
@@ -28,7 +29,7 @@ from vrm_pyro.diagnostics.identification import weight_standard_errors
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalNormalPrior, KernelDirichletPrior
 from vrm_pyro.rows import check_label_identification, load_table
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.train import TrainArguments, rated_objectives, train
 
 SPLITS = ("train", "validation", "test")
 
@@ -132,11 +133,7 @@ def truth(store, weights: dict[str, dict[str, float]]) -> tuple:
     for pair, subset in zip(table.pair_prompt, table.pair_subset, strict=True):
         kinds[pair] = subset.split("/", 1)[1]
     target = np.array([[weights[kind].get(name, 0.0) for name in names] for kind in kinds])
-    rated = np.zeros_like(target, dtype=bool)
-    observed = ~np.isnan(table.ratings)
-    for response, prompt in enumerate(table.response_prompt):
-        rated[prompt] |= observed[response]
-    return target, rated, kinds
+    return target, rated_objectives(store), kinds
 
 
 def compare(
@@ -314,8 +311,7 @@ def main() -> None:
             values = [run[part][key] for run in report["runs"]]
             report[part][key] = {"mean": float(np.mean(values)), "sd": float(np.std(values))}
             print(part, key, report[part][key])
-    if args.out:
-        Path(args.out).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_result(report, args.out)
 
 
 if __name__ == "__main__":
