@@ -18,15 +18,17 @@ chat
 backbone
 features
 batch passes
+laws
 networks priors
 reward
 likelihood
+ratings
 heads
 conjugate
 guides
 predictive information
 model baseline
-evidence
+evidence compatibility
 elbo
 simulate
 config

@@ -2,7 +2,6 @@
 
 from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.likelihood import GaussianRatings
 from vrm_pyro.model import VRM
 from vrm_pyro.reward import LinearReward
 
@@ -26,9 +25,7 @@ def build_model(
     on_scores = rated and config.supervision == "scores"
     ratings = None
     if on_scores:
-        ratings = GaussianRatings(
-            num_objectives, config.rating_scale, config.learn_rating_scale, config.rating_power
-        )
+        ratings = config.rating_likelihood.build(num_objectives, config.rating_power)
     reward = LinearReward(
         num_objectives,
         latent_dim,

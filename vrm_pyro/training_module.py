@@ -2,17 +2,15 @@
 
 from collections import defaultdict
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
 from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
 from vrm_pyro.heads import Heads
-from vrm_pyro.information import FEATURE_THRESHOLD, weight_threshold
+from vrm_pyro.information import FEATURE_THRESHOLD, kl_features, kl_weights, weight_threshold
 from vrm_pyro.model import VRM
 from vrm_pyro.predictive import count_active
 
@@ -190,11 +188,8 @@ class TrainingModule(nn.Module):
 
 def hyperprior_divergence(heads: Heads) -> Tensor:
     """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
-    alpha, loc = heads.weights.concentration, heads.features.base_dist.loc
-    flat = dist.Dirichlet(alpha.new_ones(alpha.shape[-1]))
-    one = loc.new_ones(loc.shape[-1])
-    standard = dist.Normal(torch.zeros_like(one), one).to_event(1)
-    return kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
+    divergence = kl_weights(heads.weights).sum() + kl_features(heads.features).sum()
+    return divergence.to(heads.reward.scale.dtype)
 
 
 def log_score(probability: Tensor, preference: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from vrm_pyro.likelihood.distributions import GaussianDelta, Preference
 from vrm_pyro.likelihood.lapse import Lapse
 from vrm_pyro.likelihood.probit import Probit
 from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
-from vrm_pyro.likelihood.ratings import GaussianRatings
 
 PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {
     "BradleyTerry": BradleyTerry,
@@ -18,7 +17,6 @@ __all__ = [
     "PREFERENCE_LIKELIHOODS",
     "BradleyTerry",
     "GaussianDelta",
-    "GaussianRatings",
     "Lapse",
     "Preference",
     "PreferenceLikelihood",

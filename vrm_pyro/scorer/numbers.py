@@ -10,6 +10,7 @@ from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.build import RewardModel
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.predictive import rating_moments
 
 Floats = NDArray[np.float32]
 
@@ -67,7 +68,8 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
                 assert found.score_sd is not None
                 mean, sd = found.score_mean, found.score_sd
                 if model.ratings is not None:
-                    mean = (mean + model.ratings.offset) * model.rating_scale + model.rating_loc
+                    mean, sd = rating_moments(model.ratings(), mean, sd)
+                    mean = mean * model.rating_scale + model.rating_loc
                     sd = sd * model.rating_scale
                 for array, value in zip(latent, (found.weight_mean, mean, sd), strict=True):
                     array[chunk.responses] = value.cpu().numpy()
