@@ -25,6 +25,7 @@ heads
 conjugate
 guides
 predictive information
+uncertainty
 model baseline
 evidence
 elbo
