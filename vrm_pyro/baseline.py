@@ -17,7 +17,8 @@ class BradleyTerryModel(nn.Module):
     """r = head(h): linear or one hidden layer, trained by log sigmoid(r_first - r_second).
 
     With several members, a deep ensemble: heads that differ in their start values and their
-    dropout masks, and see the same batches. Each is trained on its own log-likelihood. Its
+    dropout masks. Each is trained on its own log-likelihood; what they share are the batches, the
+    clipping of the gradient's norm and the epoch that validation picks. The ensemble's
     probability is the mean of the members', its reward the mean of theirs. Only differences of
     rewards within a prompt mean something, and the mean of the members' differences is the
     difference of their means whatever each member's level; so levels are not aligned, and the
