@@ -9,10 +9,11 @@
    the area under the ROC curve that separates their pairs from test pairs of ``rmb`` is above .75
    and above that of an ensemble of five Bradley-Terry heads.
 
-Whatever a model says of a pair is tried as a score in 3: epistemic variance, ambiguity, and doubt
-1 - max(p, 1 - p). ``states`` is a score without a model, the squared distance between the two
-standardised states: the variance of a difference grows with how far apart two answers are, in any
-model that is linear there, and sets differ in that.
+Beside the epistemic variance, 3 has other scores for reference: ambiguity, doubt
+1 - max(p, 1 - p), and ``distance``, the squared distance between the two standardised states,
+which needs no model. The variance of a difference grows with how far apart two answers are (as
+its square where a model is linear), and sets differ in that. So two versions without a unit are
+there as well: the share epistemic / E[Delta^2], and the epistemic variance over that distance.
 
 Settings of both architectures come from random searches of equal size on validation pairs of
 ``rmb``, kept in ``settings.json`` of the work folder for the next run; the ensemble takes those of
@@ -31,7 +32,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from emit import write_result
 from real_pairs import SPLITS, candidates, fit, search
 
@@ -46,7 +46,6 @@ from vrm_pyro.diagnostics.separation import auroc
 from vrm_pyro.evaluate import predict
 from vrm_pyro.features import FeatureStore, open_store, write_store
 from vrm_pyro.model import VRM
-from vrm_pyro.networks import Standardize
 from vrm_pyro.passes import chunks, evaluation_mode
 from vrm_pyro.reward import delta_moments
 from vrm_pyro.rows import load_table
@@ -54,6 +53,7 @@ from vrm_pyro.rows import load_table
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
 PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units
 ENSEMBLE = ("bt_ensemble", "epistemic")
+SCORES = ("epistemic", "epistemic_share", "epistemic_per_distance", "ambiguity", "doubt")
 GAIN, SEPARATION, LEVEL = 0.05, 0.75, 0.01
 
 
@@ -86,15 +86,27 @@ def pair_uncertainty(model, batch):
 
 
 def scores(model, source: FeatureSource) -> dict[str, np.ndarray]:
-    """Return p(first) and what the model says of its uncertainty, each of shape (N,)."""
-    found = {name: np.zeros(len(source.pair_first)) for name in ("ambiguity", "epistemic")}
+    """Return p(first) and what could tell how unsure the model is, each of shape (N,)."""
+    size = len(source.pair_first)
+    mean, ambiguity, epistemic, distance = np.zeros((4, size))
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source)):
-            _, ambiguity, epistemic = pair_uncertainty(model, chunk.batch.to(device))
-            found["ambiguity"][chunk.pairs] = ambiguity.cpu().numpy()
-            found["epistemic"][chunk.pairs] = epistemic.cpu().numpy()
+            batch = chunk.batch.to(device)
+            states = model.response_scaler(batch.responses)
+            apart = (states[batch.pair_first] - states[batch.pair_second]).square().sum(-1)
+            found = (*pair_uncertainty(model, batch), apart)
+            for array, values in zip((mean, ambiguity, epistemic, distance), found, strict=True):
+                array[chunk.pairs] = values.cpu().numpy()
     p = predict(model, source).p_first
-    return {"p": p, "doubt": 1 - np.maximum(p, 1 - p), **found}
+    return {
+        "p": p,
+        "doubt": 1 - np.maximum(p, 1 - p),
+        "ambiguity": ambiguity,
+        "epistemic": epistemic,
+        "epistemic_share": epistemic / (mean**2 + ambiguity + epistemic),
+        "epistemic_per_distance": epistemic / distance,
+        "distance": distance,
+    }
 
 
 def only_rmb(store: FeatureStore) -> SimpleNamespace:
@@ -207,13 +219,12 @@ def surest_half(runs: list[dict], margin: list[dict], test) -> dict:
     }
 
 
-def separations(runs: dict[str, list[dict]], sources: dict, train: FeatureSource) -> dict:
+def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
     """Return the area under the ROC curve of every score, set by set and for all together.
 
     Args:
         runs: By model, a seed's scores by source.
         sources: Test pairs of ``rmb`` and the other sets.
-        train: What the models were trained on.
     """
     names = list(sources)
     lengths = [len(sources[name].pair_first) for name in names]
@@ -222,13 +233,13 @@ def separations(runs: dict[str, list[dict]], sources: dict, train: FeatureSource
     columns = {
         (model, score): [np.concatenate([run[name][score] for name in names]) for run in seeds]
         for model, seeds in runs.items()
-        for score in ("epistemic", "ambiguity", "doubt")
+        for score in SCORES
     }
     # A score that a model does not have is zero throughout.
     columns = {key: values for key, values in columns.items() if np.any(values)}
-    columns["states", "distance"] = [
-        np.concatenate([state_distance(s, train) for s in sources.values()])
-    ]
+    # It needs no model, and every model standardises alike.
+    first = next(iter(runs.values()))[0]
+    columns["states", "distance"] = [np.concatenate([first[name]["distance"] for name in names])]
 
     def area(key: tuple[str, str], rows: np.ndarray, weight: np.ndarray) -> float:
         return float(np.mean([auroc(v[rows], group[rows] > 0, weight) for v in columns[key]]))
@@ -260,18 +271,6 @@ def separations(runs: dict[str, list[dict]], sources: dict, train: FeatureSource
                 pooled["mean"] > SEPARATION and pooled["minus_ensemble"]["difference"] > 0
             )
     return result
-
-
-def state_distance(source: FeatureSource, train: FeatureSource) -> np.ndarray:
-    """Return the squared distance of a pair's states, standardised on those of training, (N,)."""
-    states = torch.from_numpy(train.responses)
-    scaler = Standardize(states.shape[1])
-    scaler.set_statistics(states.mean(0), states.std(0))
-    first, second = (
-        scaler(torch.from_numpy(np.asarray(source.responses[np.asarray(end)])))
-        for end in (source.pair_first, source.pair_second)
-    )
-    return (first - second).square().sum(1).numpy()
 
 
 def show(report: dict) -> None:
@@ -348,7 +347,7 @@ def main() -> None:
         "surest_half": {
             name: surest_half(r, on_test["bt"], sets["test"]) for name, r in on_test.items()
         },
-        "separation": separations(runs, sources, sets["train"]),
+        "separation": separations(runs, sources),
     }
     show(report)
     write_result(report, args.out)
