@@ -43,6 +43,7 @@ CONFIGS = {
     ),
     "baseline": ModelConfig(architecture="bradley_terry", head_size=5),
     "linear baseline": ModelConfig(architecture="bradley_terry", head_size=0),
+    "ensemble": ModelConfig(architecture="bradley_terry", head_size=5, ensemble_size=3),
 }
 
 

@@ -40,6 +40,7 @@ def test_defaults_are_sound():
     check_settings(ModelConfig())
     check_settings(VIB)
     check_settings(ModelConfig(architecture="bradley_terry"))
+    check_settings(ModelConfig(architecture="bradley_terry", ensemble_size=5))
     for facts in (RATED, UNRATED):
         check_data(ModelConfig(), facts)
 
@@ -71,6 +72,12 @@ def test_defaults_are_sound():
         (ModelConfig(), {"backbone": " "}, "model.backbone is empty"),
         (ModelConfig(), {"latent_dim": -1}, "model.latent_dim is -1"),
         (ModelConfig(), {"objectives": ["a", "b", "a"]}, "names 'a' twice"),
+        (ModelConfig(), {"ensemble_size": 5}, "model.ensemble_size is 5, but architecture vrm"),
+        (
+            ModelConfig(architecture="bradley_terry"),
+            {"ensemble_size": 0},
+            "model.ensemble_size is 0, but must be at least 1",
+        ),
     ],
 )
 def test_wrong_settings_are_named(base, change, words):

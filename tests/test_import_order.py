@@ -27,6 +27,7 @@ heads
 conjugate
 guides
 predictive information
+uncertainty
 model baseline
 evidence compatibility
 elbo

@@ -20,7 +20,9 @@ def build_model(
         rated: Whether ratings enter the objective.
     """
     if config.architecture == "bradley_terry":
-        return BradleyTerryModel(hidden_size, config.head_size, config.head_dropout)
+        return BradleyTerryModel(
+            hidden_size, config.head_size, config.head_dropout, config.ensemble_size
+        )
     latent_dim = config.latent_dim or num_objectives
     on_scores = rated and config.supervision == "scores"
     ratings = None

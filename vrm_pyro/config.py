@@ -62,6 +62,8 @@ class ModelConfig:
         free_bits_features: Nats a response that KL(z) may use free of charge (mode ``vib``).
         head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
         head_dropout: Dropout of the ``bradley_terry`` head.
+        ensemble_size: How many ``bradley_terry`` heads are trained side by side, each from its own
+            start; what they disagree on is the epistemic part of a pair's uncertainty.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -97,6 +99,7 @@ class ModelConfig:
     free_bits_features: float = 0.0
     head_size: int = 64
     head_dropout: float = 0.5
+    ensemble_size: int = 1
 
 
 @dataclass
@@ -185,7 +188,7 @@ def check_settings(config: ModelConfig) -> None:
             _require(math.isfinite(value), item.name, config, "a finite number")
     if not config.backbone.strip():
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
-    for key in ("max_length", "num_objectives", "num_draws"):
+    for key in ("max_length", "num_objectives", "num_draws", "ensemble_size"):
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")
@@ -206,6 +209,11 @@ def check_settings(config: ModelConfig) -> None:
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
     if config.architecture == "vrm":
+        if config.ensemble_size != 1:
+            raise InputError(
+                f"model.ensemble_size is {config.ensemble_size}, but architecture vrm is one "
+                "model; leave it at 1, or set model.architecture to bradley_terry."
+            )
         _check_mode(config)
         _check_objective(config)
 

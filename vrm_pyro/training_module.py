@@ -73,9 +73,11 @@ class TrainingModule(nn.Module):
                 return self._evaluate(batch)
             if isinstance(self.model, VRM):
                 return {"loss": self._vrm_loss(self.model, batch)}
-            log_likelihood = self.model.log_likelihood(batch)
-            self._note({"log_lik_preference": log_likelihood.detach() / max(batch.num_pairs, 1)})
-            return {"loss": -log_likelihood / batch.num_prompts}
+            each = self.model.member_log_likelihoods(batch)
+            # Of one member on average: comparable whatever their number.
+            log_likelihood = each.detach().mean() / max(batch.num_pairs, 1)
+            self._note({"log_lik_preference": log_likelihood})
+            return {"loss": -each.sum() / batch.num_prompts}
 
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
