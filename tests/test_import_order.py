@@ -20,6 +20,7 @@ features
 batch passes
 laws
 networks priors
+bayesian_head
 reward
 likelihood
 ratings

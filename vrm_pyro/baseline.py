@@ -123,4 +123,4 @@ class BradleyTerryModel(nn.Module):
         """
         reward = self.rewards(batch.responses)
         zero = torch.zeros_like(reward)
-        return ResponsePrediction(Moments(reward, zero, zero, zero, zero))
+        return ResponsePrediction(Moments(reward, zero, zero, zero, zero, zero))

@@ -46,4 +46,6 @@ def build_model(
         ratings,
         config.likelihood,
         config.rating_power if rated and config.supervision == "weights" else 0.0,
+        config.head_prior_scale if config.bayesian_head else 0.0,
+        config.head_draws,
     )

@@ -1,5 +1,8 @@
 """The variational reward model: the generative program on three flat plates."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.bayesian_head import BayesianHead, head_parameters, run_with
 from vrm_pyro.conjugate import features_given_ratings, marginal_ratings
 from vrm_pyro.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.heads import Heads
@@ -15,10 +19,24 @@ from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
 from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
 from vrm_pyro.networks import Standardize
-from vrm_pyro.predictive import ResponsePrediction, preference_probability
+from vrm_pyro.predictive import (
+    ResponsePrediction,
+    mixed_predictions,
+    preference_probability,
+)
 from vrm_pyro.priors import FeaturePrior, WeightPrior
 from vrm_pyro.ratings import RatingModule
-from vrm_pyro.reward import LinearReward, delta_given_weights, reward_moments
+from vrm_pyro.reward import (
+    LinearReward,
+    Moments,
+    delta_given_weights,
+    delta_moments,
+    mixed_moments,
+    reward_moments,
+)
+from vrm_pyro.uncertainty import PairUncertainty
+
+T = TypeVar("T")
 
 # Parameters live in modules, not in a process-wide store: two models in one process stay apart.
 pyro.settings.set(module_local_params=True)
@@ -41,6 +59,9 @@ class VRM(nn.Module):
         ratings: Rating model, when ratings act on scores; else None.
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
+        head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
+            (:class:`BayesianHead`); 0 for point estimates of them.
+        head_draws: Draws of them that a prediction averages.
     """
 
     rating_loc: Tensor
@@ -58,6 +79,8 @@ class VRM(nn.Module):
         ratings: RatingModule | None = None,
         likelihood: PreferenceLikelihood | None = None,
         weight_power: float = 0.0,
+        head_prior_scale: float = 0.0,
+        head_draws: int = 32,
     ) -> None:
         super().__init__()
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
@@ -70,6 +93,13 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
+        self.head: BayesianHead | None = None
+        if head_prior_scale > 0:
+            networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
+            if isinstance(self.guide, LabelBlindModule):
+                networks = {"guide": self.guide}
+            uncertain = head_parameters(self.reward, networks)
+            self.head = BayesianHead(uncertain, head_prior_scale, head_draws)
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))
@@ -112,6 +142,33 @@ class VRM(nn.Module):
 
         The batch holds raw states; its preferences and ratings are not read.
         """
+        return torch.stack(self._over_head(lambda: self._pair_probability(batch))).mean(0)
+
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return reward moments, weights and scores of every response on new text."""
+        return mixed_predictions(self._over_head(lambda: self._response_prediction(batch)))
+
+    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
+        """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
+        draws = self._over_head(lambda: self._delta_moments(batch))
+        moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
+        ambiguity = moments.variance - moments.epistemic
+        return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
+
+    def with_drawn_head(self, function: Callable[[], T]) -> T:
+        """Return ``function()`` at one draw of the uncertain parameters, if there are any."""
+        if self.head is None:
+            return function()
+        return run_with(self, self.head.draw(self), function)
+
+    def _over_head(self, function: Callable[[], T]) -> list[T]:
+        """Return ``function()`` at every fixed draw of the parameters, or at their values."""
+        if self.head is None:
+            return [function()]
+        draws = self.head.prediction_draws(self)
+        return [run_with(self, values, function) for values in draws]
+
+    def _pair_probability(self, batch: FeatureBatch) -> Tensor:
         return preference_probability(
             self.predictive_weights(batch.prompts),
             self.predictive_features(batch.responses),
@@ -120,8 +177,7 @@ class VRM(nn.Module):
             self.likelihood,
         )
 
-    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
-        """Return reward moments, weights and scores of every response on new text."""
+    def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:
         weights = weight_moments(self.predictive_weights(batch.prompts))
         weights = weights.rows(batch.response_prompt)
         features = as_gaussian(self.predictive_features(batch.responses))
@@ -132,6 +188,12 @@ class VRM(nn.Module):
             reward.scores(features.loc),
             features.mapped_variance(reward.loading).sqrt(),
         )
+
+    def _delta_moments(self, batch: FeatureBatch) -> Moments:
+        weights = weight_moments(self.predictive_weights(batch.prompts)).rows(batch.pair_prompt)
+        features = as_gaussian(self.predictive_features(batch.responses))
+        first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
+        return delta_moments(weights, first, second, self.reward())
 
     def program(
         self,

@@ -1,7 +1,9 @@
 """Predictions on new text: closed-form moments and integrated preference probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.distributions as dist
 from torch import Tensor
 
@@ -10,7 +12,12 @@ from vrm_pyro.laws.simplex import NUM_DRAWS
 from vrm_pyro.likelihood import expect_normal, hermite_nodes
 from vrm_pyro.likelihood.base import PreferenceLikelihood
 from vrm_pyro.ratings import RatingValues
-from vrm_pyro.reward import Moments, RewardParameters, delta_given_weights
+from vrm_pyro.reward import (
+    Moments,
+    RewardParameters,
+    delta_given_weights,
+    mixed_moments,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,23 @@ class ResponsePrediction:
     weight_mean: Tensor | None = None
     score_mean: Tensor | None = None
     score_sd: Tensor | None = None
+
+
+def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction:
+    """Return the prediction over equally likely parameters: moments by total variance.
+
+    Args:
+        draws: Predictions of a model with weights at each of M values of its parameters.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    weights, scores, sds = (
+        torch.stack([getattr(draw, name) for draw in draws])
+        for name in ("weight_mean", "score_mean", "score_sd")
+    )
+    variance = (sds**2).mean(0) + scores.var(0)
+    moments = mixed_moments([draw.reward for draw in draws])
+    return ResponsePrediction(moments, weights.mean(0), scores.mean(0), variance.sqrt())
 
 
 def preference_probability(

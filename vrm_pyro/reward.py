@@ -86,14 +86,15 @@ class LinearReward(nn.Module):
 
 
 class Moments(NamedTuple):
-    """Mean and variance of a reward or of a reward difference, the variance in three parts.
+    """Mean and variance of a reward or of a reward difference, the variance in its parts.
 
     Attributes:
         mean: Expected value, in reward units.
-        variance: Total variance; the sum of the three parts.
+        variance: Total variance; the sum of the four parts.
         from_weights: s' C_w s: not knowing which objectives count.
         from_features: m' S m: not knowing how good the response is.
         interaction: tr(C_w S).
+        epistemic: Variance of the mean over the law of the parameters; 0 at one value of them.
     """
 
     mean: Tensor
@@ -101,6 +102,7 @@ class Moments(NamedTuple):
     from_weights: Tensor
     from_features: Tensor
     interaction: Tensor
+    epistemic: Tensor
 
 
 def _moments(
@@ -124,7 +126,21 @@ def _moments(
         square * from_weights,
         square * from_features,
         square * interaction,
+        torch.zeros_like(expected),
     )
+
+
+def mixed_moments(draws: Sequence[Moments]) -> Moments:
+    """Return the moments over equally likely parameters, by the law of total variance.
+
+    Args:
+        draws: Moments at each of M values of the parameters, at least 2.
+    """
+    stacked = [torch.stack(part) for part in zip(*draws, strict=True)]
+    mean, _, from_weights, from_features, interaction, _ = stacked
+    local = from_weights.mean(0), from_features.mean(0), interaction.mean(0)
+    epistemic = mean.var(0)
+    return Moments(mean.mean(0), sum(local, epistemic), *local, epistemic)
 
 
 def reward_moments(

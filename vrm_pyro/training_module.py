@@ -1,6 +1,7 @@
 """The module that transformers.Trainer drives: a batch in, a loss and its parts out."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,15 @@ class TrainingModule(nn.Module):
         return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
+        loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
+        if model.head is None:
+            return loss
+        # Once for the data set, whatever the batch: the loss is per prompt.
+        divergence = model.head.divergence(model)
+        self._note({"kl_head": divergence.detach()}, step=False)
+        return loss + divergence / self.population
+
+    def _loss_at_head(self, model: VRM, batch: FeatureBatch) -> Tensor:
         batch = model.standardize(batch)
         heads = model.heads(batch)
         terms = self.objective.terms(model, model.guide, batch, heads, self.weights())
@@ -175,10 +185,10 @@ class TrainingModule(nn.Module):
             "accuracy": right.mean() if batch.num_pairs else 0.0,
         }
 
-    def _note(self, parts: dict[str, Tensor | float]) -> None:
+    def _note(self, parts: Mapping[str, Tensor | float], step: bool = True) -> None:
         for name, value in parts.items():
             self._sums[name] += float(value)
-        self._steps += 1
+        self._steps += step
 
     def take_log(self) -> dict[str, float]:
         """Return the parts averaged over the steps since the last call, and start anew."""
