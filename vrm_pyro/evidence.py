@@ -94,8 +94,9 @@ def weighted_draws(
 
     Returns:
         w (S, P, K), z (S, R, d_z), and by name: ``log_weight`` (S, P), log p(c, y, w, z)
-        - log q(w, z), unscaled; ``lp_outcomes`` (S, P), its part log p(c, y | w, z); ``lp_w``
-        (S, P) and ``lp_z`` (S, R), the log prior of the draws.
+        - log q(w, z), unscaled; ``lp_outcomes`` (S, P), its part log p(c, y | w, z), the
+        sum of ``lp_ratings`` (S, P), tempered by lambda, and ``lp_preferences`` (S, P), each 0
+        where there are none; ``lp_w`` (S, P) and ``lp_z`` (S, R), the log prior of the draws.
     """
     with pyro.plate("draws", num_draws, dim=-2):
         guide = poutine.trace(model.guide).get_trace(batch, heads)
@@ -105,20 +106,21 @@ def weighted_draws(
     trace.compute_log_prob()
     lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
     lp_z = trace.nodes[sites.FEATURES]["log_prob"]
-    outcomes = torch.zeros_like(lp_w)
-    for site, prompt in (
-        (sites.RATING, batch.response_prompt),
-        (sites.PREFERENCE, batch.pair_prompt),
+    parts = {"lp_ratings": torch.zeros_like(lp_w), "lp_preferences": torch.zeros_like(lp_w)}
+    for name, site, prompt in (
+        ("lp_ratings", sites.RATING, batch.response_prompt),
+        ("lp_preferences", sites.PREFERENCE, batch.pair_prompt),
     ):
         if site in trace.nodes:
-            outcomes = outcomes.index_add(1, prompt, trace.nodes[site]["log_prob"])
+            parts[name] = parts[name].index_add(1, prompt, trace.nodes[site]["log_prob"])
+    outcomes = parts["lp_ratings"] + parts["lp_preferences"]
     gap = lp_z - guide.nodes[sites.FEATURES]["log_prob"]
     log_weight = outcomes + lp_w - guide.nodes[sites.WEIGHTS]["log_prob"]
     log_weight = log_weight.index_add(1, batch.response_prompt, gap)
     return (
         guide.nodes[sites.WEIGHTS]["value"],
         guide.nodes[sites.FEATURES]["value"],
-        {"log_weight": log_weight, "lp_outcomes": outcomes, "lp_w": lp_w, "lp_z": lp_z},
+        {"log_weight": log_weight, "lp_outcomes": outcomes, "lp_w": lp_w, "lp_z": lp_z, **parts},
     )
 
 

@@ -90,7 +90,10 @@ def test_log_weight_by_hand(problem):
                 total += batch.pair_weight[n] * log_p
             law = dist.Normal(scores + model.ratings.offset, model.ratings().scale)
             rated = torch.where(batch.rating_mask, law.log_prob(batch.ratings), 0.0)
-            total += 0.7 * rated[mine].sum()
+            assert log_probs["lp_preferences"][draw, i] == pytest.approx(float(total), abs=1e-9)
+            rating = 0.7 * rated[mine].sum()
+            assert log_probs["lp_ratings"][draw, i] == pytest.approx(rating.item(), abs=1e-9)
+            total += rating
             assert log_probs["lp_outcomes"][draw, i] == pytest.approx(total.item(), abs=1e-9)
             p = heads.weights.log_prob(w[draw])[i] + heads.features.log_prob(z[draw])[mine].sum()
             q = q_w.log_prob(w[draw])[i] + q_z.log_prob(z[draw])[mine].sum()

@@ -132,6 +132,8 @@ def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dic
     statistics = {
         "log_weight": log_probs["log_weight"],
         "lp_outcomes": log_probs["lp_outcomes"],
+        "lp_ratings": log_probs["lp_ratings"],
+        "lp_preferences": log_probs["lp_preferences"],
         "evidence_se": evidence.standard_error,
         "evidence_gap": evidence.log_prob - elbo["elbo"],
         "kl_weights": kl_weights(model.predictive_weights(raw.prompts)),

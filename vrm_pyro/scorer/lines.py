@@ -37,8 +37,9 @@ def table_lines(
 
     A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
     the other, and both carry ``p_chosen``, the probability that the first is preferred, and
-    the two parts of the variance of the reward difference. A single response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
-    order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
+    the two parts of the variance of the reward difference. A single response gives one line with
+    ``response_index`` 0. Comparisons come first, each kind in the order of the rows; a row
+    without an id is called ``pair-0`` or ``response-0`` by its position.
 
     Args:
         scores: Scores of all responses and pairs of the table.
