@@ -32,6 +32,7 @@ uncertainty
 model baseline
 evidence compatibility
 elbo
+refine
 simulate
 config
 build

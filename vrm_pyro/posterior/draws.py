@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
 from vrm_pyro.elbo.base import kl_terms
-from vrm_pyro.elbo.integrated import expected_preference, expected_rating
 from vrm_pyro.errors import InputError
 from vrm_pyro.evidence import log_evidence, weighted_draws
 from vrm_pyro.heads import Heads
 from vrm_pyro.information import kl_features, kl_weights
-from vrm_pyro.laws import is_gaussian, weight_nodes
+from vrm_pyro.laws import is_gaussian
 from vrm_pyro.likelihood import Preference
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
 from vrm_pyro.posterior.arrays import DrawArrays, Group
 from vrm_pyro.predictive import NUM_DRAWS
 from vrm_pyro.ratings.gaussian import GaussianRatingsModule
+from vrm_pyro.refine import prompt_elbo
 
 # Numbers that a chunk holds over all its draws: 4 million take 32 MB in float64.
 CHUNK_SIZE: Final = 4_000_000
@@ -183,13 +183,7 @@ def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
     if not is_gaussian(q_features):
         return _drawn_elbo(model, batch, heads)
     kl_w, kl_z = kl_terms(q_weights, q_features, heads)
-    elbo = -kl_w.index_add(0, batch.response_prompt, kl_z)
-    elbo = elbo.index_add(0, batch.response_prompt, expected_rating(batch, heads, q_features))
-    if batch.num_pairs:
-        nodes = weight_nodes(q_weights, NUM_DRAWS)
-        mass = nodes.new_full((NUM_DRAWS,), 1 / NUM_DRAWS).log()
-        pair = expected_preference(batch, heads, q_features, nodes, mass)
-        elbo = elbo.index_add(0, batch.pair_prompt, batch.pair_weight * pair)
+    elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
     return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
 
 
