@@ -36,6 +36,7 @@ resume callbacks training_module train
 posterior
 to_xarray
 diagnostics
+certificates
 report
 scorer doctor evaluate
 cli
