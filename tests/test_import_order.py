@@ -41,6 +41,7 @@ resume callbacks training_module train
 posterior
 to_xarray
 diagnostics
+certificates
 report
 scorer doctor evaluate
 cli
