@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pyro.distributions as dist
 import torch
 from problems import random_heads
 from torch import Tensor
@@ -13,30 +14,37 @@ from vrm_pyro.heads import Heads
 
 def rated_pairs(
     num_prompts: int, num_objectives: int = 4, latent_dim: int = 4, seed: int = 0
-) -> tuple[FeatureBatch, Heads]:
-    """Return prompts with one rated pair each, outcomes drawn from the program itself."""
+) -> tuple[FeatureBatch, Heads, Tensor, Tensor]:
+    """Return prompts with one rated pair each, and the w and z that made their outcomes.
+
+    Concentrations are around 3, as a network prior starts with and learns; outcomes are drawn
+    from the program.
+    """
     heads = random_heads(num_prompts, 2 * num_prompts, num_objectives, latent_dim, seed=seed)
-    generator = torch.Generator().manual_seed(seed + 1)
     with torch.random.fork_rng():
-        torch.manual_seed(seed + 2)
+        torch.manual_seed(seed)
+        concentration = 3 * (0.5 * torch.randn(num_prompts, num_objectives).double()).exp()
+        heads = replace(heads, weights=dist.Dirichlet(concentration))
         w, z = heads.weights.sample(), heads.features.sample()
-    scores = heads.reward.scores(z)
-    index = torch.arange(num_prompts)
-    first, second = 2 * index, 2 * index + 1
-    delta = heads.reward.delta(w, scores[first], scores[second])
-    noise = torch.randn(scores.shape, generator=generator, dtype=scores.dtype)
+        scores = heads.reward.scores(z)
+        index = torch.arange(num_prompts)
+        first, second = 2 * index, 2 * index + 1
+        delta = heads.reward.delta(w, scores[first], scores[second])
+        label = torch.bernoulli(heads.likelihood.probability(delta))
+        ratings = heads.ratings.sample(scores)
     states = torch.zeros(2 * num_prompts, 1, dtype=scores.dtype)
-    return FeatureBatch(
+    batch = FeatureBatch(
         prompts=states[:num_prompts],
         responses=states,
         response_prompt=index.repeat_interleave(2),
         pair_first=first,
         pair_second=second,
-        preference=torch.bernoulli(heads.likelihood.probability(delta), generator=generator),
+        preference=label,
         pair_weight=torch.ones(num_prompts, dtype=scores.dtype),
-        ratings=scores + heads.ratings.offset + heads.ratings.scale * noise,
+        ratings=ratings,
         rating_mask=torch.ones(scores.shape, dtype=torch.bool),
-    ), heads
+    )
+    return batch, heads, w, z
 
 
 def exact_draws(
@@ -75,17 +83,3 @@ def exact_draws(
         torch.stack([w for w, _ in joined], 1),
         torch.stack([z for _, z in joined], 1).flatten(1, 2),
     )
-
-
-def simulate_outcomes(
-    batch: FeatureBatch, heads: Heads, seed: int
-) -> tuple[FeatureBatch, Tensor, Tensor]:
-    """Return the batch with outcomes drawn anew from the program, and the w, z that made them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        w, z = heads.weights.sample(), heads.features.sample()
-        scores = heads.reward.scores(z)
-        delta = heads.reward.delta(w, scores[batch.pair_first], scores[batch.pair_second])
-        label = torch.bernoulli(heads.likelihood.probability(delta))
-        ratings = scores + heads.ratings.offset + heads.ratings.scale * torch.randn_like(scores)
-    return replace(batch, preference=label, ratings=ratings), w, z

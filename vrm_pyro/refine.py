@@ -74,6 +74,7 @@ def refine(
     batch: FeatureBatch,
     heads: Heads,
     num_steps: int = NUM_STEPS,
+    num_nodes: int = NUM_NODES,
     progress: bool = False,
 ) -> Refined:
     """Maximise the integrated ELBO over q of each prompt, from the guide's q on.
@@ -87,6 +88,7 @@ def refine(
         batch: Standardised batch, float64 for small gaps.
         heads: Its heads.
         num_steps: Most L-BFGS iterations.
+        num_nodes: Fixed nodes of w for each prompt.
         progress: Show a bar.
 
     Raises:
@@ -100,13 +102,13 @@ def refine(
                 f"refine: q(z) is a {type(q_features).__name__}; refinement needs a Gaussian "
                 "q(z), as of OutcomeAwareGuide or FullCovarianceGuide."
             )
-        before = prompt_elbo(batch, heads, q_weights, q_features)
+        before = prompt_elbo(batch, heads, q_weights, q_features, num_nodes)
     free = _free_weights(q_weights), _free_features(q_features)
     with torch.enable_grad():
-        _minimise(batch, heads, free, num_steps, progress)
+        _minimise(batch, heads, free, num_steps, num_nodes, progress)
     with torch.no_grad():
         laws = free[0].law(), free[1].law()
-        after = prompt_elbo(batch, heads, *laws)
+        after = prompt_elbo(batch, heads, *laws, num_nodes)
         return Refined(FixedGuide(*laws), before, after)
 
 
@@ -138,7 +140,12 @@ def prompt_elbo(
 
 
 def _minimise(
-    batch: FeatureBatch, heads: Heads, free: tuple[_Free, _Free], num_steps: int, progress: bool
+    batch: FeatureBatch,
+    heads: Heads,
+    free: tuple[_Free, _Free],
+    num_steps: int,
+    num_nodes: int,
+    progress: bool,
 ) -> None:
     parameters = [*free[0].parameters, *free[1].parameters]
     optimiser = torch.optim.LBFGS(
@@ -153,7 +160,7 @@ def _minimise(
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = -prompt_elbo(batch, heads, free[0].law(), free[1].law()).sum()
+        value = -prompt_elbo(batch, heads, free[0].law(), free[1].law(), num_nodes).sum()
         value.backward()  # type: ignore[no-untyped-call]
         bar.update(min(1, bar.total - bar.n))
         return value
