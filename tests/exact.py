@@ -74,7 +74,7 @@ def exact_draws(
             accepted = torch.rand_like(chance) < chance
             for i in range(batch.num_prompts):
                 rows = accepted[:, i].nonzero().squeeze(-1)
-                kept[i].append((w[rows, i], z[rows][:, 2 * i : 2 * i + 2]))
+                kept[i].append((w[rows, i], z[:, 2 * i : 2 * i + 2][rows]))
                 counts[i] += len(rows)
     joined = [
         tuple(torch.cat(part)[:num_draws] for part in zip(*blocks, strict=True)) for blocks in kept
