@@ -6,6 +6,7 @@ from vrm_pyro.likelihood.davidson import Davidson
 from vrm_pyro.likelihood.distributions import GaussianDelta, Preference
 from vrm_pyro.likelihood.graded import Graded
 from vrm_pyro.likelihood.lapse import Lapse
+from vrm_pyro.likelihood.plackett_luce import PlackettLuce
 from vrm_pyro.likelihood.probit import Probit
 from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
 from vrm_pyro.likelihood.rao_kupper import RaoKupper
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianRatings",
     "Graded",
     "Lapse",
+    "PlackettLuce",
     "Preference",
     "PreferenceLikelihood",
     "Probit",
