@@ -10,7 +10,7 @@ from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.guides import GuideModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.likelihood import BradleyTerry
-from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.ratings import GaussianValues
 from vrm_pyro.reward import RewardParameters
 
 EVIDENCE = -0.6328320270
@@ -57,7 +57,7 @@ def heads(dtype: torch.dtype = torch.float64, power: float = 1.0) -> Heads:
             torch.zeros(2, dtype=dtype),
             torch.tensor(1.5, dtype=dtype),
         ),
-        RatingParameters(torch.zeros(2, dtype=dtype), torch.full((2,), 0.7, dtype=dtype), power),
+        GaussianValues(torch.zeros(2, dtype=dtype), torch.full((2,), 0.7, dtype=dtype), power),
         BradleyTerry(),
     )
 

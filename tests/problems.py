@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.guides import Guide, GuideModule, LabelBlindGuide, OutcomeAwareGuide
 from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import BradleyTerry, GaussianRatings
-from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.laws import Gaussian, weight_moments
+from vrm_pyro.likelihood import BradleyTerry
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import (
     ConditionalDirichletPrior,
@@ -20,7 +20,15 @@ from vrm_pyro.priors import (
     NormalPrior,
     WeightPrior,
 )
-from vrm_pyro.reward import LinearReward, RewardParameters
+from vrm_pyro.ratings import GaussianRatings, GaussianValues
+from vrm_pyro.reward import (
+    LinearReward,
+    Moments,
+    RewardParameters,
+    delta_moments,
+    reward_covariance,
+    reward_moments,
+)
 
 HIDDEN_SIZE = 3
 
@@ -112,7 +120,7 @@ def small_model(
             feature_prior,
             guide,
             LinearReward(num_objectives, latent_dim, initial_scale=1.3),
-            GaussianRatings(num_objectives, power=power) if ratings else None,
+            GaussianRatings().build(num_objectives, power) if ratings else None,
         )
         # Fresh networks hardly look at their inputs; these should.
         for layer in model.modules():
@@ -149,7 +157,7 @@ def random_heads(
             0.5 * normal(num_objectives),
             torch.tensor(1.4, dtype=dtype),
         ),
-        RatingParameters(
+        GaussianValues(
             0.3 * normal(num_objectives), (0.2 * normal(num_objectives)).exp() * 0.6, 1.0
         ),
         BradleyTerry(),
@@ -194,3 +202,23 @@ def assert_within(estimate: Tensor, exact: Tensor | float, error: Tensor, limit:
     """Assert |estimate - exact| < ``limit`` standard errors, elementwise, saying by how much."""
     z = ((estimate - exact) / error).abs()
     assert (z < limit).all(), f"largest z is {z.max():.2f}, limit {limit}"
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def moments_of(alpha: Tensor, loc: Tensor, scale: Tensor, reward: RewardParameters) -> Moments:
+    """Return the moments of r for a Dirichlet over w and a diagonal Normal over z."""
+    return reward_moments(weight_moments(dist.Dirichlet(alpha)), Gaussian(loc, scale), reward)
+
+
+def delta_moments_of(alpha: Tensor, locs: Pair, scales: Pair, reward: RewardParameters) -> Moments:
+    """Return the moments of Delta for a Dirichlet over w and diagonal Normals over z."""
+    first, second = (Gaussian(*both) for both in zip(locs, scales, strict=True))
+    return delta_moments(weight_moments(dist.Dirichlet(alpha)), first, second, reward)
+
+
+def covariance_of(alpha: Tensor, locs: Pair, reward: RewardParameters) -> Tensor:
+    """Return Cov(r_first, r_second) for a Dirichlet over w."""
+    first, second = (Gaussian(loc, torch.zeros_like(loc)) for loc in locs)
+    return reward_covariance(weight_moments(dist.Dirichlet(alpha)), first, second, reward)

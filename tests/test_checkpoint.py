@@ -20,12 +20,15 @@ from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import LabelBlindGuide
 from vrm_pyro.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.train import fit_scalers
 
 OBJECTIVES = ("clear", "safe", "short")
 CONFIGS = {
     "default": ModelConfig(),
-    "identity": ModelConfig(scores="identity", latent_dim=0, learn_rating_scale=False),
+    "identity": ModelConfig(
+        scores="identity", latent_dim=0, rating_likelihood=GaussianRatings(learn_scale=False)
+    ),
     "other sizes": ModelConfig(
         weight_prior=ConditionalDirichletPrior(hidden_size=0), latent_dim=2
     ),
@@ -40,6 +43,7 @@ CONFIGS = {
     ),
     "baseline": ModelConfig(architecture="bradley_terry", head_size=5),
     "linear baseline": ModelConfig(architecture="bradley_terry", head_size=0),
+    "ensemble": ModelConfig(architecture="bradley_terry", head_size=5, ensemble_size=3),
 }
 
 
@@ -162,7 +166,7 @@ def test_settings_as_json_and_back():
         ({"later_setting": 1}, "unknown setting 'later_setting'"),
         ({"latent_dim": "4"}, "setting 'latent_dim' is '4'"),
         ({"latent_dim": True}, "setting 'latent_dim' is True"),
-        ({"learn_rating_scale": 1}, "setting 'learn_rating_scale' is 1"),
+        ({"rating_power": "1"}, "setting 'rating_power' is '1'"),
         ({"reward_scale": None}, "setting 'reward_scale' is None"),
         ({"objectives": [1]}, "setting 'objectives' is [1]"),
         ({"mode": "other"}, "setting 'mode' is 'other'"),

@@ -19,9 +19,10 @@ from vrm_pyro.config import (
 )
 from vrm_pyro.elbo import OBJECTIVES
 from vrm_pyro.errors import InputError
-from vrm_pyro.guides import LabelBlindGuide, OutcomeAwareGuide
+from vrm_pyro.guides import DeltaGuide, FlowGuide, LabelBlindGuide, OutcomeAwareGuide
 from vrm_pyro.model import VRM
-from vrm_pyro.priors import DirichletPrior, NormalPrior
+from vrm_pyro.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
+from vrm_pyro.ratings import OrdinalRatings
 from vrm_pyro.train import TrainArguments
 
 VIB = ModelConfig(
@@ -39,6 +40,7 @@ def test_defaults_are_sound():
     check_settings(ModelConfig())
     check_settings(VIB)
     check_settings(ModelConfig(architecture="bradley_terry"))
+    check_settings(ModelConfig(architecture="bradley_terry", ensemble_size=5))
     for facts in (RATED, UNRATED):
         check_data(ModelConfig(), facts)
 
@@ -47,11 +49,14 @@ def test_defaults_are_sound():
     ("base", "change", "words"),
     [
         (ModelConfig(), {"guide": LabelBlindGuide()}, "model.guide is LabelBlindGuide"),
+        (VIB, {"weight_prior": ConditionalDirichletPrior()}, "takes DirichletPrior, Logistic"),
+        (ModelConfig(), {"guide": DeltaGuide()}, "model.guide is DeltaGuide"),
         (
             ModelConfig(),
-            {"weight_prior": DirichletPrior()},
-            "model.weight_prior is DirichletPrior",
+            {"guide": FlowGuide(), "objective": "integrated"},
+            "integrated, which needs a Gaussian q(z), but model.guide is FlowGuide",
         ),
+        (VIB, {"guide": DeltaGuide(), "free_bits_weights": 0.1}, "no KL to be free of"),
         (ModelConfig(), {"feature_prior": NormalPrior()}, "model.feature_prior is NormalPrior"),
         (VIB, {"guide": OutcomeAwareGuide()}, "model.guide is OutcomeAwareGuide"),
         (VIB, {"objective": "collapsed"}, "mode vib takes sampled or integrated"),
@@ -63,10 +68,16 @@ def test_defaults_are_sound():
         (ModelConfig(), {"free_bits_weights": 0.5}, "model.free_bits_weights is 0.5"),
         (ModelConfig(), {"hyperprior_weight": -1.0}, "0 or more"),
         (ModelConfig(), {"warmup_fraction": 1.0}, "in [0, 1)"),
-        (ModelConfig(), {"rating_scale": float("inf")}, "a finite number"),
+        (ModelConfig(), {"reward_scale": float("inf")}, "a finite number"),
         (ModelConfig(), {"backbone": " "}, "model.backbone is empty"),
         (ModelConfig(), {"latent_dim": -1}, "model.latent_dim is -1"),
         (ModelConfig(), {"objectives": ["a", "b", "a"]}, "names 'a' twice"),
+        (ModelConfig(), {"ensemble_size": 5}, "model.ensemble_size is 5, but architecture vrm"),
+        (
+            ModelConfig(architecture="bradley_terry"),
+            {"ensemble_size": 0},
+            "model.ensemble_size is 0, but must be at least 1",
+        ),
     ],
 )
 def test_wrong_settings_are_named(base, change, words):
@@ -83,6 +94,11 @@ def test_a_baseline_needs_no_fitting_prior():
     ("config", "facts", "words"),
     [
         (ModelConfig(objective="collapsed"), RATED, "here one is in 3"),
+        (
+            ModelConfig(objective="collapsed", rating_likelihood=OrdinalRatings()),
+            replace(RATED, max_pairs_per_response=1),
+            "model.rating_likelihood is OrdinalRatings",
+        ),
         (ModelConfig(objectives=["clear", "kind"]), RATED, "names 'kind'"),
         (ModelConfig(scores="identity", latent_dim=4), RATED, "must equal the number"),
         (ModelConfig(num_objectives=1), UNRATED, "at least 2"),
@@ -152,8 +168,7 @@ class TestShipped:
         "ratings": {
             "objective",
             "rating_power",
-            "rating_scale",
-            "learn_rating_scale",
+            "rating_likelihood",
             "hyperprior_weight",
             "weight_prior",
             "feature_prior",

@@ -9,6 +9,7 @@ from problems import random_heads, small_batch
 from torch.distributions import MultivariateNormal
 
 from vrm_pyro.conjugate import features_given_ratings, rating_evidence, rating_update
+from vrm_pyro.laws import Gaussian
 from vrm_pyro.likelihood import GaussianDelta, root
 from vrm_pyro.reward import delta_given_weights
 
@@ -107,7 +108,8 @@ def test_tempered_joint_evidence_of_the_golden_problem():
     # Without ratings the same two steps give the plain evidence.
     normal = heads.features.base_dist
     plain = delta_given_weights(
-        nodes, (normal.loc[:1], normal.loc[1:]), (normal.scale[:1] ** 2, normal.scale[1:] ** 2),
+        nodes, Gaussian(normal.loc[:1], normal.scale[:1]),
+        Gaussian(normal.loc[1:], normal.scale[1:]),
         heads.reward,
     )  # fmt: skip
     law = GaussianDelta(plain[0][:, 0], root(plain[1][:, 0]), heads.likelihood)

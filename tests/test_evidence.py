@@ -24,7 +24,7 @@ def brute_force(model, batch, num_draws=400_000, chunk=20_000):
         pair = batch.pair_weight * heads.likelihood.log_prob(delta, batch.preference)
         log_lik = w.new_zeros(chunk, batch.num_prompts).index_add(1, batch.pair_prompt, pair)
         if heads.ratings is not None:
-            law = heads.ratings.given_scores(scores, batch.rating_mask)
+            law = heads.ratings.given_scores(scores, batch)
             log_lik = log_lik.index_add(
                 1, batch.response_prompt, heads.ratings.power * law.log_prob(batch.ratings)
             )

@@ -18,16 +18,21 @@ chat
 backbone
 features
 batch passes
+laws
 networks priors
+bayesian_head
 reward
 likelihood
+ratings
 heads
 conjugate
 guides
 predictive information
+uncertainty
 model baseline
-evidence
+evidence compatibility
 elbo
+refine
 simulate
 config
 build
@@ -36,6 +41,7 @@ resume callbacks training_module train
 posterior
 to_xarray
 diagnostics
+certificates
 report
 scorer doctor evaluate
 cli

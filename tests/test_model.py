@@ -145,9 +145,7 @@ def test_collapsed_program_integrates_the_features(power):
         w = trace.nodes[sites.WEIGHTS]["value"]
         z = heads.features.sample((100_000,))
         scores = heads.reward.scores(z)
-        rating = power * heads.ratings.given_scores(
-            scores, batch.rating_mask.expand(100_000, -1, -1)
-        ).log_prob(batch.ratings)
+        rating = power * heads.ratings.given_scores(scores, batch).log_prob(batch.ratings)
         first, second = batch.pair_first, batch.pair_second
         delta = heads.reward.delta(w[batch.pair_prompt], scores[:, first], scores[:, second])
         log_lik = batch.preference * delta.sigmoid().log()

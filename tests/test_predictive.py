@@ -4,8 +4,13 @@ import torch
 from problems import random_heads
 from scipy.stats import beta, kstest
 
+from vrm_pyro.laws import weight_nodes
 from vrm_pyro.likelihood import BradleyTerry
-from vrm_pyro.predictive import NUM_DRAWS, dirichlet_nodes, preference_probability
+from vrm_pyro.predictive import NUM_DRAWS, preference_probability
+
+
+def dirichlet_nodes(concentration, num_draws=NUM_DRAWS):
+    return weight_nodes(dist.Dirichlet(concentration), num_draws)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 30.0])

@@ -47,6 +47,12 @@ KINDS = {
     "sampled": {"objective": "sampled"},
     "vib with warm-up": VIB,
     "baseline": {"architecture": "bradley_terry", "head_size": 8, "head_dropout": 0.5},
+    "ensemble": {
+        "architecture": "bradley_terry",
+        "head_size": 8,
+        "head_dropout": 0.5,
+        "ensemble_size": 3,
+    },
 }
 
 

@@ -2,7 +2,6 @@
 
 from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.likelihood import GaussianRatings
 from vrm_pyro.model import VRM
 from vrm_pyro.reward import LinearReward
 
@@ -21,14 +20,14 @@ def build_model(
         rated: Whether ratings enter the objective.
     """
     if config.architecture == "bradley_terry":
-        return BradleyTerryModel(hidden_size, config.head_size, config.head_dropout)
+        return BradleyTerryModel(
+            hidden_size, config.head_size, config.head_dropout, config.ensemble_size
+        )
     latent_dim = config.latent_dim or num_objectives
     on_scores = rated and config.supervision == "scores"
     ratings = None
     if on_scores:
-        ratings = GaussianRatings(
-            num_objectives, config.rating_scale, config.learn_rating_scale, config.rating_power
-        )
+        ratings = config.rating_likelihood.build(num_objectives, config.rating_power)
     reward = LinearReward(
         num_objectives,
         latent_dim,
@@ -47,4 +46,6 @@ def build_model(
         ratings,
         config.likelihood,
         config.rating_power if rated and config.supervision == "weights" else 0.0,
+        config.head_prior_scale if config.bayesian_head else 0.0,
+        config.head_draws,
     )

@@ -17,6 +17,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.guides import GUIDES
 from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS
 from vrm_pyro.priors import FEATURE_PRIORS, WEIGHT_PRIORS
+from vrm_pyro.ratings import RATING_LIKELIHOODS
 
 MODEL_TYPE: Final = "vrm_pyro"
 FORMAT: Final = 1
@@ -29,6 +30,7 @@ TABLES: Final[dict[str, Mapping[str, type]]] = {
     "feature_prior": FEATURE_PRIORS,
     "guide": GUIDES,
     "likelihood": PREFERENCE_LIKELIHOODS,
+    "rating_likelihood": RATING_LIKELIHOODS,
 }
 
 # What a description holds, and of which kind.

@@ -1,19 +1,23 @@
 """Settings of a model and of its data, and the checks that need two of them at once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 from vrm_pyro.elbo import OBJECTIVES, Objective
 from vrm_pyro.errors import InputError
-from vrm_pyro.guides import Guide, OutcomeAwareGuide
+from vrm_pyro.guides import GUIDES, Guide, OutcomeAwareGuide
 from vrm_pyro.likelihood import BradleyTerry, PreferenceLikelihood
 from vrm_pyro.priors import (
+    FEATURE_PRIORS,
+    WEIGHT_PRIORS,
     ConditionalDirichletPrior,
     ConditionalNormalPrior,
     FeaturePrior,
     WeightPrior,
 )
+from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -46,11 +50,15 @@ class ModelConfig:
         num_draws: Draws of w per prompt and step.
         supervision: What ratings act on: the scores, the weights, or nothing.
         rating_power: lambda, the power on the rating term.
-        rating_scale: tau at the start, in standardised rating units.
-        learn_rating_scale: Learn tau. With lambda as a tuning constant, fix it.
+        rating_likelihood: Likelihood of a rating given the score it reads.
         reward_scale: beta at the start. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
+        bayesian_head: Gaussian law of A, b, beta and the last layer of each network, learned
+            beside the model. Predictions then average over it, and `score` tells what the
+            training data leave open (epistemic) from what an item leaves open (ambiguity).
+        head_prior_scale: Prior standard deviation of what one unit of input moves through it.
+        head_draws: Fixed draws of it that a prediction averages; time grows with it.
         kl_weights: kappa_w of mode ``vib``. Other than 1, the objective is tempered.
         kl_features: kappa_z of mode ``vib``.
         warmup_fraction: Share of the steps over which mode ``vib`` raises the KL weights from a
@@ -59,6 +67,8 @@ class ModelConfig:
         free_bits_features: Nats a response that KL(z) may use free of charge (mode ``vib``).
         head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
         head_dropout: Dropout of the ``bradley_terry`` head.
+        ensemble_size: How many ``bradley_terry`` heads are trained side by side, each from its own
+            start; what they disagree on is the epistemic part of a pair's uncertainty.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -84,10 +94,12 @@ class ModelConfig:
     num_draws: int = 4
     supervision: Literal["scores", "weights", "none"] = "scores"
     rating_power: float = 1.0
-    rating_scale: float = 0.5
-    learn_rating_scale: bool = True
+    rating_likelihood: RatingLikelihood = field(default_factory=GaussianRatings)
     reward_scale: float = 3.0
     hyperprior_weight: float = 0.001
+    bayesian_head: bool = False
+    head_prior_scale: float = 1.0
+    head_draws: int = 32
     kl_weights: float = 1.0
     kl_features: float = 1.0
     warmup_fraction: float = 0.1
@@ -95,6 +107,7 @@ class ModelConfig:
     free_bits_features: float = 0.0
     head_size: int = 64
     head_dropout: float = 0.5
+    ensemble_size: int = 1
 
 
 @dataclass
@@ -183,11 +196,11 @@ def check_settings(config: ModelConfig) -> None:
             _require(math.isfinite(value), item.name, config, "a finite number")
     if not config.backbone.strip():
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
-    for key in ("max_length", "num_objectives", "num_draws"):
+    for key in ("max_length", "num_objectives", "num_draws", "ensemble_size"):
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")
-    for key in ("rating_power", "rating_scale", "reward_scale", "kl_weights", "kl_features"):
+    for key in ("rating_power", "reward_scale", "head_prior_scale", "kl_weights", "kl_features"):
         _require(
             getattr(config, key) > 0,
             key,
@@ -200,10 +213,16 @@ def check_settings(config: ModelConfig) -> None:
         _require(getattr(config, key) >= 0, key, config, "0 or more")
     for key in ("warmup_fraction", "head_dropout"):
         _require(0 <= getattr(config, key) < 1, key, config, "in [0, 1)")
+    _require(config.head_draws >= 2, "head_draws", config, "at least 2: a variance needs two")
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
     if config.architecture == "vrm":
+        if config.ensemble_size != 1:
+            raise InputError(
+                f"model.ensemble_size is {config.ensemble_size}, but architecture vrm is one "
+                "model; leave it at 1, or set model.architecture to bradley_terry."
+            )
         _check_mode(config)
         _check_objective(config)
 
@@ -239,6 +258,16 @@ def check_data(config: ModelConfig, facts: DataFacts) -> None:
             f"one pair at most; here one is in {facts.max_pairs_per_response}. Use integrated, "
             "or pairwise (a composite likelihood)."
         )
+    if (
+        config.objective == "collapsed"
+        and learns_scores
+        and not config.rating_likelihood.conjugate
+    ):
+        raise InputError(
+            f"model.objective is collapsed, which integrates features given Gaussian ratings, but "
+            f"model.rating_likelihood is {type(config.rating_likelihood).__name__}. Use "
+            "GaussianRatings, or objective sampled, integrated or pairwise."
+        )
     num_objectives = len(objective_names(config, facts))
     if config.scores == "identity" and config.latent_dim not in (0, num_objectives):
         raise InputError(
@@ -264,28 +293,43 @@ def _require(holds: bool, key: str, config: ModelConfig, allowed: str) -> None:
 
 def _check_mode(config: ModelConfig) -> None:
     conditional = config.mode == "conditional"
-    fix = (
-        "ConditionalDirichletPrior, ConditionalNormalPrior and OutcomeAwareGuide"
-        if conditional
-        else "DirichletPrior, NormalPrior and LabelBlindGuide (as in configs/paper.yaml)"
-    )
-    for key in ("weight_prior", "feature_prior"):
-        prior = getattr(config, key)
-        if prior.conditional != conditional:
+    own = {
+        "weight_prior": config.weight_prior.conditional,
+        "feature_prior": config.feature_prior.conditional,
+        "guide": config.guide.outcome_aware,
+    }
+    if conditional:
+        # Weights that vary around one law for all prompts are a model too: they do not collapse.
+        del own["weight_prior"]
+    for key, follows in own.items():
+        if follows != conditional:
             raise InputError(
-                f"model.{key} is {type(prior).__name__}, which mode {config.mode!r} does not "
-                f"take. Mode {config.mode!r} goes with {fix}."
+                f"model.{key} is {type(getattr(config, key)).__name__}, which mode "
+                f"{config.mode!r} does not take. Mode {config.mode!r} takes "
+                f"{', '.join(_fitting(key, conditional))}."
             )
-    if config.guide.outcome_aware != conditional:
-        raise InputError(
-            f"model.guide is {type(config.guide).__name__}, which mode {config.mode!r} does not "
-            f"take. Mode {config.mode!r} goes with {fix}."
-        )
+
+
+def _fitting(key: str, conditional: bool) -> list[str]:
+    """Return the classes of a table that a mode takes."""
+    tables: dict[str, Mapping[str, Any]] = {
+        "weight_prior": WEIGHT_PRIORS,
+        "feature_prior": FEATURE_PRIORS,
+        "guide": GUIDES,
+    }
+    flag = "outcome_aware" if key == "guide" else "conditional"
+    return [name for name, cls in tables[key].items() if getattr(cls, flag) == conditional]
 
 
 def _check_objective(config: ModelConfig) -> None:
     objective = OBJECTIVES[config.objective]
     name = config.objective
+    if name == "integrated" and not config.guide.gaussian:
+        raise InputError(
+            f"model.objective is integrated, which needs a Gaussian q(z), but model.guide is "
+            f"{type(config.guide).__name__}. Use sampled, or pairwise (its guide then trains on "
+            "draws)."
+        )
     if config.mode == "conditional":
         for key, neutral in (
             ("kl_weights", 1.0),
@@ -311,6 +355,11 @@ def _check_objective(config: ModelConfig) -> None:
             "guide; mode vib takes sampled or integrated."
         )
     free = config.free_bits_weights or config.free_bits_features
+    if free and config.guide.point:
+        raise InputError(
+            f"model.free_bits_weights / free_bits_features are set, but model.guide is "
+            f"{type(config.guide).__name__}: a point estimate has no KL to be free of."
+        )
     if free and not objective.supports_free_bits:
         raise InputError(
             f"model.free_bits_weights / free_bits_features are set, but objective {name!r} is "

@@ -1,4 +1,6 @@
-"""Exact Gaussian algebra between semantic features and ratings."""
+"""Gaussian algebra between semantic features and ratings."""
+
+from typing import Final
 
 import pyro.distributions as dist
 import torch
@@ -6,29 +8,36 @@ from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.heads import Heads
+from vrm_pyro.ratings import GaussianValues
+
+# Steps of the update where ratings are not Gaussian; each is a Fisher-scoring step of the mode.
+SCORING_STEPS: Final = 3
 
 
 def rating_update(batch: FeatureBatch, heads: Heads) -> tuple[Tensor, Tensor]:
     """Return natural mean and precision of z given its ratings (spec 2.7).
 
-    Precision = diag(1 / sd^2) + lambda A' diag(m / tau^2) A; without ratings, the prior's own.
+    Precision = Sigma_p^-1 + A' diag(t) A with the ratings' precision t about each score, which is
+    lambda m / tau^2 for Gaussian ratings: exact then, and without ratings the prior's own. Other
+    ratings enter by the curvature at the mode.
 
     Returns:
         precision times mean, shape (R, d_z), and precision, shape (R, d_z, d_z).
     """
-    prior = heads.features.base_dist
-    inverse = prior.scale**-2
-    natural, precision = inverse * prior.loc, torch.diag_embed(inverse)
+    prior_natural, prior_precision = heads.gaussian.natural()
     if heads.ratings is None or batch.ratings.shape[-1] == 0:
-        return natural, precision
+        return prior_natural, prior_precision
     loading = heads.reward.loading
-    weight = heads.ratings.precision(batch.rating_mask)  # (R, K)
-    residual = heads.ratings.residual(batch.ratings, heads.reward.intercept)
     outer = loading.unsqueeze(-1) * loading.unsqueeze(-2)  # (K, d_z, d_z)
-    return (
-        natural + (weight * residual) @ loading,
-        precision + torch.einsum("rk,kde->rde", weight, outer),
-    )
+    natural, precision, loc = prior_natural, prior_precision, heads.gaussian.loc
+    for step in range(1 if heads.ratings.conjugate else SCORING_STEPS):
+        if step:
+            loc = torch.linalg.solve(precision, natural.unsqueeze(-1)).squeeze(-1)
+        scores = heads.reward.scores(loc)
+        weight, target = heads.ratings.site(batch, scores)  # (R, K) each
+        natural = prior_natural + (weight * (target - heads.reward.intercept)) @ loading
+        precision = prior_precision + torch.einsum("rk,kde->rde", weight, outer)
+    return natural, precision
 
 
 def features_given_ratings(batch: FeatureBatch, heads: Heads) -> tuple[Tensor, Tensor]:
@@ -42,9 +51,9 @@ def marginal_ratings(
     batch: FeatureBatch, heads: Heads
 ) -> tuple[dist.LowRankMultivariateNormal, Tensor]:
     """Return p(ratings | x, y), z integrated out, and the tempering term, (R,) (spec 2.13)."""
-    assert heads.ratings is not None
-    prior = heads.features.base_dist
-    factor = heads.reward.loading * prior.scale.unsqueeze(-2)  # A diag(sd), (R, K, d_z)
+    assert isinstance(heads.ratings, GaussianValues)
+    prior = heads.gaussian
+    factor = prior.factor(heads.reward.loading)
     return heads.ratings.marginal(batch.rating_mask, heads.reward.scores(prior.loc), factor)
 
 
@@ -53,3 +62,19 @@ def rating_evidence(batch: FeatureBatch, heads: Heads) -> Tensor:
     law, correction = marginal_ratings(batch, heads)
     observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
     return law.log_prob(observed) + correction
+
+
+def rating_log_prob(batch: FeatureBatch, heads: Heads) -> Tensor:
+    """Return what the ratings of each response add to a composite likelihood, shape (R,).
+
+    The evidence of Gaussian ratings; of others, every rating alone with its score integrated out.
+    """
+    assert heads.ratings is not None
+    if heads.ratings.conjugate:
+        return rating_evidence(batch, heads)
+    prior = heads.gaussian
+    return heads.ratings.composite_log_prob(
+        batch,
+        heads.reward.scores(prior.loc),
+        prior.mapped_variance(heads.reward.loading),
+    )

@@ -3,16 +3,18 @@
 import math
 from typing import NamedTuple
 
+import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
+from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import features_given_ratings, rating_evidence
-from vrm_pyro.guides.label_blind import LabelBlindModule
 from vrm_pyro.heads import Heads
+from vrm_pyro.laws import as_gaussian, is_gaussian, weight_nodes
 from vrm_pyro.likelihood.quadrature import hermite_nodes, root
 from vrm_pyro.model import VRM
-from vrm_pyro.predictive import dirichlet_nodes
 
 NUM_NODES = 48
 # Draws are taken in slices: each costs NUM_NODES numbers a pair.
@@ -39,11 +41,12 @@ def log_evidence(
 ) -> Evidence:
     """Return the log evidence of each prompt under the generative program (spec 2.2, 4.2).
 
-    Ratings are integrated in closed form. Given w and the ratings, the rewards of a prompt are
-    independent Normals: a pair whose responses are in no other pair is integrated by
+    Gaussian ratings are integrated in closed form. Given w and the ratings, the rewards of a
+    prompt are independent Normals: a pair whose responses are in no other pair is integrated by
     Gauss-Hermite, the rest by importance draws of the rewards, one number a response instead of
     d_z. Half of the draws come from the guide's q, seen as a law of w and rewards, half from the
     model given the ratings; weights against that mixture are bounded whatever the guide does.
+    With other ratings, 8 times as many draws of w and z come from the guide alone.
 
     Args:
         model: The model; its guide proposes, unless it is label-blind.
@@ -54,32 +57,87 @@ def log_evidence(
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        constant = heads.weights.concentration.new_zeros(batch.num_prompts)
+        if heads.ratings is not None and batch.has_ratings and not heads.ratings.conjugate:
+            _, _, log_probs = weighted_draws(model, batch, heads, 8 * num_draws)
+            return _mean_weight(log_probs["log_weight"])
+        constant = heads.reward.scale.new_zeros(batch.num_prompts)
         if heads.ratings is not None and batch.has_ratings:
             evidence = rating_evidence(batch, heads)
             constant = constant.index_add(0, batch.response_prompt, evidence)
         if batch.num_pairs == 0:
             return Evidence(constant, torch.zeros_like(constant))
         log_weight = _log_weights(model, batch, heads, num_draws)
+    found = _mean_weight(log_weight)
+    return Evidence(found.log_prob + constant, found.standard_error)
+
+
+def _mean_weight(log_weight: Tensor) -> Evidence:
+    """Return the log of the mean importance weight of each prompt, over draws (S, P)."""
+    num_draws = log_weight.shape[0]
     mean = torch.logsumexp(log_weight, 0) - math.log(num_draws)
     # Error of the log of a mean: the relative error of the mean.
-    error = (log_weight - mean).exp().std(0) / math.sqrt(num_draws)
-    return Evidence(mean + constant, error)
+    return Evidence(mean, (log_weight - mean).exp().std(0) / math.sqrt(num_draws))
+
+
+def weighted_draws(
+    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Draw from the guide and weigh the draws by program and guide, prompt by prompt (spec 4.1).
+
+    Program and guide run as they are, so no second formula of any density is involved.
+
+    Args:
+        model: The model.
+        batch: Standardised batch in float64.
+        heads: Its heads.
+        num_draws: S.
+
+    Returns:
+        w (S, P, K), z (S, R, d_z), and by name: ``log_weight`` (S, P), log p(c, y, w, z)
+        - log q(w, z), unscaled; ``lp_outcomes`` (S, P), its part log p(c, y | w, z), the
+        sum of ``lp_ratings`` (S, P), tempered by lambda, and ``lp_preferences`` (S, P), each 0
+        where there are none; ``lp_w`` (S, P) and ``lp_z`` (S, R), the log prior of the draws.
+    """
+    with pyro.plate("draws", num_draws, dim=-2):
+        guide = poutine.trace(model.guide).get_trace(batch, heads)
+        program = poutine.replay(model.program, trace=guide)
+        trace = poutine.trace(program).get_trace(batch, heads)
+    guide.compute_log_prob()
+    trace.compute_log_prob()
+    lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
+    lp_z = trace.nodes[sites.FEATURES]["log_prob"]
+    parts = {"lp_ratings": torch.zeros_like(lp_w), "lp_preferences": torch.zeros_like(lp_w)}
+    for name, site, prompt in (
+        ("lp_ratings", sites.RATING, batch.response_prompt),
+        ("lp_preferences", sites.PREFERENCE, batch.pair_prompt),
+    ):
+        if site in trace.nodes:
+            parts[name] = parts[name].index_add(1, prompt, trace.nodes[site]["log_prob"])
+    outcomes = parts["lp_ratings"] + parts["lp_preferences"]
+    gap = lp_z - guide.nodes[sites.FEATURES]["log_prob"]
+    log_weight = outcomes + lp_w - guide.nodes[sites.WEIGHTS]["log_prob"]
+    log_weight = log_weight.index_add(1, batch.response_prompt, gap)
+    return (
+        guide.nodes[sites.WEIGHTS]["value"],
+        guide.nodes[sites.FEATURES]["value"],
+        {"log_weight": log_weight, "lp_outcomes": outcomes, "lp_w": lp_w, "lp_z": lp_z, **parts},
+    )
 
 
 def _log_weights(model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int) -> Tensor:
     """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
     target: Law = features_given_ratings(batch, heads)
     q_weights, proposal = heads.weights, target
-    if not isinstance(model.guide, LabelBlindModule):
+    if not model.guide.label_blind:
         q_weights, q_features = model.guide.posterior(batch, heads)
-        normal = q_features.base_dist
-        proposal = (normal.loc, torch.diag_embed(normal.scale**2))
+        if is_gaussian(q_features):
+            gaussian = as_gaussian(q_features)
+            proposal = (gaussian.loc, gaussian.covariance)
     half = num_draws // 2
     w = torch.cat(
         [
-            dirichlet_nodes(q_weights.concentration, half),
-            dirichlet_nodes(heads.weights.concentration, half),
+            weight_nodes(q_weights, half),
+            weight_nodes(heads.weights, half),
         ]
     )
     from_guide = torch.arange(2 * half) < half

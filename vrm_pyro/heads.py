@@ -1,11 +1,13 @@
 """The generative distributions and parameters of one step, evaluated once and shared."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
-import pyro.distributions as dist
+import torch.distributions as dist
 
+from vrm_pyro.laws import Gaussian, as_gaussian, detach
 from vrm_pyro.likelihood import PreferenceLikelihood
-from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.ratings import RatingValues
 from vrm_pyro.reward import RewardParameters
 
 
@@ -17,35 +19,30 @@ class Heads:
     and no second formula for the same prior.
 
     Args:
-        weights: p(w | x), a Dirichlet with batch (P,), event (K,).
-        features: p(z | x, y), a diagonal Normal with batch (R,), event (d_z,).
+        weights: p(w | x): batch (P,), event (K,).
+        features: p(z | x, y), Gaussian: batch (R,), event (d_z,).
         reward: A, b, beta.
-        ratings: o, tau, lambda; None when ratings do not act on scores.
+        ratings: Rating likelihood now; None when ratings do not act on scores.
         likelihood: Preference likelihood.
     """
 
-    weights: dist.Dirichlet
-    features: dist.Independent
+    weights: dist.Distribution
+    features: dist.Distribution
     reward: RewardParameters
-    ratings: RatingParameters | None
+    ratings: RatingValues | None
     likelihood: PreferenceLikelihood
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Loc and scale of p(z | x, y)."""
+        return as_gaussian(self.features)
 
     def detach(self) -> "Heads":
         """Return a copy whose tensors carry no gradient: the model as the guide's fixed target."""
-        normal = self.features.base_dist
-        ratings = self.ratings
-        if ratings is not None:
-            ratings = replace(
-                ratings, offset=ratings.offset.detach(), scale=ratings.scale.detach()
-            )
         return Heads(
-            dist.Dirichlet(self.weights.concentration.detach()),
-            dist.Normal(normal.loc.detach(), normal.scale.detach()).to_event(1),
-            RewardParameters(
-                self.reward.loading.detach(),
-                self.reward.intercept.detach(),
-                self.reward.scale.detach(),
-            ),
-            ratings,
+            detach(self.weights),
+            detach(self.features),
+            self.reward.detach(),
+            None if self.ratings is None else self.ratings.detach(),
             self.likelihood.detach(),
         )

@@ -2,10 +2,12 @@
 
 from typing import Final
 
-import pyro.distributions as dist
+import pyro.distributions as pyro_dist
 import torch
+import torch.distributions as dist
 from torch import Tensor
-from torch.distributions import kl_divergence
+
+from vrm_pyro.laws import divergence, to_double
 
 FEATURE_THRESHOLD: Final = 0.01
 """Least variance over responses of E[z_d | x, y] (spec 4.10): 1% of the variance of N(0, 1)."""
@@ -22,20 +24,24 @@ def weight_threshold(num_objectives: int) -> float:
     return 0.01 * (k - 1) / (k**2 * (k + 1))
 
 
-def kl_weights(weights: dist.Dirichlet) -> Tensor:
+def kl_weights(weights: dist.Distribution) -> Tensor:
     """Return KL(p(w | x) || Dir(1)) of every prompt, shape (P,), in nats.
 
     Not KL(q(w | outcomes) || p(w | x)), which says how much the labels add to the text. In
     float64: with large concentrations the float32 value is the difference of large numbers.
     """
-    concentration = weights.concentration.double()
-    return kl_divergence(
-        dist.Dirichlet(concentration), dist.Dirichlet(torch.ones_like(concentration))
-    )
+    flat = torch.ones_like(weights.mean)
+    return _from_reference(weights, dist.Dirichlet(flat))
 
 
-def kl_features(features: dist.Independent) -> Tensor:
+def kl_features(features: dist.Distribution) -> Tensor:
     """Return KL(p(z | x, y) || N(0, I)) of every response, shape (R,), in nats."""
-    loc, scale = features.base_dist.loc.double(), features.base_dist.scale.double()
-    reference = dist.Normal(torch.zeros_like(loc), torch.ones_like(scale)).to_event(1)
-    return kl_divergence(dist.Normal(loc, scale).to_event(1), reference)
+    zero = torch.zeros_like(features.mean)
+    return _from_reference(features, pyro_dist.Normal(zero, 1 + zero).to_event(1))
+
+
+def _from_reference(law: dist.Distribution, reference: dist.Distribution) -> Tensor:
+    law, reference = to_double(law), to_double(reference)
+    if isinstance(law, pyro_dist.Delta):  # infinitely far from any density
+        return torch.full_like(law.v[..., 0], torch.inf)
+    return divergence(law, reference)

@@ -1,5 +1,8 @@
 """The variational reward model: the generative program on three flat plates."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -8,17 +11,32 @@ from torch import Tensor, nn
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.bayesian_head import BayesianHead, head_parameters, run_with
 from vrm_pyro.conjugate import features_given_ratings, marginal_ratings
-from vrm_pyro.guides import Guide, GuideModule
-from vrm_pyro.guides.label_blind import LabelBlindModule
+from vrm_pyro.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, GaussianRatings, Preference, root
+from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
+from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
-from vrm_pyro.likelihood.ratings import RatingParameters
 from vrm_pyro.networks import Standardize
-from vrm_pyro.predictive import ResponsePrediction, preference_probability
+from vrm_pyro.predictive import (
+    ResponsePrediction,
+    mixed_predictions,
+    preference_probability,
+)
 from vrm_pyro.priors import FeaturePrior, WeightPrior
-from vrm_pyro.reward import LinearReward, delta_given_weights, reward_moments
+from vrm_pyro.ratings import RatingModule
+from vrm_pyro.reward import (
+    LinearReward,
+    Moments,
+    delta_given_weights,
+    delta_moments,
+    mixed_moments,
+    reward_moments,
+)
+from vrm_pyro.uncertainty import PairUncertainty
+
+T = TypeVar("T")
 
 # Parameters live in modules, not in a process-wide store: two models in one process stay apart.
 pyro.settings.set(module_local_params=True)
@@ -41,6 +59,9 @@ class VRM(nn.Module):
         ratings: Rating model, when ratings act on scores; else None.
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
+        head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
+            (:class:`BayesianHead`); 0 for point estimates of them.
+        head_draws: Draws of them that a prediction averages.
     """
 
     rating_loc: Tensor
@@ -55,9 +76,11 @@ class VRM(nn.Module):
         feature_prior: FeaturePrior,
         guide: Guide,
         reward: LinearReward,
-        ratings: GaussianRatings | None = None,
+        ratings: RatingModule | None = None,
         likelihood: PreferenceLikelihood | None = None,
         weight_power: float = 0.0,
+        head_prior_scale: float = 0.0,
+        head_draws: int = 32,
     ) -> None:
         super().__init__()
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
@@ -70,6 +93,13 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
+        self.head: BayesianHead | None = None
+        if head_prior_scale > 0:
+            networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
+            if isinstance(self.guide, LabelBlindModule):
+                networks = {"guide": self.guide}
+            uncertain = head_parameters(self.reward, networks)
+            self.head = BayesianHead(uncertain, head_prior_scale, head_draws)
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))
@@ -83,27 +113,24 @@ class VRM(nn.Module):
 
     def heads(self, batch: FeatureBatch) -> Heads:
         """Evaluate the priors and parameters on a standardised batch, once a step."""
-        ratings = None
-        if self.ratings is not None:
-            ratings = RatingParameters(self.ratings.offset, self.ratings.scale, self.ratings.power)
         return Heads(
             self.weight_prior(batch.prompts),
             self.feature_prior(batch.responses),
             self.reward(),
-            ratings,
+            None if self.ratings is None else self.ratings(),
             self.likelihood,
         )
 
     # Doors to what predicts on new text, where no outcome is known. Raw states go in.
 
-    def predictive_weights(self, prompts: Tensor) -> dist.Dirichlet:
+    def predictive_weights(self, prompts: Tensor) -> dist.Distribution:
         """Return the law of w given the prompt alone: p_theta, or the label-blind q of ``vib``."""
         states = self.prompt_scaler(prompts)
         if isinstance(self.guide, LabelBlindModule):
             return self.guide.predict_weights(states)
         return self.weight_prior(states)
 
-    def predictive_features(self, responses: Tensor) -> dist.Independent:
+    def predictive_features(self, responses: Tensor) -> dist.Distribution:
         """Return the law of z given prompt and response: p_theta, or the label-blind q."""
         states = self.response_scaler(responses)
         if isinstance(self.guide, LabelBlindModule):
@@ -115,6 +142,33 @@ class VRM(nn.Module):
 
         The batch holds raw states; its preferences and ratings are not read.
         """
+        return torch.stack(self._over_head(lambda: self._pair_probability(batch))).mean(0)
+
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return reward moments, weights and scores of every response on new text."""
+        return mixed_predictions(self._over_head(lambda: self._response_prediction(batch)))
+
+    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
+        """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
+        draws = self._over_head(lambda: self._delta_moments(batch))
+        moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
+        ambiguity = moments.variance - moments.epistemic
+        return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
+
+    def with_drawn_head(self, function: Callable[[], T]) -> T:
+        """Return ``function()`` at one draw of the uncertain parameters, if there are any."""
+        if self.head is None:
+            return function()
+        return run_with(self, self.head.draw(self), function)
+
+    def _over_head(self, function: Callable[[], T]) -> list[T]:
+        """Return ``function()`` at every fixed draw of the parameters, or at their values."""
+        if self.head is None:
+            return [function()]
+        draws = self.head.prediction_draws(self)
+        return [run_with(self, values, function) for values in draws]
+
+    def _pair_probability(self, batch: FeatureBatch) -> Tensor:
         return preference_probability(
             self.predictive_weights(batch.prompts),
             self.predictive_features(batch.responses),
@@ -123,17 +177,23 @@ class VRM(nn.Module):
             self.likelihood,
         )
 
-    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
-        """Return reward moments, weights and scores of every response on new text."""
-        concentration = self.predictive_weights(batch.prompts).concentration[batch.response_prompt]
-        normal = self.predictive_features(batch.responses).base_dist
+    def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:
+        weights = weight_moments(self.predictive_weights(batch.prompts))
+        weights = weights.rows(batch.response_prompt)
+        features = as_gaussian(self.predictive_features(batch.responses))
         reward = self.reward()
         return ResponsePrediction(
-            reward_moments(concentration, normal.loc, normal.scale, reward),
-            concentration / concentration.sum(-1, keepdim=True),
-            reward.scores(normal.loc),
-            reward.score_variance(normal.scale**2).sqrt(),
+            reward_moments(weights, features, reward),
+            weights.mean,
+            reward.scores(features.loc),
+            features.mapped_variance(reward.loading).sqrt(),
         )
+
+    def _delta_moments(self, batch: FeatureBatch) -> Moments:
+        weights = weight_moments(self.predictive_weights(batch.prompts)).rows(batch.pair_prompt)
+        features = as_gaussian(self.predictive_features(batch.responses))
+        first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
+        return delta_moments(weights, first, second, self.reward())
 
     def program(
         self,
@@ -165,7 +225,7 @@ class VRM(nn.Module):
                 scores = heads.reward.scores(z)
                 # No rating observed: no rating site, so nothing masked can leak in.
                 if heads.ratings is not None and batch.has_ratings:
-                    rating = heads.ratings.given_scores(scores, batch.rating_mask)
+                    rating = heads.ratings.given_scores(scores, batch)
                     with poutine.scale(scale=heads.ratings.power):
                         pyro.sample(sites.RATING, rating, obs=batch.ratings)
             delta = heads.reward.delta(
@@ -180,33 +240,22 @@ class VRM(nn.Module):
 
         Exact where every response is in one pair at most and ratings are Gaussian.
         """
-        prior = heads.features.base_dist
-        loc, variance = prior.loc, prior.scale**2
+        features = heads.gaussian
         with pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1):
             w = pyro.sample(sites.WEIGHTS, heads.weights)
-        covariance: Tensor | None = None
         if heads.ratings is not None and batch.has_ratings:
             law, _ = marginal_ratings(batch, heads)
             observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
             with pyro.plate(sites.RESPONSE_PLATE, batch.num_responses, dim=-1):
                 pyro.sample(sites.RATING, law, obs=observed)
             loc, covariance = features_given_ratings(batch, heads)
-        first, second = batch.pair_first, batch.pair_second
-        weights = w[..., batch.pair_prompt, :]
-        if covariance is None:
-            mean, var = delta_given_weights(
-                weights,
-                (loc[first], loc[second]),
-                (variance[first], variance[second]),
-                heads.reward,
-            )
-        else:
-            direction = weights @ heads.reward.loading
-            both = covariance[first] + covariance[second]
-            mean = heads.reward.scale * (direction * (loc[first] - loc[second])).sum(-1)
-            var = heads.reward.scale**2 * torch.einsum(
-                "...nd,nde,...ne->...n", direction, both, direction
-            )
+            features = Gaussian(loc, torch.linalg.cholesky(covariance))
+        mean, var = delta_given_weights(
+            w[..., batch.pair_prompt, :],
+            features.rows(batch.pair_first),
+            features.rows(batch.pair_second),
+            heads.reward,
+        )
         if batch.num_pairs == 0:
             return
         law = GaussianDelta(mean, root(var), heads.likelihood, batch.pair_weight)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from vrm_pyro.laws import LogisticNormal
+
 # Below 0.1 float32 draws of a Dirichlet are clamped at 1.2e-38 and bias every sampled KL;
 # above 1e4 its KL loses all digits in float32.
 CONCENTRATION_FLOOR: Final = 0.1
@@ -155,3 +157,57 @@ class NormalNetwork(nn.Module):
             return loc, scale_from(torch.full_like(loc, self.offset))
         loc, raw = self.body(states).chunk(2, dim=-1)
         return loc, scale_from(raw + self.offset)
+
+
+class LogisticNormalNetwork(nn.Module):
+    """State -> logistic-normal over objective weights with a full covariance.
+
+    loc and one log scale for each contrast are outputs of the network; correlations are one
+    learned unit-diagonal factor for all prompts, since few pairs of a prompt could not tell its
+    own.
+
+    Args:
+        in_size: Size of the prompt state.
+        num_objectives: K.
+        hidden_size: Hidden units; 0 for a linear map.
+        dropout: Dropout before the last layer.
+        initial_scale: Standard deviation of each contrast of log weights at the start.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        num_objectives: int,
+        hidden_size: int,
+        dropout: float,
+        initial_scale: float,
+    ) -> None:
+        super().__init__()
+        size = num_objectives - 1
+        self.body = mlp(in_size, hidden_size, 2 * size, dropout, out_gain=0.3)
+        self.correlation = CorrelationFactor(size)
+        self.offset = inverse_softplus(max(initial_scale - SCALE_FLOOR, 1e-4))
+
+    def forward(self, states: Tensor) -> LogisticNormal:
+        """Return the law for standardised states (..., in_size)."""
+        loc, raw = self.body(states).chunk(2, dim=-1)
+        return LogisticNormal(
+            loc, scale_from(raw + self.offset).unsqueeze(-1) * self.correlation()
+        )
+
+
+class CorrelationFactor(nn.Module):
+    """Lower Cholesky factor L of a correlation matrix R = L L', shape (d, d), learned from I."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.below = nn.Parameter(torch.zeros(size * (size - 1) // 2))
+        self.register_buffer("rows", torch.tril_indices(size, size, -1), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return L: unit diagonal and free entries below, each row scaled to length 1."""
+        factor = torch.eye(self.size, dtype=self.below.dtype, device=self.below.device)
+        rows = self.get_buffer("rows")
+        factor = factor.index_put((rows[0], rows[1]), self.below)
+        return factor / factor.norm(dim=-1, keepdim=True)

@@ -1,22 +1,23 @@
 """Predictions on new text: closed-form moments and integrated preference probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
 
-import numpy as np
-import pyro.distributions as dist
 import torch
-from scipy.special import gammaincinv
-from scipy.stats import qmc
+import torch.distributions as dist
 from torch import Tensor
 
-from vrm_pyro.likelihood import expect_normal
+from vrm_pyro.laws import as_gaussian, weight_nodes
+from vrm_pyro.laws.simplex import NUM_DRAWS
+from vrm_pyro.likelihood import expect_normal, hermite_nodes
 from vrm_pyro.likelihood.base import PreferenceLikelihood
-from vrm_pyro.reward import Moments, RewardParameters, delta_given_weights
-
-# 64 draws of w are enough once z is integrated (spec 2.9).
-NUM_DRAWS: Final = 64
+from vrm_pyro.ratings import RatingValues
+from vrm_pyro.reward import (
+    Moments,
+    RewardParameters,
+    delta_given_weights,
+    mixed_moments,
+)
 
 
 @dataclass(frozen=True)
@@ -36,29 +37,26 @@ class ResponsePrediction:
     score_sd: Tensor | None = None
 
 
-@lru_cache(maxsize=8)
-def _uniforms(num_draws: int, num_objectives: int) -> np.ndarray:
-    points = qmc.Sobol(num_objectives, scramble=True, rng=20260304).random(num_draws)
-    return np.clip(points, 1e-9, 1 - 1e-9)
+def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction:
+    """Return the prediction over equally likely parameters: moments by total variance.
 
-
-def dirichlet_nodes(concentration: Tensor, num_draws: int = NUM_DRAWS) -> Tensor:
-    """Return fixed quasi-random draws of w, shape (S, P, K), for concentrations (P, K).
-
-    Scrambled Sobol points through the inverse CDF of the gamma variables of a Dirichlet. The
-    points are the same for every prompt and call, so a score depends on its text alone: not on
-    batch mates, order or a seed. Meant for prediction; it carries no gradient.
+    Args:
+        draws: Predictions of a model with weights at each of M values of its parameters.
     """
-    num_objectives = concentration.shape[-1]
-    alpha = concentration.detach().double().cpu().numpy()
-    gamma = gammaincinv(alpha, _uniforms(num_draws, num_objectives)[:, None, :])
-    gamma = np.maximum(gamma, np.finfo(np.float64).tiny)
-    return torch.from_numpy(gamma / gamma.sum(-1, keepdims=True)).to(concentration)
+    if len(draws) == 1:
+        return draws[0]
+    weights, scores, sds = (
+        torch.stack([getattr(draw, name) for draw in draws])
+        for name in ("weight_mean", "score_mean", "score_sd")
+    )
+    variance = (sds**2).mean(0) + scores.var(0)
+    moments = mixed_moments([draw.reward for draw in draws])
+    return ResponsePrediction(moments, weights.mean(0), scores.mean(0), variance.sqrt())
 
 
 def preference_probability(
-    weights: dist.Dirichlet,
-    features: dist.Independent,
+    weights: dist.Distribution,
+    features: dist.Distribution,
     pairs: tuple[Tensor, Tensor, Tensor],
     reward: RewardParameters,
     likelihood: PreferenceLikelihood,
@@ -71,22 +69,38 @@ def preference_probability(
 
     Args:
         weights: Law of w, batch (P,).
-        features: Law of z, diagonal Normal, batch (R,).
+        features: Law of z, Gaussian, batch (R,).
         pairs: Prompt row, first and second response row of every pair, each (N,).
         reward: Parameters of the reward function.
         likelihood: Preference likelihood.
         num_draws: Draws of w.
     """
     prompt, first, second = pairs
-    loc, variance = features.base_dist.loc, features.base_dist.scale**2
-    nodes = dirichlet_nodes(weights.concentration, num_draws)
+    gaussian = as_gaussian(features)
+    nodes = weight_nodes(weights, num_draws)
     mean, var = delta_given_weights(
-        nodes[:, prompt],
-        (loc[first], loc[second]),
-        (variance[first], variance[second]),
-        reward,
+        nodes[:, prompt], gaussian.rows(first), gaussian.rows(second), reward
     )
     return expect_normal(likelihood.probability, mean, var).mean(0)
+
+
+def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and sd of the expected rating E[y | s] over s ~ N(loc, scale^2), elementwise.
+
+    By Gauss-Hermite; exact where E[y | s] is linear in s, as for Gaussian ratings. What is left
+    of a single rating's own noise is not part of the sd.
+
+    Args:
+        ratings: Rating likelihood.
+        loc: Mean of the scores, shape (R, K).
+        scale: Their standard deviations, (R, K).
+    """
+    nodes, mass = hermite_nodes(loc)
+    scores = loc.unsqueeze(0) + scale.unsqueeze(0) * nodes.reshape(-1, 1, 1)
+    value = ratings.mean(scores)
+    mass = mass.reshape(-1, 1, 1)
+    mean = (mass * value).sum(0)
+    return mean, (mass * (value - mean) ** 2).sum(0).sqrt()
 
 
 def count_active(mean: Tensor, threshold: float) -> int:

@@ -1,11 +1,14 @@
 """Linear scores and the reward they combine to, with closed-form moments."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from vrm_pyro.laws import Gaussian, WeightMoments
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,11 @@ class RewardParameters:
         """Return s = A z + b, shape (..., K), for features (..., d_z)."""
         return features @ self.loading.T + self.intercept
 
-    def score_variance(self, variance: Tensor) -> Tensor:
-        """Return diag(A diag(variance) A'), shape (..., K), for diagonal variances (..., d_z)."""
-        return variance @ (self.loading**2).T
+    def detach(self) -> "RewardParameters":
+        """Return the same values without gradients."""
+        return RewardParameters(
+            self.loading.detach(), self.intercept.detach(), self.scale.detach()
+        )
 
     def delta(self, weights: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return Delta = beta w'(s_first - s_second), shape (..., N), for scores (..., N, K)."""
@@ -81,14 +86,15 @@ class LinearReward(nn.Module):
 
 
 class Moments(NamedTuple):
-    """Mean and variance of a reward or of a reward difference, the variance in three parts.
+    """Mean and variance of a reward or of a reward difference, the variance in its parts.
 
     Attributes:
         mean: Expected value, in reward units.
-        variance: Total variance; the sum of the three parts.
+        variance: Total variance; the sum of the four parts.
         from_weights: s' C_w s: not knowing which objectives count.
         from_features: m' S m: not knowing how good the response is.
         interaction: tr(C_w S).
+        epistemic: Variance of the mean over the law of the parameters; 0 at one value of them.
     """
 
     mean: Tensor
@@ -96,101 +102,109 @@ class Moments(NamedTuple):
     from_weights: Tensor
     from_features: Tensor
     interaction: Tensor
+    epistemic: Tensor
 
 
 def _moments(
-    scale: Tensor, weight_mean: Tensor, total: Tensor, score: Tensor, loading: Tensor, var: Tensor
+    weights: WeightMoments, score: Tensor, features: Sequence[Gaussian], reward: RewardParameters
 ) -> Moments:
-    """Combine the formulas of spec 2.9 for one score vector with covariance A diag(var) A'."""
-    expected = (weight_mean * score).sum(-1)
-    # C_w = (diag m - m m') / (alpha_0 + 1), exact for a Dirichlet.
-    # Centred first: E s^2 - (E s)^2 in float32 comes out negative for nearly equal scores.
+    """Combine the formulas of spec 2.9; the score's covariance is the sum of all A Sigma A'."""
+    expected = (weights.mean * score).sum(-1)
+    # C_w 1 = 0: centred first, the product loses no digits for nearly equal scores.
     centred = score - expected.unsqueeze(-1)
-    from_weights = (weight_mean * centred**2).sum(-1) / (total + 1)
-    projected = weight_mean @ loading  # A'm, shape (..., d_z)
-    from_features = (projected**2 * var).sum(-1)
-    diagonal = (weight_mean * (var @ (loading**2).T)).sum(-1)
-    interaction = (diagonal - from_features) / (total + 1)
-    square = scale**2
+    from_weights = torch.einsum("rk,rkl,rl->r", centred, weights.covariance, centred).clamp(min=0)
+    from_features = interaction = torch.zeros_like(expected)
+    for law in features:
+        from_features = from_features + law.projected_variance(weights.mean @ reward.loading)
+        factor = law.factor(reward.loading)  # A L, shape (R, K, d_z)
+        product = (factor * (weights.covariance @ factor)).sum((-2, -1))
+        interaction = interaction + product.clamp(min=0)
+    square = reward.scale**2
     return Moments(
-        scale * expected,
+        reward.scale * expected,
         square * (from_weights + from_features + interaction),
         square * from_weights,
         square * from_features,
         square * interaction,
+        torch.zeros_like(expected),
     )
 
 
+def mixed_moments(draws: Sequence[Moments]) -> Moments:
+    """Return the moments over equally likely parameters, by the law of total variance.
+
+    Args:
+        draws: Moments at each of M values of the parameters, at least 2.
+    """
+    stacked = [torch.stack(part) for part in zip(*draws, strict=True)]
+    mean, _, from_weights, from_features, interaction, _ = stacked
+    local = from_weights.mean(0), from_features.mean(0), interaction.mean(0)
+    epistemic = mean.var(0)
+    return Moments(mean.mean(0), sum(local, epistemic), *local, epistemic)
+
+
 def reward_moments(
-    concentration: Tensor, loc: Tensor, scale: Tensor, reward: RewardParameters
+    weights: WeightMoments, features: Gaussian, reward: RewardParameters
 ) -> Moments:
     """Return the moments of r = beta w'(A z + b) (spec 2.9).
 
     Args:
-        concentration: alpha of the Dirichlet over w, one row a response, shape (R, K).
-        loc: Mean of z, shape (R, d_z).
-        scale: Standard deviation of z, shape (R, d_z).
+        weights: Moments of w of each response's prompt, R rows.
+        features: Law of z, R rows.
         reward: Parameters of the reward function.
 
     Returns:
         Moments, each of shape (R,). Levels carry a per-prompt constant that no preference
         identifies (spec 2.8.1): compare rewards of one prompt only.
     """
-    total = concentration.sum(-1)
-    mean = concentration / total.unsqueeze(-1)
-    return _moments(reward.scale, mean, total, reward.scores(loc), reward.loading, scale**2)
+    return _moments(weights, reward.scores(features.loc), [features], reward)
 
 
 def delta_moments(
-    concentration: Tensor,
-    locs: tuple[Tensor, Tensor],
-    scales: tuple[Tensor, Tensor],
-    reward: RewardParameters,
+    weights: WeightMoments, first: Gaussian, second: Gaussian, reward: RewardParameters
 ) -> Moments:
     """Return the moments of Delta = r_first - r_second with shared w (spec 2.9).
 
     Args:
-        concentration: alpha of the pair's prompt, shape (N, K).
-        locs: Means of z of the first and the second response, each (N, d_z).
-        scales: Standard deviations likewise.
+        weights: Moments of w of each pair's prompt, N rows.
+        first: Law of z of the first response, N rows.
+        second: Law of z of the second response, N rows.
         reward: Parameters of the reward function.
     """
-    total = concentration.sum(-1)
-    mean = concentration / total.unsqueeze(-1)
-    difference = (locs[0] - locs[1]) @ reward.loading.T
-    variance = scales[0] ** 2 + scales[1] ** 2
-    return _moments(reward.scale, mean, total, difference, reward.loading, variance)
+    gap = (first.loc - second.loc) @ reward.loading.T
+    return _moments(weights, gap, [first, second], reward)
 
 
 def reward_covariance(
-    concentration: Tensor, locs: tuple[Tensor, Tensor], reward: RewardParameters
+    weights: WeightMoments, first: Gaussian, second: Gaussian, reward: RewardParameters
 ) -> Tensor:
     """Return Cov(r_first, r_second) = beta^2 s_first' C_w s_second, shape (N,) (spec 2.9)."""
-    total = concentration.sum(-1)
-    mean = concentration / total.unsqueeze(-1)
-    first, second = reward.scores(locs[0]), reward.scores(locs[1])
-    centred = first - (mean * first).sum(-1, keepdim=True)
-    return reward.scale**2 * (mean * centred * second).sum(-1) / (total + 1)
+    scores = reward.scores(first.loc), reward.scores(second.loc)
+    # C_w 1 = 0: a common level of the scores cancels, and is better taken out first.
+    first_score, second_score = (s - (weights.mean * s).sum(-1, keepdim=True) for s in scores)
+    return reward.scale**2 * torch.einsum(
+        "nk,nkl,nl->n", first_score, weights.covariance, second_score
+    )
 
 
 def delta_given_weights(
-    weights: Tensor,
-    locs: tuple[Tensor, Tensor],
-    variances: tuple[Tensor, Tensor],
-    reward: RewardParameters,
+    weights: Tensor, first: Gaussian, second: Gaussian, reward: RewardParameters
 ) -> tuple[Tensor, Tensor]:
     """Return mean and variance of Delta given w: exactly Normal once z is Gaussian (spec 2.6).
 
     Args:
         weights: w of each pair's prompt, shape (..., N, K); leading dimensions are draws.
-        locs: Means of z, each (N, d_z).
-        variances: Variances of z, each (N, d_z).
+        first: Law of z of the first response, N rows.
+        second: Law of z of the second response, N rows.
         reward: Parameters of the reward function.
 
     Returns:
         Mean and variance, each (..., N).
     """
     direction = weights @ reward.loading  # A'w, shape (..., N, d_z)
-    mean = reward.scale * (direction * (locs[0] - locs[1])).sum(-1)
-    variance = reward.scale**2 * (direction**2 * (variances[0] + variances[1])).sum(-1)
-    return mean, variance
+    mean = reward.scale * (direction * (first.loc - second.loc)).sum(-1)
+    if first.diagonal and second.diagonal:  # one product over the draws instead of two
+        variance = (direction**2 * (first.variance + second.variance)).sum(-1)
+    else:
+        variance = first.projected_variance(direction) + second.projected_variance(direction)
+    return mean, reward.scale**2 * variance

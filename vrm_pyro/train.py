@@ -1,6 +1,7 @@
 """Training by transformers.Trainer: early stopping, resume, logs."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from vrm_pyro.batch import FeatureSource, PromptDataset, collate
 from vrm_pyro.build import build_model
 from vrm_pyro.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.checkpoint import LoadedModel
+from vrm_pyro.compatibility import check_program
 from vrm_pyro.config import (
     DataFacts,
     ModelConfig,
@@ -37,6 +39,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.priors.base import FittedPrior
+from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.resume import (
     EarlyStopping,
     find_checkpoint,
@@ -175,10 +178,13 @@ def train(
     objectives = objective_names(config, facts)
     rated = uses_ratings(config, facts)
     view = select_objectives(train_source, objectives if rated else ())
-    loc, scale = rating_unit(view)
+    loc, scale = rating_unit(view, type(config.rating_likelihood))
     set_seed(arguments.seed)
     hidden_size = train_source.responses.shape[1]
     model = build_model(config, hidden_size, len(objectives), rated)
+    if isinstance(model, VRM):
+        for notice in check_program(model, config.objective):
+            warnings.warn(notice, stacklevel=2)
     items = useful_prompts(view, rated)
     fit_scalers(model, view)
     if rated and isinstance(model, VRM):
@@ -282,14 +288,12 @@ def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> Fea
     )
 
 
-def rating_unit(source: FeatureSource) -> tuple[float, float]:
+def rating_unit(
+    source: FeatureSource, likelihood: type[RatingLikelihood] = GaussianRatings
+) -> tuple[float, float]:
     """Return location and scale of all ratings together: one unit per data set (spec 2.5)."""
-    if len(source.objectives) == 0:
-        return 0.0, 1.0
     values = np.asarray(source.ratings)
-    values = values[~np.isnan(values)]
-    deviation = float(values.std()) if len(values) else 0.0
-    return (float(values.mean()) if len(values) else 0.0), (deviation or 1.0)
+    return likelihood.unit(values[~np.isnan(values)])
 
 
 def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:

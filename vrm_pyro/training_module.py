@@ -1,18 +1,17 @@
 """The module that transformers.Trainer drives: a batch in, a loss and its parts out."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
 from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
 from vrm_pyro.heads import Heads
-from vrm_pyro.information import FEATURE_THRESHOLD, weight_threshold
+from vrm_pyro.information import FEATURE_THRESHOLD, kl_features, kl_weights, weight_threshold
 from vrm_pyro.model import VRM
 from vrm_pyro.predictive import count_active
 
@@ -75,9 +74,11 @@ class TrainingModule(nn.Module):
                 return self._evaluate(batch)
             if isinstance(self.model, VRM):
                 return {"loss": self._vrm_loss(self.model, batch)}
-            log_likelihood = self.model.log_likelihood(batch)
-            self._note({"log_lik_preference": log_likelihood.detach() / max(batch.num_pairs, 1)})
-            return {"loss": -log_likelihood / batch.num_prompts}
+            each = self.model.member_log_likelihoods(batch)
+            # Of one member on average: comparable whatever their number.
+            log_likelihood = each.detach().mean() / max(batch.num_pairs, 1)
+            self._note({"log_lik_preference": log_likelihood})
+            return {"loss": -each.sum() / batch.num_prompts}
 
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
@@ -117,6 +118,15 @@ class TrainingModule(nn.Module):
         return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
+        loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
+        if model.head is None:
+            return loss
+        # Once for the data set, whatever the batch: the loss is per prompt.
+        divergence = model.head.divergence(model)
+        self._note({"kl_head": divergence.detach()}, step=False)
+        return loss + divergence / self.population
+
+    def _loss_at_head(self, model: VRM, batch: FeatureBatch) -> Tensor:
         batch = model.standardize(batch)
         heads = model.heads(batch)
         terms = self.objective.terms(model, model.guide, batch, heads, self.weights())
@@ -175,10 +185,10 @@ class TrainingModule(nn.Module):
             "accuracy": right.mean() if batch.num_pairs else 0.0,
         }
 
-    def _note(self, parts: dict[str, Tensor | float]) -> None:
+    def _note(self, parts: Mapping[str, Tensor | float], step: bool = True) -> None:
         for name, value in parts.items():
             self._sums[name] += float(value)
-        self._steps += 1
+        self._steps += step
 
     def take_log(self) -> dict[str, float]:
         """Return the parts averaged over the steps since the last call, and start anew."""
@@ -190,11 +200,8 @@ class TrainingModule(nn.Module):
 
 def hyperprior_divergence(heads: Heads) -> Tensor:
     """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
-    alpha, loc = heads.weights.concentration, heads.features.base_dist.loc
-    flat = dist.Dirichlet(alpha.new_ones(alpha.shape[-1]))
-    one = loc.new_ones(loc.shape[-1])
-    standard = dist.Normal(torch.zeros_like(one), one).to_event(1)
-    return kl_divergence(heads.weights, flat).sum() + kl_divergence(heads.features, standard).sum()
+    divergence = kl_weights(heads.weights).sum() + kl_features(heads.features).sum()
+    return divergence.to(heads.reward.scale.dtype)
 
 
 def log_score(probability: Tensor, preference: Tensor) -> Tensor:

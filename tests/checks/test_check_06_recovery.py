@@ -10,9 +10,9 @@ from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.diagnostics.identification import weight_standard_errors
 from vrm_pyro.elbo import IntegratedObjective
 from vrm_pyro.guides import OutcomeAwareGuide
-from vrm_pyro.likelihood import GaussianRatings
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import ConditionalDirichletPrior, NormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.reward import LinearReward
 from vrm_pyro.rows import check_label_identification, load_table
 
@@ -61,7 +61,7 @@ def new_model():
         NormalPrior(),
         OutcomeAwareGuide(hidden_size=4),
         LinearReward(4, 4, identity=True),
-        GaussianRatings(4, scale=TAU, learn_scale=False),
+        GaussianRatings(TAU, learn_scale=False).build(4),
     ).double()
     model.reward.intercept.requires_grad_(False)
     model.ratings.offset.requires_grad_(False)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import Arrays, random_heads, small_batch, small_model
+from problems import Arrays, delta_moments_of, moments_of, random_heads, small_batch, small_model
 from pyro import poutine
 
 from vrm_pyro import sites
 from vrm_pyro.batch import PromptDataset
 from vrm_pyro.elbo import OBJECTIVES, Weights
 from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.reward import RewardParameters, delta_moments, reward_moments
+from vrm_pyro.reward import RewardParameters
 
 NAMES = sorted(OBJECTIVES)
 
@@ -21,7 +21,7 @@ def pair_moments(heads, batch):
     """Return the moments of Delta of every pair."""
     normal, prompt = heads.features.base_dist, batch.pair_prompt
     first, second = batch.pair_first, batch.pair_second
-    return delta_moments(
+    return delta_moments_of(
         heads.weights.concentration[prompt],
         (normal.loc[first], normal.loc[second]),
         (normal.scale[first], normal.scale[second]),
@@ -91,13 +91,13 @@ def test_a_constant_on_all_scores_of_a_prompt_changes_nothing(shift, dtype):
     def rewards(heads):
         law, concentration = heads.features.base_dist, heads.weights.concentration
         rows = concentration[batch.response_prompt]
-        return reward_moments(rows, law.loc, law.scale, heads.reward)
+        return moments_of(rows, law.loc, law.scale, heads.reward)
 
     def lower_bounds(heads):
         """Return E[r_j - r_ref] - q sd with the first response of the prompt as reference."""
         law, prompt = heads.features.base_dist, batch.response_prompt
         start = torch.searchsorted(prompt, prompt)
-        moments = delta_moments(
+        moments = delta_moments_of(
             heads.weights.concentration[prompt],
             (law.loc, law.loc[start]),
             (law.scale, law.scale[start]),
@@ -139,7 +139,7 @@ def test_permuting_objectives_changes_names_only():
     other_heads, other_batch = permuted(heads, batch, order)
     normal = heads.features.base_dist
     before, after = (
-        reward_moments(
+        moments_of(
             h.weights.concentration[batch.response_prompt], normal.loc, normal.scale, h.reward
         )
         for h in (heads, other_heads)

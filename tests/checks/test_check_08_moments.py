@@ -5,11 +5,10 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import assert_within, random_heads
+from problems import assert_within, covariance_of, delta_moments_of, moments_of, random_heads
 
 from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS, GaussianDelta, Preference, expect_normal
 from vrm_pyro.predictive import preference_probability
-from vrm_pyro.reward import delta_moments, reward_covariance, reward_moments
 
 NUM_DRAWS = 1_000_000
 NUM_OBJECTIVES, LATENT_DIM = 4, 5
@@ -41,7 +40,7 @@ def variance_error(draws):
 
 def test_reward_mean_and_variance(problem):
     heads, draws = problem
-    moments = reward_moments(*rows(heads), heads.reward)
+    moments = moments_of(*rows(heads), heads.reward)
     assert_within(draws.mean(0), moments.mean, draws.std(0) / NUM_DRAWS**0.5, 4)
     assert_within(draws.var(0), moments.variance, variance_error(draws), 4)
     assert ((draws.mean(0) - moments.mean).abs() < 0.01 * draws.std(0)).all()
@@ -52,7 +51,7 @@ def test_delta_mean_and_variance(problem):
     heads, draws = problem
     delta = draws[:, 0] - draws[:, 1]
     alpha, loc, scale = rows(heads)
-    moments = delta_moments(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
+    moments = delta_moments_of(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
     assert_within(delta.mean(), moments.mean, delta.std() / NUM_DRAWS**0.5, 4)
     assert_within(delta.var(), moments.variance, variance_error(delta), 4)
     assert torch.allclose(delta.var(), moments.variance[0], rtol=0.01)
@@ -62,34 +61,34 @@ def test_reward_covariance(problem):
     """Shared w couples the rewards of one prompt; a fresh w per response would not."""
     heads, draws = problem
     alpha, loc, scale = rows(heads)
-    exact = reward_covariance(alpha[:1], (loc[:1], loc[1:]), heads.reward)[0]
+    exact = covariance_of(alpha[:1], (loc[:1], loc[1:]), heads.reward)[0]
     centred = draws - draws.mean(0)
     product = centred.prod(-1)
     assert_within(product.mean(), exact, product.std() / NUM_DRAWS**0.5, 4)
     assert abs(product.mean() - exact) < 0.01 * draws.std(0).prod()
-    moments = reward_moments(alpha, loc, scale, heads.reward)
-    delta = delta_moments(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
+    moments = moments_of(alpha, loc, scale, heads.reward)
+    delta = delta_moments_of(alpha[:1], (loc[:1], loc[1:]), (scale[:1], scale[1:]), heads.reward)
     assert torch.allclose(delta.variance[0], moments.variance.sum() - 2 * exact, rtol=1e-10)
 
 
 def test_parts_sum_to_the_variance_and_mean_what_they_say():
     heads = random_heads(30, 30, NUM_OBJECTIVES, LATENT_DIM, seed=9)
     alpha, normal = heads.weights.concentration, heads.features.base_dist
-    moments = reward_moments(alpha, normal.loc, normal.scale, heads.reward)
+    moments = moments_of(alpha, normal.loc, normal.scale, heads.reward)
     parts = moments.from_weights + moments.from_features + moments.interaction
     assert torch.allclose(parts, moments.variance, rtol=1e-12)
     assert (torch.stack(moments[1:]) >= 0).all()
     # Known features leave the part of the weights alone, and the other way round.
-    known = reward_moments(alpha, normal.loc, torch.zeros_like(normal.scale), heads.reward)
+    known = moments_of(alpha, normal.loc, torch.zeros_like(normal.scale), heads.reward)
     assert torch.allclose(known.variance, moments.from_weights, rtol=1e-12)
-    sure = reward_moments(1e9 * alpha, normal.loc, normal.scale, heads.reward)
+    sure = moments_of(1e9 * alpha, normal.loc, normal.scale, heads.reward)
     assert torch.allclose(sure.variance, moments.from_features, rtol=1e-6)
 
 
 def test_parts_against_nested_draws(problem):
     """E_w Var(r | w) = features + interaction and Var_w E(r | w) = weights."""
     heads, _ = problem
-    moments = reward_moments(*rows(heads), heads.reward)
+    moments = moments_of(*rows(heads), heads.reward)
     normal = heads.features.base_dist
     w = heads.weights.sample((NUM_DRAWS,))
     mean = heads.reward.scale * (w * heads.reward.scores(normal.loc)).sum(-1)
@@ -163,7 +162,7 @@ def test_plug_in_probability_is_overconfident():
         heads.weights, heads.features, pairs, heads.reward, likelihood
     )
     normal = heads.features.base_dist
-    mean = delta_moments(
+    mean = delta_moments_of(
         heads.weights.concentration,
         (normal.loc[pairs[1]], normal.loc[pairs[2]]),
         (normal.scale[pairs[1]], normal.scale[pairs[2]]),

@@ -12,6 +12,7 @@ from vrm_pyro.diagnostics.metrics import (
     log_loss,
     log_loss_values,
     pair_metrics,
+    surest_half_accuracy,
 )
 
 
@@ -141,6 +142,10 @@ def test_surest_half():
     # A tie at the cut counts in part: one sure hit, half of the two at 0.7.
     p, c = np.array([0.9, 0.7, 0.3, 0.6]), np.array([1.0, 1.0, 1.0, 0.0])
     assert accuracy_at_50(p, c, np.ones(4), np.arange(4)).value == 0.75
+    assert surest_half_accuracy(p, c, np.ones(4)) == 0.75
+    # Half of a weight of 6: the sure hit counts 3 and is all there is.
+    assert surest_half_accuracy(p, c, np.array([3.0, 1.0, 1.0, 1.0])) == 1
+    assert np.isnan(surest_half_accuracy(p, c, np.zeros(4)))
 
 
 def test_one_prompt_has_no_standard_error():

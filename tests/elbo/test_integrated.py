@@ -126,7 +126,7 @@ def test_supervision_of_weights_adds_the_cross_entropy():
 
     target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
     alpha = model.guide.weights(batch, heads).concentration
-    extra = 0.7 * expected_cross_entropy(alpha, target)[present].sum()
+    extra = 0.7 * expected_cross_entropy(dist.Dirichlet(alpha), target)[present].sum()
     on, off = terms(0.7), terms(0.0)
     assert (on.objective - off.objective).item() == pytest.approx(extra.item(), rel=1e-10)
     assert (on.rating - off.rating).item() == pytest.approx(extra.item(), rel=1e-10)

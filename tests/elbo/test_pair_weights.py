@@ -9,6 +9,7 @@ import torch
 from problems import repeat, repeat_heads, small_batch, small_model, with_guide
 
 from vrm_pyro.elbo import OBJECTIVES, CollapsedObjective, Weights
+from vrm_pyro.laws import Gaussian
 from vrm_pyro.likelihood import BradleyTerry, expect_normal
 from vrm_pyro.reward import delta_given_weights
 
@@ -69,7 +70,8 @@ def test_collapsed_bounds_the_evidence_at_any_weight_and_soft_label(weight, pref
     nodes, log_mass = golden.jacobi_nodes(heads.weights.concentration)
     normal = heads.features.base_dist
     mean, variance = delta_given_weights(
-        nodes, (normal.loc[:1], normal.loc[1:]), (normal.scale[:1] ** 2, normal.scale[1:] ** 2),
+        nodes, Gaussian(normal.loc[:1], normal.scale[:1]),
+        Gaussian(normal.loc[1:], normal.scale[1:]),
         heads.reward,
     )  # fmt: skip
     label = torch.tensor(preference).double()

@@ -9,6 +9,7 @@ from pyro import poutine
 
 from vrm_pyro import sites
 from vrm_pyro.guides import GUIDES
+from vrm_pyro.laws import is_gaussian
 
 NAMES = sorted(GUIDES)
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -17,6 +18,16 @@ EACH = pytest.mark.parametrize("name", NAMES)
 def build(name):
     torch.manual_seed(3)
     return GUIDES[name]().build(HIDDEN_SIZE, 3, 2).double()
+
+
+def seeded(law):
+    """Return a draw under a fixed seed: equal laws give equal ones."""
+    torch.manual_seed(5)
+    return law.sample()
+
+
+def same_law(one, two):
+    return torch.equal(seeded(one), seeded(two))
 
 
 def problem(**settings):
@@ -33,7 +44,12 @@ def test_shapes(name):
     assert q_weights.event_shape == (3,)
     assert q_features.batch_shape == (batch.num_responses,)
     assert q_features.event_shape == (2,)
-    assert q_weights.concentration.dtype == torch.float64
+    for law in (q_weights, q_features):
+        assert law.has_rsample
+        assert law.rsample().dtype == torch.float64
+    w = q_weights.rsample((20,))
+    assert torch.allclose(w.sum(-1), torch.ones_like(w[..., 0]))
+    assert GUIDES[name].gaussian == is_gaussian(q_features)
 
 
 @EACH
@@ -42,9 +58,8 @@ def test_both_doors_lead_to_one_posterior(name):
     batch, heads = problem()
     guide = build(name)
     q_weights, q_features = guide.posterior(batch, heads)
-    assert torch.equal(guide.weights(batch, heads).concentration, q_weights.concentration)
-    assert torch.equal(guide.features(batch, heads).mean, q_features.mean)
-    assert torch.equal(guide.features(batch, heads).variance, q_features.variance)
+    assert same_law(guide.weights(batch, heads), q_weights)
+    assert same_law(guide.features(batch, heads), q_features)
 
 
 @EACH
@@ -54,8 +69,8 @@ def test_program_draws_from_that_posterior(name):
     trace = poutine.trace(guide).get_trace(batch, heads, 0.3, 0.6, population=10)
     q_weights, q_features = guide.posterior(batch, heads)
     w, z = trace.nodes[sites.WEIGHTS], trace.nodes[sites.FEATURES]
-    assert torch.equal(w["fn"].concentration, q_weights.concentration)
-    assert torch.equal(z["fn"].mean, q_features.mean)
+    assert same_law(w["fn"], q_weights)
+    assert same_law(z["fn"], q_features)
     factor = 10 / batch.num_prompts
     assert (w["scale"], z["scale"]) == pytest.approx((0.3 * factor, 0.6 * factor))
 
@@ -70,7 +85,7 @@ def test_flag_says_whether_outcomes_are_read(name):
     for other in (flipped, rerated):
         before, after = guide.posterior(batch, heads), guide.posterior(other, heads)
         for x, y in zip(before, after, strict=True):
-            assert torch.equal(x.mean, y.mean) != aware
+            assert same_law(x, y) != aware
 
 
 @EACH
@@ -93,10 +108,10 @@ def test_posteriors_of_prompts_do_not_mix(name):
     flipped = replace(batch, preference=torch.where(pairs, 1 - batch.preference, batch.preference))
     before, after = guide.posterior(batch, heads), guide.posterior(flipped, heads)
     others = torch.arange(batch.num_prompts) != 2
-    assert torch.equal(before[0].mean[others], after[0].mean[others])
+    assert torch.equal(seeded(before[0])[others], seeded(after[0])[others])
     rows = batch.response_prompt != 2
-    assert torch.equal(before[1].mean[rows], after[1].mean[rows])
-    moved = not torch.equal(before[0].mean, after[0].mean)
+    assert torch.equal(seeded(before[1])[rows], seeded(after[1])[rows])
+    moved = not same_law(before[0], after[0])
     assert moved == GUIDES[name].outcome_aware
 
 
@@ -106,6 +121,11 @@ def test_posteriors_of_prompts_do_not_mix(name):
         ("LabelBlindGuide", {"hidden_size": -1}),
         ("LabelBlindGuide", {"dropout": 1.0}),
         ("OutcomeAwareGuide", {"hidden_size": 0}),
+        ("FullCovarianceGuide", {"hidden_size": 0}),
+        ("FlowGuide", {"hidden_size": 0}),
+        ("FlowGuide", {"num_transforms": 0}),
+        ("LogisticNormalGuide", {"initial_weight_scale": 0.0}),
+        ("DeltaGuide", {"hidden_size": -1}),
     ],
 )
 def test_values_out_of_range_are_named(name, settings):

@@ -88,9 +88,12 @@ def test_log_weight_by_hand(problem):
                 c = batch.preference[n]
                 log_p = c * logsigmoid(delta) + (1 - c) * logsigmoid(-delta)
                 total += batch.pair_weight[n] * log_p
-            law = dist.Normal(scores + model.ratings.offset, model.ratings.scale)
+            law = dist.Normal(scores + model.ratings.offset, model.ratings().scale)
             rated = torch.where(batch.rating_mask, law.log_prob(batch.ratings), 0.0)
-            total += 0.7 * rated[mine].sum()
+            assert log_probs["lp_preferences"][draw, i] == pytest.approx(float(total), abs=1e-9)
+            rating = 0.7 * rated[mine].sum()
+            assert log_probs["lp_ratings"][draw, i] == pytest.approx(rating.item(), abs=1e-9)
+            total += rating
             assert log_probs["lp_outcomes"][draw, i] == pytest.approx(total.item(), abs=1e-9)
             p = heads.weights.log_prob(w[draw])[i] + heads.features.log_prob(z[draw])[mine].sum()
             q = q_w.log_prob(w[draw])[i] + q_z.log_prob(z[draw])[mine].sum()
@@ -188,7 +191,7 @@ def test_predicted_outcomes_follow_the_latents(problem, group):
     assert set(np.unique(label)) == {0, 1}
     error = np.sqrt((p * (1 - p)).mean(0) / num_draws)
     assert (np.abs(label.mean(0) - p.mean(0)) < 4.5 * error).all()
-    offset, tau = model.ratings.offset.detach().numpy(), model.ratings.scale.detach().numpy()
+    offset, tau = model.ratings.offset.detach().numpy(), model.ratings().scale.detach().numpy()
     residual = groups[f"{group}_predictive"]["rating"] - (3 + 0.8 * (groups[group]["s"] + offset))
     assert (np.abs(residual.mean(0)) < 4.5 * 0.8 * tau / num_draws**0.5).all()
     assert residual.std(0) == pytest.approx(np.broadcast_to(0.8 * tau, (18, 3)), rel=0.06)

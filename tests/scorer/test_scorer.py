@@ -19,7 +19,8 @@ from vrm_pyro.scorer import Scorer, score_source, write_scores
 OBJECTIVES = ("clarity", "depth", "safety")
 FIELDS = {
     "reward_mean", "reward_sd", "variance_from_weights", "variance_from_features",
-    "variance_interaction", "weights", "scores", "scores_sd",
+    "variance_interaction",
+    "variance_epistemic", "weights", "scores", "scores_sd",
 }  # fmt: skip
 
 

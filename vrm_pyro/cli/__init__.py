@@ -14,6 +14,8 @@ VERBS = {
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "score": "Write reward, spread, weights and scores of every response.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
+    "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
+    "certify": "Bound the error on new prompts from rows that the model has not seen.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
 }
 

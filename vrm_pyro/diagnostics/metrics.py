@@ -162,6 +162,14 @@ def expected_calibration_error(
     return _Ranked(p_first, preference).calibration_error(weight, num_bins)
 
 
+def surest_half_accuracy(p_first: Floats, preference: Floats, weight: Floats) -> float:
+    """Return the accuracy on the half of the weight with the largest max(p, 1 - p).
+
+    A level of confidence that the cut runs through counts in part; NaN without weight.
+    """
+    return _Ranked(p_first, preference).surest_half(weight)
+
+
 def ece(
     p_first: Floats,
     preference: Floats,

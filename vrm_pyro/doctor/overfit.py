@@ -131,7 +131,7 @@ def _fit(
     rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
     view = select_objectives(source, objectives if rated else ())
     items = _first_prompts(view, num_pairs)
-    loc, scale = rating_unit(view)
+    loc, scale = rating_unit(view, type(config.rating_likelihood))
     batch = PromptDataset(view, loc, scale, items).batch()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -7,10 +7,10 @@ import torch
 from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.heads import Heads
+from vrm_pyro.laws import divergence
 from vrm_pyro.model import VRM
 
 
@@ -110,10 +110,7 @@ def kl_terms(
     heads: Heads,
 ) -> tuple[Tensor, Tensor]:
     """Return KL(q(w) || p(w)) per prompt, (P,), and KL(q(z) || p(z)) per response, (R,)."""
-    return (
-        kl_divergence(q_weights, heads.weights),
-        kl_divergence(q_features, heads.features),
-    )
+    return divergence(q_weights, heads.weights), divergence(q_features, heads.features)
 
 
 def charged(kl: Tensor, weight: float, floor: float) -> Tensor:

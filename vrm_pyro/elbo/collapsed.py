@@ -7,13 +7,13 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import rating_evidence
 from vrm_pyro.elbo.base import Objective, Terms, Weights
 from vrm_pyro.heads import Heads
+from vrm_pyro.laws import divergence
 from vrm_pyro.model import VRM
 
 
@@ -70,6 +70,6 @@ class CollapsedObjective(Objective):
         if heads.ratings is not None and batch.has_ratings:
             rating = rating_evidence(batch, heads).sum()
         with torch.no_grad():
-            kl_w = kl_divergence(model.guide.weights(batch, heads), heads.weights).sum()
+            kl_w = divergence(model.guide.weights(batch, heads), heads.weights).sum()
         objective = per_prompt.sum() + rating
         return Terms(objective, preference.mean(0).sum(), rating, kl_w, kl_w.new_zeros(()))

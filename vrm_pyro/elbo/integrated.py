@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import ClassVar
 
-import pyro.distributions as dist
 import torch
+import torch.distributions as dist
 from torch import Tensor, nn
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.elbo.base import Objective, Terms, Weights, charged, kl_terms
 from vrm_pyro.heads import Heads
+from vrm_pyro.laws import as_gaussian
 from vrm_pyro.likelihood import expect_normal
 from vrm_pyro.likelihood.weight_supervision import expected_cross_entropy, weight_targets
 from vrm_pyro.model import VRM
@@ -19,7 +20,7 @@ from vrm_pyro.reward import delta_given_weights
 def expected_preference(
     batch: FeatureBatch,
     heads: Heads,
-    q_features: dist.Independent,
+    q_features: dist.Distribution,
     nodes: Tensor,
     log_mass: Tensor,
 ) -> Tensor:
@@ -30,17 +31,16 @@ def expected_preference(
     Args:
         batch: Standardised batch.
         heads: Its heads.
-        q_features: q(z), diagonal Normal, batch (R,).
+        q_features: q(z), Gaussian, batch (R,).
         nodes: Values of w, shape (S, P, K): draws in training, quadrature nodes in tests.
         log_mass: Log weights of the nodes, shape (S,) or (S, P); -log S for draws.
     """
-    loc, variance = q_features.base_dist.loc, q_features.base_dist.scale**2
-    first, second = batch.pair_first, batch.pair_second
+    gaussian = as_gaussian(q_features)
     pair_prompt = batch.pair_prompt
     mean, var = delta_given_weights(
         nodes[:, pair_prompt],
-        (loc[first], loc[second]),
-        (variance[first], variance[second]),
+        gaussian.rows(batch.pair_first),
+        gaussian.rows(batch.pair_second),
         heads.reward,
     )
     label = batch.preference.unsqueeze(-1)
@@ -50,24 +50,23 @@ def expected_preference(
     return (mass * value).sum(0)
 
 
-def expected_rating(batch: FeatureBatch, heads: Heads, q_features: dist.Independent) -> Tensor:
+def expected_rating(batch: FeatureBatch, heads: Heads, q_features: dist.Distribution) -> Tensor:
     """Return lambda E_q log p(y | s) of every response, shape (R,); 0 without ratings."""
-    normal = q_features.base_dist
+    gaussian = as_gaussian(q_features)
     if heads.ratings is None or batch.ratings.shape[-1] == 0:
-        return normal.loc.new_zeros(batch.num_responses)
+        return gaussian.loc.new_zeros(batch.num_responses)
     return heads.ratings.expected_log_prob(
-        batch.ratings,
-        batch.rating_mask,
-        heads.reward.scores(normal.loc),
-        heads.reward.score_variance(normal.scale**2),
+        batch,
+        heads.reward.scores(gaussian.loc),
+        gaussian.mapped_variance(heads.reward.loading),
     )
 
 
 def integrated_terms(
     batch: FeatureBatch,
     heads: Heads,
-    q_weights: dist.Dirichlet,
-    q_features: dist.Independent,
+    q_weights: dist.Distribution,
+    q_features: dist.Distribution,
     nodes: Tensor,
     log_mass: Tensor,
     weights: Weights,
@@ -108,7 +107,7 @@ class IntegratedObjective(Objective):
         if model.weight_power == 0:
             return terms
         target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
-        per_prompt = expected_cross_entropy(q_weights.concentration, target)
+        per_prompt = expected_cross_entropy(q_weights, target)
         supervised = model.weight_power * torch.where(present, per_prompt, 0.0).sum()
         return replace(
             terms, objective=terms.objective + supervised, rating=terms.rating + supervised

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.conjugate import rating_evidence
+from vrm_pyro.conjugate import rating_log_prob
 from vrm_pyro.elbo.base import Objective, Terms, Weights
 from vrm_pyro.elbo.integrated import IntegratedObjective
+from vrm_pyro.elbo.sampled import SampledObjective
 from vrm_pyro.heads import Heads
 from vrm_pyro.likelihood import GaussianDelta, root
 from vrm_pyro.model import VRM
@@ -18,15 +19,11 @@ from vrm_pyro.reward import delta_given_weights
 
 def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Tensor:
     """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
-    normal = heads.features.base_dist
-    variance = normal.scale**2
+    gaussian = heads.gaussian
     first, second = batch.pair_first, batch.pair_second
     w = heads.weights.rsample(torch.Size([num_draws]))
     mean, var = delta_given_weights(
-        w[:, batch.pair_prompt],
-        (normal.loc[first], normal.loc[second]),
-        (variance[first], variance[second]),
-        heads.reward,
+        w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), heads.reward
     )
     law = GaussianDelta(mean, root(var), heads.likelihood, validate_args=False)
     log_prob = law.log_prob(batch.preference)
@@ -54,6 +51,7 @@ class PairwiseObjective(Objective):
         super().__init__()
         self.num_draws = num_draws
         self.guide_objective = IntegratedObjective(guide_draws)
+        self.sampled_objective = SampledObjective(4 * guide_draws)
 
     def terms(
         self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
@@ -61,8 +59,10 @@ class PairwiseObjective(Objective):
         """Return the composite; ``elbo`` of the result is the guide's own bound."""
         composite = (batch.pair_weight * pair_log_prob(batch, heads, self.num_draws)).sum()
         if heads.ratings is not None and batch.has_ratings:
-            composite = composite + rating_evidence(batch, heads).sum()
-        fixed = self.guide_objective.terms(model, guide, batch, heads.detach(), Weights())
+            composite = composite + rating_log_prob(batch, heads).sum()
+        # A flow has no closed expectation of a pair: its guide trains on draws.
+        objective = self.guide_objective if model.guide.gaussian else self.sampled_objective
+        fixed = objective.terms(model, guide, batch, heads.detach(), Weights())
         # The second term has gradients for the guide only: it cannot move the model.
         return Terms(
             composite + fixed.objective - fixed.objective.detach(),

@@ -4,13 +4,32 @@ To add one, write ``guides/<name>.py`` with a frozen dataclass under :class:`Gui
 line here.
 """
 
-from vrm_pyro.guides.base import Guide, GuideModule
+from vrm_pyro.guides.base import Guide, GuideModule, LabelBlindModule
+from vrm_pyro.guides.delta import DeltaGuide
+from vrm_pyro.guides.flow import FlowGuide
+from vrm_pyro.guides.full_covariance import FullCovarianceGuide
 from vrm_pyro.guides.label_blind import LabelBlindGuide
+from vrm_pyro.guides.logistic_normal import LogisticNormalGuide
 from vrm_pyro.guides.outcome_aware import OutcomeAwareGuide
 
 GUIDES: dict[str, type[Guide]] = {
+    "DeltaGuide": DeltaGuide,
+    "FlowGuide": FlowGuide,
+    "FullCovarianceGuide": FullCovarianceGuide,
     "LabelBlindGuide": LabelBlindGuide,
+    "LogisticNormalGuide": LogisticNormalGuide,
     "OutcomeAwareGuide": OutcomeAwareGuide,
 }
 
-__all__ = ["GUIDES", "Guide", "GuideModule", "LabelBlindGuide", "OutcomeAwareGuide"]
+__all__ = [
+    "GUIDES",
+    "DeltaGuide",
+    "FlowGuide",
+    "FullCovarianceGuide",
+    "Guide",
+    "GuideModule",
+    "LabelBlindGuide",
+    "LabelBlindModule",
+    "LogisticNormalGuide",
+    "OutcomeAwareGuide",
+]

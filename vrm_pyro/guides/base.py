@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 import pyro
-import pyro.distributions as dist
+import torch.distributions as dist
 from pyro import poutine
-from torch import nn
+from torch import Tensor, nn
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
@@ -21,6 +21,10 @@ class Guide:
 
     #: Whether q sees labels and ratings. Mode ``conditional`` asks for it, ``vib`` forbids it.
     outcome_aware: ClassVar[bool]
+    #: Whether q(z) is Gaussian or a point; objective ``integrated`` asks for it.
+    gaussian: ClassVar[bool] = True
+    #: Whether q is a point: the objective is then no bound, and its "KL" minus a log density.
+    point: ClassVar[bool] = False
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> "GuideModule":
         """Return the module for states of size ``hidden_size``."""
@@ -33,17 +37,22 @@ class GuideModule(nn.Module):
     Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
     """
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
+    #: Whether q reads the text alone; it predicts on new text then.
+    label_blind: ClassVar[bool] = False
+    #: Whether q(z) is Gaussian (or a point), so pairs have a closed expectation given w.
+    gaussian: ClassVar[bool] = True
+
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
         """Return q(w | .): batch (P,), event (K,)."""
         raise NotImplementedError
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
         """Return q(z | .): batch (R,), event (d_z,)."""
         raise NotImplementedError
 
     def posterior(
         self, batch: FeatureBatch, heads: Heads
-    ) -> tuple[dist.Dirichlet, dist.Independent]:
+    ) -> tuple[dist.Distribution, dist.Distribution]:
         """Return q(w | .) and q(z | .); override where the two share work."""
         return self.weights(batch, heads), self.features(batch, heads)
 
@@ -54,7 +63,7 @@ class GuideModule(nn.Module):
         kl_weights: float = 1.0,
         kl_features: float = 1.0,
         population: int | None = None,
-        posterior: tuple[dist.Dirichlet, dist.Independent] | None = None,
+        posterior: tuple[dist.Distribution, dist.Distribution] | None = None,
     ) -> None:
         """Sample w and z: the guide program for Pyro, with the model's arguments and scales.
 
@@ -75,3 +84,25 @@ class GuideModule(nn.Module):
                 poutine.scale(scale=kl_features),
             ):
                 pyro.sample(sites.FEATURES, q_features)
+
+
+class LabelBlindModule(GuideModule):
+    """A guide that is a law of the text: children give the two ``predict`` methods."""
+
+    label_blind: ClassVar[bool] = True
+
+    def predict_weights(self, prompts: Tensor) -> dist.Distribution:
+        """Return q(w | x) for standardised prompt states (P, hidden)."""
+        raise NotImplementedError
+
+    def predict_features(self, responses: Tensor) -> dist.Distribution:
+        """Return q(z | x, y) for standardised response states (R, hidden)."""
+        raise NotImplementedError
+
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(w | x)."""
+        return self.predict_weights(batch.prompts)
+
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(z | x, y)."""
+        return self.predict_features(batch.responses)

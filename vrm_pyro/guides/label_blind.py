@@ -6,18 +6,17 @@ from typing import ClassVar
 import pyro.distributions as dist
 from torch import Tensor
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.guides.base import Guide, GuideModule
-from vrm_pyro.heads import Heads
+from vrm_pyro.guides.base import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.networks import DirichletNetwork, NormalNetwork
 from vrm_pyro.priors.base import check_network
 
 
 @dataclass(frozen=True)
 class LabelBlindGuide(Guide):
-    """q(w | x) q(z | x, y): networks on the states, no outcome as input (spec 2.2, ``vib``).
+    """Mean-field Dirichlet x Normal on the text alone: q(w | x) q(z | x, y) (``vib``).
 
-    It is what predicts on new text, so its objective is an information bottleneck.
+    Networks on the states, no outcome as input (spec 2.2). It is what predicts on new text, so
+    its objective is an information bottleneck.
 
     Args:
         hidden_size: Hidden units of both networks; 0 for linear maps.
@@ -36,7 +35,7 @@ class LabelBlindGuide(Guide):
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
         """Return the two networks."""
-        return LabelBlindModule(
+        return NetworkModule(
             DirichletNetwork(hidden_size, num_objectives, self.hidden_size, self.dropout, 1.0),
             NormalNetwork(
                 hidden_size, latent_dim, self.hidden_size, self.dropout, self.initial_scale
@@ -44,7 +43,7 @@ class LabelBlindGuide(Guide):
         )
 
 
-class LabelBlindModule(GuideModule):
+class NetworkModule(LabelBlindModule):
     """The networks of :class:`LabelBlindGuide`."""
 
     def __init__(self, to_concentration: DirichletNetwork, to_normal: NormalNetwork) -> None:
@@ -59,11 +58,3 @@ class LabelBlindModule(GuideModule):
         """Return q(z | x, y) for standardised response states (R, hidden)."""
         loc, scale = self.to_normal(responses)
         return dist.Normal(loc, scale).to_event(1)
-
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
-        """Return q(w | x)."""
-        return self.predict_weights(batch.prompts)
-
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
-        """Return q(z | x, y)."""
-        return self.predict_features(batch.responses)

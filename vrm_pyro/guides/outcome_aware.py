@@ -1,50 +1,72 @@
 """Guide that updates the conditional prior by what was observed."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Literal
 
-import pyro.distributions as dist
 import torch
+import torch.distributions as dist
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import rating_update
 from vrm_pyro.guides.base import Guide, GuideModule
+from vrm_pyro.guides.weight_update import (
+    PairEvidence,
+    inverse_factor,
+    update_dirichlet,
+    update_logistic_normal,
+)
 from vrm_pyro.heads import Heads
-from vrm_pyro.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR
+from vrm_pyro.laws import Gaussian, LogisticNormal, as_dirichlet, as_logistic_normal
+from vrm_pyro.laws.simplex import weight_moments
 
-# Unrolled steps for w: the damped step moves a log weight by 1 at most.
-NEWTON_STEPS: Final = 6
+Family = Literal["prior", "dirichlet", "logistic_normal"]
 
 
 @dataclass(frozen=True)
 class OutcomeAwareGuide(Guide):
     """q(w, z | x, y, outcomes) as natural-parameter updates of the prior (spec 2.7).
 
-    Ratings update z by the exact conjugate rule. Preferences add a learned Gaussian site on
-    w'A z for each pair, and move the mean of w by unrolled Newton steps with learned gains (many
-    pairs of a prompt then give the posterior that they should). Without data the guide is the
-    prior, so missing ratings need no special case, and the update is even under an
-    exchange of the two answers.
+    Ratings update z by the exact conjugate rule where they are Gaussian, else by their curvature.
+    Preferences add a learned Gaussian site on w'A z for each pair, and move w by unrolled Newton
+    steps with learned gains (many pairs of a prompt then give the posterior that they should).
+    Without data the guide is the prior, so missing ratings need no special case, and the update
+    is even under an exchange of the two answers. q(z) is diagonal; `FullCovarianceGuide` keeps
+    the covariance.
 
     Args:
         hidden_size: Hidden units of the network of the preference site on z.
+        weights: Family of q(w): that of the ``prior`` (a Dirichlet where the prior is of neither
+            family), ``dirichlet``, or ``logistic_normal`` with full covariance.
+
+    Raises:
+        ValueError: If a setting is out of range.
     """
 
     hidden_size: int = 16
+    weights: Family = "prior"
 
     outcome_aware: ClassVar[bool] = True
+    full_covariance: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1:
-            raise ValueError(
-                f"OutcomeAwareGuide: hidden_size is {self.hidden_size}, but must be >= 1."
-            )
+        check_outcome_aware(self, self.hidden_size, self.weights)
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
         """Return the module; its size does not depend on the states, only the prior's does."""
-        return OutcomeAwareModule(self.hidden_size)
+        return OutcomeAwareModule(self.hidden_size, self.weights, self.full_covariance)
+
+
+def check_outcome_aware(owner: object, hidden_size: int, weights: str) -> None:
+    """Raise ValueError naming class and setting for one that is out of range."""
+    name = type(owner).__name__
+    if hidden_size < 1:
+        raise ValueError(f"{name}: hidden_size is {hidden_size}, but must be >= 1.")
+    if weights not in ("prior", "dirichlet", "logistic_normal"):
+        raise ValueError(
+            f"{name}: weights is {weights!r}, but must be prior, dirichlet or logistic_normal."
+        )
 
 
 def _site(in_size: int, hidden_size: int, biases: list[float]) -> nn.Sequential:
@@ -59,37 +81,56 @@ def _site(in_size: int, hidden_size: int, biases: list[float]) -> nn.Sequential:
 class OutcomeAwareModule(GuideModule):
     """The site networks of :class:`OutcomeAwareGuide`."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, family: Family, full_covariance: bool) -> None:
         super().__init__()
+        self.family, self.full_covariance = family, full_covariance
         # Starting values near the optimum of a single pair with Delta ~ N(0, 1): slope about
         # 0.4 and curvature about 0.15 of log sigmoid.
         self.feature_site = _site(2, hidden_size, [-0.7, -1.8])
         # Log gains of slope and curvature in the update of w; 0 is Newton's own step.
         self.weight_gains = nn.Parameter(torch.zeros(2))
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
         """Return q(w | x, outcomes)."""
         return self.posterior(batch, heads)[0]
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
         """Return q(z | x, y, outcomes)."""
         return self.posterior(batch, heads)[1]
 
     def posterior(
         self, batch: FeatureBatch, heads: Heads
-    ) -> tuple[dist.Dirichlet, dist.Independent]:
+    ) -> tuple[dist.Distribution, dist.Distribution]:
         """Return q(w | x, outcomes) and q(z | x, y, outcomes)."""
         natural, precision = rating_update(batch, heads)
-        diagonal = heads.ratings is None or batch.ratings.shape[-1] == 0
+        unrated = heads.ratings is None or batch.ratings.shape[-1] == 0
+        diagonal = unrated and heads.gaussian.diagonal
         loc = _solve(precision, natural, diagonal)
+        prior = self._weight_prior(heads.weights)
         if batch.num_pairs == 0:
-            return heads.weights, _normal(loc, precision)
+            return prior, self._features(loc, precision)
         sign = 2 * batch.preference - 1
-        q_weights = self._weights(batch, heads, loc, precision, diagonal)
+        q_weights = self._weights(prior, batch, heads, loc, precision, diagonal)
+        mean = weight_moments(q_weights).mean
         natural, precision = self._preference_update(
-            batch, heads, loc, sign, natural, precision, q_weights.mean
+            batch, heads, loc, sign, natural, precision, mean
         )
-        return q_weights, _normal(_solve(precision, natural), precision)
+        return q_weights, self._features(_solve(precision, natural), precision)
+
+    def _weight_prior(self, prior: dist.Distribution) -> dist.Distribution:
+        """Return the prior of w in the family of q."""
+        if self.family == "logistic_normal":
+            return as_logistic_normal(prior)
+        if self.family == "prior" and isinstance(prior, LogisticNormal):
+            return prior
+        return as_dirichlet(prior)
+
+    def _features(self, loc: Tensor, precision: Tensor) -> dist.Distribution:
+        if self.full_covariance:
+            return Gaussian(loc, inverse_factor(precision)).law()
+        # The best diagonal Normal in KL(q || Gaussian): same mean, variance 1 / precision_dd.
+        variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
+        return Gaussian(loc, variance.sqrt()).law()
 
     def _preference_update(
         self,
@@ -123,48 +164,29 @@ class OutcomeAwareModule(GuideModule):
 
     def _weights(
         self,
+        prior: dist.Distribution,
         batch: FeatureBatch,
         heads: Heads,
         loc: Tensor,
         precision: Tensor,
         diagonal: bool,
-    ) -> dist.Dirichlet:
-        """Move the mean of w by a few damped Newton steps, and add the curvature seen.
-
-        In coordinates theta with m = softmax(theta) the Dirichlet prior has gradient
-        alpha - alpha_0 m and curvature alpha_0 m; a pair adds m (g - m'g) and m^2 h, with slope
-        g and curvature h of its log-likelihood. Without pairs nothing moves: q is the prior.
-        """
-        reward, likelihood = heads.reward, heads.likelihood
-        alpha = heads.weights.concentration
-        total = alpha.sum(-1, keepdim=True)
-        prior_mean = alpha / total
-        first, second, prompt = batch.pair_first, batch.pair_second, batch.pair_prompt
+    ) -> dist.Distribution:
+        """Update the prior of w by the pairs of each prompt."""
+        reward = heads.reward
+        first, second = batch.pair_first, batch.pair_second
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
         # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
-        direction = reward.scale * (prior_mean @ reward.loading)[prompt]
+        prior_mean = weight_moments(prior).mean
+        direction = reward.scale * (prior_mean @ reward.loading)[batch.pair_prompt]
         # With the full covariance: its diagonal would depend on the axes of z, and so would q(w).
         both = _solve(precision[first], direction, diagonal)
         both = both + _solve(precision[second], direction, diagonal)
         spread = (direction * both).sum(-1, keepdim=True)
         shrink = torch.rsqrt(1 + torch.pi * spread / 8)
-        label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
-        gain, curvature_gain = self.weight_gains.exp()
-        mean, curvature = prior_mean, torch.zeros_like(alpha)
-        for _ in range(NEWTON_STEPS):
-            expected = (mean[prompt] * difference).sum(-1, keepdim=True)
-            pull = likelihood.score(shrink * expected, label)
-            slope = gain * weight * shrink * pull * difference
-            information = likelihood.information(shrink * expected)
-            bend = (shrink * (difference - expected)) ** 2 * weight * information
-            slope = torch.zeros_like(alpha).index_add(0, prompt, slope)
-            bend = torch.zeros_like(alpha).index_add(0, prompt, bend)
-            centred = mean * (slope - (mean * slope).sum(-1, keepdim=True))
-            curvature = curvature_gain * mean**2 * bend
-            step = (alpha - total * mean + centred) / (total * mean + curvature + 1e-3)
-            mean = torch.softmax(mean.log() + step.clamp(-1, 1), dim=-1)
-        concentration = mean * (total + curvature.sum(-1, keepdim=True))
-        return dist.Dirichlet(concentration.clamp(CONCENTRATION_FLOOR, CONCENTRATION_CAP))
+        pairs = PairEvidence(difference, shrink, self.weight_gains.exp())
+        if isinstance(prior, LogisticNormal):
+            return update_logistic_normal(prior, pairs, batch, heads)
+        return update_dirichlet(as_dirichlet(prior), pairs, batch, heads)
 
 
 def _squash(values: Tensor) -> Tensor:
@@ -177,9 +199,3 @@ def _solve(precision: Tensor, natural: Tensor, diagonal: bool = False) -> Tensor
     if diagonal:
         return natural / precision.diagonal(dim1=-2, dim2=-1)
     return torch.linalg.solve(precision, natural.unsqueeze(-1)).squeeze(-1)
-
-
-def _normal(loc: Tensor, precision: Tensor) -> dist.Independent:
-    """Return the best diagonal Normal in KL(q || Gaussian): same mean, var = 1 / precision_dd."""
-    variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
-    return dist.Normal(loc, variance.sqrt()).to_event(1)

@@ -10,7 +10,6 @@ from vrm_pyro.likelihood.plackett_luce import PlackettLuce
 from vrm_pyro.likelihood.probit import Probit
 from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
 from vrm_pyro.likelihood.rao_kupper import RaoKupper
-from vrm_pyro.likelihood.ratings import GaussianRatings
 
 PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {
     "BradleyTerry": BradleyTerry,
@@ -26,7 +25,6 @@ __all__ = [
     "BradleyTerry",
     "Davidson",
     "GaussianDelta",
-    "GaussianRatings",
     "Graded",
     "Lapse",
     "PlackettLuce",

@@ -1,9 +1,11 @@
 """Ratings on weights: cross-entropy between normalised ratings and w (spec 2.5 ii)."""
 
 import torch
+import torch.distributions as dist
 from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.laws import expected_log
 
 
 def weight_targets(batch: FeatureBatch, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,12 +31,10 @@ def weight_targets(batch: FeatureBatch, loc: Tensor, scale: Tensor) -> tuple[Ten
     return summed / count.clamp(min=1).unsqueeze(-1), count > 0
 
 
-def expected_cross_entropy(concentration: Tensor, target: Tensor) -> Tensor:
-    """Return E_q sum_k t_k log w_k = sum_k t_k (psi(alpha_k) - psi(alpha_0)), shape (P,).
+def expected_cross_entropy(weights: dist.Distribution, target: Tensor) -> Tensor:
+    """Return E_q sum_k t_k log w_k, shape (P,).
 
-    Exact under q = Dir(alpha): a fractional multinomial whose posterior is Dir(prior + t).
+    For q = Dir(alpha) it is sum_k t_k (psi(alpha_k) - psi(alpha_0)): a fractional multinomial
+    whose posterior is Dir(prior + t).
     """
-    expected_log = torch.digamma(concentration) - torch.digamma(
-        concentration.sum(-1, keepdim=True)
-    )
-    return (target * expected_log).sum(-1)
+    return (target * expected_log(weights)).sum(-1)

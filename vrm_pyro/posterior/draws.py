@@ -7,30 +7,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyro
 import torch
 from numpy.typing import NDArray
-from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
-from vrm_pyro.elbo.integrated import expected_preference, expected_rating
+from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.errors import InputError
-from vrm_pyro.evidence import log_evidence
-from vrm_pyro.guides.label_blind import LabelBlindModule
+from vrm_pyro.evidence import log_evidence, weighted_draws
 from vrm_pyro.heads import Heads
 from vrm_pyro.information import kl_features, kl_weights
+from vrm_pyro.laws import is_gaussian
 from vrm_pyro.likelihood import Preference
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
 from vrm_pyro.posterior.arrays import DrawArrays, Group
-from vrm_pyro.predictive import NUM_DRAWS, dirichlet_nodes
+from vrm_pyro.predictive import NUM_DRAWS
+from vrm_pyro.ratings.gaussian import GaussianRatingsModule
+from vrm_pyro.refine import prompt_elbo
 
 # Numbers that a chunk holds over all its draws: 4 million take 32 MB in float64.
 CHUNK_SIZE: Final = 4_000_000
 EVIDENCE_DRAWS: Final = 512
+ELBO_DRAWS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,9 @@ def draw_posterior(
             raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
             for group, variables in _draw_groups(model, raw, num_draws).items():
                 arrays.put(group, variables, chunk)
-    label_blind = isinstance(model.guide, LabelBlindModule)
-    predictive = "posterior_predictive" if label_blind else "prior_predictive"
+    predictive = "posterior_predictive" if model.guide.label_blind else "prior_predictive"
     unit: dict[str, Any] = {}
-    if model.ratings is not None:
+    if isinstance(model.ratings, GaussianRatingsModule):
         unit = {
             "rating_loc": float(model.rating_loc),
             "rating_scale": float(model.rating_scale),
@@ -133,6 +132,8 @@ def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dic
     statistics = {
         "log_weight": log_probs["log_weight"],
         "lp_outcomes": log_probs["lp_outcomes"],
+        "lp_ratings": log_probs["lp_ratings"],
+        "lp_preferences": log_probs["lp_preferences"],
         "evidence_se": evidence.standard_error,
         "evidence_gap": evidence.log_prob - elbo["elbo"],
         "kl_weights": kl_weights(model.predictive_weights(raw.prompts)),
@@ -150,49 +151,6 @@ def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dic
         "log_prior": {name: log_probs[name] for name in ("lp_w", "lp_z")},
         "sample_stats": statistics,
     }
-
-
-def weighted_draws(
-    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Draw from the guide and weigh the draws by program and guide, prompt by prompt (spec 4.1).
-
-    Program and guide run as they are, so no second formula of any density is involved.
-
-    Args:
-        model: The model.
-        batch: Standardised batch in float64.
-        heads: Its heads.
-        num_draws: S.
-
-    Returns:
-        w (S, P, K), z (S, R, d_z), and by name: ``log_weight`` (S, P), log p(c, y, w, z)
-        - log q(w, z), unscaled; ``lp_outcomes`` (S, P), its part log p(c, y | w, z); ``lp_w``
-        (S, P) and ``lp_z`` (S, R), the log prior of the draws.
-    """
-    with pyro.plate("draws", num_draws, dim=-2):
-        guide = poutine.trace(model.guide).get_trace(batch, heads)
-        program = poutine.replay(model.program, trace=guide)
-        trace = poutine.trace(program).get_trace(batch, heads)
-    guide.compute_log_prob()
-    trace.compute_log_prob()
-    lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
-    lp_z = trace.nodes[sites.FEATURES]["log_prob"]
-    outcomes = torch.zeros_like(lp_w)
-    for site, prompt in (
-        (sites.RATING, batch.response_prompt),
-        (sites.PREFERENCE, batch.pair_prompt),
-    ):
-        if site in trace.nodes:
-            outcomes = outcomes.index_add(1, prompt, trace.nodes[site]["log_prob"])
-    gap = lp_z - guide.nodes[sites.FEATURES]["log_prob"]
-    log_weight = outcomes + lp_w - guide.nodes[sites.WEIGHTS]["log_prob"]
-    log_weight = log_weight.index_add(1, batch.response_prompt, gap)
-    return (
-        guide.nodes[sites.WEIGHTS]["value"],
-        guide.nodes[sites.FEATURES]["value"],
-        {"log_weight": log_weight, "lp_outcomes": outcomes, "lp_w": lp_w, "lp_z": lp_z},
-    )
 
 
 def _quantities(batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor) -> dict[str, Tensor]:
@@ -214,8 +172,7 @@ def _outcomes(
         )
         outcomes[sites.PREFERENCE] = Preference(delta, heads.likelihood).sample()
     if heads.ratings is not None:
-        everything = torch.ones_like(scores, dtype=torch.bool)
-        drawn = heads.ratings.given_scores(scores, everything).sample()
+        drawn = heads.ratings.sample(scores)
         outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 
@@ -223,16 +180,22 @@ def _outcomes(
 def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
     """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block."""
     q_weights, q_features = model.guide.posterior(batch, heads)
-    kl_w = kl_divergence(q_weights, heads.weights)
-    kl_z = kl_divergence(q_features, heads.features)
-    elbo = -kl_w.index_add(0, batch.response_prompt, kl_z)
-    elbo = elbo.index_add(0, batch.response_prompt, expected_rating(batch, heads, q_features))
-    if batch.num_pairs:
-        nodes = dirichlet_nodes(q_weights.concentration, NUM_DRAWS)
-        mass = nodes.new_full((NUM_DRAWS,), 1 / NUM_DRAWS).log()
-        pair = expected_preference(batch, heads, q_features, nodes, mass)
-        elbo = elbo.index_add(0, batch.pair_prompt, batch.pair_weight * pair)
+    if not is_gaussian(q_features):
+        return _drawn_elbo(model, batch, heads)
+    kl_w, kl_z = kl_terms(q_weights, q_features, heads)
+    elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
     return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
+
+
+def _drawn_elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
+    """Return the same by draws, for a guide whose pairs have no closed expectation."""
+    _, _, log_probs = weighted_draws(model, batch, heads, ELBO_DRAWS)
+    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, heads), heads)
+    return {
+        "elbo": log_probs["log_weight"].mean(0),
+        "kl_weights_guide": kl_w,
+        "kl_features_guide": kl_z,
+    }
 
 
 def _oriented(batch: FeatureBatch, swapped: NDArray[np.bool_]) -> FeatureBatch:

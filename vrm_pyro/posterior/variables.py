@@ -58,6 +58,12 @@ SAMPLE_STATS: Final[dict[str, Variable]] = {
     "lp_outcomes": _draw(
         "log p(outcomes given w, z) of the posterior draws; not for LOO", PROMPT, dtype=np.float64
     ),
+    "lp_ratings": _draw(
+        "part of lp_outcomes from ratings, times lambda", PROMPT, dtype=np.float64
+    ),
+    "lp_preferences": _draw(
+        "part of lp_outcomes from preferences, times pair weights", PROMPT, dtype=np.float64
+    ),
     "elbo": _number("E log p(outcomes given w, z) - KL(q || p), features integrated", PROMPT),
     "evidence_gap": _number("log evidence minus elbo", PROMPT),
     "evidence_se": _number("Monte Carlo error of the log evidence", PROMPT),

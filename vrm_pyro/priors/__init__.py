@@ -6,18 +6,24 @@ line here. The contract test of ``tests/priors`` picks it up.
 
 from vrm_pyro.priors.base import FeaturePrior, WeightPrior
 from vrm_pyro.priors.conditional_dirichlet import ConditionalDirichletPrior
+from vrm_pyro.priors.conditional_logistic_normal import ConditionalLogisticNormalPrior
 from vrm_pyro.priors.conditional_normal import ConditionalNormalPrior
+from vrm_pyro.priors.correlated_normal import CorrelatedNormalPrior
 from vrm_pyro.priors.dirichlet import DirichletPrior
 from vrm_pyro.priors.kernel_dirichlet import KernelDirichletPrior
+from vrm_pyro.priors.logistic_normal import LogisticNormalPrior
 from vrm_pyro.priors.normal import NormalPrior
 
 WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
     "ConditionalDirichletPrior": ConditionalDirichletPrior,
+    "ConditionalLogisticNormalPrior": ConditionalLogisticNormalPrior,
     "DirichletPrior": DirichletPrior,
     "KernelDirichletPrior": KernelDirichletPrior,
+    "LogisticNormalPrior": LogisticNormalPrior,
 }
 FEATURE_PRIORS: dict[str, type[FeaturePrior]] = {
     "ConditionalNormalPrior": ConditionalNormalPrior,
+    "CorrelatedNormalPrior": CorrelatedNormalPrior,
     "NormalPrior": NormalPrior,
 }
 
@@ -25,10 +31,13 @@ __all__ = [
     "FEATURE_PRIORS",
     "WEIGHT_PRIORS",
     "ConditionalDirichletPrior",
+    "ConditionalLogisticNormalPrior",
     "ConditionalNormalPrior",
+    "CorrelatedNormalPrior",
     "DirichletPrior",
     "FeaturePrior",
     "KernelDirichletPrior",
+    "LogisticNormalPrior",
     "NormalPrior",
     "WeightPrior",
 ]

@@ -25,6 +25,7 @@ def entry(scores: Scores, objectives: Sequence[str], j: int) -> dict[str, Any]:
         "variance_from_weights": short(scores.from_weights[j]),
         "variance_from_features": short(scores.from_features[j]),
         "variance_interaction": short(scores.interaction[j]),
+        "variance_epistemic": short(scores.epistemic[j]),
         **named,
     }
 
@@ -35,9 +36,10 @@ def table_lines(
     """Yield a line for each response of each row.
 
     A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
-    the other, and both carry ``p_chosen``, the probability that the first is preferred. A single
-    response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
-    order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
+    the other, and both carry ``p_chosen``, the probability that the first is preferred, and
+    the two parts of the variance of the reward difference. A single response gives one line with
+    ``response_index`` 0. Comparisons come first, each kind in the order of the rows; a row
+    without an id is called ``pair-0`` or ``response-0`` by its position.
 
     Args:
         scores: Scores of all responses and pairs of the table.
@@ -55,6 +57,8 @@ def table_lines(
                 "response_index": index,
                 **entry(scores, objectives, j),
                 "p_chosen": short(scores.p_first[n]),
+                "delta_variance_ambiguity": short(scores.delta[1, n]),
+                "delta_variance_epistemic": short(scores.delta[2, n]),
             }
     for j in range(table.num_responses):
         name = table.response_id[j]

@@ -10,6 +10,7 @@ from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.build import RewardModel
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.predictive import rating_moments
 
 Floats = NDArray[np.float32]
 
@@ -24,10 +25,14 @@ class Scores(NamedTuple):
         from_weights: First part, (R,).
         from_features: Second part, (R,).
         interaction: Third part, (R,).
+        epistemic: What the training data leave open about the parameters, (R,); part of
+            ``variance``. It includes the level that all responses to a prompt share.
         weights: E[w | prompt] of the response's prompt, (R, K); None for the baseline.
         scores: Mean of each objective's score, (R, K).
         scores_sd: Standard deviation of the scores, (R, K).
         p_first: Probability that the first response of a pair is preferred, (N,).
+        delta: Mean of the reward difference of a pair, its ambiguity (latents of this item) and
+            its epistemic variance (parameters), (3, N).
     """
 
     reward: Floats
@@ -35,10 +40,12 @@ class Scores(NamedTuple):
     from_weights: Floats
     from_features: Floats
     interaction: Floats
+    epistemic: Floats
     weights: Floats | None
     scores: Floats | None
     scores_sd: Floats | None
     p_first: Floats
+    delta: Floats
 
 
 def score_source(model: RewardModel, source: FeatureSource) -> Scores:
@@ -49,8 +56,9 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
     rating of this response is expected to be. Others are in model units, as is every reward.
     """
     num_responses = source.responses.shape[0]
-    moments = np.zeros((5, num_responses), np.float32)
+    moments = np.zeros((6, num_responses), np.float32)
     p_first = np.zeros(len(source.pair_first), np.float32)
+    delta = np.zeros((3, len(source.pair_first)), np.float32)
     latent: tuple[Floats, ...] = ()
     if isinstance(model, VRM):
         latent = tuple(np.zeros((num_responses, model.num_objectives), np.float32) for _ in "123")
@@ -61,26 +69,31 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
             moments[:, chunk.responses] = torch.stack(list(found.reward)).cpu().numpy()
             if batch.num_pairs:
                 p_first[chunk.pairs] = model.predict_pairs(batch).cpu().numpy()
+                pairs = model.pair_uncertainty(batch)
+                delta[:, chunk.pairs] = torch.stack(list(pairs)).cpu().numpy()
             if isinstance(model, VRM):
                 assert found.weight_mean is not None
                 assert found.score_mean is not None
                 assert found.score_sd is not None
                 mean, sd = found.score_mean, found.score_sd
                 if model.ratings is not None:
-                    mean = (mean + model.ratings.offset) * model.rating_scale + model.rating_loc
+                    mean, sd = rating_moments(model.ratings(), mean, sd)
+                    mean = mean * model.rating_scale + model.rating_loc
                     sd = sd * model.rating_scale
                 for array, value in zip(latent, (found.weight_mean, mean, sd), strict=True):
                     array[chunk.responses] = value.cpu().numpy()
     weights, scores, scores_sd = latent or (None, None, None)
-    reward, variance, from_weights, from_features, interaction = moments
+    reward, variance, from_weights, from_features, interaction, epistemic = moments
     return Scores(
         reward,
         variance,
         from_weights,
         from_features,
         interaction,
+        epistemic,
         weights,
         scores,
         scores_sd,
         p_first,
+        delta,
     )

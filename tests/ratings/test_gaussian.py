@@ -1,22 +1,24 @@
 import math
+from dataclasses import replace
 
+import golden
 import pyro.distributions as dist
 import pytest
 import torch
 
-from vrm_pyro.likelihood import GaussianRatings
-from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.ratings import GaussianRatings, GaussianValues
 
 RATINGS = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.0, 0.5]]).double()
 MASK = torch.tensor([[True, False, True], [True, True, False]])
-PARAMETERS = RatingParameters(
+PARAMETERS = GaussianValues(
     torch.tensor([0.1, -0.2, 0.0]).double(), torch.tensor([0.5, 0.8, 1.1]).double(), 0.4
 )
 SCORES = torch.tensor([[0.0, 1.0, 1.5], [0.7, -0.5, 0.0]]).double()
+BATCH = replace(golden.batch(True), ratings=RATINGS, rating_mask=MASK)
 
 
 def test_given_scores_is_normal_on_the_observed_entries():
-    law = PARAMETERS.given_scores(SCORES, MASK)
+    law = PARAMETERS.given_scores(SCORES, BATCH)
     each = dist.Normal(SCORES + PARAMETERS.offset, PARAMETERS.scale).log_prob(RATINGS)
     expected = torch.where(MASK, each, 0.0).sum(-1)
     assert law.event_shape == (3,)
@@ -26,8 +28,8 @@ def test_given_scores_is_normal_on_the_observed_entries():
 def test_expected_log_prob_by_draws():
     variance = torch.tensor([[0.2, 1.0, 0.05], [0.4, 0.3, 2.0]]).double()
     draws = SCORES + variance.sqrt() * torch.randn(200_000, 2, 3).double()
-    values = 0.4 * PARAMETERS.given_scores(draws, MASK.expand(200_000, 2, 3)).log_prob(RATINGS)
-    exact = PARAMETERS.expected_log_prob(RATINGS, MASK, SCORES, variance)
+    values = 0.4 * PARAMETERS.given_scores(draws, BATCH).log_prob(RATINGS)
+    exact = PARAMETERS.expected_log_prob(BATCH, SCORES, variance)
     error = values.std(0) / 200_000**0.5
     assert ((values.mean(0) - exact).abs() < 4.5 * error).all()
 
@@ -36,10 +38,11 @@ def test_masked_ratings_never_count():
     other = torch.where(MASK, RATINGS, 1e6)
     variance = torch.ones_like(SCORES)
     before, after = (
-        PARAMETERS.expected_log_prob(values, MASK, SCORES, variance) for values in (RATINGS, other)
+        PARAMETERS.expected_log_prob(replace(BATCH, ratings=values), SCORES, variance)
+        for values in (RATINGS, other)
     )
     assert torch.equal(before, after)
-    assert torch.equal(PARAMETERS.precision(MASK) > 0, MASK)
+    assert torch.equal(PARAMETERS.site(BATCH, SCORES)[0] > 0, MASK)
 
 
 def test_marginal_is_the_dense_normal_of_the_observed_entries():
@@ -66,15 +69,16 @@ def test_marginal_without_any_rating_is_nothing():
 
 
 def test_scale_is_learned_or_fixed():
-    learned, fixed = GaussianRatings(3, scale=0.5), GaussianRatings(3, learn_scale=False)
-    assert {name for name, _ in learned.named_parameters()} == {"log_scale", "offset"}
+    learned = GaussianRatings(scale=0.5).build(3)
+    fixed = GaussianRatings(learn_scale=False).build(3)
+    assert {name for name, _ in learned.named_parameters()} == {"scale.log_scale", "offset"}
     assert {name for name, _ in fixed.named_parameters()} == {"offset"}
     assert set(learned.state_dict()) == set(fixed.state_dict())
-    assert learned.scale.tolist() == pytest.approx([0.5] * 3)
+    assert learned().scale.tolist() == pytest.approx([0.5] * 3)
 
 
 def test_scale_cannot_pin_a_score():
-    module = GaussianRatings(2)
+    module = GaussianRatings().build(2)
     with torch.no_grad():
-        module.log_scale.fill_(-50.0)
-    assert module.scale.tolist() == pytest.approx([0.01, 0.01])
+        module.scale.log_scale.fill_(-50.0)
+    assert module().scale.tolist() == pytest.approx([0.01, 0.01])

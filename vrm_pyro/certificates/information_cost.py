@@ -1,0 +1,77 @@
+"""Information cost (rate): KL of the local posterior from the prior. A diagnostic only."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vrm_pyro.batch import FeatureSource, PromptDataset
+from vrm_pyro.diagnostics.metrics import Estimate, cluster_mean
+from vrm_pyro.elbo.base import kl_terms
+from vrm_pyro.model import VRM
+from vrm_pyro.passes import chunks, evaluation_mode
+
+
+@dataclass(frozen=True)
+class InformationCost:
+    """D(Q || P) of Theorem 5.1, block by block.
+
+    It says how much the labels told the posterior beyond the prior. It bounds nothing: D / n does
+    not shrink with n, and where the prior was trained on the same labels it can be 0 for a model
+    that has learned them by heart (spec 3.2).
+
+    Args:
+        weights: KL(q(w | outcomes) || p(w)), nats per prompt, with its error over prompts.
+        features: KL(q(z | outcomes) || p(z)), nats per response.
+        total: D, nats, over all prompts and responses.
+        num_prompts: Prompts n.
+        num_responses: Responses.
+    """
+
+    weights: Estimate
+    features: Estimate
+    total: float
+    num_prompts: int
+    num_responses: int
+
+    @property
+    def per_prompt(self) -> float:
+        """D / n, nats a prompt."""
+        return self.total / self.num_prompts
+
+
+def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
+    """Measure how far q(w, z | texts, outcomes) lies from p on some rows.
+
+    Args:
+        model: A trained model.
+        source: States and outcomes; ratings in raw units, of the model's objectives.
+    """
+    kl_w = np.zeros(source.prompts.shape[0])
+    kl_z = np.zeros(source.responses.shape[0])
+    with double_copy(model) as copied:
+        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
+        for chunk in chunks(dataset):
+            batch = copied.standardize(chunk.batch.to(torch.float64))
+            heads = copied.heads(batch)
+            weights, features = kl_terms(*copied.guide.posterior(batch, heads), heads)
+            kl_w[chunk.prompts], kl_z[chunk.responses] = weights.numpy(), features.numpy()
+    prompts, responses = np.arange(len(kl_w)), np.asarray(source.response_prompt)
+    return InformationCost(
+        cluster_mean(kl_w, np.ones(len(kl_w)), prompts),
+        cluster_mean(kl_z, np.ones(len(kl_z)), responses),
+        float(kl_w.sum() + kl_z.sum()),
+        len(kl_w),
+        len(kl_z),
+    )
+
+
+@contextmanager
+def double_copy(model: VRM) -> Iterator[VRM]:
+    """Give a float64 copy on the CPU without gradients: KLs of sharp laws need the digits."""
+    copied = copy.deepcopy(model).to("cpu", torch.float64)
+    with evaluation_mode(copied):
+        yield copied
