@@ -131,17 +131,18 @@ def test_probit_form_is_close_to_the_exact_expectation():
 
 
 @pytest.mark.parametrize("name", sorted(PREFERENCE_LIKELIHOODS))
-def test_probabilities_of_both_outcomes_sum_to_one(name):
+def test_probabilities_of_all_outcomes_sum_to_one(name):
     likelihood = PREFERENCE_LIKELIHOODS[name]()
     delta = torch.linspace(-40, 40, 801).double()
     for law in (
         Preference(delta, likelihood),
         GaussianDelta(delta, torch.linspace(0, 8, 801).double(), likelihood),
     ):
-        ones = torch.ones_like(delta)
-        total = law.log_prob(ones).exp() + law.log_prob(0 * ones).exp()
-        assert (total - 1).abs().max() < 1e-12
-        assert torch.allclose(law.mean, law.log_prob(ones).exp(), rtol=1e-12, atol=1e-15)
+        # Ties and grades included.
+        chances = {c: law.log_prob(torch.full_like(delta, c)).exp() for c in likelihood.outcomes}
+        assert (sum(chances.values()) - 1).abs().max() < 1e-12
+        expected = sum(c * chance for c, chance in chances.items())
+        assert torch.allclose(law.mean, expected, rtol=1e-12, atol=1e-15)
     heads = random_heads(1, 2, seed=4)
     swapped = (PAIR[0], PAIR[2], PAIR[1])
     both = [

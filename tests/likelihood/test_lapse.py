@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from scipy.stats import beta
+from torch import nn
 
 from vrm_pyro.likelihood import Lapse, Probit
-from vrm_pyro.likelihood.lapse import LapseModule
 
 
 def test_values():
@@ -20,7 +20,7 @@ def test_values():
 
 def test_module_starts_at_its_rate_and_agrees_with_the_fixed_one():
     module = Lapse(0.12).build()
-    assert isinstance(module, LapseModule)
+    assert isinstance(module, nn.Module)
     assert module.rate.item() == pytest.approx(0.12, rel=1e-6)
     delta, label = torch.randn(9), torch.rand(9)
     fixed = Lapse(0.12, learn=False).build()
@@ -42,7 +42,7 @@ def test_held_fixed_it_is_the_same_and_takes_no_gradient():
 
 def test_prior_is_beta_1_20():
     rates = torch.tensor([0.01, 0.1, 0.3])
-    found = torch.stack([LapseModule(float(rate)).log_prior() for rate in rates]).detach()
+    found = torch.stack([Lapse(float(rate)).build().log_prior() for rate in rates]).detach()
     expected = torch.from_numpy(beta(1, 20).logpdf(rates.numpy())).float()
     assert torch.allclose(found - found[0], expected - expected[0], atol=1e-4)
 
@@ -54,7 +54,7 @@ def test_rate_is_recovered_where_differences_are_known_and_large():
     label = (torch.rand(20_000, generator=generator) < torch.sigmoid(delta)).float()
     flipped = torch.rand(20_000, generator=generator) < 0.2
     label = torch.where(flipped, 1 - label, label)
-    module = LapseModule(0.05)
+    module = Lapse(0.05).build()
     optimizer = torch.optim.LBFGS(module.parameters(), line_search_fn="strong_wolfe")
 
     def loss():

@@ -2,25 +2,36 @@
 
 from vrm_pyro.likelihood.base import PreferenceLikelihood
 from vrm_pyro.likelihood.bradley_terry import BradleyTerry
+from vrm_pyro.likelihood.davidson import Davidson
 from vrm_pyro.likelihood.distributions import GaussianDelta, Preference
+from vrm_pyro.likelihood.graded import Graded
 from vrm_pyro.likelihood.lapse import Lapse
+from vrm_pyro.likelihood.plackett_luce import PlackettLuce
 from vrm_pyro.likelihood.probit import Probit
 from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
+from vrm_pyro.likelihood.rao_kupper import RaoKupper
 
 PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {
     "BradleyTerry": BradleyTerry,
+    "Davidson": Davidson,
+    "Graded": Graded,
     "Lapse": Lapse,
     "Probit": Probit,
+    "RaoKupper": RaoKupper,
 }
 
 __all__ = [
     "PREFERENCE_LIKELIHOODS",
     "BradleyTerry",
+    "Davidson",
     "GaussianDelta",
+    "Graded",
     "Lapse",
+    "PlackettLuce",
     "Preference",
     "PreferenceLikelihood",
     "Probit",
+    "RaoKupper",
     "expect_normal",
     "hermite_nodes",
     "root",

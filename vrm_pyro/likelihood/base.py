@@ -1,17 +1,31 @@
 """What a preference likelihood has to offer."""
 
+from abc import ABC, abstractmethod
+
+import torch
 from torch import Tensor
 
 
-class PreferenceLikelihood:
+class PreferenceLikelihood(ABC):
     """Base class of the likelihoods of a preference given the reward difference Delta.
 
     All of them are functions of the scalar Delta = r_first - r_second alone (spec 2.4).
     Exchanging the two answers must turn Delta into -Delta and c into 1 - c, exactly.
 
+    A preference c is one of the ``outcomes``: 0 and 1, or 0, 1/2 and 1 where a tie is an outcome
+    of its own, or L grades l / (L - 1). Any other c in [0, 1] is a soft label: log p(c | Delta)
+    is the linear interpolation between the log-probabilities of the two outcomes beside it, a
+    quasi-likelihood. So c = 1/2 is half a win and half a loss under a binary likelihood, and a
+    tie under one with ties.
+
     An entry of the table is a frozen dataclass. With nothing to learn it is the likelihood
-    itself; otherwise :meth:`build` returns a module with the same three methods.
+    itself; otherwise :meth:`build` returns a module with the same methods.
     """
+
+    @property
+    def outcomes(self) -> tuple[float, ...]:
+        """Values of c that are observed, rising from 0 to 1 and symmetric about 1/2."""
+        return (0.0, 1.0)
 
     def build(self) -> "PreferenceLikelihood":
         """Return what the model uses: this object, or a module that has parameters."""
@@ -25,24 +39,38 @@ class PreferenceLikelihood:
         """Return the log prior density of the parameters, up to a constant; 0 without any."""
         return 0.0
 
+    @abstractmethod
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return log p(c | Delta), elementwise.
 
         Args:
             delta: Reward difference, any shape.
-            preference: c in [0, 1], broadcastable; 1 if the first is preferred. Between 0 and 1
-                it is a soft label, and the value a quasi-likelihood.
+            preference: c in [0, 1], broadcastable; 1 if the first is preferred. Between two
+                outcomes it is a soft label, and the value a quasi-likelihood.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def probability(self, delta: Tensor) -> Tensor:
-        """Return p(c = 1 | Delta), elementwise."""
-        raise NotImplementedError
+        """Return the chance that the first is preferred, elementwise.
 
+        It is p(c > 1/2 | Delta) + p(c = 1/2 | Delta) / 2: a tie counts half for either answer,
+        so that the chances at Delta and at -Delta sum to 1.
+        """
+
+    @abstractmethod
     def score(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return d log p(c | Delta) / d Delta, elementwise: the pull of a label on Delta."""
-        raise NotImplementedError
 
+    @abstractmethod
     def information(self, delta: Tensor) -> Tensor:
         """Return the Fisher information of one label about Delta, elementwise."""
-        raise NotImplementedError
+
+    def outcome_probabilities(self, delta: Tensor) -> Tensor:
+        """Return p(c | Delta) of every outcome, with one more, trailing dimension."""
+        values = delta.new_tensor(self.outcomes).unbind()
+        return torch.stack([self.log_prob(delta, c).exp() for c in values], dim=-1)
+
+
+def like(value: float | tuple[float, ...] | Tensor, delta: Tensor) -> Tensor:
+    """Return a parameter, fixed or learned, in dtype and device of ``delta``."""
+    return value.to(delta) if isinstance(value, Tensor) else delta.new_tensor(value)

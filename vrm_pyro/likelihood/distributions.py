@@ -8,10 +8,38 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from vrm_pyro.likelihood.base import PreferenceLikelihood
-from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes
+from vrm_pyro.likelihood.quadrature import hermite_nodes
 
 
-class Preference(dist.TorchDistribution):
+class _OutcomeDistribution(dist.TorchDistribution):
+    """A law of c on the outcomes of a likelihood; ``log_prob`` takes soft labels, too."""
+
+    support = constraints.unit_interval
+    likelihood: PreferenceLikelihood
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of every outcome of the likelihood: batch shape, then outcomes."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Tensor:
+        """E c, batch shape.
+
+        With the outcomes 0 and 1, or 0, 1/2 and 1, it is the chance that the first is preferred.
+        """
+        probs = self.probs
+        return (probs * probs.new_tensor(self.likelihood.outcomes)).sum(-1)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draw outcomes of the likelihood, never soft labels."""
+        with torch.no_grad():
+            probs = self.probs
+            level = dist.Categorical(probs, validate_args=False).sample(sample_shape)
+            return probs.new_tensor(self.likelihood.outcomes)[level]
+
+
+class Preference(_OutcomeDistribution):
     """p(c | Delta) for a known reward difference; takes soft labels.
 
     ``Bernoulli(logits=...)`` refuses labels strictly between 0 and 1 under validation, hence a
@@ -23,7 +51,6 @@ class Preference(dist.TorchDistribution):
     """
 
     arg_constraints = {"delta": constraints.real}
-    support = constraints.unit_interval
 
     def __init__(
         self,
@@ -40,14 +67,9 @@ class Preference(dist.TorchDistribution):
         return Preference(self.delta.expand(batch_shape), self.likelihood, validate_args=False)
 
     @property
-    def mean(self) -> Tensor:
-        """Probability that the first response is preferred."""
-        return self.likelihood.probability(self.delta)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draw hard labels, 0 or 1."""
-        with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+    def probs(self) -> Tensor:
+        """p(c | Delta) of every outcome: batch shape, then outcomes."""
+        return self.likelihood.outcome_probabilities(self.delta)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value | Delta), batch shape."""
@@ -56,7 +78,7 @@ class Preference(dist.TorchDistribution):
         return self.likelihood.log_prob(self.delta, value)
 
 
-class GaussianDelta(dist.TorchDistribution):
+class GaussianDelta(_OutcomeDistribution):
     """p(c) = E p(c | Delta) for Delta ~ N(loc, scale^2): the features integrated out (spec 2.13).
 
     Args:
@@ -69,7 +91,6 @@ class GaussianDelta(dist.TorchDistribution):
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
-    support = constraints.unit_interval
 
     def __init__(
         self,
@@ -90,22 +111,23 @@ class GaussianDelta(dist.TorchDistribution):
         return GaussianDelta(loc, scale, self.likelihood, self.weight, validate_args=False)
 
     @property
-    def mean(self) -> Tensor:
-        """Probability that the first response is preferred, Delta integrated out."""
-        return expect_normal(self.likelihood.probability, self.loc, self.scale**2)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draw hard labels, 0 or 1."""
-        with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+    def probs(self) -> Tensor:
+        """E p(c | Delta) of every outcome, without ``weight``: batch shape, then outcomes."""
+        delta, weights = self._nodes()
+        given_delta = self.likelihood.outcome_probabilities(delta)
+        return (given_delta * weights.unsqueeze(-1)).sum(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log sum_q g_q p(value | loc + sd x_q)^weight, batch shape."""
         if self._validate_args:
             self._validate_sample(value)
-        nodes, weights = hermite_nodes(self.loc)
-        delta = self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes
+        delta, weights = self._nodes()
         log_prob = self.likelihood.log_prob(delta, value.unsqueeze(-1))
         if self.weight is not None:
             log_prob = self.weight.unsqueeze(-1) * log_prob
         return torch.logsumexp(log_prob + weights.log(), dim=-1)
+
+    def _nodes(self) -> tuple[Tensor, Tensor]:
+        """Return Delta at the quadrature nodes, batch shape and (Q,), and their masses (Q,)."""
+        nodes, weights = hermite_nodes(self.loc)
+        return self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes, weights

@@ -1,7 +1,7 @@
 """Bradley-Terry likelihood with lapses: a share of the labels is the wrong way round."""
 
-import copy
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,14 +9,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.base import PreferenceLikelihood, like
+from vrm_pyro.likelihood.learned import LearnedLikelihood
 
 # Beta(1, 20) on the rate: mean .048, so labels are taken to be mostly right (spec 2.4).
 PRIOR_CONCENTRATION: Final = 20.0
 
 
+class _LapseFormulas(PreferenceLikelihood):
+    """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta), for a ``rate`` eps fixed or learned."""
+
+    @property
+    @abstractmethod
+    def rate(self) -> float | Tensor:
+        """The chance eps that a label is flipped."""
+
+    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return the mixture of both outcomes' log-probabilities by c."""
+        rate = like(self.rate, delta)
+        log_rate, log_rest = torch.log(rate), torch.log1p(-2 * rate)
+        win = torch.logaddexp(log_rate, log_rest + logsigmoid(delta))
+        loss = torch.logaddexp(log_rate, log_rest + logsigmoid(-delta))
+        return preference * win + (1 - preference) * loss
+
+    def probability(self, delta: Tensor) -> Tensor:
+        """Return eps + (1 - 2 eps) sigmoid(Delta)."""
+        rate = like(self.rate, delta)
+        return rate + (1 - 2 * rate) * torch.sigmoid(delta)
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
+        # p stays within [eps, 1 - eps], so nothing divides by zero.
+        chance = self.probability(delta)
+        return (preference - chance) * self._density(delta) / (chance * (1 - chance))
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return p'^2 / (p (1 - p))."""
+        chance = self.probability(delta)
+        return self._density(delta) ** 2 / (chance * (1 - chance))
+
+    def _density(self, delta: Tensor) -> Tensor:
+        return (1 - 2 * like(self.rate, delta)) * torch.sigmoid(delta) * torch.sigmoid(-delta)
+
+
 @dataclass(frozen=True)
-class Lapse(PreferenceLikelihood):
+class Lapse(_LapseFormulas):
     """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta) (spec 2.4).
 
     A wrong label costs at most -log eps, however sure the model is: labels that are noise do not
@@ -40,26 +77,10 @@ class Lapse(PreferenceLikelihood):
 
     def build(self) -> PreferenceLikelihood:
         """Return the likelihood itself, or its module with a learned rate."""
-        return LapseModule(self.rate) if self.learn else self
-
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
-        """Return the mixture of both outcomes' log-probabilities by c."""
-        return _log_prob(delta, preference, delta.new_tensor(self.rate))
-
-    def probability(self, delta: Tensor) -> Tensor:
-        """Return eps + (1 - 2 eps) sigmoid(Delta)."""
-        return _probability(delta, delta.new_tensor(self.rate))
-
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
-        """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
-        return _score(delta, preference, delta.new_tensor(self.rate))
-
-    def information(self, delta: Tensor) -> Tensor:
-        """Return p'^2 / (p (1 - p))."""
-        return _information(delta, delta.new_tensor(self.rate))
+        return _LapseModule(self.rate) if self.learn else self
 
 
-class LapseModule(nn.Module, PreferenceLikelihood):
+class _LapseModule(LearnedLikelihood, _LapseFormulas):
     """The likelihood of :class:`Lapse` with eps as a parameter."""
 
     def __init__(self, rate: float) -> None:
@@ -69,55 +90,8 @@ class LapseModule(nn.Module, PreferenceLikelihood):
     @property
     def rate(self) -> Tensor:
         """The rate eps in (0, 0.5), a scalar."""
-        # In float64: 1 - 2 eps rounded to float32 would break the antisymmetry for float64 deltas.
         return 0.5 * torch.sigmoid(self.logit.double())
-
-    def detach(self) -> "LapseModule":
-        """Return a copy whose rate takes no gradient."""
-        return copy.deepcopy(self).requires_grad_(False)
 
     def log_prior(self) -> Tensor:
         """Return log Beta(eps | 1, 20), up to a constant."""
         return (PRIOR_CONCENTRATION - 1) * torch.log1p(-self.rate).to(self.logit.dtype)
-
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
-        """Return the mixture of both outcomes' log-probabilities by c."""
-        return _log_prob(delta, preference, self.rate.to(delta.dtype))
-
-    def probability(self, delta: Tensor) -> Tensor:
-        """Return eps + (1 - 2 eps) sigmoid(Delta)."""
-        return _probability(delta, self.rate.to(delta.dtype))
-
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
-        """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
-        return _score(delta, preference, self.rate.to(delta.dtype))
-
-    def information(self, delta: Tensor) -> Tensor:
-        """Return p'^2 / (p (1 - p))."""
-        return _information(delta, self.rate.to(delta.dtype))
-
-
-def _probability(delta: Tensor, rate: Tensor) -> Tensor:
-    return rate + (1 - 2 * rate) * torch.sigmoid(delta)
-
-
-def _log_prob(delta: Tensor, preference: Tensor, rate: Tensor) -> Tensor:
-    log_rate, log_rest = torch.log(rate), torch.log1p(-2 * rate)
-    win = torch.logaddexp(log_rate, log_rest + logsigmoid(delta))
-    loss = torch.logaddexp(log_rate, log_rest + logsigmoid(-delta))
-    return preference * win + (1 - preference) * loss
-
-
-def _score(delta: Tensor, preference: Tensor, rate: Tensor) -> Tensor:
-    # p stays within [eps, 1 - eps], so nothing divides by zero.
-    chance = _probability(delta, rate)
-    return (preference - chance) * _density(delta, rate) / (chance * (1 - chance))
-
-
-def _information(delta: Tensor, rate: Tensor) -> Tensor:
-    chance = _probability(delta, rate)
-    return _density(delta, rate) ** 2 / (chance * (1 - chance))
-
-
-def _density(delta: Tensor, rate: Tensor) -> Tensor:
-    return (1 - 2 * rate) * torch.sigmoid(delta) * torch.sigmoid(-delta)

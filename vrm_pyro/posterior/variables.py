@@ -14,7 +14,7 @@ class Variable(NamedTuple):
 
     Attributes:
         dims: Dimensions beside the draws; the first says what its items are.
-        dtype: Type in the file: labels take a byte, draws 4, log densities 8.
+        dtype: Type in the file: draws take 4 bytes, log densities 8.
         sampled: Whether there is a value for each draw.
         meaning: One sentence, written beside the numbers.
     """
@@ -41,7 +41,7 @@ LATENTS: Final[dict[str, Variable]] = {
     sites.REWARD: _draw("reward r = beta w's; compare within a prompt only", RESPONSE),
 }
 OUTCOMES: Final[dict[str, Variable]] = {
-    sites.PREFERENCE: _draw("1 if the first response is preferred", PAIR, dtype=np.int8),
+    sites.PREFERENCE: _draw("1 if the first response is preferred, 0.5 for a tie", PAIR),
     sites.RATING: _draw("rating in raw units", RESPONSE, sites.OBJECTIVE_DIM),
 }
 LOG_PRIOR: Final[dict[str, Variable]] = {

@@ -159,8 +159,8 @@ def _first_problem(loading: _Loading) -> str:
 def _warn(report: RowReport) -> None:
     if report.margins_ignored:
         warnings.warn(
-            f'"margin" is ignored in {report.margins_ignored:,} rows: it is a known threshold '
-            "under the Rao-Kupper likelihood only.",
+            f'"margin" is ignored in {report.margins_ignored:,} rows: no likelihood takes a '
+            "threshold of each pair; RaoKupper has one for all pairs.",
             UserWarning,
             stacklevel=3,
         )
