@@ -5,6 +5,7 @@ import pytest
 import torch
 from problems import assert_within
 
+from vrm_pyro.errors import InputError
 from vrm_pyro.laws import LogisticNormal, as_dirichlet, expected_log
 from vrm_pyro.priors import (
     FEATURE_PRIORS,
@@ -148,7 +149,7 @@ def test_empirical_bayes_finds_the_law_that_made_the_weights(prior):
 def test_one_concentration_per_objective():
     law = DirichletPrior([1.0, 2.0, 3.0]).build(HIDDEN_SIZE, 3)(torch.randn(2, HIDDEN_SIZE))
     assert law.concentration.tolist() == [[1.0, 2.0, 3.0]] * 2
-    with pytest.raises(ValueError, match="concentration has 3 numbers for 4"):
+    with pytest.raises(InputError, match="concentration has 3 numbers for 4"):
         DirichletPrior([1.0, 2.0, 3.0]).build(HIDDEN_SIZE, 4)
 
 
