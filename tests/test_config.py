@@ -19,10 +19,24 @@ from vrm_pyro.config import (
 )
 from vrm_pyro.elbo import OBJECTIVES
 from vrm_pyro.errors import InputError
-from vrm_pyro.guides import DeltaGuide, FlowGuide, LabelBlindGuide, OutcomeAwareGuide
+from vrm_pyro.guides import (
+    DeltaGuide,
+    FlowGuide,
+    LabelBlindGuide,
+    LogisticNormalGuide,
+    OutcomeAwareGuide,
+)
 from vrm_pyro.model import VRM
-from vrm_pyro.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
-from vrm_pyro.ratings import OrdinalRatings
+from vrm_pyro.priors import (
+    ConditionalDirichletPrior,
+    ConditionalLogisticNormalPrior,
+    CorrelatedNormalPrior,
+    DirichletPrior,
+    KernelDirichletPrior,
+    LogisticNormalPrior,
+    NormalPrior,
+)
+from vrm_pyro.ratings import BernoulliRatings, DifferenceRatings, OrdinalRatings
 from vrm_pyro.train import TrainArguments
 
 VIB = ModelConfig(
@@ -57,6 +71,23 @@ def test_defaults_are_sound():
             "integrated, which needs a Gaussian q(z), but model.guide is FlowGuide",
         ),
         (VIB, {"guide": DeltaGuide(), "free_bits_weights": 0.1}, "no KL to be free of"),
+        (
+            VIB,
+            {"guide": DeltaGuide(), "weight_prior": DirichletPrior(learn=True)},
+            "a learned DirichletPrior, but model.guide is DeltaGuide",
+        ),
+        (
+            VIB,
+            {"guide": DeltaGuide(), "weight_prior": LogisticNormalPrior(learn=True)},
+            "Set learn to false",
+        ),
+        (VIB, {"guide": FlowGuide()}, "takes DeltaGuide, LabelBlindGuide, LogisticNormalGuide"),
+        (ModelConfig(), {"guide": LogisticNormalGuide()}, "takes FlowGuide, FullCovarianceGuide"),
+        (VIB, {"feature_prior": CorrelatedNormalPrior()}, "takes NormalPrior"),
+        (VIB, {"weight_prior": ConditionalLogisticNormalPrior()}, "takes DirichletPrior, Logi"),
+        (VIB, {"weight_prior": KernelDirichletPrior()}, "model.weight_prior is KernelDirichletP"),
+        (ModelConfig(), {"extra_objectives": -1}, "model.extra_objectives is -1"),
+        (ModelConfig(), {"rating_power": 0.0}, "to switch ratings off"),
         (ModelConfig(), {"feature_prior": NormalPrior()}, "model.feature_prior is NormalPrior"),
         (VIB, {"guide": OutcomeAwareGuide()}, "model.guide is OutcomeAwareGuide"),
         (VIB, {"objective": "collapsed"}, "mode vib takes sampled or integrated"),
@@ -98,6 +129,16 @@ def test_a_baseline_needs_no_fitting_prior():
             ModelConfig(objective="collapsed", rating_likelihood=OrdinalRatings()),
             replace(RATED, max_pairs_per_response=1),
             "model.rating_likelihood is OrdinalRatings",
+        ),
+        (
+            ModelConfig(objective="collapsed", rating_likelihood=BernoulliRatings()),
+            replace(RATED, max_pairs_per_response=1),
+            "model.rating_likelihood is BernoulliRatings",
+        ),
+        (
+            ModelConfig(objective="collapsed", rating_likelihood=DifferenceRatings()),
+            replace(RATED, max_pairs_per_response=1),
+            "Use GaussianRatings, or objective sampled",
         ),
         (ModelConfig(objectives=["clear", "kind"]), RATED, "names 'kind'"),
         (ModelConfig(scores="identity", latent_dim=4), RATED, "must equal the number"),

@@ -324,6 +324,12 @@ def _fitting(key: str, conditional: bool) -> list[str]:
 def _check_objective(config: ModelConfig) -> None:
     objective = OBJECTIVES[config.objective]
     name = config.objective
+    if config.guide.point and getattr(config.weight_prior, "learn", False):
+        raise InputError(
+            f"model.weight_prior is a learned {type(config.weight_prior).__name__}, but "
+            f"model.guide is {type(config.guide).__name__}: the density at a point grows without "
+            "end as a learned prior closes in on it. Set learn to false, or take LabelBlindGuide."
+        )
     if name == "integrated" and not config.guide.gaussian:
         raise InputError(
             f"model.objective is integrated, which needs a Gaussian q(z), but model.guide is "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.build import RewardModel
 from vrm_pyro.config import ModelConfig, build_objective
-from vrm_pyro.elbo import IntegratedObjective, Terms, Weights
+from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.heads import Heads
 from vrm_pyro.information import FEATURE_THRESHOLD, kl_features, kl_weights, weight_threshold
 from vrm_pyro.model import VRM
@@ -112,8 +112,9 @@ class TrainingModule(nn.Module):
             torch.manual_seed(0)
             batch = self.model.standardize(batch)
             heads = self.model.heads(batch)
-            integrated = IntegratedObjective(_VALIDATION_DRAWS)
-            terms = integrated.terms(self.model, self.model.guide, batch, heads, Weights())
+            kind = IntegratedObjective if self.model.guide.gaussian else SampledObjective
+            objective = kind(_VALIDATION_DRAWS)
+            terms = objective.terms(self.model, self.model.guide, batch, heads, Weights())
         given_ratings = terms.preference - terms.kl_weights
         return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
 

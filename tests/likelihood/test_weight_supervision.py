@@ -17,25 +17,6 @@ def test_expected_cross_entropy_by_draws():
     assert ((values.mean(0) - exact).abs() < 4.5 * error).all()
 
 
-def test_best_posterior_adds_the_target_to_the_prior():
-    """Fixed point Dir(prior + lambda t), with the log evidence of spec 2.5 as its value."""
-    prior = torch.tensor([1.0, 2.0, 0.5]).double()
-    target, power = torch.tensor([0.2, 0.7, 0.1]).double(), 3.0
-
-    def value(alpha):
-        kl = torch.distributions.kl_divergence(dist.Dirichlet(alpha), dist.Dirichlet(prior))
-        return power * expected_cross_entropy(dist.Dirichlet(alpha), target) - kl
-
-    def log_beta(alpha):
-        return alpha.lgamma().sum() - alpha.sum().lgamma()
-
-    best = (prior + power * target).requires_grad_()
-    (gradient,) = torch.autograd.grad(value(best), best)
-    assert gradient.abs().max() < 1e-10
-    assert abs(value(best.detach()) - (log_beta(best.detach()) - log_beta(prior))) < 1e-10
-    assert value(best.detach()) > value(best.detach() * 1.1)
-
-
 def test_targets_are_mean_shares_of_the_raw_ratings():
     batch = small_batch(3)
     loc, scale = torch.tensor(3.0).double(), torch.tensor(2.0).double()

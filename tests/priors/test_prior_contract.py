@@ -3,13 +3,17 @@
 import pyro.distributions as dist
 import pytest
 import torch
+from problems import assert_within
 
-from vrm_pyro.laws import LogisticNormal, expected_log
+from vrm_pyro.errors import InputError
+from vrm_pyro.laws import LogisticNormal, as_dirichlet, expected_log
 from vrm_pyro.priors import (
     FEATURE_PRIORS,
     WEIGHT_PRIORS,
+    ConditionalNormalPrior,
     CorrelatedNormalPrior,
     DirichletPrior,
+    FeaturePrior,
     LogisticNormalPrior,
 )
 
@@ -19,6 +23,27 @@ TABLES = [
     *((kind, 3, 1, (3,)) for kind in FEATURE_PRIORS.values()),
 ]
 ALL = pytest.mark.parametrize(("kind", "size", "event_dim", "event_shape"), TABLES)
+# Every entry as it comes, and the choices that change which numbers are learned.
+VARIANTS = {
+    **{name: kind() for name, kind in (WEIGHT_PRIORS | FEATURE_PRIORS).items()},
+    "DirichletPrior, learned": DirichletPrior([2.0, 1.0, 0.7], learn=True),
+    "LogisticNormalPrior, learned": LogisticNormalPrior(1.2, learn=True),
+    "ConditionalNormalPrior, fixed scale": ConditionalNormalPrior(learn_scale=False),
+    "CorrelatedNormalPrior, fixed scale": CorrelatedNormalPrior(learn_scale=False),
+}
+VARIANT = pytest.mark.parametrize("name", sorted(VARIANTS))
+
+
+def moved(name, size=3, seed=0):
+    """Return a variant's module in float64 with every parameter off its start, and states."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    module = VARIANTS[name].build(HIDDEN_SIZE, size).double()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.1 * noise)
+    return module, torch.randn(5, HIDDEN_SIZE, generator=generator, dtype=torch.float64)
 
 
 @ALL
@@ -42,6 +67,50 @@ def test_flag_says_whether_the_text_is_read(kind, size, event_dim, event_shape):
     # Rows of one law may differ in the last bit.
     assert ((law.mean - law.mean[0]).abs().max() > 1e-12) == kind.conditional
     assert bool(list(module.parameters())) == kind.conditional
+
+
+@VARIANT
+def test_density_has_mass_one(name):
+    """By importance draws from a wider law."""
+    module, states = moved(name)
+    law = module(states)
+    if isinstance(VARIANTS[name], FeaturePrior):
+        wide = dist.Normal(law.mean, 2 * law.variance.sqrt()).to_event(1)
+    else:
+        wide = dist.Dirichlet(as_dirichlet(law).concentration / 2)
+    value = wide.sample((40_000,))
+    ratio = (law.log_prob(value) - wide.log_prob(value)).exp()
+    assert_within(ratio.mean(0), 1.0, ratio.std(0) / 40_000**0.5 + 1e-12, 4.5)
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(VARIANTS) if list(moved(n)[0].parameters())])
+def test_gradients_reach_every_parameter(name):
+    module, states = moved(name)
+    value = module(states).sample()
+    module(states).log_prob(value).sum().backward()
+    for parameter_name, parameter in module.named_parameters():
+        assert parameter.grad.abs().max() > 0, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+
+
+@VARIANT
+def test_parameters_survive_saving(name):
+    """What is not in the state is settings: another start gives the same law after loading."""
+    (module, states), (again, _) = moved(name), moved(name, seed=1)
+    again.load_state_dict(module.state_dict())
+    value = module(states).sample()
+    assert torch.equal(module(states).log_prob(value), again(states).log_prob(value))
+
+
+@VARIANT
+def test_float32_agrees_with_float64(name):
+    module, states = moved(name)
+    value = module(states).sample()
+    double = module(states).log_prob(value)
+    law = module.float()(states.float())
+    single = law.log_prob(value.float())
+    assert single.dtype == law.sample().dtype == torch.float32
+    assert torch.allclose(double.float(), single, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +149,7 @@ def test_empirical_bayes_finds_the_law_that_made_the_weights(prior):
 def test_one_concentration_per_objective():
     law = DirichletPrior([1.0, 2.0, 3.0]).build(HIDDEN_SIZE, 3)(torch.randn(2, HIDDEN_SIZE))
     assert law.concentration.tolist() == [[1.0, 2.0, 3.0]] * 2
-    with pytest.raises(ValueError, match="concentration has 3 numbers for 4"):
+    with pytest.raises(InputError, match="concentration has 3 numbers for 4"):
         DirichletPrior([1.0, 2.0, 3.0]).build(HIDDEN_SIZE, 4)
 
 

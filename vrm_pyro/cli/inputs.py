@@ -18,6 +18,7 @@ from vrm_pyro.features.meta import FILE as STORE_FILE
 from vrm_pyro.guides import Guide
 from vrm_pyro.likelihood import PreferenceLikelihood
 from vrm_pyro.priors import FeaturePrior, WeightPrior
+from vrm_pyro.ratings import RatingLikelihood
 from vrm_pyro.rows import PreferenceTable, load_table
 from vrm_pyro.scorer import Scorer, backbone_of
 
@@ -228,7 +229,13 @@ def _own_class(path: str) -> type:
             f"--classes {path}: cannot be imported ({error}). Give the dotted path of a class "
             "that Python finds here, such as my_priors.MyPrior."
         ) from error
-    bases: Sequence[type] = (WeightPrior, FeaturePrior, Guide, PreferenceLikelihood)
+    bases: Sequence[type] = (
+        WeightPrior,
+        FeaturePrior,
+        Guide,
+        PreferenceLikelihood,
+        RatingLikelihood,
+    )
     if not (isinstance(found, type) and issubclass(found, tuple(bases))):
         names = ", ".join(base.__name__ for base in bases)
         raise InputError(

@@ -7,6 +7,8 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import transforms
 from pyro.nn import ConditionalAutoRegressiveNN
+from torch import Tensor
+from torch.distributions import constraints
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.guides.base import Guide, GuideModule
@@ -91,5 +93,34 @@ class FlowModule(OutcomeAwareModule):
         )
         base = dist.Normal(torch.zeros_like(normal.loc), 1.0).to_event(1)
         bends = [layer.condition(context) for layer in self.flow]  # type: ignore[operator]
-        place = transforms.LowerCholeskyAffine(normal.loc, normal.scale)
+        place = Place(normal.loc, normal.scale)
         return q_weights, dist.TransformedDistribution(base, [*bends, place])
+
+
+class Place(torch.distributions.Transform):
+    """y = loc + L x, one loc and factor a row; Pyro's own takes a single factor for all rows.
+
+    Args:
+        loc: Shape (R, d).
+        scale_tril: L, lower triangular with positive diagonal, shape (R, d, d).
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, loc: Tensor, scale_tril: Tensor) -> None:
+        super().__init__(cache_size=1)
+        self.loc, self.scale_tril = loc, scale_tril
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.loc + (self.scale_tril @ x.unsqueeze(-1)).squeeze(-1)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        centred = (y - self.loc).unsqueeze(-1)
+        return torch.linalg.solve_triangular(self.scale_tril, centred, upper=False).squeeze(-1)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return sum log diag L, batch shape."""
+        log_diagonal = self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
+        return log_diagonal.sum(-1).expand(x.shape[:-1])

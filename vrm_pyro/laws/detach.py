@@ -2,31 +2,43 @@
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 AnyLaw = TypeVar("AnyLaw", bound=torch.distributions.Distribution)
 
 
 def detach(law: AnyLaw) -> AnyLaw:
     """Return a copy of a distribution whose parameters carry no gradient."""
-    return _mapped(law, Tensor.detach)
+    return cast(AnyLaw, _mapped(law, Tensor.detach))
 
 
 def to_double(law: AnyLaw) -> AnyLaw:
     """Return a copy of a distribution in float64."""
-    return _mapped(law, lambda value: value.double() if value.is_floating_point() else value)
+    return cast(AnyLaw, _mapped(law, _double))
 
 
-def _mapped(law: AnyLaw, change: Callable[[Tensor], Tensor]) -> AnyLaw:
-    # Works for any family that keeps its parameters as tensors or as other distributions, which
-    # all of torch's and Pyro's do.
-    result = copy.copy(law)
-    for name, value in vars(law).items():
-        if isinstance(value, Tensor):
-            object.__setattr__(result, name, change(value))
-        elif isinstance(value, torch.distributions.Distribution):
-            object.__setattr__(result, name, _mapped(value, change))
+def _double(value: Tensor) -> Tensor:
+    return value.double() if value.is_floating_point() else value
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    # Works for any family that keeps its parameters as tensors, or in other distributions or
+    # transforms of torch's kind.
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, change) for item in value)
+    if isinstance(value, nn.Module):
+        raise TypeError(
+            f"{type(value).__name__} is a network inside a distribution: its parameters cannot be "
+            "changed there. Build the distribution from their values."
+        )
+    if not isinstance(value, torch.distributions.Distribution | torch.distributions.Transform):
+        return value
+    result = copy.copy(value)
+    for name, item in vars(value).items():
+        object.__setattr__(result, name, _mapped(item, change))
     return result

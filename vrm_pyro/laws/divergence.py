@@ -24,14 +24,25 @@ def divergence(q: Law, p: Law, num_draws: int = NUM_DRAWS) -> Tensor:
     """Return KL(q || p) of every row, batch shape.
 
     For a point mass q it is -log p(point), the charge of a MAP estimate and not a divergence.
-    Where no closed form is registered: an unbiased estimate by ``num_draws`` reparameterised
-    draws of q, whose value may be negative.
+    Where no closed form is registered: an unbiased estimate by ``num_draws`` draws of q, whose
+    value may be negative. Its gradient is unbiased too: through the draws where q can be
+    reparameterised, else by the score function.
     """
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
-        draws = q.rsample(torch.Size([num_draws]))
+        pass
+    shape = torch.Size([num_draws])
+    if q.has_rsample:
+        draws = q.rsample(shape)
         return (q.log_prob(draws) - p.log_prob(draws)).mean(0)
+    draws = q.sample(shape)
+    log_q = q.log_prob(draws)
+    ratio = log_q - p.log_prob(draws)
+    # The other draws' mean is a baseline: it takes out noise and adds no bias.
+    fixed = ratio.detach()
+    baseline = (fixed.sum(0) - fixed) / max(num_draws - 1, 1)
+    return (ratio + (fixed - baseline) * (log_q - log_q.detach())).mean(0)
 
 
 def has_closed_divergence(q: Law, p: Law) -> bool:

@@ -21,5 +21,18 @@ def uniforms(num_draws: int, dimensions: int) -> NDArray[np.float64]:
 
 
 def normals(num_draws: int, dimensions: int, like: Tensor) -> Tensor:
-    """Return the same points as standard Normal ones, in dtype and device of ``like``."""
-    return torch.from_numpy(ndtri(uniforms(num_draws, dimensions))).to(like)
+    """Return the same points as standard Normal ones, in dtype and device of ``like``.
+
+    Their mean is 0 and their covariance the identity, so functions of second order have no error.
+    """
+    return torch.from_numpy(_normals(num_draws, dimensions)).to(like)
+
+
+@lru_cache(maxsize=32)
+def _normals(num_draws: int, dimensions: int) -> NDArray[np.float64]:
+    points: NDArray[np.float64] = ndtri(uniforms(num_draws, dimensions))
+    if num_draws <= dimensions:  # too few to have a covariance of full rank
+        return points
+    points = points - points.mean(0)
+    factor = np.linalg.cholesky(points.T @ points / num_draws)
+    return np.linalg.solve(factor, points.T).T.copy()

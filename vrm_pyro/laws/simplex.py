@@ -9,7 +9,11 @@ import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from vrm_pyro.laws.logistic_normal import NUM_NODES, LogisticNormal, contrast_basis
+from vrm_pyro.laws.logistic_normal import (
+    NUM_NODES,
+    LogisticNormal,
+    contrast_basis,
+)
 from vrm_pyro.laws.quasi import SEED, uniforms
 
 Law = torch.distributions.Distribution
@@ -100,10 +104,7 @@ def _(law: LogisticNormal, num_draws: int = NUM_DRAWS) -> Tensor:
 def _(law: LogisticNormal) -> Tensor:
     """E log w_k = (H loc)_k - E logsumexp(H u): the second part alone needs nodes (spec 2.6)."""
     log_ratio = law.loc @ contrast_basis(law.loc.shape[-1] + 1, law.loc).T
-    # The sum over k of H u is 0, so -E logsumexp is the mean over k of E log w_k.
-    nodes = weight_nodes(law, NUM_NODES)
-    shift = nodes.clamp(min=torch.finfo(nodes.dtype).tiny).log().mean(-1).mean(0)
-    return log_ratio + shift.unsqueeze(-1)
+    return log_ratio - law.expected_normaliser().unsqueeze(-1)
 
 
 @weight_nodes.register

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from vrm_pyro.errors import InputError
 from vrm_pyro.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR, inverse_softplus
 from vrm_pyro.priors.base import WeightPrior, check_positive
 
@@ -27,7 +28,7 @@ class DirichletPrior(WeightPrior):
             ``concentration`` is where it starts.
 
     Raises:
-        ValueError: If ``concentration`` is not positive, or has not one number per objective.
+        ValueError: If ``concentration`` is not positive.
     """
 
     concentration: float | list[float] = 1.0
@@ -50,12 +51,16 @@ class DirichletPrior(WeightPrior):
         return self.concentration
 
     def build(self, hidden_size: int, num_objectives: int) -> nn.Module:
-        """Return the module; it ignores the prompt state."""
+        """Return the module; it ignores the prompt state.
+
+        Raises:
+            InputError: If ``concentration`` has not one number per objective.
+        """
         values = self._values()
         if len(values) == 1:
             values = [values[0]] * num_objectives
         if len(values) != num_objectives:
-            raise ValueError(
+            raise InputError(
                 f"DirichletPrior: concentration has {len(values)} numbers for {num_objectives} "
                 "objectives; give one for each, in their order, or one for all."
             )

@@ -71,4 +71,4 @@ class BernoulliValues(RatingValues):
 
     def sample(self, scores: Tensor) -> Tensor:
         """Draw 0 or 1."""
-        return torch.bernoulli(self.mean(scores))
+        return torch.bernoulli(self.mean(scores).detach())

@@ -94,9 +94,9 @@ class DifferenceValues(RatingValues):
         observed = batch.rating_mask.to(loc.dtype)
         others = self._total(batch, observed * variance) - variance
         spread = variance * (1 - inverse) ** 2 + others * inverse**2
-        noise = self.scale**2 / self.power * (1 - inverse)
-        law = dist.Normal(torch.zeros_like(residual), (spread + noise).sqrt())
-        tempering = (1 - self.power) * torch.log(2 * torch.pi * self.scale**2)
+        noise = self.scale**2 * (1 - inverse)
+        law = dist.Normal(torch.zeros_like(residual), (spread + noise / self.power).sqrt())
+        tempering = (1 - self.power) * torch.log(2 * torch.pi * noise)
         each = law.log_prob(residual) + 0.5 * (tempering - math.log(self.power))
         usable = batch.rating_mask & (count > 1)
         return torch.where(usable, (1 - inverse) * each, torch.zeros_like(each)).sum(-1)

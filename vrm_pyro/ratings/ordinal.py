@@ -125,7 +125,8 @@ class OrdinalValues(RatingValues):
 
     def _mix(self, per_level: Tensor, ratings: Tensor) -> Tensor:
         lower, upper, share = hat_levels(ratings, self.levels)
-        shape = per_level.shape[:-1]
+        shape = torch.broadcast_shapes(per_level.shape[:-1], ratings.shape)
+        per_level = per_level.expand(*shape, -1)
         low = per_level.gather(-1, lower.expand(shape).unsqueeze(-1)).squeeze(-1)
         high = per_level.gather(-1, upper.expand(shape).unsqueeze(-1)).squeeze(-1)
         return (1 - share) * low + share * high
