@@ -37,6 +37,7 @@ from vrm_pyro.diagnostics.temperature import temperature_scale
 from vrm_pyro.evaluate import predict
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.rows import fold_by_prompt, keep_labels, load_table
 from vrm_pyro.train import TrainArguments, train
 
@@ -109,8 +110,7 @@ def _vrm(draw: dict, rated: bool) -> ModelConfig:
         ratings = {
             "extra_objectives": draw["objectives"],
             "rating_power": draw["rating_power"],
-            "rating_scale": 1.0,
-            "learn_rating_scale": False,
+            "rating_likelihood": GaussianRatings(scale=1.0, learn_scale=False),
         }
     return ModelConfig(
         weight_prior=ConditionalDirichletPrior(
