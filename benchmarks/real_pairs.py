@@ -16,6 +16,7 @@ averaged per pair before. Raw and temperature-scaled (one number fitted on valid
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from emit import write_result
 from scipy.special import expit, logit
+from transformers import TrainerCallback
 
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
@@ -128,7 +130,14 @@ def _vrm(draw: dict, rated: bool) -> ModelConfig:
     )
 
 
-def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, seed: int):
+def fit(
+    config: ModelConfig,
+    extra: dict,
+    args: argparse.Namespace,
+    data: dict,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+):
     """Train one model; return it with its validation log loss."""
     arguments = TrainArguments(
         output_dir=str(Path(args.work) / f"checkpoints-{args.part}"),
@@ -140,7 +149,7 @@ def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, 
         logging_steps=10_000,
         **extra,
     )
-    result = train(config, arguments, data["train"], data["validation"])
+    result = train(config, arguments, data["train"], data["validation"], callbacks=list(callbacks))
     return result.loaded.model, result.metrics["eval_log_loss"]
 
 
