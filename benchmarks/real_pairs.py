@@ -16,6 +16,7 @@ averaged per pair before. Raw and temperature-scaled (one number fitted on valid
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from emit import write_result
 from scipy.special import expit, logit
+from transformers import TrainerCallback
 
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
@@ -37,6 +39,7 @@ from vrm_pyro.diagnostics.temperature import temperature_scale
 from vrm_pyro.evaluate import predict
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.rows import fold_by_prompt, keep_labels, load_table
 from vrm_pyro.train import TrainArguments, train
 
@@ -109,8 +112,7 @@ def _vrm(draw: dict, rated: bool) -> ModelConfig:
         ratings = {
             "extra_objectives": draw["objectives"],
             "rating_power": draw["rating_power"],
-            "rating_scale": 1.0,
-            "learn_rating_scale": False,
+            "rating_likelihood": GaussianRatings(scale=1.0, learn_scale=False),
         }
     return ModelConfig(
         weight_prior=ConditionalDirichletPrior(
@@ -128,7 +130,14 @@ def _vrm(draw: dict, rated: bool) -> ModelConfig:
     )
 
 
-def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, seed: int):
+def fit(
+    config: ModelConfig,
+    extra: dict,
+    args: argparse.Namespace,
+    data: dict,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+):
     """Train one model; return it with its validation log loss."""
     arguments = TrainArguments(
         output_dir=str(Path(args.work) / f"checkpoints-{args.part}"),
@@ -140,7 +149,7 @@ def fit(config: ModelConfig, extra: dict, args: argparse.Namespace, data: dict, 
         logging_steps=10_000,
         **extra,
     )
-    result = train(config, arguments, data["train"], data["validation"])
+    result = train(config, arguments, data["train"], data["validation"], callbacks=list(callbacks))
     return result.loaded.model, result.metrics["eval_log_loss"]
 
 

@@ -28,6 +28,7 @@ from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.diagnostics.identification import weight_standard_errors
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalNormalPrior, KernelDirichletPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.rows import check_label_identification, load_table
 from vrm_pyro.train import TrainArguments, rated_objectives, train
 
@@ -189,8 +190,7 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
         num_draws=2,
         scores="identity",
         latent_dim=0,
-        rating_scale=0.02,
-        learn_rating_scale=False,
+        rating_likelihood=GaussianRatings(scale=0.02, learn_scale=False),
         reward_scale=args.beta * scale,
         hyperprior_weight=0.0,
         weight_prior=KernelDirichletPrior(
