@@ -32,6 +32,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 from emit import write_result
 from real_pairs import SPLITS, candidates, fit, search
 
@@ -47,56 +48,53 @@ from vrm_pyro.evaluate import predict
 from vrm_pyro.features import FeatureStore, open_store, write_store
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
-from vrm_pyro.reward import delta_moments
 from vrm_pyro.rows import load_table
 
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
 PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units
 ENSEMBLE = ("bt_ensemble", "epistemic")
-SCORES = ("epistemic", "epistemic_share", "epistemic_per_distance", "ambiguity", "doubt")
+SCORES = (
+    "epistemic",
+    "epistemic_share",
+    "epistemic_per_distance",
+    "epistemic_of_responses",
+    "ambiguity",
+    "doubt",
+)
 GAIN, SEPARATION, LEVEL = 0.05, 0.75, 0.01
 
 
 def models(settings: dict[str, tuple[ModelConfig, dict]]) -> dict[str, tuple[ModelConfig, dict]]:
     """Return what is compared, by name. A further model is one more line here."""
     base, training = settings["bradley_terry"]
+    vrm, vrm_training = settings["vrm"]
     return {
         "bt": (base, training),
         "bt_ensemble": (replace(base, ensemble_size=5), training),
-        "vrm": settings["vrm"],
+        "vrm": (vrm, vrm_training),
+        "vrm_bayesian": (replace(vrm, bayesian_head=True), vrm_training),
     }
 
 
-def pair_uncertainty(model, batch):
-    """Return mean, ambiguity and epistemic variance of every pair's reward difference."""
-    if hasattr(model, "pair_uncertainty"):
-        return model.pair_uncertainty(batch)
-    # A VRM whose parameters are point estimates: all it has is the ambiguity of the item.
-    assert isinstance(model, VRM)
-    concentration = model.predictive_weights(batch.prompts).concentration[batch.pair_prompt]
-    law = model.predictive_features(batch.responses).base_dist
-    ends = (batch.pair_first, batch.pair_second)
-    moments = delta_moments(
-        concentration,
-        (law.loc[ends[0]], law.loc[ends[1]]),
-        (law.scale[ends[0]], law.scale[ends[1]]),
-        model.reward(),
-    )
-    return moments.mean, moments.variance, 0 * moments.variance
-
-
-def scores(model, source: FeatureSource) -> dict[str, np.ndarray]:
+def scores(model, source: FeatureSource, covariance: torch.Tensor) -> dict[str, np.ndarray]:
     """Return p(first) and what could tell how unsure the model is, each of shape (N,)."""
     size = len(source.pair_first)
-    mean, ambiguity, epistemic, distance = np.zeros((4, size))
+    arrays = np.zeros((6, size))
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source)):
             batch = chunk.batch.to(device)
             states = model.response_scaler(batch.responses)
             apart = (states[batch.pair_first] - states[batch.pair_second]).square().sum(-1)
-            found = (*pair_uncertainty(model, batch), apart)
-            for array, values in zip((mean, ambiguity, epistemic, distance), found, strict=True):
+            leverage = torch.einsum("rd,de,re->r", states, covariance, states)
+            found = (
+                *model.pair_uncertainty(batch),
+                apart,
+                _of_responses(model, batch),
+                leverage[batch.pair_first] + leverage[batch.pair_second],
+            )
+            for array, values in zip(arrays, found, strict=True):
                 array[chunk.pairs] = values.cpu().numpy()
+    mean, ambiguity, epistemic, distance, of_responses, leverage = arrays
     p = predict(model, source).p_first
     return {
         "p": p,
@@ -105,8 +103,32 @@ def scores(model, source: FeatureSource) -> dict[str, np.ndarray]:
         "epistemic": epistemic,
         "epistemic_share": epistemic / (mean**2 + ambiguity + epistemic),
         "epistemic_per_distance": epistemic / distance,
+        "epistemic_of_responses": of_responses,
         "distance": distance,
+        "leverage": leverage,
     }
+
+
+def state_covariance(source: FeatureSource) -> torch.Tensor:
+    """Return (X'X + I)^-1 of the standardised training states, (hidden, hidden).
+
+    x' of it x is the epistemic variance of an exact Bayesian linear reward at x, up to a factor:
+    what a head with a full covariance could tell from these states at most.
+    """
+    states = np.asarray(source.responses, dtype=np.float64)
+    states = (states - states.mean(0)) / states.std(0).clip(1e-6)
+    inverse = np.linalg.inv(states.T @ states + np.eye(states.shape[1]))
+    return torch.from_numpy(inverse).float()
+
+
+def _of_responses(model, batch):
+    """Return the mean epistemic variance of a pair's two rewards, levels and all, (N,)."""
+    if isinstance(model, VRM):
+        variance = model.predict_responses(batch).reward.epistemic
+    else:
+        rewards = model.member_rewards(batch.responses)
+        variance = rewards.var(0) if len(rewards) > 1 else torch.zeros_like(rewards[0])
+    return (variance[batch.pair_first] + variance[batch.pair_second]) / 2
 
 
 def only_rmb(store: FeatureStore) -> SimpleNamespace:
@@ -239,7 +261,8 @@ def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
     columns = {key: values for key, values in columns.items() if np.any(values)}
     # It needs no model, and every model standardises alike.
     first = next(iter(runs.values()))[0]
-    columns["states", "distance"] = [np.concatenate([first[name]["distance"] for name in names])]
+    for score in WITHOUT_MODEL:
+        columns["states", score] = [np.concatenate([first[name][score] for name in names])]
 
     def area(key: tuple[str, str], rows: np.ndarray, weight: np.ndarray) -> float:
         return float(np.mean([auroc(v[rows], group[rows] > 0, weight) for v in columns[key]]))
@@ -329,13 +352,16 @@ def main() -> None:
     sources = {"rmb": sets["test"]}
     sources |= {name: other_set(name, args, data, backbone) for name in OTHERS}
     settings, searches = chosen_settings(args, sets)
+    covariance = state_covariance(sets["train"])
     runs: dict[str, list[dict]] = {}
     for name, (config, training) in models(settings).items():
         runs[name] = []
         for seed in range(args.seeds):
             model, log_loss = fit(config, training, args, sets, seed)
             print(f"{name} seed {seed}: validation log loss {log_loss:.4f}", flush=True)
-            runs[name].append({key: scores(model, source) for key, source in sources.items()})
+            runs[name].append(
+                {key: scores(model, source, covariance) for key, source in sources.items()}
+            )
     on_test = {name: [run["rmb"] for run in seeds] for name, seeds in runs.items()}
     report = {
         "sizes": {

@@ -95,7 +95,7 @@ def test_nuts_agrees_with_the_exact_draws(problem):
     model = small_model(num_objectives=4, latent_dim=4)
     pyro.set_rng_seed(0)
     kernel = NUTS(lambda: model.program(batch, heads), target_accept_prob=0.8, max_tree_depth=6)
-    mcmc = MCMC(kernel, num_samples=1500, warmup_steps=300, disable_progbar=True)
+    mcmc = MCMC(kernel, num_samples=1000, warmup_steps=300, disable_progbar=True)
     mcmc.run()
     samples = mcmc.get_samples()
     drawn = {

@@ -95,10 +95,13 @@ def test_too_narrow_a_guide_leaves_the_band(simulated, refined):
 
 
 def well_specified(num_prompts, num_pairs, seed, rate=0.0):
-    """Return prompts of two pairs with labels from a fixed model, and p(first preferred)."""
+    """Return prompts of two pairs with labels from a fixed model, and p(first preferred).
+
+    With flipped labels rewards are wider: only labels against a large Delta tell the rate.
+    """
     truth = small_model(ratings=False, dtype=torch.float32)
     with torch.no_grad():
-        truth.reward.log_scale.fill_(1.5)
+        truth.reward.log_scale.fill_(2.5 if rate else 1.5)
     batch = small_batch(num_prompts, ratings=False, single_use=True, seed=seed).to(torch.float32)
     assert batch.num_pairs == num_pairs
     batch = replace(batch, pair_weight=torch.ones(num_pairs))
