@@ -53,6 +53,7 @@ from vrm_pyro.rows import load_table
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
 PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units
 ENSEMBLE = ("bt_ensemble", "epistemic")
+WITHOUT_MODEL = ("distance", "leverage")
 SCORES = (
     "epistemic",
     "epistemic_share",
