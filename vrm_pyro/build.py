@@ -2,6 +2,7 @@
 
 from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.config import ModelConfig
+from vrm_pyro.likelihood.weight_supervision import WeightSupervision
 from vrm_pyro.model import VRM
 from vrm_pyro.reward import LinearReward
 
@@ -46,4 +47,5 @@ def build_model(
         ratings,
         config.likelihood,
         config.rating_power if rated and config.supervision == "weights" else 0.0,
+        WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )

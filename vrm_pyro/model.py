@@ -14,6 +14,7 @@ from vrm_pyro.heads import Heads
 from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
 from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.weight_supervision import WeightSupervision
 from vrm_pyro.networks import Standardize
 from vrm_pyro.predictive import ResponsePrediction, preference_probability
 from vrm_pyro.priors import FeaturePrior, WeightPrior
@@ -41,6 +42,7 @@ class VRM(nn.Module):
         ratings: Rating model, when ratings act on scores; else None.
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
+        weight_supervision: Its loss; cross-entropy when omitted.
     """
 
     rating_loc: Tensor
@@ -58,6 +60,7 @@ class VRM(nn.Module):
         ratings: RatingModule | None = None,
         likelihood: PreferenceLikelihood | None = None,
         weight_power: float = 0.0,
+        weight_supervision: WeightSupervision | None = None,
     ) -> None:
         super().__init__()
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
@@ -70,6 +73,7 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
+        self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))
