@@ -24,6 +24,7 @@ LABELS: Final = {
     "log_loss": "test log loss (nats a pair)",
     "ece": "test calibration error ECE",
 }
+SPREAD: Final = "mean; bars: lowest to highest seed"
 #: Told apart without colour.
 LINES: Final = ("-", "--", ":", "-.")
 MODES: Final = {"conditional": "mode conditional", "vib": "mode vib"}
@@ -45,7 +46,9 @@ def power_curves(groups: Sequence[Group], *, title: str | None = None) -> Figure
     figure = new_figure(9.6, 3.4, title)
     powers = [group["power"] for group in groups]
     position = _log_positions(powers)
-    for axes, metric in zip(figure.subplots(1, 3), LABELS, strict=True):
+    panels = figure.subplots(1, 3)
+    panel_title(panels[0], SPREAD)
+    for axes, metric in zip(panels, LABELS, strict=True):
         mean, low, high = _ends(groups, metric)
         if powers[0] == 0:
             axes.axhline(mean[0], color=FAINT, linestyle="--", linewidth=1)
@@ -112,6 +115,7 @@ def supervision_dots(groups: Sequence[Group], *, title: str | None = None) -> Fi
         for group in groups
     ]
     panels[0].set_yticks(rows, names)
+    panel_title(panels[0], SPREAD)
     outside_legend(figure, panels[0])
     return figure
 
@@ -170,9 +174,9 @@ def learning_curves(
         for axes in (above, below):
             _metric_axis(axes, metric)
             bare_axes(axes)
-    panel_title(panels[0, 0], "along training, all pairs")
-    panel_title(panels[1, 0], "best step by validation, growing data")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
+    panel_title(panels[0, 0], "along training, all pairs; bands: lowest to highest seed")
+    panel_title(panels[1, 0], "growing data, best step by validation; bars: all seeds")
+    handles, labels = panels[1, 0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,

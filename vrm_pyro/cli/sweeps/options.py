@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.demo import VRM_SETTINGS
-from vrm_pyro.cli.parsing import UsageError
+from vrm_pyro.cli.parsing import Help, UsageError
 from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
 from vrm_pyro.config import DataConfig, ModelConfig
 from vrm_pyro.errors import InputError
@@ -38,6 +38,18 @@ _MORE = (
     "the differences in the table do. A sweep that was stopped goes on where it was when it is "
     "started again with the same --out: finished cells are kept. More seeds or values add to it."
 )
+
+
+class _ShortHelp(Help):
+    """Help without the settings that ``vrm-pyro train --help`` explains on many pages.
+
+    Left out where they are shown: an action whose help is suppressed is also left out of what
+    jsonargparse gives back as the settings of a run.
+    """
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if action.dest.split(".")[0] not in ("model", "train"):
+            super().add_argument(action)
 
 
 @dataclass
@@ -104,9 +116,7 @@ def sweep_parser(script: str, description: str, examples: Sequence[str]) -> Argu
     program = f"python {script}"
     lines = [f"{program} {example}" for example in ("  # simulated texts", *examples)]
     parser = run_parser("train", description, lines, _MORE, program, SweepData)
-    for action in parser._actions:  # 150 lines that `vrm-pyro train --help` has
-        if action.dest.split(".")[0] in ("model", "train"):
-            action.help = argparse.SUPPRESS
+    parser.formatter_class = _ShortHelp
     name = Path(script).stem
     parser.add_argument(
         "--out", type=str, default=f"runs/{name}", metavar="DIR", help="Folder to write."
