@@ -95,6 +95,8 @@ def test_defaults_are_sound():
         (VIB, {"objective": "sampled", "free_bits_features": 0.5}, "has no floor"),
         (VIB, {"objective": "sampled", "supervision": "weights"}, "closed form"),
         (ModelConfig(), {"supervision": "weights"}, "belongs to mode vib"),
+        (VIB, {"weight_supervision": "dirichlet_kl"}, "model.supervision is scores. Set it to"),
+        (ModelConfig(), {"weight_supervision_total": 0.0}, "weight_supervision_total is 0.0"),
         (ModelConfig(), {"kl_features": 0.5}, "model.kl_features is 0.5"),
         (ModelConfig(), {"free_bits_weights": 0.5}, "model.free_bits_weights is 0.5"),
         (ModelConfig(), {"hyperprior_weight": -1.0}, "0 or more"),

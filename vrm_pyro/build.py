@@ -2,6 +2,7 @@
 
 from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.config import ModelConfig
+from vrm_pyro.likelihood.weight_supervision import WeightSupervision
 from vrm_pyro.model import VRM
 from vrm_pyro.reward import LinearReward
 
@@ -48,4 +49,5 @@ def build_model(
         config.rating_power if rated and config.supervision == "weights" else 0.0,
         config.head_prior_scale if config.bayesian_head else 0.0,
         config.head_draws,
+        WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )

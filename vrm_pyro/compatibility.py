@@ -28,8 +28,9 @@ def check_program(model: VRM, objective: str) -> list[str]:
 
     Raises:
         InputError: If a law does not fit its place: features that are not Gaussian, an objective
-            that draws from a prior which cannot be reparameterised, or a latent that depends on
-            another in the program while the guide has it the other way round.
+            that draws from a prior which cannot be reparameterised; a latent that depends on
+            another in the program while the guide has it the other way round; a q(w) that the
+            loss of weight supervision does not take.
     """
     batch = _probe(model)
     with evaluation_mode(model), torch.random.fork_rng(devices=[]):
@@ -50,6 +51,8 @@ def check_program(model: VRM, objective: str) -> list[str]:
                 "integrated, or sampled."
             )
         laws = model.guide.posterior(batch, heads)
+        if model.weight_power > 0:
+            model.weight_supervision.score(laws[0], torch.full_like(laws[0].mean, 0.5))
         _check_order(model, batch)
     notices = []
     for site, q, p in zip(LATENTS, laws, (heads.weights, heads.features), strict=True):

@@ -9,6 +9,7 @@ from vrm_pyro.elbo import OBJECTIVES, Objective
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import GUIDES, Guide, OutcomeAwareGuide
 from vrm_pyro.likelihood import BradleyTerry, PreferenceLikelihood
+from vrm_pyro.likelihood.weight_supervision import WeightLoss
 from vrm_pyro.priors import (
     FEATURE_PRIORS,
     WEIGHT_PRIORS,
@@ -51,6 +52,10 @@ class ModelConfig:
         supervision: What ratings act on: the scores, the weights, or nothing.
         rating_power: lambda, the power on the rating term.
         rating_likelihood: Likelihood of a rating given the score it reads.
+        weight_supervision: Loss of ``supervision: weights`` between q(w) and normalised ratings t:
+            ``cross_entropy``, ``dirichlet_kl`` for KL(Dir(nu t) || q(w)), or ``squared_error``.
+        weight_supervision_total: nu of ``dirichlet_kl``: the concentration q(w) is drawn to, so
+            how surely ratings are taken to tell the weights.
         reward_scale: beta at the start. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
@@ -95,6 +100,8 @@ class ModelConfig:
     supervision: Literal["scores", "weights", "none"] = "scores"
     rating_power: float = 1.0
     rating_likelihood: RatingLikelihood = field(default_factory=GaussianRatings)
+    weight_supervision: WeightLoss = "cross_entropy"
+    weight_supervision_total: float = 10.0
     reward_scale: float = 3.0
     hyperprior_weight: float = 0.001
     bayesian_head: bool = False
@@ -200,7 +207,14 @@ def check_settings(config: ModelConfig) -> None:
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")
-    for key in ("rating_power", "reward_scale", "head_prior_scale", "kl_weights", "kl_features"):
+    for key in (
+        "rating_power",
+        "reward_scale",
+        "kl_weights",
+        "kl_features",
+        "weight_supervision_total",
+        "head_prior_scale",
+    ):
         _require(
             getattr(config, key) > 0,
             key,
@@ -329,6 +343,11 @@ def _check_objective(config: ModelConfig) -> None:
             f"model.weight_prior is a learned {type(config.weight_prior).__name__}, but "
             f"model.guide is {type(config.guide).__name__}: the density at a point grows without "
             "end as a learned prior closes in on it. Set learn to false, or take LabelBlindGuide."
+        )
+    if config.weight_supervision != "cross_entropy" and config.supervision != "weights":
+        raise InputError(
+            f"model.weight_supervision is {config.weight_supervision}, but no rating acts on "
+            f"weights: model.supervision is {config.supervision}. Set it to weights (mode vib)."
         )
     if name == "integrated" and not config.guide.gaussian:
         raise InputError(

@@ -18,6 +18,7 @@ from vrm_pyro.heads import Heads
 from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
 from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
+from vrm_pyro.likelihood.weight_supervision import WeightSupervision
 from vrm_pyro.networks import Standardize
 from vrm_pyro.predictive import (
     ResponsePrediction,
@@ -62,6 +63,7 @@ class VRM(nn.Module):
         head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
             (:class:`BayesianHead`); 0 for point estimates of them.
         head_draws: Draws of them that a prediction averages.
+        weight_supervision: Its loss; cross-entropy when omitted.
     """
 
     rating_loc: Tensor
@@ -81,6 +83,7 @@ class VRM(nn.Module):
         weight_power: float = 0.0,
         head_prior_scale: float = 0.0,
         head_draws: int = 32,
+        weight_supervision: WeightSupervision | None = None,
     ) -> None:
         super().__init__()
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
@@ -100,6 +103,7 @@ class VRM(nn.Module):
                 networks = {"guide": self.guide}
             uncertain = head_parameters(self.reward, networks)
             self.head = BayesianHead(uncertain, head_prior_scale, head_draws)
+        self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))

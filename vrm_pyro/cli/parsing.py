@@ -76,7 +76,11 @@ class Help(DefaultHelpFormatter):
 
 
 def new_parser(
-    verb: str, description: str, examples: Sequence[str] = (), more: str = ""
+    verb: str,
+    description: str,
+    examples: Sequence[str] = (),
+    more: str = "",
+    program: str | None = None,
 ) -> ArgumentParser:
     """Return a parser for one verb, with ``--config`` and ``--print_config``.
 
@@ -85,15 +89,17 @@ def new_parser(
         description: What it does.
         examples: Command lines that show its use.
         more: Further paragraphs, below the examples.
+        program: What the user types, if other than ``vrm-pyro VERB``.
     """
+    program = program or f"vrm-pyro {verb}"
     # What jsonargparse's own list denies (os, subprocess, builtins, ...) is refused, not warned
     # about: a config that someone else wrote must not run a program. Naming any entry does it.
     set_parsing_settings(import_path_denylist=["os"])
     shipped = ", or the name of a shipped one" if verb in ("train", "doctor") else ""
     shown = "\n".join(["Examples:", *(f"  {example}" for example in examples)])
     parser = ArgumentParser(
-        prog=f"vrm-pyro {verb}",
-        usage=f"vrm-pyro {verb} [--config FILE] [options]",
+        prog=program,
+        usage=f"{program} [--config FILE] [options]",
         description="\n\n".join(
             [description, *([shown] if examples else []), *filter(None, [more])]
         ),

@@ -43,12 +43,26 @@ class RunSettings:
 
 
 def run_parser(
-    verb: str, description: str, examples: Sequence[str] = (), more: str = ""
+    verb: str,
+    description: str,
+    examples: Sequence[str] = (),
+    more: str = "",
+    program: str | None = None,
+    data: type[DataConfig] = DataConfig,
 ) -> ArgumentParser:
-    """Return a parser with the groups ``model``, ``data`` and ``train``."""
-    parser = new_parser(verb, description, examples, more)
+    """Return a parser with the groups ``model``, ``data`` and ``train``.
+
+    Args:
+        verb: Name of the verb.
+        description: What it does.
+        examples: Command lines that show its use.
+        more: Further paragraphs, below the examples.
+        program: What the user types, if other than ``vrm-pyro VERB``.
+        data: Settings of the data.
+    """
+    parser = new_parser(verb, description, examples, more, program)
     parser.add_class_arguments(ModelConfig, "model")
-    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(data, "data")
     # Made by hand below: transformers' messages do not say which settings they are about.
     parser.add_class_arguments(TrainArguments, "train", instantiate=False)
     describe(parser, "train", TrainArguments)
@@ -116,7 +130,7 @@ def check_arguments(arguments: TrainArguments) -> None:
 
 
 def _refuse_null(values: dict[str, Any]) -> None:
-    for group, optional in (("model", ()), ("data", ("train", "validation"))):
+    for group, optional in (("model", ()), ("data", ("train", "validation", "test"))):
         for name, value in values[group].items():
             if value is None and name not in optional:
                 raise InputError(

@@ -12,7 +12,7 @@ from vrm_pyro.elbo.base import Objective, Terms, Weights, charged, kl_terms
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import as_gaussian
 from vrm_pyro.likelihood import expect_normal
-from vrm_pyro.likelihood.weight_supervision import expected_cross_entropy, weight_targets
+from vrm_pyro.likelihood.weight_supervision import weight_targets
 from vrm_pyro.model import VRM
 from vrm_pyro.reward import delta_given_weights
 
@@ -107,7 +107,7 @@ class IntegratedObjective(Objective):
         if model.weight_power == 0:
             return terms
         target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
-        per_prompt = expected_cross_entropy(q_weights, target)
+        per_prompt = model.weight_supervision.score(q_weights, target)
         supervised = model.weight_power * torch.where(present, per_prompt, 0.0).sum()
         return replace(
             terms, objective=terms.objective + supervised, rating=terms.rating + supervised

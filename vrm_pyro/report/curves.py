@@ -50,7 +50,7 @@ def training_curves(
         ValueError: If no entry has anything to show.
     """
     series = {
-        key: _series(log_history, key) for _, lines in TRAINING_PANELS for key, _, _ in lines
+        key: series_of(log_history, key) for _, lines in TRAINING_PANELS for key, _, _ in lines
     }
     if _same(series["objective"], series["elbo"]):
         series["objective"] = []
@@ -106,7 +106,7 @@ def training_curves(
     return figure
 
 
-def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+def series_of(log_history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
     """Return (step, value) of a key, by step."""
     # The first value of a step counts: a run ends with evaluating its best model once more.
     points: dict[int, float] = {}

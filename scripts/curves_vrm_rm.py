@@ -1,0 +1,17 @@
+"""VRM against the scalar reward model along training and data: figure, table, numbers."""
+
+import sys
+
+from vrm_pyro.cli.console import guard
+from vrm_pyro.cli.sweeps import vrm_against_rm
+
+
+def main() -> int:
+    """Run the sweep and return the exit code."""
+    with guard("curves_vrm_rm") as outcome:
+        vrm_against_rm.run(sys.argv[1:])
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

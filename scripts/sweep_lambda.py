@@ -1,0 +1,17 @@
+"""Sweep of lambda, how much ratings count: a figure, a table and all numbers."""
+
+import sys
+
+from vrm_pyro.cli.console import guard
+from vrm_pyro.cli.sweeps import rating_power
+
+
+def main() -> int:
+    """Run the sweep and return the exit code."""
+    with guard("sweep_lambda") as outcome:
+        rating_power.run(sys.argv[1:])
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

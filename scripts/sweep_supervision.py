@@ -1,0 +1,17 @@
+"""Sweep of what ratings act on and by which loss: a figure, a table and all numbers."""
+
+import sys
+
+from vrm_pyro.cli.console import guard
+from vrm_pyro.cli.sweeps import supervision
+
+
+def main() -> int:
+    """Run the sweep and return the exit code."""
+    with guard("sweep_supervision") as outcome:
+        supervision.run(sys.argv[1:])
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
