@@ -79,7 +79,7 @@ def test_gradients_reach_scales_and_locs():
 
 def test_variance_is_ambiguity_plus_epistemic():
     """By brute force: draws of the parameters, then of w and z given each of them."""
-    model, batch = with_head(0.5, num_draws=2000), small_batch(ratings=False)
+    model, batch = with_head(0.5, num_draws=600), small_batch(ratings=False)
     with torch.no_grad():
         for raw in model.head.raw_scales:
             raw.add_(2.0)
@@ -88,8 +88,8 @@ def test_variance_is_ambiguity_plus_epistemic():
         for values in model.head.prediction_draws(model):
 
             def draw():
-                w = model.predictive_weights(batch.prompts).sample((20,))
-                z = model.predictive_features(batch.responses).sample((20,))
+                w = model.predictive_weights(batch.prompts).sample((40,))
+                z = model.predictive_features(batch.responses).sample((40,))
                 reward = model.reward()
                 scores = reward.scores(z)
                 return reward.delta(
@@ -102,7 +102,7 @@ def test_variance_is_ambiguity_plus_epistemic():
         total = torch.cat(deltas).var(0)
     assert (found.epistemic > 0).all()
     assert (found.ambiguity > 0).all()
-    assert torch.allclose(found.total, total, rtol=0.1)
+    assert torch.allclose(found.total, total, rtol=0.2)
     responses = model.predict_responses(batch)
     parts = responses.reward
     local = parts.from_weights + parts.from_features + parts.interaction
@@ -154,7 +154,7 @@ def test_epistemic_variance_falls_with_more_data(tmp_path):
         labels = torch.bernoulli(torch.sigmoid(2 * gap), generator=generator)
         source.preference = labels.double().numpy()
         arguments = TrainArguments(
-            output_dir=str(tmp_path / str(size)), max_steps=200, use_cpu=True, disable_tqdm=True,
+            output_dir=str(tmp_path / str(size)), max_steps=120, use_cpu=True, disable_tqdm=True,
             eval_strategy="no", save_strategy="no", load_best_model_at_end=False,
             early_stopping_patience=0, learning_rate=1e-2, weight_decay=0.0,
         )  # fmt: skip
