@@ -28,9 +28,10 @@ from vrm_pyro.elbo import Weights as KLWeights
 from vrm_pyro.elbo.integrated import integrated_terms
 from vrm_pyro.guides import GuideModule, OutcomeAwareGuide
 from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import GaussianDelta, GaussianRatings, root
+from vrm_pyro.likelihood import GaussianDelta, root
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import DirichletPrior, NormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.reward import LinearReward
 
 EXACT, Z_LIMIT = 1e-6, 4.0
@@ -198,7 +199,7 @@ def golden_model(guide: GuideModule) -> VRM:
     """Return a model whose program runs on the golden heads."""
     model = VRM(
         1, 2, 2, DirichletPrior(), NormalPrior(), OutcomeAwareGuide(), LinearReward(2, 2),
-        GaussianRatings(2),
+        GaussianRatings().build(2),
     )  # fmt: skip
     model.guide = guide
     return model

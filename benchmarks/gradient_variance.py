@@ -31,10 +31,10 @@ from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.elbo import IntegratedObjective, Objective, SampledObjective, Weights
 from vrm_pyro.guides import GuideModule, OutcomeAwareGuide
 from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import BradleyTerry, GaussianRatings
-from vrm_pyro.likelihood.ratings import RatingParameters
+from vrm_pyro.likelihood import BradleyTerry
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import DirichletPrior, NormalPrior
+from vrm_pyro.ratings import GaussianRatings, GaussianValues
 from vrm_pyro.reward import LinearReward, RewardParameters
 
 TARGET = 10.0
@@ -189,7 +189,7 @@ def problem(case: Case, seed: int, options: argparse.Namespace) -> tuple[Feature
             torch.zeros(num_objectives, dtype=torch.float64),
             torch.ones((), dtype=torch.float64),
         ),
-        RatingParameters(
+        GaussianValues(
             torch.zeros(num_objectives, dtype=torch.float64),
             torch.full((num_objectives,), 0.5, dtype=torch.float64),
             1.0,
@@ -226,7 +226,7 @@ def gradient_variances(
         NormalPrior(),
         OutcomeAwareGuide(),
         LinearReward(options.num_objectives, options.latent_dim),
-        GaussianRatings(options.num_objectives),
+        GaussianRatings().build(options.num_objectives),
     )
     model.guide = guide
     terms = objective.terms(

@@ -228,6 +228,29 @@ class TestShipped:
             "kl_weights",
             "kl_features",
         },
+        "label_noise": {"likelihood"},
+        "ordinal_ratings": {
+            "objective",
+            "rating_power",
+            "rating_likelihood",
+            "hyperprior_weight",
+            "weight_prior",
+            "feature_prior",
+        },
+        "logistic_normal": {"objective", "weight_prior", "guide"},
+        "same_weights": {"objective", "weight_prior"},
+        "few_prompts": {"objective", "weight_prior", "hyperprior_weight"},
+        "bayesian_head": {"bayesian_head"},
+        "point_estimate": {
+            "mode",
+            "weight_prior",
+            "feature_prior",
+            "guide",
+            "objective",
+            "supervision",
+            "kl_weights",
+            "kl_features",
+        },
     }
 
     def read(self, name):

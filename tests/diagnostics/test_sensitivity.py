@@ -29,10 +29,10 @@ from vrm_pyro.diagnostics.sensitivity_summary import (
 )
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import LabelBlindGuide, OutcomeAwareGuide
-from vrm_pyro.likelihood import GaussianRatings
 from vrm_pyro.model import VRM
 from vrm_pyro.posterior import draw_posterior
 from vrm_pyro.priors import DirichletPrior, NormalPrior
+from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.reward import LinearReward
 from vrm_pyro.to_xarray import Names, to_datatree
 
@@ -71,7 +71,7 @@ class Grid:
         delta = r[:, batch.pair_first[0]] - r[:, batch.pair_second[0]]
         self.values = {"w": w, "s": s, "r": r, "delta": delta}
         a = heads.weights.concentration[0]
-        ratings = dist.Normal(s + model.ratings.offset, model.ratings.scale)
+        ratings = dist.Normal(s + model.ratings.offset, model.ratings().scale)
         rated = ratings.log_prob(torch.where(batch.rating_mask, batch.ratings, 0.0)[:2])
         c = batch.preference[0]
         parts = {
@@ -114,7 +114,7 @@ class Grid:
 def test_index_is_that_of_the_exact_posterior(mode):
     model = problems.small_model(mode, num_objectives=2, latent_dim=1, power=0.7)
     if mode == "vib":  # a guide that sees no outcome is near the posterior of vague ones only
-        model.ratings.log_scale.fill_(0.5)
+        model.ratings.scale.log_scale.fill_(0.5)
         guide = LabelBlindGuide(hidden_size=4, initial_scale=1.2)
         model.guide = guide.build(problems.HIDDEN_SIZE, 2, 1).double()
     batch = problems.small_batch(3, num_objectives=2)
@@ -214,16 +214,16 @@ def rated(num_prompts=40, tau=0.25, planted=0.0, seed=4):
     """
     model = VRM(
         problems.HIDDEN_SIZE, 2, 1, DirichletPrior(1.5), NormalPrior(),
-        OutcomeAwareGuide(hidden_size=4), LinearReward(2, 1), GaussianRatings(2),
+        OutcomeAwareGuide(hidden_size=4), LinearReward(2, 1), GaussianRatings().build(2),
     ).double()  # fmt: skip
     model.reward.loading.fill_(1.0)
-    model.ratings.log_scale.fill_(math.log(tau))
+    model.ratings.scale.log_scale.fill_(math.log(tau))
     batch = problems.small_batch(num_prompts, num_objectives=2)
     torch.manual_seed(seed)
     z = torch.randn(batch.num_responses, 1, dtype=torch.float64)
     z[batch.response_prompt == 0] = planted
     scores = model.reward().scores(z) + model.ratings.offset
-    ratings = dist.Normal(scores, model.ratings.scale).sample()
+    ratings = dist.Normal(scores, model.ratings().scale).sample()
     values = batch.as_dict() | {"ratings": ratings}
     values["rating_mask"] = torch.ones_like(batch.rating_mask)
     return model, sources.without_pairs(sources.source_of(FeatureBatch(**values)))
