@@ -1,4 +1,4 @@
-"""Every shipped config trains: a few steps on rows with ratings, a finite loss, saved and loaded."""
+"""Every shipped config trains a few steps on rows with ratings, is saved and loaded."""
 
 import math
 
