@@ -11,7 +11,7 @@ from vrm_pyro.cli.parsing import UsageError
 from vrm_pyro.cli.sweeps.cells import Cell, Sweep
 from vrm_pyro.cli.sweeps.options import read_sweep, sweep_parser
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.report.sweeps import power_curves
@@ -79,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
         }
         for name, cells_of in results.items()
     ]
-    words = test_words(results[reference], states, settings.simulated)
+    words = measured_on(results[reference], states, settings.simulated)
     figure = power_curves(groups, title=f"Ratings' power λ ({words})")
     summary = {"model": settings.run.values["model"], "reference": reference, "groups": groups}
     sweep.write(figure, summary, states)

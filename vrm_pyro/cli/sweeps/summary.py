@@ -95,7 +95,7 @@ def _by_pair(
     return {pair: (float(np.mean(values)), *facts[pair]) for pair, values in seen.items()}
 
 
-def test_words(results: Sequence[Result], states: SweepStates, simulated: bool) -> str:
+def measured_on(results: Sequence[Result], states: SweepStates, simulated: bool) -> str:
     """Return what the numbers were measured on, in words."""
     test = results[0].values["test"]
     texts = "simulated texts" if simulated else "test rows"

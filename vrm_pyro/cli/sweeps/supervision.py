@@ -12,7 +12,7 @@ from vrm_pyro.cli.sweeps.cells import Cell, Result, Sweep
 from vrm_pyro.cli.sweeps.options import other_model, read_sweep, sweep_parser
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.likelihood.weight_supervision import WeightLoss
@@ -181,7 +181,7 @@ def run(argv: Sequence[str]) -> None:
         for name, cells_of in chosen.items()
     ]
     tried = {name: over_seeds(cells_of, "validation") for name, cells_of in results.items()}
-    words = test_words(chosen[reference], states, settings.simulated)
+    words = measured_on(chosen[reference], states, settings.simulated)
     figure = supervision_dots(groups, title=f"Supervision by ratings ({words})")
     summary = {"powers": powers, "reference": reference, "groups": groups, "tried": tried}
     sweep.write(figure, summary, states)

@@ -21,7 +21,7 @@ from vrm_pyro.cli.sweeps.options import (
 )
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig, uses_ratings
 from vrm_pyro.report.curves import series_of
 from vrm_pyro.report.sweeps import learning_curves
@@ -121,7 +121,7 @@ def run(argv: Sequence[str]) -> None:
         for name in models
     }
     first = next(iter(results.values()))
-    words = test_words(first, states, settings.simulated)
+    words = measured_on(first, states, settings.simulated)
     title = f"VRM and scalar reward model ({words})"
     summary = {
         "withhold": settings.given.withhold,
