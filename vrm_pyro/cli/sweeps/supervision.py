@@ -164,7 +164,6 @@ def run(argv: Sequence[str]) -> None:
     ]
     results = by_group(sweep.run(cells, states))
     chosen = {name: _best(name, results) for name in names}
-    splits = {seed: seed if settings.resplit else 0 for seed in range(settings.seeds)}
     reference = names[0]
     groups: list[dict[str, Any]] = [
         {
@@ -176,12 +175,12 @@ def run(argv: Sequence[str]) -> None:
             "test": over_seeds(cells_of, "test"),
             "difference": None
             if name == reference
-            else difference(cells_of, chosen[reference], states, splits),
+            else difference(cells_of, chosen[reference], states, settings),
         }
         for name, cells_of in chosen.items()
     ]
     tried = {name: over_seeds(cells_of, "validation") for name, cells_of in results.items()}
-    words = measured_on(chosen[reference], states, settings.simulated)
+    words = measured_on(states, settings)
     figure = supervision_dots(groups, title=f"Supervision by ratings ({words})")
     summary = {"powers": powers, "reference": reference, "groups": groups, "tried": tried}
     sweep.write(figure, summary, states)
