@@ -128,7 +128,15 @@ def test_a_stopped_sweep_trains_only_what_is_missing(
     means = [group["test"]["log_loss"]["mean"] for group in found["groups"]]
     assert gap["difference"] == pytest.approx(means[1] - means[0], abs=1e-5)
     assert gap["lower"] <= gap["difference"] <= gap["upper"]
-    for words in ("lambda", "accuracy", f"{means[1]:.3f}", "2 seeds", str(out)):
+    for words in (
+        "lambda",
+        "accuracy",
+        "test pairs of",
+        "prompts, rated",
+        f"{means[1]:.3f}",
+        "2 seeds",
+        str(out),
+    ):
         assert words in printed
 
     # A value more costs its own cells alone; another model has no cell in common.

@@ -99,7 +99,7 @@ class Sweep:
         checked: dict[int, Any] = {}
         for cell in cells:
             check_settings(cell.model)
-            key = self._split_seed(cell.seed)
+            key = self.settings.split_seeds[cell.seed]
             facts = checked.setdefault(key, data_facts(states.training(cell.seed, key)))
             check_data(cell.model, facts)
         held = [self._kept(cell, states) for cell in cells]
@@ -146,16 +146,13 @@ class Sweep:
             "withhold": cell.withhold if cell.share < 1 else "",
             "rows": states.identity,
             "split": {
-                "seed": data.split_seed + self._split_seed(cell.seed),
+                "seed": data.split_seed + self.settings.split_seeds[cell.seed],
                 "validation_fraction": None if data.validation else data.validation_fraction,
                 "test_fraction": None if data.test else data.test_fraction,
                 "max_prompts": data.max_prompts,
                 "on_unidentified": data.on_unidentified,
             },
         }
-
-    def _split_seed(self, seed: int) -> int:
-        return seed if self.settings.resplit else 0
 
     def _path(self, cell: Cell, states: SweepStates) -> Path:
         text = json.dumps(self._identity(cell, states), sort_keys=True, default=str)
@@ -186,7 +183,7 @@ class Sweep:
                 }
             )
         )
-        key = self._split_seed(cell.seed)
+        key = self.settings.split_seeds[cell.seed]
         split = states.split(key)
         source = states.training(cell.seed, key, cell.share, cell.withhold)
         result = train(cell.model, arguments, source, split.validation.source)

@@ -100,6 +100,19 @@ class SweepSettings:
         return self.run.data
 
     @property
+    def split_seeds(self) -> dict[int, int]:
+        """Which split each training seed has."""
+        return {seed: seed if self.resplit else 0 for seed in range(self.seeds)}
+
+    @property
+    def rows_name(self) -> str:
+        """What the rows are called in figures and tables."""
+        if self.simulated:
+            return "simulated texts"
+        named = self.data.test or self.data.train
+        return Path(named).name.partition(".")[0] if isinstance(named, str) else "several files"
+
+    @property
     def model(self) -> ModelConfig:
         """The model that ``--config`` and ``--model`` options describe."""
         return self.run.model

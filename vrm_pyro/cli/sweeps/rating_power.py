@@ -11,7 +11,7 @@ from vrm_pyro.cli.parsing import UsageError
 from vrm_pyro.cli.sweeps.cells import Cell, Sweep
 from vrm_pyro.cli.sweeps.options import read_sweep, sweep_parser
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.report.sweeps import power_curves
@@ -67,7 +67,6 @@ def run(argv: Sequence[str]) -> None:
     ]
     results = by_group(sweep.run(cells, states))
     reference = f"{powers[0]:g}"
-    splits = {seed: seed if settings.resplit else 0 for seed in range(settings.seeds)}
     groups: list[dict[str, Any]] = [
         {
             "power": cells_of[0].cell.facts["power"],
@@ -75,11 +74,11 @@ def run(argv: Sequence[str]) -> None:
             "test": over_seeds(cells_of, "test"),
             "difference": None
             if name == reference
-            else difference(cells_of, results[reference], states, splits),
+            else difference(cells_of, results[reference], states, settings),
         }
         for name, cells_of in results.items()
     ]
-    words = test_words(results[reference], states, settings.simulated)
+    words = measured_on(states, settings)
     figure = power_curves(groups, title=f"Ratings' power λ ({words})")
     summary = {"model": settings.run.values["model"], "reference": reference, "groups": groups}
     sweep.write(figure, summary, states)

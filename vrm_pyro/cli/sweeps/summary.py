@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.cli.sweeps.cells import Result
+from vrm_pyro.cli.sweeps.options import SweepSettings
 from vrm_pyro.cli.sweeps.states import SweepStates
 from vrm_pyro.diagnostics.bootstrap import paired_bootstrap
 from vrm_pyro.diagnostics.metrics import accuracy_values, log_loss_values
@@ -49,7 +50,7 @@ def difference(
     ours: Sequence[Result],
     reference: Sequence[Result],
     states: SweepStates,
-    split_seeds: Mapping[int, int],
+    settings: SweepSettings,
 ) -> dict[str, dict[str, float]]:
     """Return mean differences of log loss and accuracy on test pairs, first minus second.
 
@@ -60,12 +61,12 @@ def difference(
         ours: Cells of a group.
         reference: Cells of the other group, of the same seeds.
         states: The rows.
-        split_seeds: Split of each seed.
+        settings: Settings of the sweep, which tell the split of each seed.
     """
     result = {}
     for name, function in (("log_loss", log_loss_values), ("accuracy", accuracy_values)):
         first, second = (
-            _by_pair(cells, function, states, split_seeds) for cells in (ours, reference)
+            _by_pair(cells, function, states, settings.split_seeds) for cells in (ours, reference)
         )
         pairs = sorted(first)
         values = np.array([(first[k][0], second[k][0]) for k in pairs])
@@ -95,11 +96,13 @@ def _by_pair(
     return {pair: (float(np.mean(values)), *facts[pair]) for pair, values in seen.items()}
 
 
-def test_words(results: Sequence[Result], states: SweepStates, simulated: bool) -> str:
+def measured_on(states: SweepStates, settings: SweepSettings) -> str:
     """Return what the numbers were measured on, in words."""
-    test = results[0].values["test"]
-    texts = "simulated texts" if simulated else "test rows"
-    return f"{test['n_pairs']:,} test pairs of {test['n_prompts']:,} prompts, {texts}"
+    splits = [states.split(seed) for seed in sorted(set(settings.split_seeds.values()))]
+    pairs = len(np.unique(np.concatenate([split.test_pair for split in splits])))
+    prompts = len(np.unique(np.concatenate([split.test_prompt for split in splits])))
+    several = f" in {len(splits)} splits" if len(splits) > 1 else ""
+    return f"{pairs:,} test pairs of {prompts:,} prompts{several}, {settings.rows_name}"
 
 
 def table(

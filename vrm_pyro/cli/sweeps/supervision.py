@@ -12,7 +12,7 @@ from vrm_pyro.cli.sweeps.cells import Cell, Result, Sweep
 from vrm_pyro.cli.sweeps.options import other_model, read_sweep, sweep_parser
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.likelihood.weight_supervision import WeightLoss
@@ -164,7 +164,6 @@ def run(argv: Sequence[str]) -> None:
     ]
     results = by_group(sweep.run(cells, states))
     chosen = {name: _best(name, results) for name in names}
-    splits = {seed: seed if settings.resplit else 0 for seed in range(settings.seeds)}
     reference = names[0]
     groups: list[dict[str, Any]] = [
         {
@@ -176,12 +175,12 @@ def run(argv: Sequence[str]) -> None:
             "test": over_seeds(cells_of, "test"),
             "difference": None
             if name == reference
-            else difference(cells_of, chosen[reference], states, splits),
+            else difference(cells_of, chosen[reference], states, settings),
         }
         for name, cells_of in chosen.items()
     ]
     tried = {name: over_seeds(cells_of, "validation") for name, cells_of in results.items()}
-    words = test_words(chosen[reference], states, settings.simulated)
+    words = measured_on(states, settings)
     figure = supervision_dots(groups, title=f"Supervision by ratings ({words})")
     summary = {"powers": powers, "reference": reference, "groups": groups, "tried": tried}
     sweep.write(figure, summary, states)

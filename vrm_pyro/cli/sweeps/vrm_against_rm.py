@@ -21,7 +21,7 @@ from vrm_pyro.cli.sweeps.options import (
 )
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, over_seeds, table, test_words
+from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
 from vrm_pyro.config import ModelConfig, uses_ratings
 from vrm_pyro.report.curves import series_of
 from vrm_pyro.report.sweeps import learning_curves
@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> None:
             model,
             seed,
             {"model": name, "share": share},
-            _steps(settings, states, seed),
+            _steps(settings, states, settings.split_seeds[seed]),
             share,
             settings.given.withhold,
         )
@@ -98,7 +98,6 @@ def run(argv: Sequence[str]) -> None:
         for seed in range(settings.seeds)
     ]
     results = by_group(sweep.run(cells, states))
-    splits = {seed: seed if settings.resplit else 0 for seed in range(settings.seeds)}
     groups: list[dict[str, Any]] = [
         {
             "model": cells_of[0].cell.facts["model"],
@@ -108,7 +107,7 @@ def run(argv: Sequence[str]) -> None:
             "test": over_seeds(cells_of, "test"),
             "difference": None
             if cells_of[0].cell.facts["model"] == BASELINE
-            else difference(cells_of, results[f"{BASELINE}, {share:g}"], states, splits),
+            else difference(cells_of, results[f"{BASELINE}, {share:g}"], states, settings),
         }
         for cells_of in results.values()
         for share in [cells_of[0].cell.share]
@@ -120,8 +119,7 @@ def run(argv: Sequence[str]) -> None:
         }
         for name in models
     }
-    first = next(iter(results.values()))
-    words = test_words(first, states, settings.simulated)
+    words = measured_on(states, settings)
     title = f"VRM and scalar reward model ({words})"
     summary = {
         "withhold": settings.given.withhold,
@@ -171,13 +169,13 @@ def _models(
     return models | {BASELINE: baseline}
 
 
-def _steps(settings: SweepSettings, states: SweepStates, seed: int) -> dict[str, Any]:
+def _steps(settings: SweepSettings, states: SweepStates, split_seed: int) -> dict[str, Any]:
     """Return training arguments with which every part trains as long as the whole.
 
     Epochs of a small part would be few steps: it would be undertrained and look poor in data.
     """
     arguments = settings.run.arguments
-    train = states.split(seed if settings.resplit else 0).train
+    train = states.split(split_seed).train
     epoch = math.ceil(train.table.num_prompts / arguments.per_device_train_batch_size)
     epoch = math.ceil(epoch / arguments.gradient_accumulation_steps)
     steps = arguments.max_steps
