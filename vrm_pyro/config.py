@@ -320,7 +320,8 @@ def _check_mode(config: ModelConfig) -> None:
             raise InputError(
                 f"model.{key} is {type(getattr(config, key)).__name__}, which mode "
                 f"{config.mode!r} does not take. Mode {config.mode!r} takes "
-                f"{', '.join(_fitting(key, conditional))}."
+                f"{', '.join(_fitting(key, conditional))}, as in configs/"
+                f"{'default' if conditional else 'paper'}.yaml."
             )
 
 

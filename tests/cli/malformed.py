@@ -45,7 +45,11 @@ CONFIGS = [
     (
         "class of another table",
         setting("model", "weight_prior", "NormalPrior"),
-        ("model.weight_prior", "'NormalPrior'", "ConditionalDirichletPrior, DirichletPrior"),
+        (
+            "model.weight_prior",
+            "'NormalPrior'",
+            "ConditionalDirichletPrior, ConditionalLogistic",
+        ),
     ),
     (
         "class that is nowhere",
@@ -65,7 +69,7 @@ CONFIGS = [
     (
         "setting of a class of another type",
         prior("DirichletPrior", "concentration: big"),
-        ("model.weight_prior", "'big'", "a number such as"),
+        ("model.weight_prior", "concentration is 'big'", "a number such as 0.1"),
     ),
     (
         "setting of a class out of range",
@@ -75,7 +79,10 @@ CONFIGS = [
     (
         "priors of another mode",
         setting("model", "mode", "vib"),
-        ("model.weight_prior is ConditionalDirichletPrior", "DirichletPrior, NormalPrior and"),
+        (
+            "model.weight_prior is ConditionalDirichletPrior",
+            "takes DirichletPrior, LogisticNormalPrior",
+        ),
     ),
     (
         "guide of another mode",
@@ -327,7 +334,7 @@ OPTIONS = [
     (
         "config that is not there",
         "train --config {out}/no.yaml",
-        ("no such file", "shipped one: bradley_terry, default, paper, ratings"),
+        ("no such file", "shipped one: bayesian_head, bradley_terry, default"),
     ),
     ("doctor on states", "doctor --data {place}/store", ("is a feature store",)),
 ]

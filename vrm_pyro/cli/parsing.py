@@ -258,7 +258,20 @@ def _no_mapping(found: re.Match[str], key: str, options: Sequence[str]) -> str:
     return "is empty, or no mapping of settings such as 'model:' with indented lines below it."
 
 
+def _union(found: re.Match[str], key: str, options: Sequence[str]) -> str:
+    kinds = [
+        f"a list of {inner}s" if outer else _KINDS.get(inner, inner)
+        for outer, inner in re.findall(r"(list\[)?(?:<class ')?(\w+)(?:'>)?\]?", found[2])
+    ]
+    return f"{found[1]} is {found[3]!r}, but must be {' or '.join(kinds)}."
+
+
 _REWRITES: Sequence[tuple[str, Rewrite]] = (
+    (
+        r'Parser key "([^"]+)": Does not validate against any of the Union subtypes '
+        r"Subtypes: \[(.*)\] Errors: .* Given value: (.*)",
+        _union,
+    ),
     (r"Problem with given class_path '([^']+)': Option '([^']+)' is not accepted", _setting),
     (r"Problem with given class_path '([^']+)': (No module named .*)", _import),
     (r"Importing '([^']+)' is not allowed", _class),
