@@ -13,7 +13,6 @@ from vrm_pyro.report.style import (
     INK,
     bare_axes,
     new_figure,
-    outside_legend,
     panel_title,
     series_colour,
     series_marker,
@@ -79,7 +78,7 @@ def supervision_dots(groups: Sequence[Group], *, title: str | None = None) -> Fi
         groups: One for each type: ``words``, ``mode``, ``power`` (None without ratings), ``test``.
         title: Title of the figure.
     """
-    figure = new_figure(9.6, 1.3 + 0.34 * len(groups), title)
+    figure = new_figure(9.6, 1.6 + 0.34 * len(groups), title)
     panels = figure.subplots(1, 3, sharey=True)
     rows = np.arange(len(groups))[::-1]
     modes = list(dict.fromkeys(group["mode"] for group in groups))
@@ -116,7 +115,7 @@ def supervision_dots(groups: Sequence[Group], *, title: str | None = None) -> Fi
     ]
     panels[0].set_yticks(rows, names)
     panel_title(panels[0], SPREAD)
-    outside_legend(figure, panels[0])
+    _legend_below(figure, panels[0])
     return figure
 
 
@@ -176,7 +175,13 @@ def learning_curves(
             bare_axes(axes)
     panel_title(panels[0, 0], "along training, all pairs; bands: lowest to highest seed")
     panel_title(panels[1, 0], "growing data, best step by validation; bars: all seeds")
-    handles, labels = panels[1, 0].get_legend_handles_labels()
+    _legend_below(figure, panels[1, 0])
+    return figure
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """List the series under all panels: titles name rows and splits, and are long."""
+    handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
@@ -186,7 +191,6 @@ def learning_curves(
         fontsize=9,
         labelcolor=INK,
     )
-    return figure
 
 
 def _ends(groups: Sequence[Group], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
