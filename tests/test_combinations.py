@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pyro
 import pytest
@@ -18,6 +19,7 @@ from vrm_pyro.config import DataFacts, ModelConfig, check_data, check_settings
 from vrm_pyro.elbo import OBJECTIVES
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import GUIDES, DeltaGuide, LogisticNormalGuide
+from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS
 from vrm_pyro.priors import (
     FEATURE_PRIORS,
     WEIGHT_PRIORS,
@@ -171,13 +173,16 @@ def test_tables_are_covered():
     assert {n for n in GUIDES if GUIDES[n].outcome_aware} == {names[3] for names in conditional}
 
 
-@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
-@pytest.mark.parametrize("guide", ["OutcomeAwareGuide", "FlowGuide"])
-def test_each_objective_through_the_trainer(tmp_path, objective, guide):
-    parts = ("ConditionalLogisticNormalPrior", "CorrelatedNormalPrior", guide, objective)
-    config = config_of("conditional", *parts)
-    if not allowed(config):
-        pytest.skip(f"{guide} does not go with {objective}")
+TRAINED = [
+    ("conditional", "ConditionalLogisticNormalPrior", "CorrelatedNormalPrior", guide, objective)
+    for guide in ("OutcomeAwareGuide", "FlowGuide")
+    for objective in sorted(OBJECTIVES)
+]
+
+
+@pytest.mark.parametrize("names", [n for n in TRAINED if n in ALLOWED], ids=name_of)
+def test_each_objective_through_the_trainer(tmp_path, names):
+    config = config_of(*names)
     arguments = TrainArguments(
         output_dir=str(tmp_path / "run"),
         max_steps=2,
@@ -198,3 +203,11 @@ def test_each_objective_through_the_trainer(tmp_path, objective, guide):
     assert again.config == config
     probability = result.loaded.model.predict_pairs(BATCH)
     assert torch.equal(again.model.predict_pairs(BATCH), probability)
+
+
+def test_the_page_of_the_model_names_every_class():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "model.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for table in (*TABLES[1:], RATING_LIKELIHOODS, PREFERENCE_LIKELIHOODS):
+        for name in table:
+            assert any(line.startswith(f"| `{name}`") for line in rows), name

@@ -268,6 +268,22 @@ def test_a_users_own_class_is_trained_and_handed_in(place, tmp_path, monkeypatch
     assert "own_priors" not in (tmp_path / "run" / "config.json").read_text()
 
 
+def test_a_users_own_rating_likelihood_is_trained_and_handed_in(place, tmp_path, monkeypatch):
+    (tmp_path / "own_ratings.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from vrm_pyro.ratings import GaussianRatings\n\n"
+        "@dataclass(frozen=True)\n"
+        "class OwnRatings(GaussianRatings):\n"
+        '    """Ratings of my own."""\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    own = ("--model.rating_likelihood", "own_ratings.OwnRatings")
+    succeed(*run_options(place, "run", train__num_train_epochs=1), *own)
+    data = ("--data", place / "test.jsonl", "--out", "m.json")
+    assert "no class 'OwnRatings'" in vrm_pyro("evaluate", "--model", "run", *data).err
+    succeed("evaluate", "--model", "run", *data, "--classes", "own_ratings.OwnRatings")
+
+
 def test_overlap_of_train_and_validation_is_told(place, tmp_path):
     settings = {"data__validation": place / "train.jsonl", "train__num_train_epochs": 1}
     run = succeed(*run_options(place, tmp_path / "run", **settings), warnings_are="default")
