@@ -12,6 +12,7 @@ from vrm_pyro.report.style import (
     INK,
     bare_axes,
     new_figure,
+    outside_legend,
     series_colour,
     series_marker,
 )
@@ -90,16 +91,6 @@ def draw_curves(
         axes.set_ylabel(panel.label)
         bare_axes(axes)
     # Below: four long names would run into the title.
-    handles, labels = all_axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=len(labels),
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-        handlelength=3.2,
-    )
+    outside_legend(figure, all_axes[0], "lower center", handle_length=3.2)
     with write_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)

@@ -32,6 +32,7 @@ from vrm_pyro.likelihood import GaussianDelta, root
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import DirichletPrior, NormalPrior
 from vrm_pyro.ratings import GaussianRatings
+from vrm_pyro.refine import FixedGuide
 from vrm_pyro.reward import LinearReward
 
 EXACT, Z_LIMIT = 1e-6, 4.0
@@ -177,7 +178,7 @@ def bound_rows() -> Iterator[Row]:
 def drawn_rows(draws: int) -> Iterator[Row]:
     """Yield the objectives as training evaluates them, at the same guides."""
     for name, ratings in CASES:
-        model = golden_model(golden.FixedGuide(*golden.guide(ratings)))
+        model = golden_model(FixedGuide(*golden.guide(ratings)))
         for kind in (SampledObjective, IntegratedObjective):
             mean, error = drawn(kind(draws // 100), model, ratings, 100)
             yield Row(
@@ -187,7 +188,7 @@ def drawn_rows(draws: int) -> Iterator[Row]:
                 error,
             )
     q_weights = dist.Dirichlet(torch.tensor([[2.2, 1.0]], dtype=torch.float64))
-    model = golden_model(golden.FixedGuide(q_weights, golden.heads().features))
+    model = golden_model(FixedGuide(q_weights, golden.heads().features))
     mean, error = drawn(CollapsedObjective(8), model, False, draws // 100)
     yield Row(
         "collapsed, q(w) = Dir(2.2, 1), 8 draws, no ratings", COLLAPSED[0], mean, error,

@@ -29,12 +29,13 @@ from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.elbo import IntegratedObjective, Objective, SampledObjective, Weights
-from vrm_pyro.guides import GuideModule, OutcomeAwareGuide
+from vrm_pyro.guides import OutcomeAwareGuide
 from vrm_pyro.heads import Heads
 from vrm_pyro.likelihood import BradleyTerry
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import DirichletPrior, NormalPrior
 from vrm_pyro.ratings import GaussianRatings, GaussianValues
+from vrm_pyro.refine import FixedGuide
 from vrm_pyro.reward import LinearReward, RewardParameters
 
 TARGET = 10.0
@@ -69,22 +70,6 @@ CASES = {
     "standard, q given the label": Case(updated=True),
     "standard, q given label and ratings": Case(updated=True, ratings=True),
 }
-
-
-class LeafGuide(GuideModule):
-    """A guide whose q is handed in."""
-
-    def __init__(self, q_weights: dist.Dirichlet, q_features: dist.Independent) -> None:
-        super().__init__()
-        self.q = (q_weights, q_features)
-
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
-        """Return the q(w) handed in."""
-        return self.q[0]
-
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
-        """Return the q(z) handed in."""
-        return self.q[1]
 
 
 def main() -> None:
@@ -214,7 +199,7 @@ def gradient_variances(
         "loc": normal.loc.repeat(copies, 1).requires_grad_(),
         "log_scale": normal.scale.log().repeat(copies, 1).requires_grad_(),
     }
-    guide = LeafGuide(
+    guide = FixedGuide(
         dist.Dirichlet(leaves["concentration"]),
         dist.Normal(leaves["loc"], leaves["log_scale"].exp()).to_event(1),
     )

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
 from emit import emit
 from real_pairs import part
 
 from vrm_pyro.batch import FeatureBatch, PromptDataset
 from vrm_pyro.config import ModelConfig
+from vrm_pyro.diagnostics.power_scaling import smooth
 from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.evidence import log_evidence, weighted_draws
 from vrm_pyro.features import open_store
@@ -134,7 +134,9 @@ def _gaps(model: VRM, batch: FeatureBatch) -> dict[str, float]:
         with torch.no_grad():
             _, _, drawn = weighted_draws(model, batch, heads, ELBO_DRAWS)
             elbo = drawn["log_weight"].mean(0)
-            kl_w, kl_z = (kl.sum().item() for kl in kl_terms(*_laws(model, batch, heads), heads))
+            kl_w, kl_z = (
+                kl.sum().item() for kl in kl_terms(*model.guide.posterior(batch, heads), heads)
+            )
         found["gap"] = (evidence.log_prob - elbo).mean().item()
         found["kl"] = (kl_w + kl_z) / batch.num_prompts
         return found
@@ -152,16 +154,10 @@ def _gaps(model: VRM, batch: FeatureBatch) -> dict[str, float]:
     return found
 
 
-def _laws(model: VRM, batch: FeatureBatch, heads) -> tuple:
-    return model.guide.posterior(batch, heads)
-
-
 def _khat(name: str, model: VRM, batch: FeatureBatch, heads) -> dict[str, float]:
     torch.manual_seed(0)
     _, _, drawn = weighted_draws(model, batch, heads, KHAT_DRAWS)
-    # psislw takes log likelihoods, which are negated log ratios.
-    columns = -drawn["log_weight"].numpy().T
-    khat = np.array([float(array_stats.psislw(column)[1]) for column in columns])
+    khat = smooth(drawn["log_weight"].numpy()).khat
     return {f"{name}_median": float(np.median(khat)), f"{name}_good": float((khat < GOOD).mean())}
 
 

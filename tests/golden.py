@@ -7,7 +7,6 @@ from scipy.special import roots_jacobi
 from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.guides import GuideModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.likelihood import BradleyTerry
 from vrm_pyro.ratings import GaussianValues
@@ -82,19 +81,3 @@ def jacobi_nodes(concentration: Tensor, num_nodes: int = 64) -> tuple[Tensor, Te
         nodes.append(np.stack([first, 1 - first], -1))
         masses.append(np.log(mass / mass.sum()))
     return torch.tensor(np.stack(nodes, 1)), torch.tensor(np.stack(masses, 1))
-
-
-class FixedGuide(GuideModule):
-    """A guide whose q is handed in."""
-
-    def __init__(self, q_weights: dist.Dirichlet, q_features: dist.Independent) -> None:
-        super().__init__()
-        self.q = (q_weights, q_features)
-
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Dirichlet:
-        """Return the q(w) handed in."""
-        return self.q[0]
-
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Independent:
-        """Return the q(z) handed in."""
-        return self.q[1]

@@ -222,3 +222,28 @@ def covariance_of(alpha: Tensor, locs: Pair, reward: RewardParameters) -> Tensor
     """Return Cov(r_first, r_second) for a Dirichlet over w."""
     first, second = (Gaussian(loc, torch.zeros_like(loc)) for loc in locs)
     return reward_covariance(weight_moments(dist.Dirichlet(alpha)), first, second, reward)
+
+
+def labelled_prompt(num_pairs: int = 40, seed: int = 0) -> tuple[FeatureBatch, Heads, Tensor]:
+    """Return a prompt with known scores and labels that follow one w, heads and differences."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(2 * num_pairs, 4, generator=generator).double()
+    first = 2 * torch.arange(num_pairs)
+    truth = torch.tensor([0.1, 0.6, 0.1, 0.2]).double()
+    difference = 3 * (scores[first] - scores[first + 1])
+    label = torch.bernoulli(torch.sigmoid(difference @ truth), generator=generator)
+    batch = FeatureBatch(
+        prompts=torch.zeros(1, HIDDEN_SIZE).double(),
+        responses=torch.zeros(2 * num_pairs, HIDDEN_SIZE).double(),
+        response_prompt=torch.zeros(2 * num_pairs, dtype=torch.long),
+        pair_first=first,
+        pair_second=first + 1,
+        preference=label,
+        pair_weight=torch.ones(num_pairs).double(),
+        ratings=torch.zeros(2 * num_pairs, 4).double(),
+        rating_mask=torch.zeros(2 * num_pairs, 4, dtype=torch.bool),
+    )
+    heads = random_heads(1, 2 * num_pairs)
+    reward = replace(heads.reward, loading=torch.eye(4).double(), scale=torch.tensor(3.0).double())
+    features = dist.Normal(scores, torch.full_like(scores, 1e-3)).to_event(1)
+    return batch, replace(heads, features=features, reward=reward), difference

@@ -8,6 +8,7 @@ from pyro import poutine
 
 from vrm_pyro import sites
 from vrm_pyro.evidence import log_evidence
+from vrm_pyro.refine import FixedGuide
 
 
 def brute_force(model, batch, num_draws=400_000, chunk=20_000):
@@ -37,7 +38,7 @@ def brute_force(model, batch, num_draws=400_000, chunk=20_000):
 @pytest.mark.parametrize("ratings", [False, True])
 def test_golden_evidence_is_exact(ratings):
     model = problems.with_guide(
-        problems.small_model(num_objectives=2), golden.FixedGuide(*golden.guide(ratings))
+        problems.small_model(num_objectives=2), FixedGuide(*golden.guide(ratings))
     )
     found = log_evidence(model, golden.batch(ratings), golden.heads())
     exact = golden.EVIDENCE_JOINT if ratings else golden.EVIDENCE

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
@@ -26,7 +27,7 @@ class BayesianHead(nn.Module):
     P is N(theta_0, s_0^2), with theta_0 = 0 for weights and matrices, the start value for
     vectors (biases, b) and scalars (log beta), and s_0 = ``prior_scale`` / sqrt(inputs) so that a
     wide layer is no wilder than a narrow one. The module does not hold the model: it gives values
-    to be put in its place, :meth:`run`.
+    to be put in its place by :func:`run_with`.
 
     Args:
         parameters: Name and start value of every parameter that is uncertain.
@@ -51,11 +52,6 @@ class BayesianHead(nn.Module):
                 nn.Parameter(torch.full_like(value, inverse_softplus(_INITIAL_SHARE * scale)))
             )
 
-    @property
-    def num_parameters(self) -> int:
-        """Number of uncertain parameters."""
-        return sum(raw.numel() for raw in self.raw_scales)
-
     def scales(self) -> list[Tensor]:
         """Return s of every parameter, > 0."""
         return [softplus(raw) for raw in self.raw_scales]
@@ -65,11 +61,8 @@ class BayesianHead(nn.Module):
         locs = dict(model.named_parameters())
         total = torch.zeros((), dtype=self.raw_scales[0].dtype, device=self.raw_scales[0].device)
         for i, (name, scale) in enumerate(zip(self.names, self.scales(), strict=True)):
-            prior_loc = self.get_buffer(f"prior_loc_{i}")
-            prior_scale = self.get_buffer(f"prior_scale_{i}")
-            ratio = (scale / prior_scale) ** 2
-            shift = ((locs[name] - prior_loc) / prior_scale) ** 2
-            total = total + 0.5 * (ratio + shift - 1 - ratio.log()).sum()
+            prior = Normal(self.get_buffer(f"prior_loc_{i}"), self.get_buffer(f"prior_scale_{i}"))
+            total = total + kl_divergence(Normal(locs[name], scale), prior).sum()
         return total
 
     def draw(
@@ -107,33 +100,33 @@ class _Caller(nn.Module):
         return function()
 
 
-def head_parameters(
-    reward: nn.Module, networks: Mapping[str, nn.Module], reward_name: str = "reward"
-) -> dict[str, Tensor]:
+def head_parameters(reward: nn.Module, networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Return by name A, b, log beta as far as they are learned, and last layers of networks.
 
     Args:
-        reward: Module of the reward function.
-        networks: Modules by their name in the model; of each chain of layers in them the last
-            linear one is taken, and a linear layer that stands alone.
-        reward_name: Name of ``reward`` in the model.
+        reward: The module ``reward`` of a model.
+        networks: Further modules by their name in the model; see :func:`last_layers`.
     """
     found: dict[str, Tensor] = {
-        f"{reward_name}.{name}": value for name, value in reward.named_parameters()
+        f"reward.{name}": value for name, value in reward.named_parameters()
     }
-    for prefix, network in networks.items():
-        chained: set[int] = set()
-        for name, module in network.named_modules():
-            path = ".".join(part for part in (prefix, name) if part)
-            if isinstance(module, nn.Sequential):
-                chained.update(id(layer) for layer in module)
-                last = len(module) - 1
-                if isinstance(module[last], nn.Linear):
-                    found |= _of_layer(f"{path}.{last}", module[last])
-            elif isinstance(module, nn.Linear) and id(module) not in chained:
-                found |= _of_layer(path, module)
+    for name, network in networks.items():
+        for path, layer in last_layers(network).items():
+            prefix = ".".join(part for part in (name, path) if part)
+            found |= {f"{prefix}.{key}": value for key, value in layer.named_parameters()}
     return found
 
 
-def _of_layer(path: str, layer: nn.Module) -> dict[str, Tensor]:
-    return {f"{path}.{name}": value for name, value in layer.named_parameters()}
+def last_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """Return by name the last linear layer of each chain, and linear layers that stand alone."""
+    found: dict[str, nn.Linear] = {}
+    chained: set[int] = set()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Sequential):
+            chained.update(id(layer) for layer in module)
+            last = module[-1]
+            if isinstance(last, nn.Linear):
+                found[".".join(part for part in (name, str(len(module) - 1)) if part)] = last
+        elif isinstance(module, nn.Linear) and id(module) not in chained:
+            found[name] = module
+    return found

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.errors import InputError
+from vrm_pyro.heads import Heads
 from vrm_pyro.laws import has_closed_divergence, is_gaussian
 from vrm_pyro.laws.divergence import NUM_DRAWS
 from vrm_pyro.model import VRM
@@ -53,7 +54,7 @@ def check_program(model: VRM, objective: str) -> list[str]:
         laws = model.guide.posterior(batch, heads)
         if model.weight_power > 0:
             model.weight_supervision.score(laws[0], torch.full_like(laws[0].mean, 0.5))
-        _check_order(model, batch)
+        _check_order(model, batch, heads)
     notices = []
     for site, q, p in zip(LATENTS, laws, (heads.weights, heads.features), strict=True):
         if not has_closed_divergence(q, p):
@@ -73,13 +74,12 @@ def _check_law(law: Distribution, key: str, rows: int, size: int) -> None:
         )
 
 
-def _check_order(model: VRM, batch: FeatureBatch) -> None:
+def _check_order(model: VRM, batch: FeatureBatch, heads: Heads) -> None:
     """Refuse a parent in the program that is a descendant in the guide (pitfall B11).
 
     With a closed KL the estimator takes the prior's parents at the values the guide drew; that is
     right only if those do not depend on the latent itself.
     """
-    heads = model.heads(batch)
     with pyro.validation_enabled(False):
         program = get_dependencies(model.program, (batch, heads))["prior_dependencies"]
         guide = get_dependencies(model.guide, (batch, heads))["prior_dependencies"]

@@ -1,16 +1,19 @@
 """Log evidence of the outcomes of each prompt, w and z integrated out."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
 from torch import Tensor
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import features_given_ratings, rating_evidence
+from vrm_pyro.guides import LabelBlindModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import as_gaussian, is_gaussian, weight_nodes
 from vrm_pyro.likelihood.quadrature import hermite_nodes, root
@@ -79,6 +82,27 @@ def _mean_weight(log_weight: Tensor) -> Evidence:
     return Evidence(mean, (log_weight - mean).exp().std(0) / math.sqrt(num_draws))
 
 
+def scored_traces(
+    guide: Callable[..., Any],
+    program: Callable[..., Any],
+    batch: FeatureBatch,
+    heads: Heads,
+    num_draws: int,
+) -> tuple[Trace, Trace]:
+    """Draw from a guide and replay a program at the draws; log-probabilities are computed.
+
+    Returns:
+        Traces of guide and program; log-probabilities are (S, items) and carry scales.
+    """
+    with pyro.plate("draws", num_draws, dim=-2):
+        guide_trace = poutine.trace(guide).get_trace(batch, heads)
+        replayed = poutine.replay(program, trace=guide_trace)
+        trace = poutine.trace(replayed).get_trace(batch, heads)
+    guide_trace.compute_log_prob()
+    trace.compute_log_prob()
+    return guide_trace, trace
+
+
 def weighted_draws(
     model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -98,12 +122,7 @@ def weighted_draws(
         sum of ``lp_ratings`` (S, P), tempered by lambda, and ``lp_preferences`` (S, P), each 0
         where there are none; ``lp_w`` (S, P) and ``lp_z`` (S, R), the log prior of the draws.
     """
-    with pyro.plate("draws", num_draws, dim=-2):
-        guide = poutine.trace(model.guide).get_trace(batch, heads)
-        program = poutine.replay(model.program, trace=guide)
-        trace = poutine.trace(program).get_trace(batch, heads)
-    guide.compute_log_prob()
-    trace.compute_log_prob()
+    guide, trace = scored_traces(model.guide, model.program, batch, heads, num_draws)
     lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
     lp_z = trace.nodes[sites.FEATURES]["log_prob"]
     parts = {"lp_ratings": torch.zeros_like(lp_w), "lp_preferences": torch.zeros_like(lp_w)}
@@ -128,7 +147,7 @@ def _log_weights(model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int) 
     """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
     target: Law = features_given_ratings(batch, heads)
     q_weights, proposal = heads.weights, target
-    if not model.guide.label_blind:
+    if not isinstance(model.guide, LabelBlindModule):
         q_weights, q_features = model.guide.posterior(batch, heads)
         if is_gaussian(q_features):
             gaussian = as_gaussian(q_features)

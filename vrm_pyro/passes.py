@@ -1,8 +1,10 @@
 """One pass over a feature source: chunks of prompts, through a model held still."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vrm_pyro.batch import FeatureBatch, PromptDataset
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 # A pair costs 64 draws of w times 32 quadrature nodes: 2,048 of them take 16 MB a tensor.
 MAX_PAIRS = 2048
@@ -64,6 +68,17 @@ def _spans(
         num_pairs += pairs[i]
     if start < len(items):
         yield items[start:]
+
+
+@contextmanager
+def double_copy(model: AnyModule) -> Iterator[AnyModule]:
+    """Give a float64 copy on the CPU, without gradients: the user's model stays as it is.
+
+    Densities and KLs of sharp laws need the digits.
+    """
+    copied = copy.deepcopy(model).to("cpu", torch.float64)
+    with evaluation_mode(copied):
+        yield copied
 
 
 @contextmanager

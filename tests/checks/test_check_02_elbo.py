@@ -12,6 +12,7 @@ from vrm_pyro import sites
 from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Weights
 from vrm_pyro.elbo.integrated import integrated_terms
 from vrm_pyro.guides import OutcomeAwareGuide
+from vrm_pyro.refine import FixedGuide
 
 RATINGS = pytest.mark.parametrize("ratings", [False, True], ids=["labels", "ratings"])
 EVIDENCE = {False: golden.EVIDENCE, True: golden.EVIDENCE_JOINT}
@@ -43,7 +44,7 @@ def test_integrated_bound_at_the_listed_guides(ratings):
 @RATINGS
 @pytest.mark.parametrize("objective", [SampledObjective, IntegratedObjective])
 def test_drawn_bounds_agree_with_the_exact_one(ratings, objective):
-    model = golden_model(golden.FixedGuide(*golden.guide(ratings)))
+    model = golden_model(FixedGuide(*golden.guide(ratings)))
     batch, heads = golden.batch(ratings), golden.heads()
     values = torch.stack(
         [
@@ -136,7 +137,7 @@ def test_importance_estimate_of_the_evidence(ratings):
     batch = repeat(golden.batch(ratings), copies)
     heads = repeat_heads(golden.heads(), copies)
     q_weights, normal = golden.guide(ratings)[0], golden.guide(ratings)[1].base_dist
-    guide = golden.FixedGuide(
+    guide = FixedGuide(
         dist.Dirichlet(q_weights.concentration.repeat(copies, 1)),
         dist.Normal(normal.loc.repeat(copies, 1), normal.scale.repeat(copies, 1)).to_event(1),
     )

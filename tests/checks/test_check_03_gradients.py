@@ -18,6 +18,7 @@ from problems import (
 from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Weights
 from vrm_pyro.elbo.integrated import integrated_terms
 from vrm_pyro.networks import CONCENTRATION_FLOOR, concentration_from, scale_from
+from vrm_pyro.refine import FixedGuide
 
 STEP = 1e-5
 
@@ -127,7 +128,7 @@ def test_mean_drawn_gradient(ratings, objective):
             "log_scale": normal.scale.log().repeat(copies, 1).requires_grad_(),
         }
         q_features = dist.Normal(leaves["loc"], leaves["log_scale"].exp()).to_event(1)
-        guide = golden.FixedGuide(dist.Dirichlet(leaves["alpha"]), q_features)
+        guide = FixedGuide(dist.Dirichlet(leaves["alpha"]), q_features)
         model = with_guide(model, guide)
         objective(1).terms(model, guide, batch, heads, Weights()).objective.backward()
         for name, leaf in leaves.items():
@@ -181,7 +182,7 @@ def test_loss_and_gradients_stay_finite_at_extreme_outputs(objective, dtype):
         raw = torch.stack([corners[:, :2], corners[:, 1:]], 1).reshape(-1, 2)
         raw = raw.clone().requires_grad_()
         q_features = dist.Normal(raw.flip(0), scale_from(raw)).to_event(1)
-        guide = golden.FixedGuide(q_weights, q_features)
+        guide = FixedGuide(q_weights, q_features)
         model = with_guide(small_model(num_objectives=2), guide)
         heads = replace(repeat_heads(golden.heads(dtype), num_prompts), weights=p_weights)
         labelled = replace(batch, preference=torch.full_like(batch.preference, label))

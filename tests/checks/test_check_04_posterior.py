@@ -10,6 +10,7 @@ from exact import exact_draws, rated_pairs
 from problems import small_model
 from pyro.infer import MCMC, NUTS
 
+from vrm_pyro.diagnostics.power_scaling import smooth
 from vrm_pyro.evidence import weighted_draws
 from vrm_pyro.guides import FullCovarianceGuide, OutcomeAwareGuide
 from vrm_pyro.laws import Gaussian, as_gaussian
@@ -49,9 +50,7 @@ def khats(model, batch, heads):
     torch.manual_seed(1)
     with torch.no_grad():
         _, _, log_probs = weighted_draws(model, batch, heads, KHAT_DRAWS)
-    # psislw takes log likelihoods, which are negated log ratios.
-    columns = -log_probs["log_weight"].numpy().T
-    return np.array([float(array_stats.psislw(column)[1]) for column in columns])
+    return smooth(log_probs["log_weight"].numpy()).khat
 
 
 def test_full_covariance_guide_is_near_the_exact_posterior(problem):

@@ -17,6 +17,7 @@ from vrm_pyro.guides import FullCovarianceGuide, LabelBlindGuide
 from vrm_pyro.likelihood.weight_supervision import weight_targets
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import DirichletPrior, NormalPrior
+from vrm_pyro.refine import FixedGuide
 from vrm_pyro.reward import LinearReward
 
 
@@ -59,7 +60,7 @@ def test_supervised_weights_end_at_the_prior_plus_lambda_targets(power):
     raw = torch.zeros(batch.num_prompts, 3, dtype=torch.float64, requires_grad=True)
 
     def value():
-        model.guide = golden.FixedGuide(dist.Dirichlet(raw.exp()), heads.features)
+        model.guide = FixedGuide(dist.Dirichlet(raw.exp()), heads.features)
         return IntegratedObjective(1).terms(model, model.guide, batch, heads, Weights()).objective
 
     maximise([raw], value)

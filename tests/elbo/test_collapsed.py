@@ -7,6 +7,7 @@ from pyro.infer import RenyiELBO
 
 from vrm_pyro.elbo import CollapsedObjective, IntegratedObjective, Weights
 from vrm_pyro.elbo.collapsed import prompt_log_weights
+from vrm_pyro.refine import FixedGuide
 
 
 def golden_terms(ratings, alpha, num_draws, copies):
@@ -14,7 +15,7 @@ def golden_terms(ratings, alpha, num_draws, copies):
     batch = repeat(golden.batch(ratings), copies)
     heads = repeat_heads(golden.heads(), copies)
     q_weights = dist.Dirichlet(torch.tensor([alpha], dtype=torch.float64).repeat(copies, 1))
-    guide = golden.FixedGuide(q_weights, heads.features)
+    guide = FixedGuide(q_weights, heads.features)
     model = with_guide(small_model(num_objectives=2), guide)
     with torch.no_grad():
         log_weights, _ = prompt_log_weights(model, batch, heads, num_draws)

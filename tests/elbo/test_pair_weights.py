@@ -11,6 +11,7 @@ from problems import repeat, repeat_heads, small_batch, small_model, with_guide
 from vrm_pyro.elbo import OBJECTIVES, CollapsedObjective, Weights
 from vrm_pyro.laws import Gaussian
 from vrm_pyro.likelihood import BradleyTerry, expect_normal
+from vrm_pyro.refine import FixedGuide
 from vrm_pyro.reward import delta_given_weights
 
 EACH = pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -84,7 +85,7 @@ def test_collapsed_bounds_the_evidence_at_any_weight_and_soft_label(weight, pref
     batch = replace(batch, pair_weight=torch.full_like(batch.pair_weight, weight))
     many = repeat_heads(heads, copies)
     alpha = torch.tensor([[1.8, 1.0]]).double().repeat(copies, 1)
-    guide = golden.FixedGuide(dist.Dirichlet(alpha), many.features)
+    guide = FixedGuide(dist.Dirichlet(alpha), many.features)
     model = with_guide(small_model(num_objectives=2), guide)
     with torch.no_grad():
         found = CollapsedObjective(400).terms(model, guide, batch, many, Weights())

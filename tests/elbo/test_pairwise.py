@@ -6,6 +6,7 @@ from problems import repeat, repeat_heads, small_batch, small_model, with_guide
 from vrm_pyro.conjugate import rating_evidence
 from vrm_pyro.elbo import IntegratedObjective, PairwiseObjective, Weights
 from vrm_pyro.elbo.pairwise import pair_log_prob
+from vrm_pyro.refine import FixedGuide
 
 
 @pytest.mark.parametrize("preference", [1.0, 0.0])
@@ -82,7 +83,7 @@ def test_guide_and_model_do_not_move_each_other():
 
 def test_parts_are_those_of_the_guides_bound():
     batch, heads = golden.batch(True), golden.heads()
-    model = with_guide(small_model(num_objectives=2), golden.FixedGuide(*golden.guide(True)))
+    model = with_guide(small_model(num_objectives=2), FixedGuide(*golden.guide(True)))
     terms = PairwiseObjective(4, guide_draws=2000).terms(
         model, model.guide, batch, heads, Weights()
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import HIDDEN_SIZE, random_heads, small_batch
+from problems import HIDDEN_SIZE, labelled_prompt, random_heads, small_batch
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import features_given_ratings
@@ -221,37 +221,12 @@ def test_axes_of_the_features_do_not_reach_the_weights(guide, batch, heads):
 @pytest.mark.parametrize("seed", range(3))
 def test_many_pairs_of_a_prompt_give_nearly_the_exact_posterior_of_weights(guide, seed):
     """Scores known, 40 labels: E[w] and sd against importance draws from the prior."""
-    generator = torch.Generator().manual_seed(seed)
-    alpha, num_pairs = torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double(), 40
-    scores = torch.randn(2 * num_pairs, 4, generator=generator).double()
-    first = 2 * torch.arange(num_pairs)
-    truth = torch.tensor([0.1, 0.6, 0.1, 0.2]).double()
-    difference = 3 * (scores[first] - scores[first + 1])
-    label = torch.bernoulli(torch.sigmoid(difference @ truth), generator=generator)
-    data = FeatureBatch(
-        prompts=torch.zeros(1, HIDDEN_SIZE).double(),
-        responses=torch.zeros(2 * num_pairs, HIDDEN_SIZE).double(),
-        response_prompt=torch.zeros(2 * num_pairs, dtype=torch.long),
-        pair_first=first,
-        pair_second=first + 1,
-        preference=label,
-        pair_weight=torch.ones(num_pairs).double(),
-        ratings=torch.zeros(2 * num_pairs, 4).double(),
-        rating_mask=torch.zeros(2 * num_pairs, 4, dtype=torch.bool),
-    )
-    heads = replace(
-        random_heads(1, 2 * num_pairs),
-        weights=dist.Dirichlet(alpha),
-        features=dist.Normal(scores, torch.full_like(scores, 1e-3)).to_event(1),
-    )
-    reward = heads.reward
-    heads = replace(
-        heads,
-        reward=replace(reward, loading=torch.eye(4).double(), scale=torch.tensor(3.0).double()),
-    )
+    alpha = torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double()
+    data, heads, difference = labelled_prompt(seed=seed)
+    heads = replace(heads, weights=dist.Dirichlet(alpha))
     w = torch.distributions.Dirichlet(alpha[0]).sample((100_000,))
     delta = w @ difference.T
-    log_lik = torch.nn.functional.logsigmoid((2 * label - 1) * delta).sum(-1)
+    log_lik = torch.nn.functional.logsigmoid((2 * data.preference - 1) * delta).sum(-1)
     mass = torch.softmax(log_lik, 0).unsqueeze(-1)
     mean = (mass * w).sum(0)
     deviation = ((mass * (w - mean) ** 2).sum(0)).sqrt()

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import HIDDEN_SIZE, random_heads, small_batch
+from problems import HIDDEN_SIZE, labelled_prompt, random_heads, small_batch
 from torch.nn.functional import logsigmoid
 
-from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.guides import FlowGuide, FullCovarianceGuide, OutcomeAwareGuide
 from vrm_pyro.guides.outcome_aware import check_outcome_aware
 from vrm_pyro.laws import LogisticNormal, as_dirichlet, as_logistic_normal, weight_moments
@@ -61,37 +60,12 @@ def test_another_family_is_refused():
         check_outcome_aware(OutcomeAwareGuide(), 16, "gaussian")
 
 
-def labelled(num_pairs=40, seed=0):
-    """Return a prompt whose scores are known and whose labels follow one w."""
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(2 * num_pairs, 4, generator=generator).double()
-    first = 2 * torch.arange(num_pairs)
-    truth = torch.tensor([0.1, 0.6, 0.1, 0.2]).double()
-    difference = 3 * (scores[first] - scores[first + 1])
-    label = torch.bernoulli(torch.sigmoid(difference @ truth), generator=generator)
-    batch = FeatureBatch(
-        prompts=torch.zeros(1, HIDDEN_SIZE).double(),
-        responses=torch.zeros(2 * num_pairs, HIDDEN_SIZE).double(),
-        response_prompt=torch.zeros(2 * num_pairs, dtype=torch.long),
-        pair_first=first,
-        pair_second=first + 1,
-        preference=label,
-        pair_weight=torch.ones(num_pairs).double(),
-        ratings=torch.zeros(2 * num_pairs, 4).double(),
-        rating_mask=torch.zeros(2 * num_pairs, 4, dtype=torch.bool),
-    )
-    heads = random_heads(1, 2 * num_pairs)
-    reward = replace(heads.reward, loading=torch.eye(4).double(), scale=torch.tensor(3.0).double())
-    features = dist.Normal(scores, torch.full_like(scores, 1e-3)).to_event(1)
-    return batch, replace(heads, features=features, reward=reward), difference
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("prior", ["dirichlet", "logistic_normal"])
 @pytest.mark.parametrize("weights", ["dirichlet", "logistic_normal"])
 def test_many_pairs_give_nearly_the_exact_posterior(prior, weights, seed):
     """40 labels at known scores, gains not yet learned: E[w] and sd against importance draws."""
-    batch, heads, difference = labelled(seed=seed)
+    batch, heads, difference = labelled_prompt(seed=seed)
     law = prior_of(prior, torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double())
     w = law.sample((100_000,))[:, 0]
     sign = 2 * batch.preference - 1
@@ -110,7 +84,7 @@ def test_many_pairs_give_nearly_the_exact_posterior(prior, weights, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_logistic_normal_update_is_laplace_s(seed):
     """loc at the mode of the density of u, covariance the inverse of the curvature there."""
-    batch, heads, difference = labelled(seed=seed)
+    batch, heads, difference = labelled_prompt(seed=seed)
     prior = as_logistic_normal(dist.Dirichlet(torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double()))
     guide = OutcomeAwareGuide().build(HIDDEN_SIZE, 4, 4).double()
     q = guide.weights(batch, replace(heads, weights=prior))

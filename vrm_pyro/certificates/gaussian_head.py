@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from vrm_pyro.bayesian_head import head_parameters, last_layers
 from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 
@@ -40,20 +41,18 @@ class HeadParameters:
         """
         if head not in HEADS:
             raise InputError(f"head is {head!r}, but must be one of {', '.join(HEADS)}.")
-        owners: dict[str, nn.Module] = {"reward": model.reward}
+        networks: dict[str, nn.Module] = {}
         if head == "reward_and_networks":
-            for name in ("weight_prior", "feature_prior"):
-                layer = _last_linear(getattr(model, name))
-                if layer is None:
+            networks = {name: getattr(model, name) for name in ("weight_prior", "feature_prior")}
+            for name, network in networks.items():
+                if not last_layers(network):
                     raise InputError(
                         f"head reward_and_networks: {name} of this model has no network, so it "
                         "has no last layer. Use head reward."
                     )
-                owners[f"{name}.{layer}"] = model.get_submodule(f"{name}.{layer}")
         found = {
-            f"{owner}.{name}": value.detach().to("cpu", torch.float64)
-            for owner, module in owners.items()
-            for name, value in module.named_parameters()
+            name: value.detach().to("cpu", torch.float64)
+            for name, value in head_parameters(model.reward, networks).items()
         }
         values = torch.cat([value.reshape(-1) for value in found.values()])
         return cls({name: value.shape for name, value in found.items()}, values)
@@ -98,8 +97,3 @@ class GaussianHead:
         """Return KL(Q || P) in nats, a scalar."""
         q, p = Normal(self.loc, self.scale), Normal(prior.loc, prior.scale)
         return kl_divergence(q, p).sum()
-
-
-def _last_linear(module: nn.Module) -> str | None:
-    names = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    return names[-1] if names else None

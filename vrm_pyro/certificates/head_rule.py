@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
+from vrm_pyro.bayesian_head import run_with
 from vrm_pyro.certificates.gaussian_head import GaussianHead, HeadParameters
 from vrm_pyro.certificates.prompt_losses import LOSSES, prompt_means
 from vrm_pyro.laws import Gaussian, as_gaussian, weight_nodes
@@ -21,17 +21,6 @@ from vrm_pyro.reward import delta_given_weights
 
 Rule = Callable[[Tensor], Tensor]
 Tick = Callable[[int], object]
-
-
-class _Pairs(nn.Module):
-    """``predict_pairs`` as the forward pass, which is what ``functional_call`` calls."""
-
-    def __init__(self, model: VRM) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: FeatureBatch) -> Tensor:
-        return self.model.predict_pairs(batch)
 
 
 @contextmanager
@@ -57,12 +46,10 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
     like = model.reward.intercept
     laws = _fixed_laws(model, parameters, batch)
     if laws is None:
-        pairs = _Pairs(model)
 
         def predict(theta: Tensor) -> Tensor:
             values = parameters.unflatten(theta, like)
-            named = {f"model.{name}": value for name, value in values.items()}
-            return functional_call(pairs, named, (batch,))
+            return run_with(model, values, lambda: model.predict_pairs(batch))
 
         return predict
     nodes, features = laws
@@ -71,10 +58,8 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
 
     def predict_fast(theta: Tensor) -> Tensor:
         values = parameters.unflatten(theta, like)
-        own = {name.removeprefix("reward."): value for name, value in values.items()}
-        mean, var = delta_given_weights(
-            nodes, first, second, functional_call(model.reward, own, ())
-        )
+        reward = run_with(model, values, model.reward)
+        mean, var = delta_given_weights(nodes, first, second, reward)
         return expect_normal(model.likelihood.probability, mean, var).mean(0)
 
     return predict_fast

@@ -1,8 +1,5 @@
 """Information cost (rate): KL of the local posterior from the prior. A diagnostic only."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +9,7 @@ from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.diagnostics.metrics import Estimate, cluster_mean
 from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.model import VRM
-from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.passes import chunks, double_copy
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,3 @@ def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
         len(kl_w),
         len(kl_z),
     )
-
-
-@contextmanager
-def double_copy(model: VRM) -> Iterator[VRM]:
-    """Give a float64 copy on the CPU without gradients: KLs of sharp laws need the digits."""
-    copied = copy.deepcopy(model).to("cpu", torch.float64)
-    with evaluation_mode(copied):
-        yield copied

@@ -10,13 +10,13 @@ from torch import Tensor
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
 from vrm_pyro.certificates.bound import check_delta
 from vrm_pyro.certificates.dependence import effective_units
-from vrm_pyro.certificates.information_cost import double_copy, information_cost
+from vrm_pyro.certificates.information_cost import information_cost
 from vrm_pyro.certificates.local import LocalCertificate, check_provenance, local_certificate
 from vrm_pyro.certificates.pac_bayes import monte_carlo_upper
 from vrm_pyro.certificates.prompt_losses import prompt_means
 from vrm_pyro.heads import Heads
 from vrm_pyro.model import VRM
-from vrm_pyro.passes import chunks
+from vrm_pyro.passes import chunks, double_copy
 
 # Draws of w and z held at a time: numbers of one tensor.
 _CHUNK_SIZE: Final = 4_000_000

@@ -3,15 +3,14 @@
 import math
 from typing import ClassVar
 
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.conjugate import rating_evidence
 from vrm_pyro.elbo.base import Objective, Terms, Weights
+from vrm_pyro.evidence import scored_traces
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import divergence
 from vrm_pyro.model import VRM
@@ -24,12 +23,9 @@ def prompt_log_weights(
 
     log weight = log p(c | w, ratings) + log p(w) - log q(w), summed over the pairs of a prompt.
     """
-    with pyro.plate("draws", num_draws, dim=-2):
-        guide_trace = poutine.trace(model.collapsed_guide).get_trace(batch, heads)
-        replayed = poutine.replay(model.collapsed_program, trace=guide_trace)
-        trace = poutine.trace(replayed).get_trace(batch, heads)
-    guide_trace.compute_log_prob()
-    trace.compute_log_prob()
+    guide_trace, trace = scored_traces(
+        model.collapsed_guide, model.collapsed_program, batch, heads, num_draws
+    )
     log_ratio = (
         trace.nodes[sites.WEIGHTS]["log_prob"] - guide_trace.nodes[sites.WEIGHTS]["log_prob"]
     )

@@ -37,8 +37,6 @@ class GuideModule(nn.Module):
     Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
     """
 
-    #: Whether q reads the text alone; it predicts on new text then.
-    label_blind: ClassVar[bool] = False
     #: Whether q(z) is Gaussian (or a point), so pairs have a closed expectation given w.
     gaussian: ClassVar[bool] = True
 
@@ -87,9 +85,7 @@ class GuideModule(nn.Module):
 
 
 class LabelBlindModule(GuideModule):
-    """A guide that is a law of the text: children give the two ``predict`` methods."""
-
-    label_blind: ClassVar[bool] = True
+    """A guide that reads the text alone, and so predicts: children give the two doors."""
 
     def predict_weights(self, prompts: Tensor) -> dist.Distribution:
         """Return q(w | x) for standardised prompt states (P, hidden)."""

@@ -19,7 +19,6 @@ from vrm_pyro.guides.weight_update import (
 )
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import Gaussian, LogisticNormal, as_dirichlet, as_logistic_normal
-from vrm_pyro.laws.simplex import weight_moments
 
 Family = Literal["prior", "dirichlet", "logistic_normal"]
 
@@ -111,9 +110,8 @@ class OutcomeAwareModule(GuideModule):
             return prior, self._features(loc, precision)
         sign = 2 * batch.preference - 1
         q_weights = self._weights(prior, batch, heads, loc, precision, diagonal)
-        mean = weight_moments(q_weights).mean
         natural, precision = self._preference_update(
-            batch, heads, loc, sign, natural, precision, mean
+            batch, heads, loc, sign, natural, precision, q_weights.mean
         )
         return q_weights, self._features(_solve(precision, natural), precision)
 
@@ -176,8 +174,7 @@ class OutcomeAwareModule(GuideModule):
         first, second = batch.pair_first, batch.pair_second
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
         # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
-        prior_mean = weight_moments(prior).mean
-        direction = reward.scale * (prior_mean @ reward.loading)[batch.pair_prompt]
+        direction = reward.scale * (prior.mean @ reward.loading)[batch.pair_prompt]
         # With the full covariance: its diagonal would depend on the axes of z, and so would q(w).
         both = _solve(precision[first], direction, diagonal)
         both = both + _solve(precision[second], direction, diagonal)

@@ -47,7 +47,7 @@ class CumulativeLogit(PreferenceLikelihood):
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return the interpolation of log(sigmoid(a) - sigmoid(b)) between two levels."""
-        lower, share = self._levels(delta, preference)
+        lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
         cuts, log_width = self._cutpoints(delta)
 
         def level_log_prob(level: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class CumulativeLogit(PreferenceLikelihood):
 
     def score(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return the interpolation of 1 - sigmoid(a) - sigmoid(b) between two levels."""
-        lower, share = self._levels(delta, preference)
+        lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
         cuts, _ = self._cutpoints(delta)
 
         def level_score(level: Tensor) -> Tensor:
@@ -79,12 +79,6 @@ class CumulativeLogit(PreferenceLikelihood):
         above, below = delta.unsqueeze(-1) - cuts[:-1], cuts[1:] - delta.unsqueeze(-1)
         chance = (logsigmoid(above) + logsigmoid(below) + log_width).exp()
         return (chance * (torch.sigmoid(-above) - torch.sigmoid(-below)) ** 2).sum(-1)
-
-    def _levels(self, delta: Tensor, preference: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the level at or below c, at most L - 2, and the share of the next above it."""
-        position = preference.to(delta.dtype) * (self.num_levels - 1)
-        lower = position.detach().floor().clamp(0, self.num_levels - 2).long()
-        return lower, position - lower
 
     def _cutpoints(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Return t_0 .. t_L, shape (L + 1,), and log(1 - e^{t_l - t_{l+1}}), shape (L,).
@@ -103,6 +97,17 @@ class CumulativeLogit(PreferenceLikelihood):
         cuts = torch.cat([-infinite, -positive.flip(0), *middle, positive, infinite])
         width = torch.cat([infinite, *widths, infinite])
         return cuts, torch.log(-torch.expm1(-width))
+
+
+def between_levels(value: Tensor, num_levels: int) -> tuple[Tensor, Tensor]:
+    """Return for a value in [0, 1] the level at or below it, and the share of the next above.
+
+    Of L levels l / (L - 1); the lower one is L - 2 at most. A value between two levels, such as
+    a mean over raters, counts for both in proportion.
+    """
+    position = value * (num_levels - 1)
+    lower = position.detach().floor().clamp(0, num_levels - 2).long()
+    return lower, position - lower
 
 
 class _CumulativeLogitModule(PositiveLikelihood, CumulativeLogit):

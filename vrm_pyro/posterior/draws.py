@@ -1,6 +1,5 @@
 """Draws of latents and outcomes of every row: prior, posterior, and what both predict."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
 from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.errors import InputError
 from vrm_pyro.evidence import log_evidence, weighted_draws
+from vrm_pyro.guides import LabelBlindModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.information import kl_features, kl_weights
 from vrm_pyro.laws import is_gaussian
 from vrm_pyro.likelihood import Preference
 from vrm_pyro.model import VRM
-from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.passes import chunks, double_copy
 from vrm_pyro.posterior.arrays import DrawArrays, Group
 from vrm_pyro.predictive import NUM_DRAWS
 from vrm_pyro.ratings.gaussian import GaussianRatingsModule
@@ -95,27 +95,26 @@ def draw_posterior(
     if num_draws < 1:
         raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
     _check_ratings(model, source)
-    # The user's model stays where and as it is; Dirichlet densities need float64.
-    model = copy.deepcopy(model).to("cpu", torch.float64)
-    dataset = PromptDataset(source, float(model.rating_loc), float(model.rating_scale))
     swapped = np.random.default_rng(seed).random(len(source.pair_first)) < 0.5
     arrays = DrawArrays(source, num_draws, storage)
     arrays.groups |= _data_groups(model, source, swapped)
     width = max(num_draws, EVIDENCE_DRAWS) * (model.num_objectives + model.latent_dim)
     limit = max(1, CHUNK_SIZE // width)
-    with evaluation_mode(model), torch.random.fork_rng(devices=[]):
+    with double_copy(model) as copied, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
         for chunk in chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit):
             raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
-            for group, variables in _draw_groups(model, raw, num_draws).items():
+            for group, variables in _draw_groups(copied, raw, num_draws).items():
                 arrays.put(group, variables, chunk)
-    predictive = "posterior_predictive" if model.guide.label_blind else "prior_predictive"
+    label_blind = isinstance(model.guide, LabelBlindModule)
+    predictive = "posterior_predictive" if label_blind else "prior_predictive"
     unit: dict[str, Any] = {}
     if isinstance(model.ratings, GaussianRatingsModule):
         unit = {
             "rating_loc": float(model.rating_loc),
             "rating_scale": float(model.rating_scale),
-            "rating_offset": model.ratings.offset.tolist(),
+            "rating_offset": model.ratings.offset.double().tolist(),
         }
     return Draws(arrays.groups, num_draws, predictive, unit)
 
@@ -178,24 +177,17 @@ def _outcomes(
 
 
 def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
-    """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block."""
+    """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block.
+
+    By draws, for a guide whose pairs have no closed expectation.
+    """
     q_weights, q_features = model.guide.posterior(batch, heads)
-    if not is_gaussian(q_features):
-        return _drawn_elbo(model, batch, heads)
+    if is_gaussian(q_features):
+        elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
+    else:
+        elbo = weighted_draws(model, batch, heads, ELBO_DRAWS)[2]["log_weight"].mean(0)
     kl_w, kl_z = kl_terms(q_weights, q_features, heads)
-    elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
     return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
-
-
-def _drawn_elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
-    """Return the same by draws, for a guide whose pairs have no closed expectation."""
-    _, _, log_probs = weighted_draws(model, batch, heads, ELBO_DRAWS)
-    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, heads), heads)
-    return {
-        "elbo": log_probs["log_weight"].mean(0),
-        "kl_weights_guide": kl_w,
-        "kl_features_guide": kl_z,
-    }
 
 
 def _oriented(batch: FeatureBatch, swapped: NDArray[np.bool_]) -> FeatureBatch:

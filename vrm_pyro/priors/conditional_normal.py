@@ -39,15 +39,17 @@ class ConditionalNormalPrior(FeaturePrior):
 
     def build(self, hidden_size: int, latent_dim: int) -> nn.Module:
         """Return the network for response states of size ``hidden_size``."""
-        return _ConditionalNormal(
-            NormalNetwork(
-                hidden_size,
-                latent_dim,
-                self.hidden_size,
-                self.dropout,
-                self.initial_scale,
-                self.learn_scale,
-            )
+        return _ConditionalNormal(self.network(hidden_size, latent_dim))
+
+    def network(self, hidden_size: int, latent_dim: int) -> NormalNetwork:
+        """Return a fresh network from response states to loc and scale."""
+        return NormalNetwork(
+            hidden_size,
+            latent_dim,
+            self.hidden_size,
+            self.dropout,
+            self.initial_scale,
+            self.learn_scale,
         )
 
 

@@ -1,17 +1,16 @@
 """Normal prior with correlated features, its loc and scale read from the response."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from vrm_pyro.networks import CorrelationFactor, NormalNetwork
-from vrm_pyro.priors.base import FeaturePrior, check_network, check_positive
+from vrm_pyro.priors.conditional_normal import ConditionalNormalPrior
 
 
 @dataclass(frozen=True)
-class CorrelatedNormalPrior(FeaturePrior):
+class CorrelatedNormalPrior(ConditionalNormalPrior):
     """Conditional prior p(z | x, y) = N(loc(h), D(h) R D(h)) with one correlation matrix R.
 
     What a text leaves open about its features may go together: a response that turns out clearer
@@ -29,28 +28,11 @@ class CorrelatedNormalPrior(FeaturePrior):
         ValueError: If a setting is out of range.
     """
 
-    hidden_size: int = 128
-    dropout: float = 0.0
-    initial_scale: float = 0.5
-    learn_scale: bool = True
-
-    conditional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_network(self, self.hidden_size, self.dropout)
-        check_positive(self, initial_scale=self.initial_scale)
-
     def build(self, hidden_size: int, latent_dim: int) -> nn.Module:
         """Return the network for response states of size ``hidden_size``."""
-        network = NormalNetwork(
-            hidden_size,
-            latent_dim,
-            self.hidden_size,
-            self.dropout,
-            self.initial_scale,
-            self.learn_scale,
+        return _CorrelatedNormal(
+            self.network(hidden_size, latent_dim), CorrelationFactor(latent_dim)
         )
-        return _CorrelatedNormal(network, CorrelationFactor(latent_dim))
 
 
 class _CorrelatedNormal(nn.Module):

@@ -1,7 +1,7 @@
 """What a rating likelihood has to offer: settings, a module of parameters, values on a step."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pyro.distributions as dist
@@ -12,6 +12,9 @@ from torch.distributions import constraints
 
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.likelihood import expect_normal, hermite_nodes, root
+
+# A rating far from its score tells next to nothing; the guide's update divides by this.
+LEAST_INFORMATION: Final = 1e-4
 
 
 class RatingLikelihood:
@@ -160,13 +163,3 @@ class RatingLaw(dist.TorchDistribution):
         """Return the sum over observed ratings of log p(y | s), without the power."""
         log_prob = self.values.log_prob(self.scores, value)
         return torch.where(self.mask_, log_prob, torch.zeros_like(log_prob)).sum(-1)
-
-
-def hat_levels(ratings: Tensor, num_levels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for y in [0, 1] the levels below and above it, and the share of the upper one.
-
-    Ratings averaged over raters lie between levels: they count for both in proportion.
-    """
-    position = ratings.clamp(0, 1) * (num_levels - 1)
-    lower = position.floor().clamp(max=num_levels - 2)
-    return lower.long(), lower.long() + 1, position - lower

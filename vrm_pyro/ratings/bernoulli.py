@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from vrm_pyro.ratings.base import RatingLikelihood, RatingModule, RatingValues
-
-_LEAST_INFORMATION = 1e-4
+from vrm_pyro.ratings.base import LEAST_INFORMATION, RatingLikelihood, RatingModule, RatingValues
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class BernoulliValues(RatingValues):
     def information(self, scores: Tensor) -> Tensor:
         """Return sigmoid(s + o) sigmoid(-s - o)."""
         chance = self.mean(scores)
-        return (chance * (1 - chance)).clamp(min=_LEAST_INFORMATION)
+        return (chance * (1 - chance)).clamp(min=LEAST_INFORMATION)
 
     def mean(self, scores: Tensor) -> Tensor:
         """Return sigmoid(s + o)."""

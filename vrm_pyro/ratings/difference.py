@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.priors.base import check_positive
 from vrm_pyro.ratings.base import RatingLaw, RatingLikelihood, RatingModule, RatingValues
-from vrm_pyro.ratings.gaussian import RatingScale, check_scale
+from vrm_pyro.ratings.gaussian import RatingScale
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class DifferenceRatings(RatingLikelihood):
     learn_scale: bool = True
 
     def __post_init__(self) -> None:
-        check_scale(self, self.scale)
+        check_positive(self, scale=self.scale)
 
     def build(self, num_objectives: int, power: float = 1.0) -> RatingModule:
         """Return the module with tau."""

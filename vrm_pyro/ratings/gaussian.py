@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.priors.base import check_positive
 from vrm_pyro.ratings.base import RatingLikelihood, RatingModule, RatingValues
 
 
@@ -33,17 +34,11 @@ class GaussianRatings(RatingLikelihood):
     conjugate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_scale(self, self.scale)
+        check_positive(self, scale=self.scale)
 
     def build(self, num_objectives: int, power: float = 1.0) -> RatingModule:
         """Return the module with o and tau."""
         return GaussianRatingsModule(num_objectives, self.scale, self.learn_scale, power)
-
-
-def check_scale(owner: object, scale: float) -> None:
-    """Raise ValueError naming the class unless a scale is positive."""
-    if not scale > 0:
-        raise ValueError(f"{type(owner).__name__}: scale is {scale}, but must be > 0.")
 
 
 class RatingScale(nn.Module):

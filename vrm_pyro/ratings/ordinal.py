@@ -7,13 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
+from vrm_pyro.likelihood.cumulative_logit import between_levels
 from vrm_pyro.networks import inverse_softplus
-from vrm_pyro.ratings.base import RatingLikelihood, RatingModule, RatingValues, hat_levels
+from vrm_pyro.ratings.base import (
+    LEAST_INFORMATION,
+    RatingLikelihood,
+    RatingModule,
+    RatingValues,
+)
 
 # Keeps two cutpoints apart: a level of no width has log-probability minus infinity.
 _LEAST_GAP = 1e-3
-# A level far from the score tells nothing at all; the guide's update divides by this.
-_LEAST_INFORMATION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class OrdinalValues(RatingValues):
         """Return sum_l P(l) slope_l^2."""
         mass = self.level_log_probs(scores).exp()
         value = (mass * self._level_slopes(scores) ** 2).sum(-1)
-        return value.clamp(min=_LEAST_INFORMATION)
+        return value.clamp(min=LEAST_INFORMATION)
 
     def mean(self, scores: Tensor) -> Tensor:
         """Return the expected level in [0, 1]."""
@@ -124,9 +128,9 @@ class OrdinalValues(RatingValues):
         return lower + upper - 1
 
     def _mix(self, per_level: Tensor, ratings: Tensor) -> Tensor:
-        lower, upper, share = hat_levels(ratings, self.levels)
+        lower, share = between_levels(ratings.clamp(0, 1), self.levels)
         shape = torch.broadcast_shapes(per_level.shape[:-1], ratings.shape)
         per_level = per_level.expand(*shape, -1)
         low = per_level.gather(-1, lower.expand(shape).unsqueeze(-1)).squeeze(-1)
-        high = per_level.gather(-1, upper.expand(shape).unsqueeze(-1)).squeeze(-1)
+        high = per_level.gather(-1, (lower + 1).expand(shape).unsqueeze(-1)).squeeze(-1)
         return (1 - share) * low + share * high

@@ -54,15 +54,25 @@ def panel_title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -
     axes.set_title(text, loc=loc, fontsize=10, color=INK)
 
 
-def outside_legend(figure: Figure, axes: Axes) -> None:
-    """List the series of one panel above all panels, where they hide no data."""
+def outside_legend(
+    figure: Figure, axes: Axes, place: str = "upper right", handle_length: float | None = None
+) -> None:
+    """List the series of one panel outside all panels, where they hide no data.
+
+    Args:
+        figure: The figure.
+        axes: The panel that names the series.
+        place: ``upper right``, or ``lower center`` where the title leaves no room above.
+        handle_length: Length of the sample of a line, in font sizes; matplotlib's if omitted.
+    """
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
-        loc="outside upper right",
+        loc=f"outside {place}",
         ncols=len(labels),
         frameon=False,
         fontsize=9,
         labelcolor=INK,
+        handlelength=handle_length,
     )

@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from vrm_pyro.report.style import (
     FAINT,
-    INK,
     bare_axes,
     new_figure,
+    outside_legend,
     panel_title,
     series_colour,
     series_marker,
@@ -115,7 +115,7 @@ def supervision_dots(groups: Sequence[Group], *, title: str | None = None) -> Fi
     ]
     panels[0].set_yticks(rows, names)
     panel_title(panels[0], SPREAD)
-    _legend_below(figure, panels[0])
+    outside_legend(figure, panels[0], "lower center")
     return figure
 
 
@@ -175,22 +175,8 @@ def learning_curves(
             bare_axes(axes)
     panel_title(panels[0, 0], "along training, all pairs; bands: lowest to highest seed")
     panel_title(panels[1, 0], "growing data, best step by validation; bars: all seeds")
-    _legend_below(figure, panels[1, 0])
+    outside_legend(figure, panels[1, 0], "lower center")
     return figure
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """List the series under all panels: titles name rows and splits, and are long."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=len(labels),
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-    )
 
 
 def _ends(groups: Sequence[Group], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

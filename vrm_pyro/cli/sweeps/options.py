@@ -218,3 +218,9 @@ def _check_data(settings: SweepSettings) -> None:
             f"data.validation_fraction + data.test_fraction is {sum(cut):g}, which leaves no "
             "prompt to train on; give less than 1."
         )
+
+
+def use_backbone_of(model: ModelConfig, other: ModelConfig) -> None:
+    """Give another model of the sweep the states that this one has; a store may have set them."""
+    for key in ("backbone", "pooling", "max_length"):
+        setattr(other, key, getattr(model, key))

@@ -11,7 +11,13 @@ from vrm_pyro.cli.parsing import UsageError
 from vrm_pyro.cli.sweeps.cells import Cell, Sweep
 from vrm_pyro.cli.sweeps.options import read_sweep, sweep_parser
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
+from vrm_pyro.cli.sweeps.summary import (
+    by_group,
+    conclude,
+    measured_on,
+    measures,
+    table,
+)
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.report.sweeps import power_curves
@@ -70,23 +76,15 @@ def run(argv: Sequence[str]) -> None:
     groups: list[dict[str, Any]] = [
         {
             "power": cells_of[0].cell.facts["power"],
-            "validation": over_seeds(cells_of, "validation"),
-            "test": over_seeds(cells_of, "test"),
-            "difference": None
-            if name == reference
-            else difference(cells_of, results[reference], states, settings),
+            **measures(cells_of, results[reference], states, settings),
         }
-        for name, cells_of in results.items()
+        for cells_of in results.values()
     ]
     words = measured_on(states, settings)
     figure = power_curves(groups, title=f"Ratings' power λ ({words})")
     summary = {"model": settings.run.values["model"], "reference": reference, "groups": groups}
-    sweep.write(figure, summary, states)
-    sweep.close()
-    print(f"\n{words}; {settings.seeds} seeds\n")
     rows = [(f"{group['power']:g}", group["test"], group["difference"]) for group in groups]
-    print(table(rows, "lambda", f"lambda {reference}"))
-    print(f"\nfigure and numbers: {settings.out}")
+    conclude(sweep, figure, summary, states, table(rows, "lambda", f"lambda {reference}"))
 
 
 def with_power(model: ModelConfig, power: float, states: SweepStates) -> ModelConfig:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vrm_pyro.cli.sweeps.cells import Result
+from vrm_pyro.cli.sweeps.cells import Result, Sweep
 from vrm_pyro.cli.sweeps.options import SweepSettings
 from vrm_pyro.cli.sweeps.states import SweepStates
 from vrm_pyro.diagnostics.bootstrap import paired_bootstrap
@@ -77,6 +78,28 @@ def difference(
     return result
 
 
+def measures(
+    ours: Sequence[Result],
+    reference: Sequence[Result],
+    states: SweepStates,
+    settings: SweepSettings,
+) -> dict[str, Any]:
+    """Return what a sweep keeps of a group: both parts over seeds, and what sets it apart.
+
+    Args:
+        ours: Cells of a group.
+        reference: Cells that it is compared with; the same ones have no difference.
+        states: The rows.
+        settings: Settings of the sweep.
+    """
+    own = ours is reference
+    return {
+        "validation": over_seeds(ours, "validation"),
+        "test": over_seeds(ours, "test"),
+        "difference": None if own else difference(ours, reference, states, settings),
+    }
+
+
 def _by_pair(
     results: Sequence[Result], function: Any, states: SweepStates, split_seeds: Mapping[int, int]
 ) -> dict[int, tuple[float, int, float]]:
@@ -133,6 +156,18 @@ def table(
             "bootstrap over prompts",
         ]
     )
+
+
+def conclude(
+    sweep: Sweep, figure: Figure, summary: dict[str, Any], states: SweepStates, shown: str
+) -> None:
+    """Write figure and numbers, and print a table of them with what they were measured on."""
+    settings = sweep.settings
+    sweep.write(figure, summary, states)
+    sweep.close()
+    print(f"\n{measured_on(states, settings)}; {settings.seeds} seeds\n")
+    print(shown)
+    print(f"\nfigure and numbers: {settings.out}")
 
 
 def _cell(values: Mapping[str, float | None]) -> str:

@@ -9,10 +9,22 @@ from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import UsageError, did_you_mean
 from vrm_pyro.cli.sweeps.cells import Cell, Result, Sweep
-from vrm_pyro.cli.sweeps.options import other_model, read_sweep, sweep_parser
+from vrm_pyro.cli.sweeps.options import (
+    other_model,
+    read_sweep,
+    sweep_parser,
+    use_backbone_of,
+)
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
+from vrm_pyro.cli.sweeps.summary import (
+    by_group,
+    conclude,
+    measured_on,
+    measures,
+    over_seeds,
+    table,
+)
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.likelihood.weight_supervision import WeightLoss
@@ -148,9 +160,8 @@ def run(argv: Sequence[str]) -> None:
     states = read_states(settings)
     if not states.rated and any(TYPES[name].rated for name in names):
         raise InputError("no training row has ratings; with such rows the only type is none.")
-    for base in bases.values():  # a store may have changed the backbone's name
-        for key in ("backbone", "pooling", "max_length"):
-            setattr(base, key, getattr(settings.model, key))
+    for base in bases.values():
+        use_backbone_of(settings.model, base)
     cells = [
         Cell(
             f"{name} {power:g}" if TYPES[name].rated else name,
@@ -171,11 +182,7 @@ def run(argv: Sequence[str]) -> None:
             "words": TYPES[name].words,
             "mode": TYPES[name].mode,
             "power": cells_of[0].cell.facts["power"],
-            "validation": over_seeds(cells_of, "validation"),
-            "test": over_seeds(cells_of, "test"),
-            "difference": None
-            if name == reference
-            else difference(cells_of, chosen[reference], states, settings),
+            **measures(cells_of, chosen[reference], states, settings),
         }
         for name, cells_of in chosen.items()
     ]
@@ -183,12 +190,9 @@ def run(argv: Sequence[str]) -> None:
     words = measured_on(states, settings)
     figure = supervision_dots(groups, title=f"Supervision by ratings ({words})")
     summary = {"powers": powers, "reference": reference, "groups": groups, "tried": tried}
-    sweep.write(figure, summary, states)
-    sweep.close()
-    print(f"\n{words}; {settings.seeds} seeds\n")
     rows = [(_row_name(group), group["test"], group["difference"]) for group in groups]
-    print(table(rows, "supervision (lambda)", _row_name(groups[0])))
-    print(f"\nfigure and numbers: {settings.out}")
+    shown = table(rows, "supervision (lambda)", _row_name(groups[0]))
+    conclude(sweep, figure, summary, states, shown)
 
 
 def _best(name: str, results: dict[str, list[Result]]) -> list[Result]:

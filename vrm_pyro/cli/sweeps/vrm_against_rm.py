@@ -18,10 +18,17 @@ from vrm_pyro.cli.sweeps.options import (
     other_model,
     read_sweep,
     sweep_parser,
+    use_backbone_of,
 )
 from vrm_pyro.cli.sweeps.rating_power import without_ratings
 from vrm_pyro.cli.sweeps.states import SweepStates, read_states
-from vrm_pyro.cli.sweeps.summary import by_group, difference, measured_on, over_seeds, table
+from vrm_pyro.cli.sweeps.summary import (
+    by_group,
+    conclude,
+    measured_on,
+    measures,
+    table,
+)
 from vrm_pyro.config import ModelConfig, uses_ratings
 from vrm_pyro.report.curves import series_of
 from vrm_pyro.report.sweeps import learning_curves
@@ -103,11 +110,7 @@ def run(argv: Sequence[str]) -> None:
             "model": cells_of[0].cell.facts["model"],
             "share": share,
             "num_pairs": float(np.mean([cell.values["num_pairs"] for cell in cells_of])),
-            "validation": over_seeds(cells_of, "validation"),
-            "test": over_seeds(cells_of, "test"),
-            "difference": None
-            if cells_of[0].cell.facts["model"] == BASELINE
-            else difference(cells_of, results[f"{BASELINE}, {share:g}"], states, settings),
+            **measures(cells_of, results[f"{BASELINE}, {share:g}"], states, settings),
         }
         for cells_of in results.values()
         for share in [cells_of[0].cell.share]
@@ -127,17 +130,14 @@ def run(argv: Sequence[str]) -> None:
         "groups": groups,
         "steps": steps,
     }
-    sweep.write(learning_curves(steps, groups, title=title), summary, states)
-    sweep.close()
-    print(f"\n{words}; {settings.seeds} seeds\n")
     rows = [
         (f"{group['model']}, {group['num_pairs']:.0f} pairs", group["test"], group["difference"])
         for share in shares
         for group in groups
         if group["share"] == share
     ]
-    print(table(rows, "model, training pairs", "reward model on as many"))
-    print(f"\nfigure and numbers: {settings.out}")
+    shown = table(rows, "model, training pairs", "reward model on as many")
+    conclude(sweep, learning_curves(steps, groups, title=title), summary, states, shown)
 
 
 def _baseline(parser: ArgumentParser, settings: SweepSettings) -> ModelConfig:
@@ -158,8 +158,7 @@ def _models(
     model: ModelConfig, baseline: ModelConfig, states: SweepStates
 ) -> dict[str, ModelConfig]:
     """Return the models to compare by name; ratings make two of the VRM."""
-    for key in ("backbone", "pooling", "max_length"):  # a store may have changed them
-        setattr(baseline, key, getattr(model, key))
+    use_backbone_of(model, baseline)
     models = {"VRM": model}
     if uses_ratings(model, states.rows.facts()):
         models = {
