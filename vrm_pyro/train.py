@@ -14,10 +14,7 @@ from transformers import (
     EvalPrediction,
     PrinterCallback,
     ProgressCallback,
-    Trainer,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -48,6 +45,7 @@ from vrm_pyro.resume import (
     load_weights,
     read_state,
 )
+from vrm_pyro.trainer import ModelTrainer, Progress, diverged
 from vrm_pyro.training_module import TrainingModule
 
 # What validation gives, and training can be judged by.
@@ -123,31 +121,6 @@ class TrainResult:
     log_history: list[dict[str, Any]]
 
 
-class _Progress(TrainerCallback):
-    """Tell the module how far training is; restored by a resume through the step count."""
-
-    def __init__(self, module: TrainingModule) -> None:
-        self.module = module
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.module.progress = state.global_step / max(state.max_steps, 1)
-
-
-class _LoggingTrainer(Trainer):
-    """transformers' Trainer that adds the parts of the objective to each training log entry."""
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs:
-            module = self.accelerator.unwrap_model(self.model)
-            parts = module.take_log()
-            if not all(map(math.isfinite, parts.values())):
-                raise _diverged(self.args)
-            logs = {**logs, **parts}
-        super().log(logs, start_time)
-
-
 def train(
     config: ModelConfig,
     arguments: TrainingArguments,
@@ -198,8 +171,8 @@ def train(
     )
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
-    own_callbacks = [_Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
-    trainer = _LoggingTrainer(
+    own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
+    trainer = ModelTrainer(
         model=module,
         args=arguments,
         train_dataset=train_data,
@@ -222,16 +195,9 @@ def train(
         "train_runtime": runtime,
     }
     if not math.isfinite(metrics["eval_log_loss"]):
-        raise _diverged(arguments)
+        raise diverged(arguments)
     loaded = LoadedModel(model, config, objectives, rated, dict(backbone or {}))
     return TrainResult(loaded, metrics, trainer.state.log_history)
-
-
-def _diverged(arguments: TrainingArguments) -> InputError:
-    return InputError(
-        "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
-        f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
-    )
 
 
 def data_facts(source: FeatureSource) -> DataFacts:
@@ -346,7 +312,7 @@ def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torc
 
 
 def _run(
-    trainer: Trainer, module: TrainingModule, arguments: TrainingArguments, patience: int
+    trainer: ModelTrainer, module: TrainingModule, arguments: TrainingArguments, patience: int
 ) -> float:
     """Train to the end or find that it was reached before; return the seconds it took.
 
@@ -366,7 +332,7 @@ def _run(
             # States are finite, so what a distribution refuses comes from the weights.
             if not str(error).startswith("Expected parameter"):
                 raise
-            raise _diverged(arguments) from error
+            raise diverged(arguments) from error
         seconds = outcome.metrics["train_runtime"]
     if arguments.load_best_model_at_end and trainer.state.best_global_step:
         # By number: the path that the Trainer notes is wrong once a run was moved.

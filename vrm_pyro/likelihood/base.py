@@ -1,6 +1,7 @@
 """What a preference likelihood has to offer."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ class PreferenceLikelihood(ABC):
     An entry of the table is a frozen dataclass. With nothing to learn it is the likelihood
     itself; otherwise :meth:`build` returns a module with the same methods.
     """
+
+    #: Whether a label may be the wrong way round for a reason that has nothing to do with Delta.
+    lapses: ClassVar[bool] = False
 
     @property
     def outcomes(self) -> tuple[float, ...]:
@@ -64,6 +68,16 @@ class PreferenceLikelihood(ABC):
     @abstractmethod
     def information(self, delta: Tensor) -> Tensor:
         """Return the Fisher information of one label about Delta, elementwise."""
+
+    def without_lapse(self, probability: Tensor) -> Tensor:
+        """Return the chances of labels that nobody turned round, from those of labels.
+
+        The same where the likelihood knows no labels that are turned round.
+
+        Args:
+            probability: E p(c = 1 | Delta) over any law of Delta, any shape.
+        """
+        return probability
 
     def outcome_probabilities(self, delta: Tensor) -> Tensor:
         """Return p(c | Delta) of every outcome, with one more, trailing dimension."""
