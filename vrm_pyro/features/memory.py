@@ -105,9 +105,10 @@ def encode_table(
         rows, pairs = settle(table, *facts)
     total = len(prompts) + len(responses)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+        states = backbone.pair_states(prompts, responses, table.response_prompt, bar.update)
         return Features(
-            prompts=backbone.states(prompts, progress=bar.update),
-            responses=backbone.states(responses, progress=bar.update),
+            prompts=states[0],
+            responses=states[1],
             rows=rows,
             table_pairs=pairs,
             prompt_tokens=facts[0][:, 0],

@@ -163,9 +163,12 @@ class Scorer:
             place.append(used[key])
         owner = np.array(place * (2 if paired else 1), dtype=np.int64)
         half = len(responses) // 2 if paired else 0
+        chat = self.backbone.chat
+        states = self.backbone.pair_states(
+            chat.encode(unique), chat.encode(unique, responses, owner), owner
+        )
         return _States(
-            self.backbone.encode_prompts(unique),
-            self.backbone.encode_responses(unique, responses, owner),
+            *states,
             owner,
             np.arange(half),
             np.arange(half) + half,
