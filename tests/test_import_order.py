@@ -37,7 +37,7 @@ simulate
 config
 build
 checkpoint
-resume callbacks training_module trainer train
+callbacks training_module tuning resume trainer train
 posterior
 to_xarray
 diagnostics

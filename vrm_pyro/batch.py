@@ -188,16 +188,34 @@ class PromptDataset(Dataset[PromptItem]):
         ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
         observed = ~np.isnan(ratings)
         standard = (ratings - self.rating_loc) / self.rating_scale
+        response_prompt = np.repeat(np.arange(len(prompts)), counts)
         return {
-            "prompts": _states(self.source.prompts, prompts),
-            "responses": _states(self.source.responses, responses),
-            "response_prompt": torch.from_numpy(np.repeat(np.arange(len(prompts)), counts)),
+            **self.inputs(prompts, responses, response_prompt),
+            "response_prompt": torch.from_numpy(response_prompt),
             "pair_first": torch.from_numpy(where[: len(pairs)]),
             "pair_second": torch.from_numpy(where[len(pairs) :]),
             "preference": _float(self.source.preference[pairs]),
             "pair_weight": _float(self.source.pair_weight[pairs]),
             "ratings": _float(np.where(observed, standard, 0.0)),
             "rating_mask": torch.from_numpy(observed),
+        }
+
+    def inputs(
+        self,
+        prompts: NDArray[np.int64],
+        responses: NDArray[np.int64],
+        response_prompt: NDArray[np.int64],
+    ) -> dict[str, Tensor]:
+        """Return what a model reads of the texts: their states.
+
+        Args:
+            prompts: Prompts of a batch.
+            responses: All their responses.
+            response_prompt: Place in ``prompts`` of each response's prompt.
+        """
+        return {
+            "prompts": _states(self.source.prompts, prompts),
+            "responses": _states(self.source.responses, responses),
         }
 
     def batch(self, items: Sequence[int] | NDArray[np.int64] | None = None) -> FeatureBatch:

@@ -50,6 +50,7 @@ def load_backbone(
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,
+    adapter: Path | None = None,
 ) -> Backbone:
     """Load a frozen backbone.
 
@@ -64,13 +65,14 @@ def load_backbone(
         dtype: See :class:`Backbone`.
         device: See :class:`Backbone`.
         token_budget: See :class:`Backbone`.
+        adapter: Folder of a low-rank adapter (peft) to put around it.
 
     Raises:
         InputError: If the model is nowhere to be found or cannot be used; says what to do.
     """
     model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
-    return Backbone(
+    backbone = Backbone(
         model,
         tokenizer,
         name=str(name),
@@ -81,6 +83,26 @@ def load_backbone(
         device=device,
         token_budget=token_budget,
     )
+    if adapter is not None:
+        _put_adapter(backbone, adapter)
+    return backbone
+
+
+def _put_adapter(backbone: Backbone, folder: Path) -> None:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise InputError(
+            f'{folder}: an adapter needs peft to be read: pip install "vrm-pyro[lora]".'
+        ) from error
+    try:
+        backbone.model = PeftModel.from_pretrained(backbone.model, str(folder))
+        backbone.model.eval().to(backbone.device)
+    except UNLOADABLE as error:
+        raise InputError(
+            f"{folder}: the adapter cannot be put on backbone {backbone.name}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def _find(name: str, dtype: str) -> tuple[Any, Any, str]:

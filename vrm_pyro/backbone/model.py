@@ -128,6 +128,12 @@ class Backbone:
         """Length of a state."""
         return int(self.model.config.get_text_config().hidden_size)
 
+    @property
+    def module_under_adapters(self) -> nn.Module:
+        """The transformers model itself, where adapters may be around it."""
+        inner = getattr(self.model, "get_base_model", None)
+        return self.model if inner is None else inner()
+
     @cached_property
     def weights_hash(self) -> str:
         """SHA-256 of all weights by name, as float32 values; computed once, when asked for."""
