@@ -1,7 +1,7 @@
 """Frozen transformers backbones: loading them, and states of prompts and responses."""
 
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
-from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder
+from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder, peft_calls
 from vrm_pyro.backbone.model import (
     DEFAULT_TOKEN_BUDGET,
     TOKEN_BUDGETS,
@@ -36,6 +36,7 @@ __all__ = [
     "packaged_folder",
     "pad_batch",
     "pad_rows",
+    "peft_calls",
     "pool",
     "positions",
     "token_batches",

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +97,8 @@ def _put_adapter(backbone: Backbone, folder: Path) -> None:
             f'{folder}: an adapter needs peft to be read: pip install "vrm-pyro[lora]".'
         ) from error
     try:
-        backbone.model = PeftModel.from_pretrained(backbone.model, str(folder))
+        with peft_calls():
+            backbone.model = PeftModel.from_pretrained(backbone.model, str(folder))
         backbone.model.eval().to(backbone.device)
     except UNLOADABLE as error:
         raise InputError(
@@ -218,6 +220,14 @@ def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[A
             "than config.json says."
         )
     return model, tokenizer
+
+
+@contextmanager
+def peft_calls() -> Iterator[None]:
+    """Keep a deprecation to oneself that is between peft 0.21 and transformers 5."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 @contextmanager

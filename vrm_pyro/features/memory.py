@@ -1,6 +1,7 @@
 """States of a table in memory, with the face of a feature store."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +19,16 @@ class Features:
     Satisfies :class:`vrm_pyro.batch.FeatureSource`, like the store on disk.
 
     Args:
-        prompts: Prompt states, shape (P, hidden).
-        responses: Response states, shape (R, hidden).
+        prompts: Prompt states, shape (P, hidden): an array, or what is indexed like one.
+        responses: Response states, shape (R, hidden), likewise.
         rows: The table without the pairs that were dropped.
         table_pairs: Index of each pair in the table that was given, shape (N,).
         prompt_tokens: Tokens of each prompt, shape (P,).
         response_tokens: Tokens of each response with its prompt, shape (R,).
     """
 
-    prompts: NDArray[np.float32]
-    responses: NDArray[np.float32]
+    prompts: Any
+    responses: Any
     rows: PreferenceTable
     table_pairs: NDArray[np.int64]
     prompt_tokens: NDArray[np.int64]

@@ -44,8 +44,8 @@ class TextModule(nn.Module):
         """Return the heads' means since the last call."""
         return self.heads.take_log()
 
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Keep the activations of layer boundaries only; the Trainer calls it.
 
@@ -53,9 +53,9 @@ class TextModule(nn.Module):
         and marks parameters twice under several processes. The heads, which draw samples, stand
         outside.
         """
-        enable: Any = self.reader.module_under_adapters.gradient_checkpointing_enable
-        asked = {**(gradient_checkpointing_kwargs or {}), "use_reentrant": False}
-        enable(gradient_checkpointing_kwargs=asked, **kwargs)
+        enable: Any = self.reader.module_under_adapters.activation_checkpointing_enable
+        asked = {**(activation_checkpointing_kwargs or {}), "use_reentrant": False}
+        enable(activation_checkpointing_kwargs=asked, **kwargs)
 
     def forward(
         self,

@@ -1,7 +1,5 @@
 """Texts in the place of their states: what a backbone that changes is trained on."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -69,9 +67,7 @@ def read_texts(table: PreferenceTable, backbone: Backbone) -> Features:
     """
     prompts, responses = TextStates(table, backbone, False), TextStates(table, backbone, True)
     rows, pairs = settle(table, prompts.facts, responses.facts)
-    first: Any = prompts  # arrays, as far as anything asks
-    second: Any = responses
-    return Features(first, second, rows, pairs, prompts.tokens, responses.tokens)
+    return Features(prompts, responses, rows, pairs, prompts.tokens, responses.tokens)
 
 
 class TextDataset(PromptDataset):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import TrainingArguments
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import Backbone, peft_calls
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.errors import InputError
 from vrm_pyro.training_module import TrainingModule
@@ -130,7 +130,8 @@ def add_adapters(config: TuningConfig, backbone: Backbone) -> torch.nn.Module:
         target_modules=config.target_modules,
     )
     try:
-        return get_peft_model(backbone.model, settings)
+        with peft_calls():
+            return get_peft_model(backbone.model, settings)
     except ValueError as error:
         raise InputError(
             f"tuning.target_modules is {config.target_modules!r}: {' '.join(str(error).split())} "
