@@ -164,7 +164,9 @@ def test_gradient_checkpointing_changes_nothing(tables, tmp_path):
     found = []
     for on in (False, True):
         kept = Gradients()
-        tuned(tables, tmp_path / str(on), callbacks=[kept], max_steps=1, activation_checkpointing=on)
+        tuned(
+            tables, tmp_path / str(on), callbacks=[kept], max_steps=1, activation_checkpointing=on
+        )
         found.append(kept.found)
     for name, plain in found[0].items():
         torch.testing.assert_close(found[1][name], plain, rtol=1e-4, atol=1e-7)

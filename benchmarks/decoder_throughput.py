@@ -1,0 +1,360 @@
+"""Training and scoring with a decoder: against TRL, whole sequences, and transformers' pipeline.
+
+A random Llama of about 30M parameters, texts of random words, full fine-tuning in float32 on the
+CPU. Both sides get the same tokens in the same batches.
+
+``train``: seconds a step and peak memory of ``vrm-pyro``'s training against TRL's RewardTrainer
+(activation checkpointing off in both), one pair a prompt, at two ratios of prompt to response.
+``head``: the VRM against the Bradley-Terry head in the same loop of ours.
+``score``: 16 responses a prompt, the prompt computed once against whole sequences.
+``pipeline``: single responses of mixed length against transformers' text-classification pipeline.
+
+``train`` and ``head`` run each side in processes of their own, in turns; a ratio is formed within
+each turn. ``score`` and ``pipeline`` alternate within one process.
+
+    python benchmarks/decoder_throughput.py --out decoder_throughput.json
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from emit import emit, spread
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    pipeline,
+)
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.build import build_model
+from vrm_pyro.checkpoint import LoadedModel
+from vrm_pyro.config import ModelConfig
+from vrm_pyro.rows import load_table
+from vrm_pyro.scorer import Scorer
+from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+
+VOCABULARY = 8000
+SPECIAL = ("<pad>", "<|im_start|>", "<|im_end|>", "<unk>")
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> "
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|> assistant {% endif %}"
+)
+RATIOS = {"1:4": (64, 256), "4:1": (256, 64)}  # tokens of prompt and response
+PROMPTS_A_STEP = 8
+SKIPPED_STEPS = 2
+SIDES = {"train": ("vrm", "trl"), "head": ("vrm", "bradley_terry")}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a word."""
+    words = [*SPECIAL, "user", "assistant", *(f"w{i}" for i in range(VOCABULARY - 6))]
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
+        unk_token="<unk>",
+        chat_template=TEMPLATE,
+        model_max_length=4096,
+    )
+
+
+def llama(**settings: Any) -> LlamaConfig:
+    """Return the shape of the decoder."""
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        max_position_embeddings=4096,
+        pad_token_id=0,
+        **settings,
+    )
+
+
+def new_backbone(max_length: int = 2048) -> Backbone:
+    """Return the decoder with random weights."""
+    torch.manual_seed(0)
+    return Backbone(
+        LlamaModel(llama()), tokenizer(), name="random-llama", source="random weights",
+        max_length=max_length, dtype="float32", device="cpu",
+    )  # fmt: skip
+
+
+def words(count: int, generator: np.random.Generator) -> str:
+    """Return a text of so many tokens."""
+    return " ".join(f"w{i}" for i in generator.integers(VOCABULARY - 6, size=count))
+
+
+def write_pairs(path: Path, num_pairs: int, sizes: tuple[int, int], seed: int) -> str:
+    """Write comparisons of random words; lengths vary by a quarter, as lengths do."""
+    generator = np.random.default_rng(seed)
+    with path.open("w") as file:
+        for _ in range(num_pairs):
+            prompt, chosen, rejected = (
+                words(int(size * generator.uniform(0.75, 1.25)), generator)
+                for size in (sizes[0], sizes[1], sizes[1])
+            )
+            row = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+            file.write(json.dumps(row) + "\n")
+    return str(path)
+
+
+class StepTimes(TrainerCallback):
+    """Notes when each step ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
+
+
+def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
+    """Train on one side in this process; return seconds of each step and peak memory."""
+    times = StepTimes()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = PROMPTS_A_STEP * steps
+        rows = load_table(write_pairs(folder / "train.jsonl", size, RATIOS[ratio], seed))
+        common = {
+            "output_dir": str(folder / "run"),
+            "max_steps": steps,
+            "per_device_train_batch_size": PROMPTS_A_STEP,
+            "learning_rate": 1e-5,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "report_to": "none",
+            "save_strategy": "no",
+            "eval_strategy": "no",
+            "logging_steps": 10_000,
+        }
+        if side == "trl":
+            _train_trl(rows, common, times)
+        else:
+            backbone = new_backbone()
+            tuner = Tuner(TuningConfig("full"), backbone)
+            few = load_table(write_pairs(folder / "v.jsonl", 2, RATIOS[ratio], seed + 1))
+            arguments = TrainArguments(
+                **common, load_best_model_at_end=False, early_stopping_patience=0
+            )
+            architecture = "bradley_terry" if side == "bradley_terry" else "vrm"
+            sources = (read_texts(table, backbone) for table in (rows, few))
+            train(
+                ModelConfig(architecture=architecture), arguments, *sources,
+                callbacks=[times], tuner=tuner,
+            )  # fmt: skip
+    seconds = np.diff(times.ends)[SKIPPED_STEPS - 1 :]
+    return {
+        "seconds_a_step": seconds.tolist(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _train_trl(rows: Any, common: dict[str, Any], times: StepTimes) -> None:
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    torch.manual_seed(0)
+    backbone = new_backbone()
+    encoded = backbone.chat.encode(rows.prompts, rows.responses, rows.response_prompt)
+    pairs = Dataset.from_dict(
+        {
+            "chosen_ids": [encoded[j].input_ids.tolist() for j in rows.pair_first],
+            "rejected_ids": [encoded[j].input_ids.tolist() for j in rows.pair_second],
+        }
+    )
+    trainer = RewardTrainer(
+        model=LlamaForSequenceClassification(llama(num_labels=1)),
+        args=RewardConfig(**common, bf16=False, gradient_checkpointing=False, max_length=None),
+        processing_class=backbone.tokenizer,
+        train_dataset=pairs,
+        callbacks=[times],
+    )
+    trainer.train()
+
+
+def in_turns(part: str, ratio: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run both sides in processes of their own, in turns of changing order."""
+    sides = SIDES[part]
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    for turn in range(options.turns):
+        for side in sides if turn % 2 == 0 else sides[::-1]:
+            command = [
+                sys.executable, __file__, "--worker", side, "--ratio", ratio,
+                "--steps", str(options.steps), "--seed", str(turn),
+            ]  # fmt: skip
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found[side].append(json.loads(done.stdout.splitlines()[-1]))
+    medians = {
+        side: [float(np.median(run["seconds_a_step"])) for run in runs]
+        for side, runs in found.items()
+    }
+    ours, other = sides
+    return {
+        "part": part,
+        "prompt:response": ratio,
+        "seconds_a_step": medians,
+        f"throughput of {ours} over {other}": spread(
+            [b / a for a, b in zip(medians[ours], medians[other], strict=True)]
+        ),
+        f"peak memory of {ours} over {other}": spread(
+            [
+                a["peak_rss_mib"] / b["peak_rss_mib"]
+                for a, b in zip(found[ours], found[other], strict=True)
+            ]
+        ),
+    }
+
+
+def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
+    """Return the seconds of each side, called in turns of changing order after one warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(turns + 1):
+        for name in list(sides) if turn % 2 else list(sides)[::-1]:
+            start = time.perf_counter()
+            sides[name]()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def new_scorer(share: bool) -> Scorer:
+    """Return a scorer with random weights that shares prompts or not."""
+    backbone = new_backbone()
+    torch.manual_seed(1)
+    config = ModelConfig()
+    model = build_model(config, backbone.hidden_size, config.num_objectives, rated=False).eval()
+    names = tuple(f"objective_{k}" for k in range(config.num_objectives))
+    facts = {"name": backbone.name, "weights_hash": backbone.weights_hash}
+    scorer = Scorer(LoadedModel(model, config, names, False, facts), backbone)
+    assert backbone.shares_prompts
+    vars(backbone)["shares_prompts"] = share
+    return scorer
+
+
+def score(options: argparse.Namespace) -> dict[str, Any]:
+    """16 responses a prompt: shared prompts against whole sequences."""
+    generator = np.random.default_rng(0)
+    prompts = [words(256, generator) for _ in range(options.prompts)]
+    answers = [words(128, generator) for _ in range(16 * len(prompts))]
+    owners = [prompt for prompt in prompts for _ in range(16)]
+    scorers = {"shared": new_scorer(True), "whole sequences": new_scorer(False)}
+    rewards = {
+        name: np.array([line["reward_mean"] for line in scorer(owners, answers)])
+        for name, scorer in scorers.items()
+    }
+    seconds = alternate(
+        {n: (lambda s=s: s(owners, answers)) for n, s in scorers.items()}, options.turns
+    )
+    shared, whole = seconds.values()
+    return {
+        "part": "score",
+        "prompt:response": "2:1",
+        "responses a prompt": 16,
+        "seconds": seconds,
+        "largest difference of rewards": float(np.ptp(list(rewards.values()), axis=0).max()),
+        "throughput of shared over whole sequences": spread(
+            [b / a for a, b in zip(shared, whole, strict=True)]
+        ),
+    }
+
+
+def against_pipeline(options: argparse.Namespace) -> dict[str, Any]:
+    """Single responses of mixed length: ours against transformers' pipeline."""
+    generator = np.random.default_rng(0)
+    sizes = np.exp(generator.normal(np.log(60), 0.8, size=(options.texts, 2))).clip(4, 700)
+    prompts = [words(int(a), generator) for a, _ in sizes]
+    answers = [words(int(b), generator) for _, b in sizes]
+    scorer = new_scorer(True)
+    encoded = scorer.backbone.chat.encode(prompts, answers)
+    texts = [scorer.backbone.tokenizer.decode(s.input_ids) for s in encoded]
+    torch.manual_seed(0)
+    classifier = pipeline(
+        "text-classification",
+        model=LlamaForSequenceClassification(llama(num_labels=1)).eval(),
+        tokenizer=scorer.backbone.tokenizer,
+        function_to_apply="none",
+        device="cpu",
+    )
+    again = classifier.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    assert again == [s.input_ids.tolist() for s in encoded]
+    seconds = alternate(
+        {
+            "ours": lambda: scorer(prompts, answers),
+            "pipeline 32": lambda: classifier(texts, batch_size=32),
+            "pipeline 1": lambda: classifier(texts, batch_size=1),
+        },
+        options.turns,
+    )
+    lengths = [len(s) for s in encoded]
+    return {
+        "part": "pipeline",
+        "tokens": {"median": float(np.median(lengths)), "most": max(lengths)},
+        "seconds": seconds,
+        **{
+            f"throughput of ours over the pipeline, batch size {size}": spread(
+                [b / a for a, b in zip(seconds["ours"], seconds[f"pipeline {size}"], strict=True)]
+            )
+            for size in (32, 1)
+        },
+    }
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ("train", "head", "score", "pipeline")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--prompts", type=int, default=4, help="of part score")
+    parser.add_argument("--texts", type=int, default=192, help="of part pipeline")
+    parser.add_argument("--out", default=None)
+    parser.add_argument("--worker", choices=("vrm", "trl", "bradley_terry"), default=None)
+    parser.add_argument("--ratio", choices=list(RATIOS), default="1:4")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(work(options.worker, options.ratio, options.steps, options.seed)))
+        return
+    results = []
+    for part in options.parts:
+        if part == "score":
+            results.append(score(options))
+        elif part == "pipeline":
+            results.append(against_pipeline(options))
+        else:
+            results += [in_turns(part, ratio, options) for ratio in RATIOS]
+        print(json.dumps(results[-1]), flush=True)
+    size = sum(p.numel() for p in LlamaModel(llama()).parameters())
+    machine = {
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "torch": torch.__version__,
+    }
+    emit({"parameters": size, "results": results, "machine": machine}, options.out)
+
+
+if __name__ == "__main__":
+    main()
