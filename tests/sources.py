@@ -21,6 +21,7 @@ class NumberSource:
     pair_weight: Any
     ratings: Any
     objectives: tuple[str, ...] = ()
+    pair_margin: Any = None
 
 
 def source_of(batch: FeatureBatch, objectives: tuple[str, ...] | None = None) -> NumberSource:

@@ -35,7 +35,7 @@ elbo
 refine
 simulate
 config
-build
+build pair_checks
 checkpoint
 resume callbacks training_module train
 posterior

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.utils.data import Dataset
 @runtime_checkable
 class FeatureSource(Protocol):
     """Anything that holds backbone states and the comparisons made on them.
+
+    A source may also have an attribute of :data:`OPTIONAL_COLUMNS`; it is None or left out where
+    no pair has one.
 
     Attributes:
         prompts: Prompt states, indexable by an integer array, shape (P, hidden).
@@ -38,6 +41,64 @@ class FeatureSource(Protocol):
     objectives: tuple[str, ...]
 
 
+#: What only some sources know of their pairs, and the value of a pair that has none:
+#: ``pair_margin``, the known threshold of a pair, shape (N,).
+OPTIONAL_COLUMNS: Final[dict[str, float]] = {"pair_margin": np.nan}
+PAIR_COLUMNS: Final = ("pair_first", "pair_second", "preference", "pair_weight")
+
+
+def optional_column(source: FeatureSource, name: str) -> NDArray[Any] | None:
+    """Return a column of :data:`OPTIONAL_COLUMNS`, or None where no pair has a value.
+
+    The one place that knows of sources without it.
+    """
+    values = getattr(source, name, None)
+    if values is None:
+        return None
+    values = np.asarray(values)
+    absent = OPTIONAL_COLUMNS[name]
+    missing = np.isnan(values) if np.isnan(absent) else values == absent
+    return None if missing.all() else values
+
+
+@dataclass
+class SourceParts:
+    """A feature source made of another by :func:`replace_parts`."""
+
+    prompts: Any
+    responses: Any
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...]
+    pair_margin: NDArray[np.float64] | None = None
+
+
+def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
+    """Return a source with some attributes exchanged; the others are taken over, not copied."""
+    values: dict[str, Any] = {
+        item.name: getattr(source, item.name, None)
+        if item.name in OPTIONAL_COLUMNS
+        else getattr(source, item.name)
+        for item in fields(SourceParts)
+    }
+    return SourceParts(**(values | changes))
+
+
+def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> SourceParts:
+    """Return the same responses with the comparisons of some pairs alone."""
+    columns: dict[str, Any] = {
+        name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS
+    }
+    for name in OPTIONAL_COLUMNS:
+        values = optional_column(source, name)
+        columns[name] = None if values is None else values[pairs]
+    return replace_parts(source, **columns)
+
+
 @dataclass(frozen=True)
 class FeatureBatch:
     """A set of prompts with all their responses and pairs.
@@ -55,6 +116,8 @@ class FeatureBatch:
         pair_weight: Power on each pair's likelihood, shape (N,).
         ratings: Standardised ratings, any finite number where missing, shape (R, K).
         rating_mask: True where a rating was observed, shape (R, K).
+        pair_margin: Known threshold of each pair, NaN where it has none, shape (N,); None where no
+            pair of the data set has one.
     """
 
     prompts: Tensor
@@ -66,6 +129,11 @@ class FeatureBatch:
     pair_weight: Tensor
     ratings: Tensor
     rating_mask: Tensor
+    pair_margin: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        margin = self.pair_margin
+        assert margin is None or margin.shape == self.pair_first.shape
 
     @property
     def num_prompts(self) -> int:
@@ -88,6 +156,11 @@ class FeatureBatch:
         return self.response_prompt[self.pair_first]
 
     @property
+    def margin_column(self) -> Tensor | None:
+        """Margin of every pair beside a trailing dimension, shape (N, 1); None without any."""
+        return None if self.pair_margin is None else self.pair_margin.unsqueeze(-1)
+
+    @property
     def has_ratings(self) -> bool:
         """Whether any rating is observed in this batch."""
         return bool(self.rating_mask.any())
@@ -101,7 +174,8 @@ class FeatureBatch:
 
     def as_dict(self) -> dict[str, Tensor]:
         """Return the tensors by name, as ``transformers.Trainer`` passes them around."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def to(self, target: torch.device | torch.dtype | str) -> "FeatureBatch":
         """Return a copy on a device, or with its floating tensors in a dtype."""
@@ -163,6 +237,7 @@ class PromptDataset(Dataset[PromptItem]):
         pair_prompt = response_prompt[np.asarray(source.pair_first)]
         self._pairs, self._pair_offsets = _grouped(pair_prompt, num_prompts)
         self.items = np.arange(num_prompts) if prompts is None else np.asarray(prompts)
+        self._margin = optional_column(source, "pair_margin")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -188,6 +263,9 @@ class PromptDataset(Dataset[PromptItem]):
         ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
         observed = ~np.isnan(ratings)
         standard = (ratings - self.rating_loc) / self.rating_scale
+        optional = {}
+        if self._margin is not None:
+            optional["pair_margin"] = _float(self._margin[pairs])
         return {
             "prompts": _states(self.source.prompts, prompts),
             "responses": _states(self.source.responses, responses),
@@ -198,6 +276,7 @@ class PromptDataset(Dataset[PromptItem]):
             "pair_weight": _float(self.source.pair_weight[pairs]),
             "ratings": _float(np.where(observed, standard, 0.0)),
             "rating_mask": torch.from_numpy(observed),
+            **optional,
         }
 
     def batch(self, items: Sequence[int] | NDArray[np.int64] | None = None) -> FeatureBatch:

@@ -195,7 +195,8 @@ def _preferences(
     noise = torch.randn_like(loc)
     drawn = torch.where(from_guide[:, None], q_loc + q_scale * noise, loc + scale * noise)
     first, second = batch.pair_first[together], batch.pair_second[together]
-    value = heads.likelihood.log_prob(
+    margin = None if batch.pair_margin is None else batch.pair_margin[together]
+    value = heads.likelihood.given_margin(margin).log_prob(
         drawn[:, first] - drawn[:, second], batch.preference[together]
     )
     log_lik = log_lik.index_add(
@@ -224,7 +225,9 @@ def _integrated(
     spread = (scale[:, first] ** 2 + scale[:, second] ** 2).sqrt()
     nodes, masses = hermite_nodes(spread, NUM_NODES)
     delta = (loc[:, first] - loc[:, second]).unsqueeze(-1) + spread.unsqueeze(-1) * nodes
-    log_prob = heads.likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
+    margin = None if batch.margin_column is None else batch.margin_column[pairs]
+    likelihood = heads.likelihood.given_margin(margin)
+    log_prob = likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
     weight = batch.pair_weight[pairs].unsqueeze(-1)
     return torch.logsumexp(weight * log_prob + masses.log(), -1)
 

@@ -237,7 +237,8 @@ class VRM(nn.Module):
                 scores[..., batch.pair_first, :],
                 scores[..., batch.pair_second, :],
             )
-            self._observe_preference(batch, Preference(delta, heads.likelihood))
+            likelihood = heads.likelihood.given_margin(batch.pair_margin)
+            self._observe_preference(batch, Preference(delta, likelihood))
 
     def collapsed_program(self, batch: FeatureBatch, heads: Heads) -> None:
         """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
@@ -262,7 +263,9 @@ class VRM(nn.Module):
         )
         if batch.num_pairs == 0:
             return
-        law = GaussianDelta(mean, root(var), heads.likelihood, batch.pair_weight)
+        law = GaussianDelta(
+            mean, root(var), heads.likelihood, batch.pair_weight, batch.pair_margin
+        )
         with pyro.plate(sites.PAIR_PLATE, batch.num_pairs, dim=-1):
             pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
 

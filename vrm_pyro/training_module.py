@@ -55,6 +55,7 @@ class TrainingModule(nn.Module):
         pair_weight: Tensor,
         ratings: Tensor,
         rating_mask: Tensor,
+        pair_margin: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
         batch = FeatureBatch(
@@ -67,6 +68,7 @@ class TrainingModule(nn.Module):
             pair_weight,
             ratings,
             rating_mask,
+            pair_margin,
         )
         # Every distribution in float32 at least: Dirichlet has no half-precision sampler.
         with torch.autocast(prompts.device.type, enabled=False):

@@ -185,6 +185,16 @@ ROWS: list[Case] = [
         ("rows.jsonl:1:", '"weight" is -1', "rows.jsonl:2:", "finite number >= 0"),
     ),
     (
+        "negative_margin",
+        lines({**GOOD, "margin": -0.5}, {**GOOD, "margin": "1"}, GOOD),
+        ("rows.jsonl:1:", '"margin" is -0.5', ">= 0", "rows.jsonl:2:", '"margin" is text'),
+    ),
+    (
+        "tie_at_margin_zero",
+        lines(GOOD, {**GOOD, "margin": 0, "preference": 0.5}),
+        ("rows.jsonl:2:", '"margin" is 0, at which nothing is a tie', '"preference" is 0.5'),
+    ),
+    (
         "line_not_utf8",
         content("rows.jsonl", json.dumps(GOOD).encode() + b'\n{"prompt": "caf\xe9"}\n'),
         ("rows.jsonl:2:", "0xe9", "UTF-8"),

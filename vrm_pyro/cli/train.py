@@ -16,6 +16,7 @@ from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore
+from vrm_pyro.pair_checks import count_ignored_margins
 from vrm_pyro.train import train
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def run(argv: Sequence[str]) -> None:
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),
-        "rows": rows.train.table.report.as_dict(),
+        "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
     }
     metrics = write_results(directory.path, result, states.validation, save_tokenizer, facts)

@@ -44,7 +44,8 @@ def expected_preference(
         heads.reward,
     )
     label = batch.preference.unsqueeze(-1)
-    value = expect_normal(lambda delta: heads.likelihood.log_prob(delta, label), mean, var)
+    likelihood = heads.likelihood.given_margin(batch.margin_column)
+    value = expect_normal(lambda delta: likelihood.log_prob(delta, label), mean, var)
     mass = log_mass.exp()
     mass = mass.unsqueeze(-1) if mass.dim() == 1 else mass[:, pair_prompt]
     return (mass * value).sum(0)

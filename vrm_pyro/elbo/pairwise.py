@@ -25,7 +25,9 @@ def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Te
     mean, var = delta_given_weights(
         w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), heads.reward
     )
-    law = GaussianDelta(mean, root(var), heads.likelihood, validate_args=False)
+    law = GaussianDelta(
+        mean, root(var), heads.likelihood, margin=batch.pair_margin, validate_args=False
+    )
     log_prob = law.log_prob(batch.preference)
     return torch.logsumexp(log_prob, dim=0) - math.log(num_draws)
 

@@ -59,6 +59,11 @@ class Features:
         return self.rows.pair_weight
 
     @property
+    def pair_margin(self) -> NDArray[np.float64]:
+        """Known threshold of each pair, NaN where absent, shape (N,)."""
+        return self.rows.pair_margin
+
+    @property
     def ratings(self) -> NDArray[np.float64]:
         """Ratings in raw units, NaN where missing, shape (R, objectives)."""
         return self.rows.ratings

@@ -1,6 +1,7 @@
 """What a preference likelihood has to offer."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ class PreferenceLikelihood(ABC):
     itself; otherwise :meth:`build` returns a module with the same methods.
     """
 
+    #: Whether a pair's own ``margin`` means something, see :meth:`given_margin`.
+    takes_margin: ClassVar[bool] = False
+
     @property
     def outcomes(self) -> tuple[float, ...]:
         """Values of c that are observed, rising from 0 to 1 and symmetric about 1/2."""
@@ -33,6 +37,15 @@ class PreferenceLikelihood(ABC):
 
     def detach(self) -> "PreferenceLikelihood":
         """Return the likelihood with its parameters held fixed."""
+        return self
+
+    def given_margin(self, margin: Tensor | None) -> "PreferenceLikelihood":
+        """Return the likelihood of pairs whose ``margin`` is known; itself where none counts.
+
+        Args:
+            margin: Margins, NaN where a pair has none, in a shape that broadcasts with the Delta
+                that follows; None where no pair has one.
+        """
         return self
 
     def log_prior(self) -> Tensor | float:

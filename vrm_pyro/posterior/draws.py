@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vrm_pyro import sites
-from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
+from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset, optional_column
 from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.errors import InputError
 from vrm_pyro.evidence import log_evidence, weighted_draws
@@ -169,7 +169,8 @@ def _outcomes(
         delta = heads.reward.delta(
             w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
         )
-        outcomes[sites.PREFERENCE] = Preference(delta, heads.likelihood).sample()
+        likelihood = heads.likelihood.given_margin(batch.pair_margin)
+        outcomes[sites.PREFERENCE] = Preference(delta, likelihood).sample()
     if heads.ratings is not None:
         drawn = heads.ratings.sample(scores)
         outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
@@ -229,6 +230,9 @@ def _data_groups(
             "pair_weight": np.asarray(source.pair_weight),
             "swapped": swapped,
         }
+        margin = optional_column(source, "pair_margin")
+        if margin is not None:
+            constant["pair_margin"] = margin
     if model.ratings is not None and source.ratings.shape[1]:
         observed[sites.RATING] = np.asarray(source.ratings)
     return {"observed_data": observed, "constant_data": constant}

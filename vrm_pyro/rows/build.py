@@ -1,6 +1,7 @@
 """Collecting rows into a table in which each prompt and each response stands once."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,7 @@ class TableBuilder:
         self._conflicts: dict[tuple[int, str], list[float]] = {}
         self._pairs: list[tuple[int, int]] = []
         self._pair_numbers: list[tuple[float, float]] = []
+        self._pair_margins: list[float] = []
         self._pair_labels: list[tuple[str | None, str | None, str | None]] = []
 
     @property
@@ -61,7 +63,7 @@ class TableBuilder:
         first = self.add_response(prompt, row.chosen, row.chosen_ratings, None, subset)
         second = self.add_response(prompt, row.rejected, row.rejected_ratings, None, subset)
         labels = (row.labels["id"], subset, row.labels["source"])
-        self.add_pair(first, second, row.preference, row.weight, labels)
+        self.add_pair(first, second, row.preference, row.weight, labels, row.margin)
 
     def add_prompt(self, prompt: list[Message]) -> int:
         """Return the index of a prompt, new or known."""
@@ -103,10 +105,12 @@ class TableBuilder:
         preference: float,
         weight: float,
         labels: tuple[str | None, str | None, str | None],
+        margin: float = math.nan,
     ) -> None:
-        """Add a pair of responses with its id, subset and source."""
+        """Add a pair of responses with its id, subset and source, and its margin if known."""
         self._pairs.append((first, second))
         self._pair_numbers.append((preference, weight))
+        self._pair_margins.append(margin)
         self._pair_labels.append(labels)
 
     def conflicting_ratings(self, objectives: Sequence[str]) -> int:
@@ -142,6 +146,7 @@ class TableBuilder:
             response_id=self._response_id,
             response_subset=self._response_subset,
             report=report,
+            pair_margin=np.asarray(self._pair_margins, dtype=np.float64),
         )
 
 
@@ -181,6 +186,7 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
                 float(table.preference[pair]),
                 float(table.pair_weight[pair]),
                 label,
+                float(table.pair_margin[pair]),
             )
     objectives = tuple(dict.fromkeys(name for table in tables for name in table.objectives))
     return builder.build(objectives, _joint_report(tables, builder, objectives))
@@ -200,6 +206,7 @@ def _joint_report(
         rows_read=sum(report.rows_read for report in reports),
         comparisons=sum(report.comparisons for report in reports),
         rated_responses=sum(report.rated_responses for report in reports),
+        margins=sum(report.margins for report in reports),
         margins_ignored=sum(report.margins_ignored for report in reports),
         conflicting_ratings=sum(report.conflicting_ratings for report in reports)
         + builder.conflicting_ratings(objectives),

@@ -1,5 +1,6 @@
 """Loading: from anything with rows to a checked table, or one message that lists every bad row."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -44,8 +45,7 @@ def load_table(
             line), an objective looks misspelled, or no row is left.
 
     Warns:
-        UserWarning: With the number of rows whose ``margin`` is ignored, and of those whose
-            implicit prompt ends inside a word.
+        UserWarning: With the number of rows whose implicit prompt ends inside a word.
     """
     loading = _Loading()
     sources = open_sources(spec, split)
@@ -59,7 +59,7 @@ def load_table(
         rated_responses=loading.rated_responses,
         invalid=loading.invalid_counts(),
         dropped={IDENTICAL: loading.identical} if loading.identical else {},
-        margins_ignored=loading.margins,
+        margins=loading.margins,
         cut_inside_word=loading.cut_inside_word,
     )
     if loading.builder.num_responses == 0:
@@ -128,10 +128,10 @@ class _Loading:
             self.rated_responses += 1
             self.builder.add(row)
             return
-        self.margins += row.has_margin
         if row.chosen == row.rejected:
             self.identical += 1
             return
+        self.margins += not math.isnan(row.margin)
         self.cut_inside_word += row.cut_inside_word
         self.comparisons += 1
         self.builder.add(row)
@@ -157,13 +157,6 @@ def _first_problem(loading: _Loading) -> str:
 
 
 def _warn(report: RowReport) -> None:
-    if report.margins_ignored:
-        warnings.warn(
-            f'"margin" is ignored in {report.margins_ignored:,} rows: no likelihood takes a '
-            "threshold of each pair; RaoKupper has one for all pairs.",
-            UserWarning,
-            stacklevel=3,
-        )
     if report.cut_inside_word:
         warnings.warn(
             f"{report.cut_inside_word:,} rows without a prompt hold two texts that part inside a "

@@ -18,7 +18,9 @@ class RowReport:
         rated_responses: Rows kept as a single response, with or without ratings.
         invalid: Rows left out under ``skip_invalid``, by reason.
         dropped: Valid pairs left out, by reason, such as "identical responses".
-        margins_ignored: Rows whose ``margin`` was not used.
+        margins: Rows with a ``margin``.
+        margins_ignored: Those whose ``margin`` is not used: no likelihood of the model takes it,
+            or a feature store was written before margins were kept.
         conflicting_ratings: Ratings (response and objective) that came with several different
             values and were averaged.
         cut_inside_word: Rows whose implicit prompt ends inside a word.
@@ -32,6 +34,7 @@ class RowReport:
     rated_responses: int = 0
     invalid: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    margins: int = 0
     margins_ignored: int = 0
     conflicting_ratings: int = 0
     cut_inside_word: int = 0
@@ -63,6 +66,7 @@ class RowReport:
             "rated_responses": self.rated_responses,
             "invalid": dict(self.invalid),
             "dropped": dict(self.dropped),
+            "margins": self.margins,
             "margins_ignored": self.margins_ignored,
             "conflicting_ratings": self.conflicting_ratings,
             "cut_inside_word": self.cut_inside_word,
@@ -80,6 +84,7 @@ class RowReport:
         parts += [f"{n:,} invalid ({reason})" for reason, n in self.invalid.items()]
         parts += [f"{n:,} dropped ({reason})" for reason, n in self.dropped.items()]
         named = {
+            "with a margin": self.margins,
             "margins ignored": self.margins_ignored,
             "conflicting ratings averaged": self.conflicting_ratings,
             "prompts cut inside a word": self.cut_inside_word,

@@ -39,6 +39,7 @@ EXPECTED = (
     '"response" and "ratings".'
 )
 _PREFERENCE = "a number from 0 to 1, the probability that chosen is preferred"
+_MARGIN = "a finite number >= 0: the threshold that a difference of rewards has to pass"
 _TWO_SIDED = re.compile(
     r"(response|answer|completion|output|option|candidate|text|model)s?_?([ab012])", re.IGNORECASE
 )
@@ -57,7 +58,7 @@ class Comparison:
         preference: Probability in [0, 1] that the first is preferred.
         weight: Power on the likelihood of this row, >= 0.
         labels: ``id``, ``subset`` and ``source``, None where absent.
-        has_margin: Whether a ``margin`` was given.
+        margin: Known threshold t of the pair, >= 0, in units of the reward; NaN where absent.
         implicit_text: Whether the prompt was taken from the beginning of two plain texts.
         cut_inside_word: Whether that cut fell inside a word.
     """
@@ -70,7 +71,7 @@ class Comparison:
     preference: float
     weight: float
     labels: dict[str, str | None]
-    has_margin: bool = False
+    margin: float = math.nan
     implicit_text: bool = False
     cut_inside_word: bool = False
 
@@ -162,7 +163,7 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
         preference=_number(row, "preference", 1.0, _PREFERENCE),
         weight=_number(row, "weight", math.inf, "a finite number >= 0"),
         labels=_labels(row),
-        has_margin=row.get("margin") is not None,
+        margin=_margin(row),
         implicit_text=implicit_text,
         cut_inside_word=inside_word,
     )
@@ -223,10 +224,23 @@ def _rating(value: object, where: str) -> float:
     return number
 
 
-def _number(row: Mapping[str, Any], column: str, upper: float, wanted: str) -> float:
+def _margin(row: Mapping[str, Any]) -> float:
+    margin = _number(row, "margin", math.inf, _MARGIN, absent=math.nan)
+    if margin == 0 and row.get("preference") not in (None, 0, 1):
+        raise RowProblem(
+            "bad margin",
+            f'"margin" is 0, at which nothing is a tie, but "preference" is {row["preference"]}. '
+            "Give a margin above 0, or none.",
+        )
+    return margin
+
+
+def _number(
+    row: Mapping[str, Any], column: str, upper: float, wanted: str, absent: float = 1.0
+) -> float:
     value = row.get(column)
     if value is None:
-        return 1.0
+        return absent
     number = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = _finite(value)

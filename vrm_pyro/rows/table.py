@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows.conversation import Message
 from vrm_pyro.rows.report import RowReport
+
+PAIR_ARRAYS = ("pair_first", "pair_second", "preference", "pair_weight", "pair_margin")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class PreferenceTable:
         response_id: ``id`` of the single-response row, None for responses met in pairs only.
         response_subset: ``subset`` of the first row that holds the response.
         report: Counts of what was read, kept and left out.
+        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); all NaN when
+            omitted.
     """
 
     prompts: list[list[Message]]
@@ -51,12 +55,16 @@ class PreferenceTable:
     response_id: list[str | None]
     response_subset: list[str | None]
     report: RowReport
+    pair_margin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
+        if len(self.pair_margin) == 0:
+            object.__setattr__(self, "pair_margin", np.full(self.num_pairs, np.nan))
         assert self.response_prompt.shape == (self.num_responses,)
         assert self.ratings.shape == (self.num_responses, len(self.objectives))
         assert len(self.pair_second) == len(self.preference) == self.num_pairs
         assert len(self.pair_weight) == len(self.pair_id) == self.num_pairs
+        assert len(self.pair_margin) == self.num_pairs
         second_prompt = self.response_prompt[self.pair_second]
         assert (self.pair_prompt == second_prompt).all(), "a pair spans two prompts"
 
@@ -104,6 +112,9 @@ class PreferenceTable:
             # one bit pattern for every NaN, one for both zeros
             plain = np.where(np.isnan(values), np.nan, values) + 0.0
             digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        if not np.isnan(self.pair_margin).all():  # else the hash of versions without margins
+            plain = np.where(np.isnan(self.pair_margin), np.nan, self.pair_margin) + 0.0
+            digest.update(b"margin" + np.ascontiguousarray(plain, dtype="<f8").tobytes())
         return digest.hexdigest()
 
     def select_prompts(self, indices: NDArray[Any] | Sequence[int]) -> "PreferenceTable":
@@ -169,7 +180,7 @@ class PreferenceTable:
     def _with_pairs(self, keep: NDArray[np.bool_]) -> "PreferenceTable":
         pairs = np.flatnonzero(keep)
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("pair_first", "pair_second", "preference", "pair_weight"):
+        for name in PAIR_ARRAYS:
             values[name] = values[name][pairs]
         for name in ("pair_id", "pair_subset", "pair_source"):
             values[name] = [values[name][index] for index in pairs]
