@@ -22,6 +22,7 @@ class NumberSource:
     ratings: Any
     objectives: tuple[str, ...] = ()
     pair_margin: Any = None
+    pair_ranking: Any = None
 
 
 def source_of(batch: FeatureBatch, objectives: tuple[str, ...] | None = None) -> NumberSource:

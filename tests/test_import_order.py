@@ -17,6 +17,7 @@ rows
 chat
 backbone
 features
+rankings
 batch passes
 laws
 networks priors

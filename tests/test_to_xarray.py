@@ -25,7 +25,8 @@ def problem():
     batch = problems.small_batch(30)
     batch = replace(batch, preference=batch.preference.round())
     margin = np.where(np.arange(batch.num_pairs) % 2, 0.5, np.nan)
-    source = replace(sources.source_of(batch), pair_margin=margin)
+    ranking = np.where(np.arange(batch.num_pairs) == 0, 0, -1)  # Bradley-Terry takes the pair
+    source = replace(sources.source_of(batch), pair_margin=margin, pair_ranking=ranking)
     return draw_posterior(problems.small_model(), source, NUM_DRAWS), source
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from vrm_pyro.errors import InputError
+from vrm_pyro.rankings import Rankings, from_pairs
 
 
 @runtime_checkable
@@ -42,8 +46,9 @@ class FeatureSource(Protocol):
 
 
 #: What only some sources know of their pairs, and the value of a pair that has none:
-#: ``pair_margin``, the known threshold of a pair, shape (N,).
-OPTIONAL_COLUMNS: Final[dict[str, float]] = {"pair_margin": np.nan}
+#: ``pair_margin``, the known threshold of a pair, and ``pair_ranking``, the number of the ranking
+#: that it was cut out of, each (N,).
+OPTIONAL_COLUMNS: Final[dict[str, float]] = {"pair_margin": np.nan, "pair_ranking": -1}
 PAIR_COLUMNS: Final = ("pair_first", "pair_second", "preference", "pair_weight")
 
 
@@ -75,6 +80,7 @@ class SourceParts:
     ratings: NDArray[np.float64]
     objectives: tuple[str, ...]
     pair_margin: NDArray[np.float64] | None = None
+    pair_ranking: NDArray[np.int64] | None = None
 
 
 def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
@@ -89,7 +95,18 @@ def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
 
 
 def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> SourceParts:
-    """Return the same responses with the comparisons of some pairs alone."""
+    """Return the same responses with the comparisons of some pairs alone.
+
+    Raises:
+        InputError: If a ranking would lose some of its pairs and keep others.
+    """
+    ranking = optional_column(source, "pair_ranking")
+    if ranking is not None and np.isin(ranking, ranking[pairs][ranking[pairs] >= 0]).sum() != (
+        (ranking[pairs] >= 0).sum()
+    ):
+        raise InputError(
+            "the rows hold rankings, whose pairs cannot be withheld one by one. Use rows of pairs."
+        )
     columns: dict[str, Any] = {
         name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS
     }
@@ -118,6 +135,8 @@ class FeatureBatch:
         rating_mask: True where a rating was observed, shape (R, K).
         pair_margin: Known threshold of each pair, NaN where it has none, shape (N,); None where no
             pair of the data set has one.
+        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape
+            (N,); None where the data set has no ranking.
     """
 
     prompts: Tensor
@@ -130,10 +149,11 @@ class FeatureBatch:
     ratings: Tensor
     rating_mask: Tensor
     pair_margin: Tensor | None = None
+    pair_ranking: Tensor | None = None
 
     def __post_init__(self) -> None:
-        margin = self.pair_margin
-        assert margin is None or margin.shape == self.pair_first.shape
+        for column in (self.pair_margin, self.pair_ranking):
+            assert column is None or column.shape == self.pair_first.shape
 
     @property
     def num_prompts(self) -> int:
@@ -159,6 +179,37 @@ class FeatureBatch:
     def margin_column(self) -> Tensor | None:
         """Margin of every pair beside a trailing dimension, shape (N, 1); None without any."""
         return None if self.pair_margin is None else self.pair_margin.unsqueeze(-1)
+
+    @cached_property
+    def rankings(self) -> Rankings | None:
+        """The rankings that pairs were cut out of; None without any.
+
+        Raises:
+            ValueError: If a ranking lacks some of its pairs.
+        """
+        if self.pair_ranking is None:
+            return None
+        rows = self.ranked.nonzero().squeeze(-1)
+        if len(rows) == 0:
+            return None
+        return from_pairs(
+            self.pair_ranking[rows],
+            (self.pair_first[rows], self.pair_second[rows]),
+            self.preference[rows],
+            self.pair_weight[rows],
+        )
+
+    @property
+    def ranked(self) -> Tensor:
+        """Whether each pair is part of a ranking, shape (N,)."""
+        if self.pair_ranking is None:
+            return torch.zeros_like(self.pair_first, dtype=torch.bool)
+        return self.pair_ranking >= 0
+
+    @property
+    def plain_weight(self) -> Tensor:
+        """Weights of the pairs that are part of no ranking, 0 for the others, shape (N,)."""
+        return torch.where(self.ranked, 0.0, self.pair_weight)
 
     @property
     def has_ratings(self) -> bool:
@@ -238,6 +289,7 @@ class PromptDataset(Dataset[PromptItem]):
         self._pairs, self._pair_offsets = _grouped(pair_prompt, num_prompts)
         self.items = np.arange(num_prompts) if prompts is None else np.asarray(prompts)
         self._margin = optional_column(source, "pair_margin")
+        self._ranking = optional_column(source, "pair_ranking")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -266,6 +318,8 @@ class PromptDataset(Dataset[PromptItem]):
         optional = {}
         if self._margin is not None:
             optional["pair_margin"] = _float(self._margin[pairs])
+        if self._ranking is not None:
+            optional["pair_ranking"] = torch.from_numpy(self._ranking[pairs])
         return {
             "prompts": _states(self.source.prompts, prompts),
             "responses": _states(self.source.responses, responses),

@@ -38,7 +38,7 @@ from vrm_pyro.config import (
 from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
-from vrm_pyro.pair_checks import warn_ignored_margins
+from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.resume import (
@@ -173,10 +173,12 @@ def train(
     """
     check_settings(config)
     facts = data_facts(train_source)
+    check_rankings(config, train_source)
     check_data(config, facts)
     if len(validation_source.pair_first) == 0:
         raise InputError("The validation rows hold no pair; early stopping needs preferences.")
     warn_ignored_margins(config, train_source)
+    warn_rankings_as_pairs(config, train_source)
     objectives = objective_names(config, facts)
     rated = uses_ratings(config, facts)
     view = select_objectives(train_source, objectives if rated else ())

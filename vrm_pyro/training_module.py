@@ -56,6 +56,7 @@ class TrainingModule(nn.Module):
         ratings: Tensor,
         rating_mask: Tensor,
         pair_margin: Tensor | None = None,
+        pair_ranking: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
         batch = FeatureBatch(
@@ -69,6 +70,7 @@ class TrainingModule(nn.Module):
             ratings,
             rating_mask,
             pair_margin,
+            pair_ranking,
         )
         # Every distribution in float32 at least: Dirichlet has no half-precision sampler.
         with torch.autocast(prompts.device.type, enabled=False):
@@ -114,7 +116,9 @@ class TrainingModule(nn.Module):
             torch.manual_seed(0)
             batch = self.model.standardize(batch)
             heads = self.model.heads(batch)
-            kind = IntegratedObjective if self.model.guide.gaussian else SampledObjective
+            pairs_alone = heads.joint_rankings(batch) is None
+            closed = self.model.guide.gaussian and pairs_alone
+            kind = IntegratedObjective if closed else SampledObjective
             objective = kind(_VALIDATION_DRAWS)
             terms = objective.terms(self.model, self.model.guide, batch, heads, Weights())
         given_ratings = terms.preference - terms.kl_weights

@@ -4,11 +4,12 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.batch import FeatureSource
 from vrm_pyro.cli.inputs import read_backbone
 from vrm_pyro.cli.results import SaveTokenizer, write_results
 from vrm_pyro.cli.run_directory import SETTINGS_FILE, RunDirectory
@@ -16,7 +17,7 @@ from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore
-from vrm_pyro.pair_checks import count_ignored_margins
+from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
 from vrm_pyro.train import train
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def run(argv: Sequence[str]) -> None:
     adopt_store(settings.model, rows.stores)
     for name in ("backbone", "pooling", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
+    check_rankings(settings.model, cast(FeatureSource, rows.train.table))
     check_data(settings.model, rows.facts())
     backbone = _backbone(settings) if rows.needs_backbone else None
     if backbone is not None:

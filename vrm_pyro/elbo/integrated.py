@@ -35,6 +35,7 @@ def expected_preference(
         nodes: Values of w, shape (S, P, K): draws in training, quadrature nodes in tests.
         log_mass: Log weights of the nodes, shape (S,) or (S, P); -log S for draws.
     """
+    heads.check_pairs_alone(batch, "the integrated expectation")
     gaussian = as_gaussian(q_features)
     pair_prompt = batch.pair_prompt
     mean, var = delta_given_weights(

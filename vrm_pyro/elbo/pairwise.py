@@ -19,6 +19,7 @@ from vrm_pyro.reward import delta_given_weights
 
 def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Tensor:
     """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
+    heads.check_pairs_alone(batch, "objective pairwise")
     gaussian = heads.gaussian
     first, second = batch.pair_first, batch.pair_second
     w = heads.weights.rsample(torch.Size([num_draws]))

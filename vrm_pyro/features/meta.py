@@ -32,7 +32,7 @@ WRITING_PARTS = {
 OPTIONAL = "optional"
 """Entry that lists the arrays of pairs which not every store has; absent where there are none."""
 
-OPTIONAL_ARRAYS = ("pair_margin",)
+OPTIONAL_ARRAYS = ("pair_margin", "pair_ranking")
 
 _FIELDS = {
     "complete": bool,

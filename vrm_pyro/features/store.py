@@ -41,6 +41,8 @@ class FeatureStore:
         pair_weight: Power on the likelihood, shape (N,).
         pair_margin: Known threshold of each pair, NaN where absent, shape (N,); None in a store
             of rows without any.
+        pair_ranking: Number of the ranking a pair was cut out of, -1 for none, shape (N,); None in
+            a store of rows without any.
         ratings: Raw units, NaN where missing, shape (R, objectives).
         table_pairs: Index of each pair in the rows the store was made from; pairs that the
             backbone cannot tell apart are left out, shape (N,).
@@ -62,6 +64,7 @@ class FeatureStore:
         self.preference: NDArray[np.float64] = arrays["preference"]
         self.pair_weight: NDArray[np.float64] = arrays["pair_weight"]
         self.pair_margin: NDArray[np.float64] | None = arrays.get("pair_margin")
+        self.pair_ranking: NDArray[np.int64] | None = arrays.get("pair_ranking")
         self.ratings: NDArray[np.float64] = arrays["ratings"]
         self.table_pairs: NDArray[np.int64] = arrays["table_pairs"]
         self.prompt_tokens: NDArray[np.int64] = arrays["prompt_tokens"]
@@ -162,7 +165,7 @@ def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]
     """Return shape and type of each array that is stored whole."""
     prompts, responses = meta["num_prompts"], meta["num_responses"]
     pairs = meta["num_pairs"]
-    optional = {"pair_margin": ((pairs,), np.float64)}
+    optional = {"pair_margin": ((pairs,), np.float64), "pair_ranking": ((pairs,), np.int64)}
     return {
         "response_prompt": ((responses,), np.int64),
         "pair_first": ((pairs,), np.int64),

@@ -118,6 +118,7 @@ def _plan(
     if table.num_responses == 0:
         raise InputError("the table has no response, so there is nothing to encode.")
     optional = [] if np.isnan(table.pair_margin).all() else ["pair_margin"]
+    optional += ["pair_ranking"] if table.ranking_numbers else []
     return {
         "format": FORMAT,
         "version": VERSION,

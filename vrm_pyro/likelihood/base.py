@@ -26,6 +26,9 @@ class PreferenceLikelihood(ABC):
     #: Whether a pair's own ``margin`` means something, see :meth:`given_margin`.
     takes_margin: ClassVar[bool] = False
 
+    #: Whether rankings of more than two are taken as a whole, instead of pair by pair.
+    joint_rankings: ClassVar[bool] = False
+
     @property
     def outcomes(self) -> tuple[float, ...]:
         """Values of c that are observed, rising from 0 to 1 and symmetric about 1/2."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows.build import TableBuilder
 from vrm_pyro.rows.problem import RowProblem
+from vrm_pyro.rows.ranked import RankedResponses
+from vrm_pyro.rows.rankings import pairs_of
 from vrm_pyro.rows.readers import Source, TableSpec, open_sources
 from vrm_pyro.rows.report import RowReport
-from vrm_pyro.rows.schema import Comparison, RatedResponse, close_name, parse_row
+from vrm_pyro.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
 from vrm_pyro.rows.table import PreferenceTable
 
 MAX_LISTED = 20
@@ -57,6 +59,7 @@ def load_table(
         rows_read=loading.rows_read,
         comparisons=loading.comparisons,
         rated_responses=loading.rated_responses,
+        rankings=loading.rankings,
         invalid=loading.invalid_counts(),
         dropped={IDENTICAL: loading.identical} if loading.identical else {},
         margins=loading.margins,
@@ -89,6 +92,7 @@ class _Loading:
     rows_read: int = 0
     comparisons: int = 0
     rated_responses: int = 0
+    rankings: int = 0
     identical: int = 0
     margins: int = 0
     cut_inside_word: int = 0
@@ -123,10 +127,13 @@ class _Loading:
         """Count the problems by reason."""
         return dict(Counter(problem.reason for _, problem in self.problems))
 
-    def _add(self, row: Comparison | RatedResponse) -> None:
+    def _add(self, row: Row) -> None:
         if isinstance(row, RatedResponse):
             self.rated_responses += 1
             self.builder.add(row)
+            return
+        if isinstance(row, RankedResponses):
+            self._add_ranking(row)
             return
         if row.chosen == row.rejected:
             self.identical += 1
@@ -135,6 +142,14 @@ class _Loading:
         self.cut_inside_word += row.cut_inside_word
         self.comparisons += 1
         self.builder.add(row)
+
+    def _add_ranking(self, row: RankedResponses) -> None:
+        left = row.without_repeats()
+        before, after = (len(pairs_of(len(some.responses))) for some in (row, left))
+        self.identical += before - after
+        if after:
+            self.rankings += 1
+            self.builder.add(left)
 
 
 def _listing(loading: _Loading) -> str:

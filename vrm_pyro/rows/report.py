@@ -16,6 +16,7 @@ class RowReport:
         rows_read: Rows met in all sources, blank lines aside.
         comparisons: Rows kept as a pair of responses.
         rated_responses: Rows kept as a single response, with or without ratings.
+        rankings: Rows kept as a ranking of several responses.
         invalid: Rows left out under ``skip_invalid``, by reason.
         dropped: Valid pairs left out, by reason, such as "identical responses".
         margins: Rows with a ``margin``.
@@ -32,6 +33,7 @@ class RowReport:
     rows_read: int = 0
     comparisons: int = 0
     rated_responses: int = 0
+    rankings: int = 0
     invalid: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     margins: int = 0
@@ -45,7 +47,7 @@ class RowReport:
     @property
     def rows_kept(self) -> int:
         """Rows that are in the table."""
-        return self.comparisons + self.rated_responses
+        return self.comparisons + self.rated_responses + self.rankings
 
     def with_dropped(self, reason: str, count: int) -> "RowReport":
         """Return a copy with ``count`` more pairs dropped for ``reason``."""
@@ -64,6 +66,7 @@ class RowReport:
             "rows_kept": self.rows_kept,
             "comparisons": self.comparisons,
             "rated_responses": self.rated_responses,
+            "rankings": self.rankings,
             "invalid": dict(self.invalid),
             "dropped": dict(self.dropped),
             "margins": self.margins,
@@ -81,6 +84,8 @@ class RowReport:
             f"{self.rows_read:,} rows read: {self.comparisons:,} comparisons, "
             f"{self.rated_responses:,} single responses"
         ]
+        if self.rankings:
+            parts[0] += f", {self.rankings:,} rankings"
         parts += [f"{n:,} invalid ({reason})" for reason, n in self.invalid.items()]
         parts += [f"{n:,} dropped ({reason})" for reason, n in self.dropped.items()]
         named = {
