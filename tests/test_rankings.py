@@ -125,6 +125,9 @@ class TestBatch:
             from_pairs(number, (first, second), circle, ones)
         with pytest.raises(ValueError, match="not those of one order"):
             from_pairs(number[:2], (first[:2], second[:2]), ones[:2], ones[:2])
+        twice = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 2])  # a pair instead of another
+        with pytest.raises(ValueError, match="not those of one order"):
+            from_pairs(number, twice, ones, ones)
 
     def test_a_batch_without_any_has_none(self):
         batch = ranked_batch()

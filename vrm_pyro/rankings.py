@@ -66,7 +66,8 @@ def from_pairs(
     order[row, place.clamp(min=0)] = column
     back = order[row, place.clamp(min=0)] == column
     complete = torch.bincount(row_of_pair) * 2 == size * (size - 1)
-    if not bool(complete.all() & back.all()):
+    both = torch.minimum(first, second) * len(keys) + torch.maximum(first, second)
+    if not bool(complete.all() & back.all()) or len(torch.unique(both)) < len(both):
         raise ValueError(
             "the pairs of a ranking are not those of one order of its items; keep or drop all "
             "pairs of an item together."
