@@ -1,7 +1,7 @@
 """What wrong labels cost: a share of the labels turned round in training and in validation.
 
-Bradley-Terry, VRM, and VRM with the likelihood ``Lapse`` whose rate eps is learned, as it comes
-and with longer steps for eps (longer_steps.py). Test labels stay as they are. On simulated texts
+Bradley-Terry, VRM, and VRM with the likelihood ``Lapse`` whose rate eps is learned. Test labels
+stay as they are. On simulated texts
 with known truth (every seed draws its own texts) and on ``rmb`` + ``hh``; every seed draws its own
 labels to turn round, the same for all models, and those of a lower rate are among those of a
 higher one.
@@ -29,7 +29,6 @@ import xarray as xr
 from cells import Cells
 from curves import Panel, draw_curves
 from emit import write_result
-from longer_steps import LongerSteps
 from real_pairs import SPLITS, candidates, fit
 from tqdm import tqdm
 
@@ -52,9 +51,7 @@ MODELS = {
     "bradley_terry": "Bradley-Terry",
     "vrm": "VRM",
     "lapse": "VRM, lapse",
-    "lapse_longer": "VRM, lapse, longer steps",
 }
-LAPSES = ("lapse", "lapse_longer")
 TITLES = {"texts": "simulated texts", "rmb-hh": "rmb + hh"}
 # Four responses a prompt and all six comparisons of them, as in the demo.
 LAYOUT = {"pairs_per_prompt": 6, "shared_responses": 4}
@@ -101,7 +98,7 @@ def without_lapse(p_first: np.ndarray, rate: float, extreme: float = 0.0) -> np.
 def drawn(model: str, trials: int) -> dict[str, tuple]:
     """Return the settings that a model tries; the VRM's and the lapse model's differ in eps."""
     found = candidates("bradley_terry" if model == "bradley_terry" else "vrm", False, trials)
-    if model not in LAPSES:
+    if model != "lapse":
         return found
     starts = np.random.default_rng(1).choice(STARTS, size=trials)
     return {
@@ -115,8 +112,7 @@ def drawn(model: str, trials: int) -> dict[str, tuple]:
 
 def train_cell(name: str, setting: tuple, sets: dict, rate: float, seed: int, args) -> dict:
     """Train one model; return its predictions on clean test pairs."""
-    callbacks = [LongerSteps()] if name == "lapse_longer" else []
-    model, log_loss = fit(*setting, args, noisy(sets, rate, seed), seed, callbacks)
+    model, log_loss = fit(*setting, args, noisy(sets, rate, seed), seed)
     likelihood = getattr(model, "likelihood", None)
     rate_found = getattr(likelihood.detach(), "rate", None) if likelihood is not None else None
     return {
@@ -218,7 +214,7 @@ def readouts(cells: dict, model: str, rate: float, seed: int) -> dict[str, np.nd
     """Return the predictions of one cell, by how they are read."""
     cell = cells[model, rate, seed]
     p = np.array(cell["p_first"])
-    if model in LAPSES:
+    if model == "lapse":
         return {model: without_lapse(p, cell["eps"]), f"{model}_as_given": p}
     if model == "bradley_terry":
         return {model: p, "corrected": without_lapse(p, rate, EXTREME if rate else 0.0)}
@@ -258,13 +254,10 @@ def compare(cells: dict, stores: list[dict], rates, *, one_test: bool) -> dict:
             "sd": float(np.std(means, ddof=1)) if len(means) > 1 else None,
         }
     report["eps"] = {
-        model: {
-            str(rate): found_rate(
-                [cells[model, rate, seed + 1]["eps"] for seed in range(len(stores))], rate
-            )
-            for rate in rates
-        }
-        for model in LAPSES
+        str(rate): found_rate(
+            [cells["lapse", rate, seed + 1]["eps"] for seed in range(len(stores))], rate
+        )
+        for rate in rates
     }
 
     def pooled(read: str, rate: float) -> np.ndarray:
@@ -279,18 +272,16 @@ def compare(cells: dict, stores: list[dict], rates, *, one_test: bool) -> dict:
             read: paired_bootstrap(v, zero, prompt)._asdict() for read, v in cost.items()
         }
         half = SHARE * cost["bradley_terry"]
-        report["level"] = {}
-        for model in LAPSES:
-            report["cost"][f"{model}_minus_half_bradley_terry"] = {
-                **paired_bootstrap(cost[model], half, prompt)._asdict(),
-                "met": bool(cost[model].mean() <= half.mean()),
-            }
-            report["level"] |= {
-                f"{model} - {read}": paired_bootstrap(
-                    pooled(model, NOISY), pooled(read, NOISY), prompt
-                )._asdict()
-                for read in ("bradley_terry", "corrected", "vrm", f"{model}_as_given")
-            }
+        report["cost"]["lapse_minus_half_bradley_terry"] = {
+            **paired_bootstrap(cost["lapse"], half, prompt)._asdict(),
+            "met": bool(cost["lapse"].mean() <= half.mean()),
+        }
+        report["level"] = {
+            f"lapse - {read}": paired_bootstrap(
+                pooled("lapse", NOISY), pooled(read, NOISY), prompt
+            )._asdict()
+            for read in ("bradley_terry", "corrected", "vrm", "lapse_as_given")
+        }
     return report
 
 
@@ -336,11 +327,11 @@ def show(name: str, report: dict) -> None:
         for read, by_rate in report[key].items():
             line = "  ".join(f"{v['mean']:.4f} ({v['sd'] or 0:.4f})" for v in by_rate.values())
             print(f"{name} {key} {read}: {line}")
-    for model, by_rate in report["eps"].items():
-        line = "  ".join(
-            f"{v['mean']:.3f} ({v['sd'] or 0:.3f}, {v['within']} close)" for v in by_rate.values()
-        )
-        print(f"{name} eps {model}: {line}")
+    line = "  ".join(
+        f"{v['mean']:.3f} ({v['sd'] or 0:.3f}, {v['within']} close)"
+        for v in report["eps"].values()
+    )
+    print(f"{name} eps: {line}")
     for part in ("cost", "level"):
         for read, v in report.get(part, {}).items():
             print(

@@ -4,14 +4,13 @@ The simulations and flips of label_noise.py. A flexible model explains flipped t
 their texts, and its eps comes out too small; stopped early, eps is still on its way from where it
 started. So the ways compared differ in what can be learned by heart and when training ends:
 
-``as_shipped``: an MLP for the features, stopped early. ``early``: the same with longer steps for
-eps (longer_steps.py), which all ways below have, too. ``end``: to the last epoch. ``linear``: a
-linear map for the features, strong dropout, to the last epoch. ``linear_ratings``: with ratings,
-so beta is learned and scores have a unit. ``linear_28``: as many labels, but 28 pairs of 8
-responses a prompt instead of 6 pairs of 4. ``held_out``: no lapse in training; Bradley-Terry
-models predict the labels of folds by prompt that they did not see, and eps and one temperature
-are fitted to these by maximum likelihood. ``two_steps``: the VRM of ``early`` with eps held fixed
-at the value of ``linear``.
+``early``: an MLP for the features, stopped early, as shipped. ``end``: to the last epoch.
+``linear``: a linear map for the features, strong dropout, to the last epoch. ``linear_ratings``:
+with ratings, so beta is learned and scores have a unit. ``linear_28``: as many labels, but 28
+pairs of 8 responses a prompt instead of 6 pairs of 4. ``held_out``: no lapse in training;
+Bradley-Terry models predict the labels of folds by prompt that they did not see, and eps and one
+temperature are fitted to these by maximum likelihood. ``two_steps``: the VRM of ``early`` with
+eps held fixed at the value of ``linear``.
 
     python benchmarks/lapse_rate.py --work runs/label_noise --out out.json
 """
@@ -25,7 +24,6 @@ import torch
 from cells import Cells
 from emit import write_result
 from label_noise import CLOSE, noisy, texts, without_lapse
-from longer_steps import LongerSteps
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from tqdm import tqdm
@@ -43,7 +41,6 @@ RATES = (0.0, 0.1, 0.3)
 START = 0.2
 MANY_PAIRS = {"pairs_per_prompt": 28, "shared_responses": 8}
 WAYS = (
-    "as_shipped",
     "early",
     "end",
     "linear",
@@ -74,7 +71,7 @@ def config(way: str, likelihood: PreferenceLikelihood) -> ModelConfig:
 
 def arguments(way: str, seed: int, args) -> TrainArguments:
     """Return the settings of training."""
-    early = way in ("as_shipped", "early", "two_steps", "held_out")
+    early = way in ("early", "two_steps", "held_out")
     return TrainArguments(
         output_dir=str(Path(args.work) / "checkpoints-rate"),
         num_train_epochs=args.epochs,
@@ -154,7 +151,6 @@ def one(way: str, sets: dict, rate: float, seed: int, args, known: float | None 
         arguments(way, seed, args),
         parts["train"],
         parts["validation"],
-        callbacks=[] if way == "as_shipped" or known is not None else [LongerSteps()],
     )
     model, label = result.loaded.model, np.asarray(sets["test"].preference)
     with torch.no_grad():

@@ -16,7 +16,6 @@ averaged per pair before. Raw and temperature-scaled (one number fitted on valid
 import argparse
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +23,6 @@ import numpy as np
 import torch
 from emit import write_result
 from scipy.special import expit, logit
-from transformers import TrainerCallback
 
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
@@ -136,7 +134,6 @@ def fit(
     args: argparse.Namespace,
     data: dict,
     seed: int,
-    callbacks: Sequence[TrainerCallback] = (),
 ):
     """Train one model; return it with its validation log loss."""
     arguments = TrainArguments(
@@ -149,7 +146,7 @@ def fit(
         logging_steps=10_000,
         **extra,
     )
-    result = train(config, arguments, data["train"], data["validation"], callbacks=list(callbacks))
+    result = train(config, arguments, data["train"], data["validation"])
     return result.loaded.model, result.metrics["eval_log_loss"]
 
 

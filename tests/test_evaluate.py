@@ -13,6 +13,7 @@ from vrm_pyro.batch import PromptDataset
 from vrm_pyro.errors import InputError
 from vrm_pyro.evaluate import NO_SUBSET, RATES, evaluate, predict
 from vrm_pyro.guides import OutcomeAwareGuide
+from vrm_pyro.likelihood import Lapse
 from vrm_pyro.model import VRM
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.reward import LinearReward
@@ -45,6 +46,19 @@ def test_one_json_object_with_every_name_of_the_contract(source):
     latent = {"kl_weights", "kl_weights_se", "kl_features", "kl_features_se"}
     latent |= {"active_units_weights", "active_units_features", "by_subset"}
     assert set(found["by_subset"]["chat"]) == set(found) - latent
+
+
+def test_with_lapses_the_prediction_without_them_is_measured_too(source):
+    model = problems.small_model().float()
+    plain = evaluate(model, source)
+    assert "without_lapse" not in plain
+    model.likelihood = Lapse(0.2, learn=False)
+    found = evaluate(model, source)
+    rates = found["without_lapse"]
+    assert rates["accuracy"] == plain["accuracy"]
+    for name in ("log_loss", "brier", "ece"):
+        assert rates[name] == pytest.approx(plain[name], abs=1e-6)
+        assert found[name] != pytest.approx(plain[name], abs=1e-3)
 
 
 def test_rates_by_hand(source):
@@ -88,6 +102,7 @@ def test_kl_is_that_of_the_predictive_law(source):
 
 def test_chunks_do_not_change_predictions(source, monkeypatch):
     model = problems.small_model().float()
+    model.likelihood = Lapse(0.1, learn=False)  # so that there is nothing that is None
     whole = predict(model, source)
     spans = list(passes.chunks(PromptDataset(source), max_pairs=3, max_responses=5))
     assert len(spans) > 5

@@ -38,7 +38,7 @@ simulate
 config
 build pair_checks
 checkpoint
-resume callbacks training_module train
+callbacks training_module tuning resume trainer train
 posterior
 to_xarray
 diagnostics

@@ -29,6 +29,7 @@ from vrm_pyro.train import (
     train,
     useful_prompts,
 )
+from vrm_pyro.trainer import LIKELIHOOD_STEP
 
 HIDDEN = 8
 VIB = {
@@ -379,6 +380,16 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     for held in metrics:
         held["training"].pop("seconds")
     assert metrics[0] == metrics[1]
+
+
+def test_likelihood_parameters_step_further_and_do_not_decay(tmp_path):
+    """The first Adam step has the size of the learning rate, here the longer one."""
+    config = ModelConfig(likelihood=Lapse(0.2))
+    options = arguments(tmp_path, max_steps=1, learning_rate=1e-3, weight_decay=0.9)
+    result = train(config, options, TRAIN, VALIDATION)
+    start = torch.tensor(0.4).logit()
+    step = (result.loaded.model.likelihood.logit - start).abs().item()
+    assert step == pytest.approx(LIKELIHOOD_STEP * 1e-3, rel=0.01)
 
 
 def test_a_learned_lapse_rate_moves_and_is_kept(tmp_path):

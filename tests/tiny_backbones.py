@@ -19,6 +19,8 @@ from transformers import (
     LlamaModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
     RobertaConfig,
     RobertaModel,
 )
@@ -35,6 +37,11 @@ WORDS = _TEXT.split()
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+CHATML_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -110,6 +117,18 @@ def llama_tokenizer(chat: bool) -> PreTrainedTokenizerFast:
     )
 
 
+def qwen3_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer without an opening token, with a ChatML template."""
+    return bytes_tokenizer(
+        "$A",
+        "$A $B",
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        CHATML_TEMPLATE,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+    )
+
+
 def roberta_tokenizer() -> PreTrainedTokenizerFast:
     """Return a byte-level tokenizer with <s> a </s></s> b </s>."""
     return bytes_tokenizer(
@@ -125,7 +144,7 @@ def roberta_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_model(kind: str) -> PreTrainedModel:
-    """Return a random BERT, RoBERTa or Llama of width 32, the same every time."""
+    """Return a random BERT, RoBERTa, Llama or Qwen3 of width 32, the same every time."""
     torch.manual_seed(0)
     # Larger than usual at the start, so that attention and positions are felt in the states.
     size = {
@@ -140,18 +159,23 @@ def tiny_model(kind: str) -> PreTrainedModel:
     if kind == "roberta":
         positions = {"max_position_embeddings": 130, "pad_token_id": 1}
         return RobertaModel(RobertaConfig(vocab_size=400, **positions, **size)).eval()
+    if kind == "qwen3":
+        own = {"vocab_size": 400, "max_position_embeddings": 256, "head_dim": 16}
+        return Qwen3Model(Qwen3Config(**own, num_key_value_heads=1, **size)).eval()
     return LlamaModel(LlamaConfig(vocab_size=400, max_position_embeddings=256, **size)).eval()
 
 
 def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    """Return the tokenizer that goes with :func:`tiny_model`; ``llama-chat`` has a template."""
+    """Return the tokenizer of :func:`tiny_model`; ``llama-chat`` and ``qwen3`` have a template."""
     if kind == "bert":
         return bert_tokenizer()
-    return roberta_tokenizer() if kind == "roberta" else llama_tokenizer(kind == "llama-chat")
+    if kind == "roberta":
+        return roberta_tokenizer()
+    return qwen3_tokenizer() if kind == "qwen3" else llama_tokenizer(kind == "llama-chat")
 
 
 def tiny_backbone(kind: str = "bert", **settings: object) -> Backbone:
-    """Return a backbone of kind bert, roberta, llama or llama-chat."""
+    """Return a backbone of kind bert, roberta, llama, llama-chat or qwen3."""
     settings = {"max_length": 120, "dtype": "float32", "device": "cpu", **settings}
     model = tiny_model(kind.partition("-")[0])
     return Backbone(model, tiny_tokenizer(kind), name=f"tiny-{kind}", source="test", **settings)

@@ -320,10 +320,10 @@ class PromptDataset(Dataset[PromptItem]):
             optional["pair_margin"] = _float(self._margin[pairs])
         if self._ranking is not None:
             optional["pair_ranking"] = torch.from_numpy(self._ranking[pairs])
+        response_prompt = np.repeat(np.arange(len(prompts)), counts)
         return {
-            "prompts": _states(self.source.prompts, prompts),
-            "responses": _states(self.source.responses, responses),
-            "response_prompt": torch.from_numpy(np.repeat(np.arange(len(prompts)), counts)),
+            **self.inputs(prompts, responses, response_prompt),
+            "response_prompt": torch.from_numpy(response_prompt),
             "pair_first": torch.from_numpy(where[: len(pairs)]),
             "pair_second": torch.from_numpy(where[len(pairs) :]),
             "preference": _float(self.source.preference[pairs]),
@@ -331,6 +331,24 @@ class PromptDataset(Dataset[PromptItem]):
             "ratings": _float(np.where(observed, standard, 0.0)),
             "rating_mask": torch.from_numpy(observed),
             **optional,
+        }
+
+    def inputs(
+        self,
+        prompts: NDArray[np.int64],
+        responses: NDArray[np.int64],
+        response_prompt: NDArray[np.int64],
+    ) -> dict[str, Tensor]:
+        """Return what a model reads of the texts: their states.
+
+        Args:
+            prompts: Prompts of a batch.
+            responses: All their responses.
+            response_prompt: Place in ``prompts`` of each response's prompt.
+        """
+        return {
+            "prompts": _states(self.source.prompts, prompts),
+            "responses": _states(self.source.responses, responses),
         }
 
     def batch(self, items: Sequence[int] | NDArray[np.int64] | None = None) -> FeatureBatch:

@@ -52,7 +52,9 @@ class LoadedModel:
         config: Its settings.
         objectives: Names of the objectives, K of them.
         rated: Whether ratings entered training; scores then have a rating unit.
-        backbone: Facts of the backbone the states came from: name, pooling, max_length, hashes.
+        backbone: Facts of the backbone the states came from: name, pooling, max_length, hashes,
+            and with ``tuned`` how it was trained, too (``lora`` or ``full``).
+        directory: Where it was loaded from; what was trained of the backbone lies there.
     """
 
     model: RewardModel
@@ -60,6 +62,7 @@ class LoadedModel:
     objectives: tuple[str, ...]
     rated: bool
     backbone: dict[str, Any]
+    directory: Path | None = None
 
     @property
     def architecture(self) -> str:
@@ -199,9 +202,8 @@ def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedMod
     model = build_model(config, description["hidden_size"], len(objectives), description["rated"])
     _load_state(model, directory / WEIGHTS_FILE)
     model.eval()
-    return LoadedModel(
-        model, config, objectives, bool(description["rated"]), dict(description["backbone"])
-    )
+    rated, facts = bool(description["rated"]), dict(description["backbone"])
+    return LoadedModel(model, config, objectives, rated, facts, directory)
 
 
 def _read_description(directory: Path) -> dict[str, Any]:

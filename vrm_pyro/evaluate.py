@@ -31,6 +31,8 @@ class Predictions(NamedTuple):
         expected_features: E[z | x, y], shape (R, d_z).
         kl_weights: KL(p(w | x) || Dir(1)) in nats, shape (P,).
         kl_features: KL(p(z | x, y) || N(0, I)) in nats, shape (R,).
+        p_without_lapse: ``p_first`` of a label that nobody turned round, (N,); None where the
+            likelihood has no lapses.
     """
 
     p_first: NDArray[np.float64]
@@ -38,6 +40,7 @@ class Predictions(NamedTuple):
     expected_features: NDArray[np.float64] | None = None
     kl_weights: NDArray[np.float64] | None = None
     kl_features: NDArray[np.float64] | None = None
+    p_without_lapse: NDArray[np.float64] | None = None
 
 
 def predict(model: RewardModel, source: FeatureSource) -> Predictions:
@@ -67,7 +70,12 @@ def predict(model: RewardModel, source: FeatureSource) -> Predictions:
                 laws[1][chunk.responses] = _numpy(features.mean)
                 laws[2][chunk.prompts] = _numpy(kl_weights(weights))
                 laws[3][chunk.responses] = _numpy(kl_features(features))
-    return Predictions(p_first, *laws)
+    found = Predictions(p_first, *laws)
+    if not model.likelihood.lapses:
+        return found
+    with torch.no_grad():
+        clean = model.likelihood.without_lapse(torch.from_numpy(p_first))
+    return found._replace(p_without_lapse=_numpy(clean))
 
 
 def evaluate(
@@ -83,7 +91,9 @@ def evaluate(
     (KL of a model without latents, a standard error from a single prompt, lengths that were not
     given) is None. ``by_subset`` holds the same rates without the KL and active-unit entries,
     which describe the model on all rows; pairs without a subset are under ``(none)`` when others
-    have one.
+    have one. Where the likelihood knows labels that are turned round, the rates are those of the
+    labels as they are, such labels included, and ``without_lapse`` holds the rates of the
+    prediction without them: for rows whose labels are right.
 
     Args:
         model: A trained model.
@@ -110,6 +120,9 @@ def evaluate(
     predictions = predict(model, source)
     size = None if lengths is None else np.asarray(lengths)
     result = _rates(predictions.p_first, source, size, np.arange(len(weight)))
+    if predictions.p_without_lapse is not None:
+        rows = np.arange(len(weight))
+        result["without_lapse"] = _pair_rates(predictions.p_without_lapse, source, rows)
     result |= _latents(predictions, source)
     result["by_subset"] = {
         name: _rates(predictions.p_first, source, size, rows)
@@ -124,21 +137,33 @@ def _rates(
     lengths: NDArray[np.int64] | None,
     rows: NDArray[np.int64],
 ) -> dict[str, Any]:
-    first, second = np.asarray(source.pair_first)[rows], np.asarray(source.pair_second)[rows]
-    prompt = np.asarray(source.response_prompt)[first]
-    preference = np.asarray(source.preference, dtype=np.float64)[rows]
-    weight = np.asarray(source.pair_weight, dtype=np.float64)[rows]
-    metrics = pair_metrics(p_first[rows], preference, weight, prompt)
-    result: dict[str, Any] = {"n_pairs": metrics.num_pairs, "n_prompts": metrics.num_prompts}
-    for name in RATES:
-        result |= _entry(name, getattr(metrics, name))
+    result = _pair_rates(p_first, source, rows)
     result["length_baseline"] = None
     if lengths is not None:
+        first, second = np.asarray(source.pair_first)[rows], np.asarray(source.pair_second)[rows]
+        prompt = np.asarray(source.response_prompt)[first]
+        preference = np.asarray(source.preference, dtype=np.float64)[rows]
+        weight = np.asarray(source.pair_weight, dtype=np.float64)[rows]
         rules = length_baseline(lengths[first], lengths[second], preference, weight, prompt)
         result["length_baseline"] = {
             **_entry("longest", rules.longest),
             **_entry("shortest", rules.shortest),
         }
+    return result
+
+
+def _pair_rates(
+    p_first: NDArray[np.float64], source: FeatureSource, rows: NDArray[np.int64]
+) -> dict[str, Any]:
+    metrics = pair_metrics(
+        p_first[rows],
+        np.asarray(source.preference, dtype=np.float64)[rows],
+        np.asarray(source.pair_weight, dtype=np.float64)[rows],
+        np.asarray(source.response_prompt)[np.asarray(source.pair_first)[rows]],
+    )
+    result: dict[str, Any] = {"n_pairs": metrics.num_pairs, "n_prompts": metrics.num_prompts}
+    for name in RATES:
+        result |= _entry(name, getattr(metrics, name))
     return result
 
 

@@ -13,6 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from vrm_pyro.checkpoint import WEIGHTS_FILE
 from vrm_pyro.errors import InputError
+from vrm_pyro.tuning import frozen_names
 
 logger = logging.getLogger(__name__)
 
@@ -94,5 +95,17 @@ def read_state(checkpoint: Path) -> TrainerState:
 
 
 def load_weights(module: nn.Module, checkpoint: Path) -> None:
-    """Load the weights of a checkpoint into the module that was trained."""
-    module.load_state_dict(load_file(checkpoint / WEIGHTS_FILE))
+    """Load the weights of a checkpoint into the module that was trained.
+
+    Raises:
+        InputError: If it holds other tensors than those that are trained.
+    """
+    state = load_file(checkpoint / WEIGHTS_FILE)
+    expected = module.state_dict().keys() - frozen_names(module)
+    if state.keys() != expected:
+        differing = sorted(state.keys() ^ expected)
+        raise InputError(
+            f"{checkpoint / WEIGHTS_FILE}: holds other tensors than this run trains, such as "
+            f"{differing[0]!r}. Resume with the settings it was started with."
+        )
+    module.load_state_dict(state, strict=False)

@@ -14,10 +14,7 @@ from transformers import (
     EvalPrediction,
     PrinterCallback,
     ProgressCallback,
-    Trainer,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -49,7 +46,10 @@ from vrm_pyro.resume import (
     load_weights,
     read_state,
 )
+from vrm_pyro.trainer import ModelTrainer, Progress, diverged
 from vrm_pyro.training_module import TrainingModule
+from vrm_pyro.tuning import TextModule, Tuner
+from vrm_pyro.tuning.tuner import SCALER_TEXTS
 
 # What validation gives, and training can be judged by.
 VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
@@ -124,31 +124,6 @@ class TrainResult:
     log_history: list[dict[str, Any]]
 
 
-class _Progress(TrainerCallback):
-    """Tell the module how far training is; restored by a resume through the step count."""
-
-    def __init__(self, module: TrainingModule) -> None:
-        self.module = module
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.module.progress = state.global_step / max(state.max_steps, 1)
-
-
-class _LoggingTrainer(Trainer):
-    """transformers' Trainer that adds the parts of the objective to each training log entry."""
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs:
-            module = self.accelerator.unwrap_model(self.model)
-            parts = module.take_log()
-            if not all(map(math.isfinite, parts.values())):
-                raise _diverged(self.args)
-            logs = {**logs, **parts}
-        super().log(logs, start_time)
-
-
 def train(
     config: ModelConfig,
     arguments: TrainingArguments,
@@ -156,6 +131,7 @@ def train(
     validation_source: FeatureSource,
     backbone: dict[str, Any] | None = None,
     callbacks: list[TrainerCallback] | None = None,
+    tuner: Tuner | None = None,
 ) -> TrainResult:
     """Train a reward model on backbone states.
 
@@ -167,6 +143,8 @@ def train(
         validation_source: States and pairs for early stopping.
         backbone: Facts of the backbone, kept in the checkpoint.
         callbacks: Further Trainer callbacks.
+        tuner: Trains the backbone, too. The sources are then texts, see
+            :func:`~vrm_pyro.tuning.read_texts`, and the facts are the tuner's.
 
     Raises:
         InputError: When settings and data do not fit.
@@ -190,20 +168,21 @@ def train(
         for notice in check_program(model, config.objective):
             warnings.warn(notice, stacklevel=2)
     items = useful_prompts(view, rated)
-    fit_scalers(model, view)
+    fit_scalers(model, view, SCALER_TEXTS if tuner else None)
     if rated and isinstance(model, VRM):
         model.rating_loc.fill_(loc)
         model.rating_scale.fill_(scale)
-    module = TrainingModule(model, config, len(items))
-    train_data = PromptDataset(view, loc, scale, items)
+    heads = TrainingModule(model, config, len(items))
+    module = heads if tuner is None else tuner.wrap(heads, arguments)
+    dataset = PromptDataset if tuner is None else tuner.dataset
+    train_data = dataset(view, loc, scale, items)
     validation_view = select_objectives(validation_source, objectives if rated else ())
-    validation_data = PromptDataset(
-        validation_view, loc, scale, useful_prompts(validation_view, False)
-    )
+    validation_items = useful_prompts(validation_view, False)
+    validation_data = dataset(validation_view, loc, scale, validation_items)
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
-    own_callbacks = [_Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
-    trainer = _LoggingTrainer(
+    own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
+    trainer = ModelTrainer(
         model=module,
         args=arguments,
         train_dataset=train_data,
@@ -211,13 +190,15 @@ def train(
         data_collator=collate,
         compute_metrics=_metrics,
         callbacks=[*own_callbacks, *(callbacks or [])],
+        learning_rates=None if tuner is None else tuner.learning_rates,
+        batches=None if tuner is None else tuner.batches(train_data, arguments),
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(StepBar())
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
         runtime = _run(trainer, module, arguments, patience)
-        model.eval()
+        module.eval()
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,
@@ -226,16 +207,10 @@ def train(
         "train_runtime": runtime,
     }
     if not math.isfinite(metrics["eval_log_loss"]):
-        raise _diverged(arguments)
-    loaded = LoadedModel(model, config, objectives, rated, dict(backbone or {}))
+        raise diverged(arguments)
+    facts_now = dict(backbone or {}) if tuner is None else tuner.facts()
+    loaded = LoadedModel(model, config, objectives, rated, facts_now)
     return TrainResult(loaded, metrics, trainer.state.log_history)
-
-
-def _diverged(arguments: TrainingArguments) -> InputError:
-    return InputError(
-        "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
-        f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
-    )
 
 
 def data_facts(source: FeatureSource) -> DataFacts:
@@ -286,12 +261,20 @@ def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
     return np.flatnonzero(useful)
 
 
-def fit_scalers(model: torch.nn.Module, source: FeatureSource) -> None:
-    """Set the input standardisation from the training states, read in slices."""
+def fit_scalers(
+    model: torch.nn.Module, source: FeatureSource, num_texts: int | None = None
+) -> None:
+    """Set the input standardisation from the training states, read in slices.
+
+    Args:
+        model: The heads.
+        source: Training states.
+        num_texts: Use so many prompts and responses drawn at random; all when omitted.
+    """
     for name, states in (("prompt_scaler", source.prompts), ("response_scaler", source.responses)):
         scaler = getattr(model, name, None)
         if isinstance(scaler, Standardize):
-            mean, deviation = _streamed_moments(states)
+            mean, deviation = _streamed_moments(states, num_texts)
             scaler.set_statistics(mean, deviation)
     prior = getattr(model, "weight_prior", None)
     if isinstance(prior, FittedPrior):
@@ -309,10 +292,15 @@ def rated_objectives(source: FeatureSource) -> NDArray[np.bool_]:
     return rated
 
 
-def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:
+def _streamed_moments(
+    states: Any, num_texts: int | None, rows: int = 8192
+) -> tuple[torch.Tensor, torch.Tensor]:
     count, total, square = 0, 0.0, 0.0
-    for start in range(0, states.shape[0], rows):
-        index = np.arange(start, min(start + rows, states.shape[0]))
+    chosen = np.arange(states.shape[0])
+    if num_texts is not None:
+        chosen = torch.randperm(len(chosen))[:num_texts].sort().values.numpy()
+    for start in range(0, len(chosen), rows):
+        index = chosen[start : start + rows]
         block = np.asarray(states[index], dtype=np.float64)
         count, total, square = (
             count + len(block),
@@ -325,7 +313,10 @@ def _streamed_moments(states: Any, rows: int = 8192) -> tuple[torch.Tensor, torc
 
 
 def _run(
-    trainer: Trainer, module: TrainingModule, arguments: TrainingArguments, patience: int
+    trainer: ModelTrainer,
+    module: TrainingModule | TextModule,
+    arguments: TrainingArguments,
+    patience: int,
 ) -> float:
     """Train to the end or find that it was reached before; return the seconds it took.
 
@@ -345,7 +336,7 @@ def _run(
             # States are finite, so what a distribution refuses comes from the weights.
             if not str(error).startswith("Expected parameter"):
                 raise
-            raise _diverged(arguments) from error
+            raise diverged(arguments) from error
         seconds = outcome.metrics["train_runtime"]
     if arguments.load_best_model_at_end and trainer.state.best_global_step:
         # By number: the path that the Trainer notes is wrong once a run was moved.

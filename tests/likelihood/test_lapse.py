@@ -18,6 +18,17 @@ def test_values():
     assert Probit().probability(delta)[1].item() == pytest.approx(0.9772498680518208)
 
 
+@pytest.mark.parametrize("likelihood", [Lapse(0.2, learn=False), Lapse(0.2).build()])
+def test_without_lapse_is_the_expected_sigmoid_whatever_the_law_of_delta(likelihood):
+    delta = 3 * torch.randn(7, 1000).double()
+    with torch.no_grad():
+        found = likelihood.without_lapse(likelihood.probability(delta).mean(-1))
+    assert torch.allclose(found, torch.sigmoid(delta).mean(-1), atol=1e-6)
+    assert likelihood.lapses
+    assert not Probit().lapses
+    assert Probit().without_lapse(delta) is delta
+
+
 def test_module_starts_at_its_rate_and_agrees_with_the_fixed_one():
     module = Lapse(0.12).build()
     assert isinstance(module, nn.Module)

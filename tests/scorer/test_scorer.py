@@ -12,6 +12,7 @@ from vrm_pyro.checkpoint import LoadedModel, save_model
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.features import encode_table
+from vrm_pyro.likelihood import Lapse
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.rows import load_table
 from vrm_pyro.scorer import Scorer, score_source, write_scores
@@ -172,6 +173,14 @@ def test_lines_of_a_table(scorer, rows):
     assert lines[4]["scores"] == pytest.approx(
         scorer(text(4, 3), text(5, 8))[0]["scores"], abs=1e-4
     )
+
+
+def test_with_lapses_a_line_says_what_a_right_label_would_be(backbone, rows):
+    loaded = loaded_model(backbone)
+    loaded.model.likelihood = Lapse(0.2, learn=False)
+    line = next(iter(Scorer(loaded, backbone).score_table(rows)))
+    assert line["p_chosen"] == pytest.approx(0.2 + 0.6 * line["p_chosen_without_lapse"], abs=1e-5)
+    assert abs(line["p_chosen"] - line["p_chosen_without_lapse"]) > 1e-3
 
 
 def test_pairs_the_backbone_cannot_tell_apart_are_scored(scorer, tmp_path):

@@ -1,13 +1,13 @@
 """Frozen transformers backbones: loading them, and states of prompts and responses."""
 
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
-from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder
+from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder, peft_calls
 from vrm_pyro.backbone.model import (
     DEFAULT_TOKEN_BUDGET,
     TOKEN_BUDGETS,
     Backbone,
-    has_native_bfloat16,
 )
+from vrm_pyro.backbone.packing import Row, RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import (
     DEFAULT_ENCODER_POOLING,
     POOLINGS,
@@ -16,6 +16,7 @@ from vrm_pyro.backbone.pooling import (
     pool,
     positions,
 )
+from vrm_pyro.backbone.precision import has_native_bfloat16
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -24,13 +25,18 @@ __all__ = [
     "POOLINGS",
     "TOKEN_BUDGETS",
     "Backbone",
+    "Row",
+    "RowBatch",
     "TokenBatch",
     "has_native_bfloat16",
     "last_position",
     "load_backbone",
+    "make_rows",
     "masked_mean",
     "packaged_folder",
     "pad_batch",
+    "pad_rows",
+    "peft_calls",
     "pool",
     "positions",
     "token_batches",

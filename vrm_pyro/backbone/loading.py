@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,7 @@ def load_backbone(
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,
+    adapter: Path | None = None,
 ) -> Backbone:
     """Load a frozen backbone.
 
@@ -64,13 +66,14 @@ def load_backbone(
         dtype: See :class:`Backbone`.
         device: See :class:`Backbone`.
         token_budget: See :class:`Backbone`.
+        adapter: Folder of a low-rank adapter (peft) to put around it.
 
     Raises:
         InputError: If the model is nowhere to be found or cannot be used; says what to do.
     """
     model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
-    return Backbone(
+    backbone = Backbone(
         model,
         tokenizer,
         name=str(name),
@@ -81,6 +84,27 @@ def load_backbone(
         device=device,
         token_budget=token_budget,
     )
+    if adapter is not None:
+        _put_adapter(backbone, adapter)
+    return backbone
+
+
+def _put_adapter(backbone: Backbone, folder: Path) -> None:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise InputError(
+            f'{folder}: an adapter needs peft to be read: pip install "vrm-pyro[lora]".'
+        ) from error
+    try:
+        with peft_calls():
+            backbone.model = PeftModel.from_pretrained(backbone.model, str(folder))
+        backbone.model.eval().to(backbone.device)
+    except UNLOADABLE as error:
+        raise InputError(
+            f"{folder}: the adapter cannot be put on backbone {backbone.name}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def _find(name: str, dtype: str) -> tuple[Any, Any, str]:
@@ -196,6 +220,14 @@ def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[A
             "than config.json says."
         )
     return model, tokenizer
+
+
+@contextmanager
+def peft_calls() -> Iterator[None]:
+    """Keep a deprecation to oneself that is between peft 0.21 and transformers 5."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.batching import pad_batch, token_batches
+from vrm_pyro.backbone.packing import RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
+from vrm_pyro.backbone.precision import choose_precision
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
 
@@ -53,6 +55,7 @@ class Backbone:
         hidden_size: Length of a state.
         is_decoder: Whether a token's state depends on earlier tokens only.
         precision: ``bfloat16`` or ``float32``: how matrix products are computed.
+        pad_id: Token id that fills rows up.
         chat: The encoder of texts and messages.
 
     Raises:
@@ -83,7 +86,7 @@ class Backbone:
         self.tokenizer = tokenizer
         self.model = _prepare(model, self.precision).to(self.device)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
-        self._pad_id = _pad_id(tokenizer)
+        self.pad_id = _pad_id(tokenizer)
         self._takes_positions = False
         self._check_vocabulary()
         self.is_decoder, self._takes_positions = self._probe()
@@ -92,10 +95,44 @@ class Backbone:
         self.max_length = max_length
         self.chat = ChatEncoder(tokenizer, max_length, self.is_decoder)
 
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether responses to one prompt can share its computation, found out by trying.
+
+        Not where attention is not causal, looks at a window shorter than the longest sequence, or
+        has a kernel that takes no mask of its own; nor where the last token's state comes out
+        different.
+        """
+        if not self.is_decoder or not self._takes_positions:
+            return False
+        config = self.model.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        if window is not None and window < self.max_length and _uses_window(config):
+            return False
+        if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
+            return False
+        a, b, c, d = (np.array([i], dtype=np.int32) for i in _ordinary_ids(self.tokenizer))
+        zeros = np.zeros(4, dtype=np.int32)
+        texts = [np.concatenate(ids) for ids in ((a, b, c, d), (a, b, d, c), (a, b, a, a))]
+        pairs = [TokenSequence(ids, zeros, boundary=2, response_end=4) for ids in texts]
+        with torch.inference_mode():
+            together, apart = (
+                self.row_states(pad_rows(make_rows(pairs, [0, 0, 0], "last", share, 64), 0))
+                for share in (True, False)
+            )
+        tolerance = 1e-4 if self.precision == "float32" else 3e-2
+        return bool((together - apart).abs().max() <= tolerance * apart.abs().max())
+
     @property
     def hidden_size(self) -> int:
         """Length of a state."""
         return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def module_under_adapters(self) -> nn.Module:
+        """The transformers model itself, where adapters may be around it."""
+        inner = getattr(self.model, "get_base_model", None)
+        return self.model if inner is None else inner()
 
     @cached_property
     def weights_hash(self) -> str:
@@ -184,7 +221,7 @@ class Backbone:
         states = np.empty((len(unique), self.hidden_size), dtype=np.float32)
         lengths = [len(sequences[i]) for i in unique]
         for rows in token_batches(lengths, self.token_budget):
-            batch = pad_batch([sequences[unique[r]] for r in rows], self._pad_id)
+            batch = pad_batch([sequences[unique[r]] for r in rows], self.pad_id)
             mask, response = (
                 t.to(self.device) for t in (batch.attention_mask, batch.response_mask)
             )
@@ -196,6 +233,51 @@ class Backbone:
                 progress(int(counts[rows].sum()))
         return states[place]
 
+    def pair_states(
+        self,
+        prompts: Sequence[TokenSequence],
+        responses: Sequence[TokenSequence],
+        response_prompt: Sequence[int] | NDArray[np.int64],
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the states of prompts (P, hidden) and of responses after them (R, hidden).
+
+        Where the backbone can, a prompt is computed once for all its responses; the numbers are
+        those of :meth:`states` up to rounding.
+
+        Args:
+            prompts: Encoded prompts.
+            responses: Encoded prompts with a response.
+            response_prompt: Index into ``prompts`` of each response.
+            progress: Called after each batch with the number of sequences it finished.
+        """
+        if not self.shares_prompts:
+            return self.states(prompts, progress), self.states(responses, progress)
+        sequences = [*prompts, *responses]
+        owner = np.concatenate([np.arange(len(prompts)), np.asarray(response_prompt)])
+        longest = max(self.token_budget, self.max_length)
+        rows = make_rows(sequences, owner, self.pooling, True, longest)
+        states = np.empty((len(sequences), self.hidden_size), dtype=np.float32)
+        for group in token_batches([len(row) for row in rows], self.token_budget):
+            batch = pad_rows([rows[r] for r in group], self.pad_id)
+            with torch.inference_mode():
+                states[batch.states.numpy()] = self.row_states(batch).cpu().numpy()
+            if progress is not None:
+                progress(len(batch.states))
+        return states[: len(prompts)], states[len(prompts) :]
+
+    def row_states(self, batch: RowBatch, model: nn.Module | None = None) -> Tensor:
+        """Return the pooled states of a batch of rows, float32, shape (states, hidden).
+
+        Args:
+            batch: Padded rows.
+            model: What to run instead of the backbone's own module, such as a wrapper of it.
+        """
+        batch = batch.to(self.device)
+        mask = batch.block_mask() if batch.shares else batch.attention_mask
+        counted = batch.positions if self._takes_positions else None
+        return batch.pool(self._run(batch.input_ids, mask, batch.type_ids, counted, model))
+
     def token_states(
         self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor | None = None
     ) -> Tensor:
@@ -203,20 +285,37 @@ class Backbone:
 
         Padding may be on either side, and the mask may have holes: positions count real tokens.
         """
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids.to(self.device),
-            "attention_mask": attention_mask.to(self.device),
-        }
+        mask = attention_mask.to(self.device)
+        types = None if type_ids is None else type_ids.to(self.device)
+        counted = positions(mask) if self._takes_positions else None
+        return self._run(input_ids.to(self.device), mask, types, counted)
+
+    def _run(
+        self,
+        input_ids: Tensor,
+        mask: Tensor,
+        type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        model: nn.Module | None = None,
+    ) -> Tensor:
+        """Return the last layer's states; a mask of four dimensions says who sees whom."""
+        model = self.model if model is None else model
+        if mask.dim() == 4 and self.model.config._attn_implementation == "eager":
+            # This one adds its mask to the scores; the other wants to know what is allowed.
+            dtype = self.model.dtype
+            mask = torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask}
         if type_ids is not None and "token_type_ids" in self._accepted:
-            inputs["token_type_ids"] = type_ids.to(self.device)
-        if self._takes_positions:
-            inputs["position_ids"] = positions(inputs["attention_mask"])
+            inputs["token_type_ids"] = type_ids
+        if position_ids is not None:
+            inputs["position_ids"] = position_ids
         if "use_cache" in self._accepted:
             inputs["use_cache"] = False
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
-            hidden: Tensor = self.model(**inputs).last_hidden_state
+        kind = self.device.type
+        # In training, mixed precision may come from around this, too.
+        low = self.precision == "bfloat16" or torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=low):
+            hidden: Tensor = model(**inputs).last_hidden_state
         return hidden.float()
 
     def _probe(self) -> tuple[bool, bool]:
@@ -258,40 +357,13 @@ class Backbone:
         config = self.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None) or max_length
         if not self.is_decoder and "position_ids" in self._accepted and not self._takes_positions:
-            limit -= self._pad_id + 1
+            limit -= self.pad_id + 1
         limit = min(limit, self.tokenizer.model_max_length)
         if max_length > limit:
             raise InputError(
                 f"backbone {self.name}: max_length is {max_length}, but it reads at most {limit} "
                 f"tokens. Set max_length to {limit} or less."
             )
-
-
-def choose_precision(dtype: str, device: torch.device) -> str:
-    """Return ``bfloat16`` or ``float32`` for a setting on a device.
-
-    Raises:
-        InputError: If there is no such setting.
-    """
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"dtype is {dtype!r}, but must be one of auto, float32, bfloat16.")
-    if dtype == "auto":
-        return "bfloat16" if has_native_bfloat16(device) else "float32"
-    return dtype
-
-
-def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 on a device.
-
-    On a CPU this needs AVX512-BF16 or AMX. Without either, bfloat16 is emulated and slower, so
-    float32 is used; likewise where this version of torch cannot tell.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))
 
 
 def _prepare(model: Any, precision: str) -> Any:
@@ -302,6 +374,14 @@ def _prepare(model: Any, precision: str) -> Any:
         # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
         model = model.float()
     return model.eval().requires_grad_(False)
+
+
+def _uses_window(config: Any) -> bool:
+    """Whether any layer looks at a window of the latest tokens alone."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return bool(getattr(config, "use_sliding_window", True))
+    return any(kind != "full_attention" for kind in kinds)
 
 
 def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

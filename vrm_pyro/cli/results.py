@@ -5,7 +5,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ POSTERIOR_FILE = "posterior.nc"
 POSTERIOR_PROMPTS = 200
 POSTERIOR_DRAWS = 200
 
-SaveTokenizer = Callable[[Path], None]
+Save = Callable[[Path], None]
 
 
 def write_results(
     directory: Path,
     result: TrainResult,
     validation: Inputs,
-    save_tokenizer: SaveTokenizer,
+    savers: Sequence[Save],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write everything a finished run consists of, and return its metrics.
@@ -45,7 +45,7 @@ def write_results(
         directory: The run.
         result: What training returned.
         validation: Validation rows with their states.
-        save_tokenizer: Writes the backbone's tokenizer into a folder.
+        savers: Write the backbone's tokenizer, and what was trained of it, into a folder.
         facts: Facts of the training rows, for ``metrics.json``.
     """
     loaded = result.loaded
@@ -56,7 +56,8 @@ def write_results(
     partial = directory / f".results.{secrets.token_hex(4)}.partial"
     partial.mkdir()
     try:
-        save_tokenizer(partial)
+        for save in savers:
+            save(partial)
         _write_json(partial / METRICS_FILE, metrics)
         _write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
         if loaded.architecture == "vrm":
@@ -67,6 +68,8 @@ def write_results(
         save_model(loaded, partial)
         names = sorted(path.name for path in partial.iterdir())
         for name in sorted(names, key=lambda name: name == CONFIG_FILE):
+            if (directory / name).is_dir():  # of an end that was cut off
+                shutil.rmtree(directory / name)
             os.replace(partial / name, directory / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -15,6 +15,7 @@ from vrm_pyro.cli.parsing import describe, instantiate, new_parser, parse
 from vrm_pyro.config import DataConfig, ModelConfig, check_settings
 from vrm_pyro.errors import InputError
 from vrm_pyro.train import VALIDATION_METRICS, TrainArguments
+from vrm_pyro.tuning import TuningConfig, check_tuning
 
 DEFAULT_CONFIG = "default"
 
@@ -27,6 +28,7 @@ class RunSettings:
         model: Settings of the model.
         data: What it is trained on.
         arguments: transformers' settings of the training.
+        tuning: Whether the backbone is trained, too.
         values: All of them as plain values, as ``config.yaml`` holds them.
         given: The parsed command line, with the options of the verb itself.
     """
@@ -34,6 +36,7 @@ class RunSettings:
     model: ModelConfig
     data: DataConfig
     arguments: TrainArguments
+    tuning: TuningConfig
     values: dict[str, Any]
     given: Namespace
 
@@ -50,7 +53,7 @@ def run_parser(
     program: str | None = None,
     data: type[DataConfig] = DataConfig,
 ) -> ArgumentParser:
-    """Return a parser with the groups ``model``, ``data`` and ``train``.
+    """Return a parser with the groups ``model``, ``data``, ``tuning`` and ``train``.
 
     Args:
         verb: Name of the verb.
@@ -63,6 +66,7 @@ def run_parser(
     parser = new_parser(verb, description, examples, more, program)
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(data, "data")
+    parser.add_class_arguments(TuningConfig, "tuning")
     # Made by hand below: transformers' messages do not say which settings they are about.
     parser.add_class_arguments(TrainArguments, "train", instantiate=False)
     describe(parser, "train", TrainArguments)
@@ -80,13 +84,14 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
         argv = ["--config", DEFAULT_CONFIG, *argv]
     parsed = parse(parser, argv)
     text = yaml.safe_load(parser.dump(parsed, skip_unset=False))
-    values = {key: text[key] for key in ("model", "data", "train")}
+    values = {key: text[key] for key in ("model", "data", "tuning", "train")}
     _refuse_null(values)
     made = instantiate(parser, parsed)
     check_settings(made.model)
+    check_tuning(made.tuning)
     arguments = _arguments(values["train"])
     check_arguments(arguments)
-    return RunSettings(made.model, made.data, arguments, values, parsed)
+    return RunSettings(made.model, made.data, arguments, made.tuning, values, parsed)
 
 
 def check_arguments(arguments: TrainArguments) -> None:
@@ -107,6 +112,11 @@ def check_arguments(arguments: TrainArguments) -> None:
         raise InputError(
             f"train.num_train_epochs is {arguments.num_train_epochs}, so nothing would be "
             "trained; give a positive number, or set train.max_steps."
+        )
+    if arguments.torch_compile:
+        raise InputError(
+            "train.torch_compile is true, but the heads are a Pyro program, which does not "
+            "compile. Set tuning.compile true: it compiles a backbone that is trained."
         )
     metric = str(arguments.metric_for_best_model).removeprefix("eval_")
     if metric not in VALIDATION_METRICS:
@@ -130,7 +140,11 @@ def check_arguments(arguments: TrainArguments) -> None:
 
 
 def _refuse_null(values: dict[str, Any]) -> None:
-    for group, optional in (("model", ()), ("data", ("train", "validation", "test"))):
+    for group, optional in (
+        ("model", ()),
+        ("data", ("train", "validation", "test")),
+        ("tuning", ()),
+    ):
         for name, value in values[group].items():
             if value is None and name not in optional:
                 raise InputError(

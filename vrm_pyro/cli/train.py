@@ -11,14 +11,16 @@ from jsonargparse import ArgumentParser
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.cli.inputs import read_backbone
-from vrm_pyro.cli.results import SaveTokenizer, write_results
+from vrm_pyro.cli.results import Save, write_results
 from vrm_pyro.cli.run_directory import SETTINGS_FILE, RunDirectory
 from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
+from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
-from vrm_pyro.features import FeatureStore
+from vrm_pyro.features import FeatureStore, encode_table
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
 from vrm_pyro.train import train
+from vrm_pyro.tuning import Tuner
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def build_parser() -> ArgumentParser:
         "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
         "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
         "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
-        "with other defaults for some. Settings of a class: --model.guide.help OutcomeAwareGuide.",
+        "with other defaults for some. tuning.method lora or full trains the backbone, too. "
+        "Settings of a class: --model.guide.help OutcomeAwareGuide.",
     )
     parser.add_argument(
         "--overwrite",
@@ -74,24 +77,34 @@ def run(argv: Sequence[str]) -> None:
         settings.values["model"][name] = getattr(settings.model, name)
     check_rankings(settings.model, cast(FeatureSource, rows.train.table))
     check_data(settings.model, rows.facts())
-    backbone = _backbone(settings) if rows.needs_backbone else None
+    tuned = settings.tuning.method != "frozen"
+    backbone = _backbone(settings) if rows.needs_backbone or tuned else None
     if backbone is not None:
         for store in rows.stores:
             store.check_key(backbone.key())
-    save_tokenizer = _tokenizer(backbone, rows.stores)
+    savers = [_tokenizer(backbone, rows.stores)]
     settings.values["train"]["resume_from_checkpoint"] = None
     directory.claim(settings.values, settings.yaml())
-    states = rows.encoded(backbone, directory.path)
-    result = train(
-        settings.model, arguments, states.train, states.validation.source, states.backbone
-    )
+    if tuned:
+        assert backbone is not None
+        tuner = Tuner(settings.tuning, backbone)
+        states = rows.texts(backbone)
+        result = train(
+            settings.model, arguments, states.train, states.validation.source, tuner=tuner
+        )
+        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
+        savers.append(tuner.save)
+    else:
+        states = rows.encoded(backbone, directory.path)
+        validation = states.validation
+        result = train(settings.model, arguments, states.train, validation.source, states.backbone)
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),
         "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
     }
-    metrics = write_results(directory.path, result, states.validation, save_tokenizer, facts)
+    metrics = write_results(directory.path, result, validation, savers, facts)
     print(summary(directory.path, metrics))
 
 
@@ -132,7 +145,7 @@ def _backbone(settings: RunSettings) -> Backbone:
     )
 
 
-def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> SaveTokenizer:
+def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
     """Return what writes the tokenizer that the model's texts were read with."""
     held = None if backbone is not None else stores[0].path / TOKENIZER
     if held is not None and not held.is_dir():

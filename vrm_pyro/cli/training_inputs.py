@@ -19,6 +19,7 @@ from vrm_pyro.features import FeatureStore, write_store
 from vrm_pyro.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.rows.splits import prompt_positions
 from vrm_pyro.train import data_facts, select_objectives
+from vrm_pyro.tuning import read_texts
 
 log = logging.getLogger(__name__)
 
@@ -160,12 +161,33 @@ class TrainingRows:
         else:
             folder = run / FEATURES / "validation"
             validation = Inputs.of(self.validation.encoded(backbone, folder))
-        source = train.source
+        return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
+
+    def texts(self, backbone: Backbone) -> TrainingStates:
+        """Return the rows with texts in the place of states, for a backbone that is trained.
+
+        Args:
+            backbone: What reads them.
+        """
+        table, limit = self.train.table, self.data.max_prompts
+        if 0 < limit < table.num_prompts:
+            table = table.select_prompts(_first(table, limit, self.data.split_seed))
+        if self.validation is None:
+            held_out = self._held_out(table)
+            validation = table.select_prompts(np.flatnonzero(held_out))
+            table = table.select_prompts(np.flatnonzero(~held_out))
+        else:
+            validation = self.validation.table
+        source = self._kept(Inputs.of(read_texts(table, backbone)).source)
+        return TrainingStates(source, Inputs.of(read_texts(validation, backbone)), {})
+
+    def _kept(self, source: FeatureSource) -> FeatureSource:
+        """Return the training rows without what the user chose to leave out."""
         if self.drops("drop_ratings"):
             source = select_objectives(source, ())
         if self.drops("drop_preferences"):
             source = without_pairs(source)
-        return TrainingStates(source, validation, backbone_facts(store))
+        return source
 
     def _held_out(self, table: PreferenceTable) -> NDArray[np.bool_]:
         """Return which prompts are for validation: the same ones in every file and order."""

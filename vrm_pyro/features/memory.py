@@ -1,6 +1,7 @@
 """States of a table in memory, with the face of a feature store."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +19,16 @@ class Features:
     Satisfies :class:`vrm_pyro.batch.FeatureSource`, like the store on disk.
 
     Args:
-        prompts: Prompt states, shape (P, hidden).
-        responses: Response states, shape (R, hidden).
+        prompts: Prompt states, shape (P, hidden): an array, or what is indexed like one.
+        responses: Response states, shape (R, hidden), likewise.
         rows: The table without the pairs that were dropped.
         table_pairs: Index of each pair in the table that was given, shape (N,).
         prompt_tokens: Tokens of each prompt, shape (P,).
         response_tokens: Tokens of each response with its prompt, shape (R,).
     """
 
-    prompts: NDArray[np.float32]
-    responses: NDArray[np.float32]
+    prompts: Any
+    responses: Any
     rows: PreferenceTable
     table_pairs: NDArray[np.int64]
     prompt_tokens: NDArray[np.int64]
@@ -115,9 +116,10 @@ def encode_table(
         rows, pairs = settle(table, *facts)
     total = len(prompts) + len(responses)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+        states = backbone.pair_states(prompts, responses, table.response_prompt, bar.update)
         return Features(
-            prompts=backbone.states(prompts, progress=bar.update),
-            responses=backbone.states(responses, progress=bar.update),
+            prompts=states[0],
+            responses=states[1],
             rows=rows,
             table_pairs=pairs,
             prompt_tokens=facts[0][:, 0],

@@ -28,6 +28,8 @@ class PreferenceLikelihood(ABC):
 
     #: Whether rankings of more than two are taken as a whole, instead of pair by pair.
     joint_rankings: ClassVar[bool] = False
+    #: Whether a label may be the wrong way round for a reason that has nothing to do with Delta.
+    lapses: ClassVar[bool] = False
 
     @property
     def outcomes(self) -> tuple[float, ...]:
@@ -80,6 +82,16 @@ class PreferenceLikelihood(ABC):
     @abstractmethod
     def information(self, delta: Tensor) -> Tensor:
         """Return the Fisher information of one label about Delta, elementwise."""
+
+    def without_lapse(self, probability: Tensor) -> Tensor:
+        """Return the chances of labels that nobody turned round, from those of labels.
+
+        The same where the likelihood knows no labels that are turned round.
+
+        Args:
+            probability: E p(c = 1 | Delta) over any law of Delta, any shape.
+        """
+        return probability
 
     def outcome_probabilities(self, delta: Tensor) -> Tensor:
         """Return p(c | Delta) of every outcome, with one more, trailing dimension."""

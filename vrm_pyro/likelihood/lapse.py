@@ -19,6 +19,8 @@ PRIOR_CONCENTRATION: Final = 20.0
 class _LapseFormulas(PreferenceLikelihood):
     """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta), for a ``rate`` eps fixed or learned."""
 
+    lapses = True
+
     @property
     @abstractmethod
     def rate(self) -> float | Tensor:
@@ -47,6 +49,12 @@ class _LapseFormulas(PreferenceLikelihood):
         """Return p'^2 / (p (1 - p))."""
         chance = self.probability(delta)
         return self._density(delta) ** 2 / (chance * (1 - chance))
+
+    def without_lapse(self, probability: Tensor) -> Tensor:
+        """Return (p - eps) / (1 - 2 eps) = E sigmoid(Delta): p is linear in the sigmoid."""
+        rate = like(self.rate, probability)
+        # p may leave [eps, 1 - eps] by a rounding error.
+        return ((probability - rate) / (1 - 2 * rate)).clamp(0, 1)
 
     def _density(self, delta: Tensor) -> Tensor:
         return (1 - 2 * like(self.rate, delta)) * torch.sigmoid(delta) * torch.sigmoid(-delta)

@@ -37,9 +37,10 @@ def table_lines(
 
     A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
     the other, and both carry ``p_chosen``, the probability that the first is preferred, and
-    the two parts of the variance of the reward difference. A single response gives one line with
-    ``response_index`` 0. Comparisons come first, each kind in the order of the rows; a row
-    without an id is called ``pair-0`` or ``response-0`` by its position.
+    the two parts of the variance of the reward difference; with the likelihood ``Lapse`` also
+    ``p_chosen_without_lapse``, the probability for a label that nobody turned round. A single
+    response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
+    order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
 
     Args:
         scores: Scores of all responses and pairs of the table.
@@ -51,12 +52,16 @@ def table_lines(
         sides = (int(table.pair_first[n]), int(table.pair_second[n]))
         paired[list(sides)] = True
         name = table.pair_id[n] if table.pair_id[n] is not None else f"pair-{n}"
+        clean = {}
+        if scores.p_without_lapse is not None:
+            clean["p_chosen_without_lapse"] = short(scores.p_without_lapse[n])
         for index, j in enumerate(sides):
             yield {
                 "id": name,
                 "response_index": index,
                 **entry(scores, objectives, j),
                 "p_chosen": short(scores.p_first[n]),
+                **clean,
                 "delta_variance_ambiguity": short(scores.delta[1, n]),
                 "delta_variance_epistemic": short(scores.delta[2, n]),
             }

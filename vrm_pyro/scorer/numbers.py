@@ -33,6 +33,8 @@ class Scores(NamedTuple):
         p_first: Probability that the first response of a pair is preferred, (N,).
         delta: Mean of the reward difference of a pair, its ambiguity (latents of this item) and
             its epistemic variance (parameters), (3, N).
+        p_without_lapse: ``p_first`` of a label that nobody turned round, (N,); None where the
+            likelihood has no lapses.
     """
 
     reward: Floats
@@ -46,6 +48,7 @@ class Scores(NamedTuple):
     scores_sd: Floats | None
     p_first: Floats
     delta: Floats
+    p_without_lapse: Floats | None = None
 
 
 def score_source(model: RewardModel, source: FeatureSource) -> Scores:
@@ -58,6 +61,7 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
     num_responses = source.responses.shape[0]
     moments = np.zeros((6, num_responses), np.float32)
     p_first = np.zeros(len(source.pair_first), np.float32)
+    clean = np.zeros_like(p_first)
     delta = np.zeros((3, len(source.pair_first)), np.float32)
     latent: tuple[Floats, ...] = ()
     if isinstance(model, VRM):
@@ -68,7 +72,9 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
             found = model.predict_responses(batch)
             moments[:, chunk.responses] = torch.stack(list(found.reward)).cpu().numpy()
             if batch.num_pairs:
-                p_first[chunk.pairs] = model.predict_pairs(batch).cpu().numpy()
+                chance = model.predict_pairs(batch)
+                p_first[chunk.pairs] = chance.cpu().numpy()
+                clean[chunk.pairs] = model.likelihood.without_lapse(chance).cpu().numpy()
                 pairs = model.pair_uncertainty(batch)
                 delta[:, chunk.pairs] = torch.stack(list(pairs)).cpu().numpy()
             if isinstance(model, VRM):
@@ -96,4 +102,5 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
         scores_sd,
         p_first,
         delta,
+        clean if model.likelihood.lapses else None,
     )

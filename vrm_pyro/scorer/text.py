@@ -20,6 +20,7 @@ from vrm_pyro.model import VRM
 from vrm_pyro.rows import PreferenceTable
 from vrm_pyro.scorer.lines import entry, short, table_lines
 from vrm_pyro.scorer.numbers import score_source
+from vrm_pyro.tuning import ADAPTER_FOLDER, BACKBONE_FOLDER
 
 Prompt = str | Messages
 
@@ -163,9 +164,12 @@ class Scorer:
             place.append(used[key])
         owner = np.array(place * (2 if paired else 1), dtype=np.int64)
         half = len(responses) // 2 if paired else 0
+        chat = self.backbone.chat
+        states = self.backbone.pair_states(
+            chat.encode(unique), chat.encode(unique, responses, owner), owner
+        )
         return _States(
-            self.backbone.encode_prompts(unique),
-            self.backbone.encode_responses(unique, responses, owner),
+            *states,
             owner,
             np.arange(half),
             np.arange(half) + half,
@@ -189,12 +193,23 @@ def backbone_of(
             "the model was trained on states without a named backbone, so it cannot read text. "
             "Train it from rows, or from a store that `vrm-pyro features` wrote."
         )
+    name, adapter, tuned = facts["name"], None, facts.get("tuned")
+    if tuned is not None and loaded.directory is None:
+        raise InputError(
+            "the model's backbone was trained, too, and lies in the folder of its run. Load the "
+            "model from there."
+        )
+    if tuned == "full":
+        name = str(loaded.directory / BACKBONE_FOLDER)  # type: ignore[operator]
+    elif tuned == "lora":
+        adapter = loaded.directory / ADAPTER_FOLDER  # type: ignore[operator]
     return load_backbone(
-        facts["name"],
+        name,
         pooling=facts.get("pooling", "auto"),
         max_length=int(facts.get("max_length", 512)),
         device=device,
         dtype=dtype,
+        adapter=adapter,
     )
 
 

@@ -1,0 +1,200 @@
+"""Rows of tokens from which states are read: a prompt is computed once for all its responses.
+
+A row is a prefix and any number of tails. A tail sees the prefix and itself, and counts its
+positions from the prefix's end, as if it stood right behind it; so the state of its last token is
+that of the sequence prefix + tail. With causal attention this is exact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vrm_pyro.chat import TokenSequence
+
+Ints = NDArray[np.int64]
+
+PADDING = -1
+"""Segment of a token that is only there to fill a row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tokens that go through the backbone together, and the states that are read off them.
+
+    Args:
+        input_ids: Token ids, shape (tokens,).
+        type_ids: Segment ids of models that have them, shape (tokens,).
+        positions: Position of each token in its own sequence, shape (tokens,).
+        segments: 0 for the prefix, j for the j-th tail, shape (tokens,).
+        states: Number of each state read off this row, shape (states,).
+        pooled: Tokens that each of them is the mean of: one for pooling ``last``.
+    """
+
+    input_ids: Ints
+    type_ids: Ints
+    positions: Ints
+    segments: Ints
+    states: tuple[int, ...]
+    pooled: tuple[Ints, ...]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Rows padded to one length.
+
+    Args:
+        input_ids: Shape (rows, tokens).
+        type_ids: Shape (rows, tokens).
+        positions: Shape (rows, tokens).
+        segments: Shape (rows, tokens), :data:`PADDING` where nothing stands.
+        pool_token: Where each pooled token stands in the flattened rows, shape (pooled,).
+        pool_state: Which state it belongs to, counted within the batch, shape (pooled,).
+        states: Number of each state of the batch, as the rows had it, shape (states,).
+    """
+
+    input_ids: Tensor
+    type_ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    pool_token: Tensor
+    pool_state: Tensor
+    states: Tensor
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """1 for real tokens, shape (rows, tokens)."""
+        return (self.segments != PADDING).long()
+
+    @property
+    def shares(self) -> bool:
+        """Whether some row holds several tails, which must not see each other."""
+        return bool((self.segments > 1).any())
+
+    def block_mask(self) -> Tensor:
+        """Return which token (rows, 1, query, 1) may look at which (key), bool, (rows, 1, T, T).
+
+        A token looks at earlier tokens of the prefix and of its own tail. Padding looks at
+        itself: a softmax over nothing would be NaN.
+        """
+        size = self.segments.shape[1]
+        earlier = torch.ones(size, size, dtype=torch.bool, device=self.segments.device).tril()
+        query, key = self.segments.unsqueeze(-1), self.segments.unsqueeze(-2)
+        return (earlier & ((key == query) | ((key == 0) & (query > 0)))).unsqueeze(1)
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        """Return the states, shape (states, hidden), from those of tokens, (rows, tokens, H)."""
+        flat = hidden.flatten(0, 1)[self.pool_token]
+        if len(self.pool_token) == len(self.states):
+            return flat  # one token each, in order
+        total = flat.new_zeros(len(self.states), flat.shape[-1])
+        count = torch.bincount(self.pool_state, minlength=len(self.states)).clamp(min=1)
+        return total.index_add(0, self.pool_state, flat) / count.unsqueeze(-1)
+
+    def to(self, device: torch.device | str) -> "RowBatch":
+        """Return a copy on a device."""
+        return RowBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def make_rows(
+    sequences: Sequence[TokenSequence],
+    prefix_of: Sequence[int] | Ints,
+    pooling: str,
+    share: bool,
+    max_tokens: int,
+) -> list[Row]:
+    """Return rows that together hold each sequence once; state i is that of sequence i.
+
+    Args:
+        sequences: Prompts, and responses after their prompts.
+        prefix_of: For each sequence the prompt whose computation it may share; sequences of one
+            prompt share a row as far as their tokens before the boundary are the same. (An
+            overlong prompt is cut differently for responses of different length.)
+        pooling: One of :data:`vrm_pyro.backbone.pooling.POOLINGS`.
+        share: Whether the backbone can compute tails of a prefix in one row.
+        max_tokens: Longest row with several tails.
+    """
+    if not share:
+        return [_row([(i, s)], len(s), pooling) for i, s in enumerate(sequences)]
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    for i, sequence in enumerate(sequences):
+        start = sequence.boundary
+        key = sequence.input_ids[:start].tobytes() + sequence.type_ids[:start].tobytes()
+        groups.setdefault((int(prefix_of[i]), key), []).append(i)
+    rows = []
+    for members in groups.values():
+        boundary = sequences[members[0]].boundary
+        part: list[tuple[int, TokenSequence]] = []
+        length = boundary
+        for i in members:
+            tail = len(sequences[i]) - boundary
+            if part and length + tail > max_tokens:
+                rows.append(_row(part, boundary, pooling))
+                part, length = [], boundary
+            part.append((i, sequences[i]))
+            length += tail
+        rows.append(_row(part, boundary, pooling))
+    return rows
+
+
+def _row(members: Sequence[tuple[int, TokenSequence]], boundary: int, pooling: str) -> Row:
+    """Lay out one prefix and the tails of some sequences that begin with it."""
+    first = members[0][1]
+    ids, types = [first.input_ids[:boundary]], [first.type_ids[:boundary]]
+    positions, segments = [np.arange(boundary)], [np.zeros(boundary, dtype=np.int64)]
+    pooled, start, prefix = [], boundary, np.arange(boundary)
+    tails = 0
+    for _, sequence in members:
+        size = len(sequence) - boundary
+        tails += size > 0
+        ids.append(sequence.input_ids[boundary:])
+        types.append(sequence.type_ids[boundary:])
+        positions.append(np.arange(boundary, boundary + size))
+        segments.append(np.full(size, tails))
+        own = np.arange(start, start + size)
+        pooled.append(_pooled(sequence, np.concatenate([prefix, own]), pooling))
+        start += size
+    return Row(
+        np.concatenate(ids).astype(np.int64),
+        np.concatenate(types).astype(np.int64),
+        np.concatenate(positions),
+        np.concatenate(segments),
+        states=tuple(i for i, _ in members),
+        pooled=tuple(pooled),
+    )
+
+
+def _pooled(sequence: TokenSequence, tokens: Ints, pooling: str) -> Ints:
+    """Return where the tokens stand that a sequence's state is the mean of."""
+    if pooling == "last":
+        return tokens[-1:]
+    if pooling == "response_mean" and sequence.response_end > sequence.boundary:
+        return tokens[sequence.boundary : sequence.response_end]
+    return tokens
+
+
+def pad_rows(rows: Sequence[Row], pad_id: int) -> RowBatch:
+    """Pad rows on the right to the longest of them."""
+    shape = (len(rows), max(len(row) for row in rows))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    types, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    segments = np.full(shape, PADDING, dtype=np.int64)
+    tokens: list[Ints] = []
+    owners: list[Ints] = []
+    states: list[int] = []
+    for r, row in enumerate(rows):
+        size = len(row)
+        ids[r, :size], types[r, :size] = row.input_ids, row.type_ids
+        positions[r, :size], segments[r, :size] = row.positions, row.segments
+        for state, pooled in zip(row.states, row.pooled, strict=True):
+            tokens.append(r * shape[1] + pooled)
+            owners.append(np.full(len(pooled), len(states)))
+            states.append(state)
+    arrays = (ids, types, positions, segments, np.concatenate(tokens), np.concatenate(owners))
+    return RowBatch(*(torch.from_numpy(a) for a in (*arrays, np.asarray(states, dtype=np.int64))))

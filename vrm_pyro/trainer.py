@@ -1,0 +1,176 @@
+"""transformers' Trainer with this model's logs and learning rates."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from vrm_pyro.errors import InputError
+from vrm_pyro.resume import load_weights
+from vrm_pyro.training_module import TrainingModule
+from vrm_pyro.tuning import TextModule, frozen_names
+
+# Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
+# steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
+LIKELIHOOD_STEP: Final = 20.0
+_LIKELIHOOD: Final = "model.likelihood."
+
+
+class Progress(TrainerCallback):
+    """Tell the module how far training is; restored by a resume through the step count."""
+
+    def __init__(self, module: TrainingModule | TextModule) -> None:
+        self.module = module
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the share of the steps done."""
+        self.module.progress = state.global_step / max(state.max_steps, 1)
+
+
+class ModelTrainer(Trainer):
+    """transformers' Trainer for modules that return a loss per prompt.
+
+    Args:
+        learning_rates: Learning rate of the parameters whose names begin so; the rest have
+            ``learning_rate``.
+        batches: Batches of an epoch, for this process; transformers' own when omitted.
+        **kwargs: What transformers' Trainer takes.
+    """
+
+    def __init__(
+        self,
+        learning_rates: Mapping[str, float] | None = None,
+        batches: Sampler[list[int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.learning_rates, self.batches = dict(learning_rates or {}), batches
+        # The loss is a mean over prompts, here over those of all accumulated batches and all
+        # processes: the number of prompts in a batch may differ.
+        self.loss_is_scaled_for_ga = True
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
+        """Return the optimizer with the learning rates of the parts.
+
+        Parameters of the likelihood step further and do not decay. They are a few scalars on a
+        log or logit scale with priors of their own: weight decay would be a second prior, and one
+        towards an arbitrary place.
+        """
+        assert self.model is not None
+        fresh = self.optimizer is None
+        optimizer: Optimizer = super().create_optimizer(*args, **kwargs)
+        if not fresh:
+            return optimizer
+        names = {id(value): name for name, value in self.model.named_parameters()}
+        for group in list(optimizer.param_groups):
+            parts: dict[tuple[float, float], list[Any]] = {}
+            for parameter in group["params"]:
+                rate, decay = self.args.learning_rate, group["weight_decay"]
+                name = names[id(parameter)]
+                if _LIKELIHOOD in name:
+                    rate, decay = LIKELIHOOD_STEP * rate, 0.0
+                for prefix, own in self.learning_rates.items():
+                    rate = own if name.startswith(prefix) else rate
+                parts.setdefault((rate, decay), []).append(parameter)
+            group["params"] = []
+            for (rate, decay), parameters in parts.items():
+                own_group = {"params": parameters, "lr": rate, "weight_decay": decay}
+                if not group["params"]:
+                    group.update(own_group)
+                else:
+                    optimizer.add_param_group(own_group)
+        return optimizer
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the training batches, those of the sampler where there is one."""
+        if self.batches is None:
+            return super().get_train_dataloader()
+        assert self.train_dataset is not None
+        # Not prepared by accelerate: the sampler has given each process its own share already.
+        return DataLoader(
+            cast(Dataset[Any], self.train_dataset),
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Tensor:
+        count = torch.tensor(sum(_num_prompts(batch) for batch in batch_samples), device=device)
+        if self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the loss; in training its share of the mean over all prompts of a step."""
+        outputs = model(**inputs)
+        loss = outputs["loss"]
+        if num_items_in_batch is not None:
+            # Processes average their gradients; what is wanted is the sum of their shares.
+            share = _num_prompts(inputs) * self.accelerator.num_processes / num_items_in_batch
+            loss = loss * share
+        return (loss, outputs) if return_outputs else loss
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write what is trained: not the weights of a frozen backbone."""
+        assert self.model is not None
+        left_out = frozen_names(self.accelerator.unwrap_model(self.model))
+        state = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {k: v for k, v in state.items() if k not in left_out})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(
+            self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint)
+        )
+
+    def _load_best_model(self) -> None:
+        """Leave it to the caller, who finds the checkpoint by its number."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the parts of the objective since the last entry.
+
+        Raises:
+            InputError: If one of them is not finite.
+        """
+        if "loss" in logs:
+            module: Any = self.accelerator.unwrap_model(self.model)
+            parts = module.take_log()
+            if not all(map(math.isfinite, parts.values())):
+                raise diverged(self.args)
+            logs = {**logs, **parts}
+        super().log(logs, start_time)
+
+
+def _num_prompts(batch: Mapping[str, Tensor]) -> int:
+    """Return the number of prompts in a batch, by its first entry."""
+    return len(next(iter(batch.values())))
+
+
+def diverged(arguments: TrainingArguments) -> InputError:
+    """Return the error for numbers that are no longer finite."""
+    return InputError(
+        "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
+        f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
+    )

@@ -1,0 +1,139 @@
+"""Making a backbone trainable, and what training needs of it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import TrainingArguments
+
+from vrm_pyro.backbone import Backbone, peft_calls
+from vrm_pyro.batch import FeatureSource, PromptDataset
+from vrm_pyro.errors import InputError
+from vrm_pyro.training_module import TrainingModule
+from vrm_pyro.tuning.batches import TokenBatches
+from vrm_pyro.tuning.config import TuningConfig, check_tuning
+from vrm_pyro.tuning.module import BACKBONE, TextModule
+from vrm_pyro.tuning.texts import TextDataset
+
+ADAPTER_FOLDER = "adapter"
+BACKBONE_FOLDER = "backbone"
+
+SCALER_TEXTS = 1024
+"""Texts whose states, before training, set the standardisation of the heads' inputs."""
+
+
+class Tuner:
+    """Trains a backbone together with the heads.
+
+    Args:
+        config: Settings; the method is not ``frozen``.
+        backbone: The backbone, whose weights are changed in place.
+
+    Raises:
+        InputError: If the settings do not fit the backbone.
+    """
+
+    def __init__(self, config: TuningConfig, backbone: Backbone) -> None:
+        check_tuning(config)
+        self.config = config
+        self.backbone = backbone
+        if config.method == "lora":
+            backbone.model = add_adapters(config, backbone)
+        else:
+            # Updates of 1e-5 of a weight vanish in bfloat16: float32 masters, mixed precision.
+            backbone.model = backbone.model.float().requires_grad_(True)
+        self.share = config.share_prompts and backbone.shares_prompts
+
+    @property
+    def hidden_size(self) -> int:
+        """Length of a state."""
+        return self.backbone.hidden_size
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rate of the parameters whose names begin so."""
+        return {BACKBONE: self.config.backbone_rate}
+
+    def wrap(self, module: TrainingModule, arguments: TrainingArguments) -> TextModule:
+        """Return backbone and heads as one module, as a run with these arguments needs it."""
+        self.backbone.device = arguments.device
+        if self.config.frozen_fraction and arguments.ddp_find_unused_parameters is None:
+            # Parameters without a gradient in the first steps would stop other processes.
+            arguments.ddp_find_unused_parameters = True
+        if self.config.compile:
+            self.backbone.model.compile(dynamic=True)
+        return TextModule(module, self.backbone, self.config.frozen_fraction)
+
+    def dataset(
+        self, source: FeatureSource, loc: float, scale: float, items: NDArray[np.int64]
+    ) -> TextDataset:
+        """Return the prompts of a source as items of training."""
+        return TextDataset(source, self.backbone, self.share, loc, scale, items)
+
+    def batches(self, dataset: PromptDataset, arguments: TrainingArguments) -> TokenBatches | None:
+        """Return the batches of an epoch, or None for transformers' own."""
+        if not self.config.max_batch_tokens or not isinstance(dataset, TextDataset):
+            return None
+        return TokenBatches(
+            dataset.lengths(),
+            arguments.train_batch_size,
+            self.config.max_batch_tokens,
+            arguments.seed,
+            arguments.process_index,
+            arguments.world_size,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the backbone as it is now."""
+        now = copy.copy(self.backbone)
+        vars(now).pop("weights_hash", None)  # of the weights before training
+        return {
+            "name": self.backbone.name,
+            "tuned": self.config.method,
+            "pooling": now.pooling,
+            "max_length": now.max_length,
+            "weights_hash": now.weights_hash,
+            "tokenizer_hash": now.tokenizer_hash,
+            "template_hash": now.template_hash,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained of the backbone below a run's folder."""
+        model: Any = self.backbone.model
+        if self.config.method == "lora":
+            model.save_pretrained(folder / ADAPTER_FOLDER)
+            return
+        model.save_pretrained(folder / BACKBONE_FOLDER)
+        self.backbone.tokenizer.save_pretrained(folder / BACKBONE_FOLDER)
+
+
+def add_adapters(config: TuningConfig, backbone: Backbone) -> torch.nn.Module:
+    """Return the backbone's model with low-rank adapters, the rest frozen.
+
+    Raises:
+        InputError: If peft is not installed, or no layer has such a name.
+    """
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise InputError(
+            'tuning.method is lora, which needs peft: pip install "vrm-pyro[lora]".'
+        ) from error
+    settings = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+    )
+    try:
+        with peft_calls():
+            return get_peft_model(backbone.model, settings)
+    except ValueError as error:
+        raise InputError(
+            f"tuning.target_modules is {config.target_modules!r}: {' '.join(str(error).split())} "
+            "Use all-linear, or an expression that fits names of the backbone's layers."
+        ) from error
