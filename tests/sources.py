@@ -21,6 +21,8 @@ class NumberSource:
     pair_weight: Any
     ratings: Any
     objectives: tuple[str, ...] = ()
+    pair_margin: Any = None
+    pair_ranking: Any = None
 
 
 def source_of(batch: FeatureBatch, objectives: tuple[str, ...] | None = None) -> NumberSource:

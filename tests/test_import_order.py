@@ -17,6 +17,7 @@ rows
 chat
 backbone
 features
+rankings
 batch passes
 laws
 networks priors
@@ -35,7 +36,7 @@ elbo
 refine
 simulate
 config
-build
+build pair_checks
 checkpoint
 callbacks training_module tuning resume trainer train
 posterior

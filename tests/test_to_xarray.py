@@ -24,7 +24,9 @@ def problem():
     """Draws of a small model on thirty prompts, hard labels."""
     batch = problems.small_batch(30)
     batch = replace(batch, preference=batch.preference.round())
-    source = sources.source_of(batch)
+    margin = np.where(np.arange(batch.num_pairs) % 2, 0.5, np.nan)
+    ranking = np.where(np.arange(batch.num_pairs) == 0, 0, -1)  # Bradley-Terry takes the pair
+    source = replace(sources.source_of(batch), pair_margin=margin, pair_ranking=ranking)
     return draw_posterior(problems.small_model(), source, NUM_DRAWS), source
 
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.likelihood import BradleyTerry
+from vrm_pyro.likelihood import BradleyTerry, PlackettLuce, Ranking
 from vrm_pyro.networks import Standardize, mlp
 from vrm_pyro.predictive import ResponsePrediction
+from vrm_pyro.rankings import Rankings
 from vrm_pyro.reward import Moments
 from vrm_pyro.uncertainty import PairUncertainty
 
@@ -29,6 +30,8 @@ class BradleyTerryModel(nn.Module):
         head_size: Hidden units of a head; 0 for a linear head.
         dropout: Dropout before the last layer.
         ensemble_size: Number of members M.
+        joint_rankings: Whether the likelihood of a ranking is Plackett-Luce, instead of that of
+            its pairs.
     """
 
     temperature: Tensor
@@ -39,6 +42,7 @@ class BradleyTerryModel(nn.Module):
         head_size: int = 128,
         dropout: float = 0.0,
         ensemble_size: int = 1,
+        joint_rankings: bool = False,
     ) -> None:
         super().__init__()
         self.response_scaler = Standardize(hidden_size)
@@ -48,7 +52,7 @@ class BradleyTerryModel(nn.Module):
         self.more_heads = nn.ModuleList(
             mlp(hidden_size, head_size, 1, dropout) for _ in range(ensemble_size - 1)
         )
-        self.likelihood = BradleyTerry()
+        self.likelihood = PlackettLuce() if joint_rankings else BradleyTerry()
         # Divides every reward difference; set after training by temperature scaling, else 1.
         self.register_buffer("temperature", torch.ones(()))
 
@@ -82,8 +86,15 @@ class BradleyTerryModel(nn.Module):
         Training maximises the sum: its gradient in a member's weights is that of the member
         trained alone.
         """
-        log_prob = self.likelihood.log_prob(self.member_deltas(batch), batch.preference)
-        return (batch.pair_weight * log_prob).sum(-1)
+        rewards = self.member_rewards(batch.responses)
+        deltas = rewards[:, batch.pair_first] - rewards[:, batch.pair_second]
+        log_prob = self.likelihood.log_prob(deltas, batch.preference)
+        rankings = self._joint_rankings(batch)
+        if rankings is None:
+            return (batch.pair_weight * log_prob).sum(-1)
+        total = (batch.plain_weight * log_prob).sum(-1)
+        law = Ranking(rewards[:, rankings.items], rankings.mask)
+        return total + (rankings.weight * law.log_prob(rankings.order)).sum(-1)
 
     def log_likelihood(self, batch: FeatureBatch) -> Tensor:
         """Return the weighted log-likelihood of the preferences, a scalar.
@@ -98,7 +109,15 @@ class BradleyTerryModel(nn.Module):
             for label in (1.0, 0.0)
         )
         log_prob = batch.preference * first + (1 - batch.preference) * second
-        return (batch.pair_weight * log_prob).sum()
+        rankings = self._joint_rankings(batch)
+        if rankings is None:
+            return (batch.pair_weight * log_prob).sum()
+        law = Ranking(self.member_rewards(batch.responses)[:, rankings.items], rankings.mask)
+        ranked = torch.logsumexp(law.log_prob(rankings.order), 0) - math.log(self.ensemble_size)
+        return (batch.plain_weight * log_prob).sum() + (rankings.weight * ranked).sum()
+
+    def _joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
+        return batch.rankings if self.likelihood.joint_rankings else None
 
     def predict_pairs(self, batch: FeatureBatch) -> Tensor:
         """Return p(first preferred), the mean over members, shape (N,)."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,10 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vrm_pyro.errors import InputError
+from vrm_pyro.rankings import Rankings, from_pairs
+
 
 @runtime_checkable
 class FeatureSource(Protocol):
     """Anything that holds backbone states and the comparisons made on them.
+
+    A source may also have an attribute of :data:`OPTIONAL_COLUMNS`; it is None or left out where
+    no pair has one.
 
     Attributes:
         prompts: Prompt states, indexable by an integer array, shape (P, hidden).
@@ -38,6 +45,77 @@ class FeatureSource(Protocol):
     objectives: tuple[str, ...]
 
 
+#: What only some sources know of their pairs, and the value of a pair that has none:
+#: ``pair_margin``, the known threshold of a pair, and ``pair_ranking``, the number of the ranking
+#: that it was cut out of, each (N,).
+OPTIONAL_COLUMNS: Final[dict[str, float]] = {"pair_margin": np.nan, "pair_ranking": -1}
+PAIR_COLUMNS: Final = ("pair_first", "pair_second", "preference", "pair_weight")
+
+
+def optional_column(source: FeatureSource, name: str) -> NDArray[Any] | None:
+    """Return a column of :data:`OPTIONAL_COLUMNS`, or None where no pair has a value.
+
+    The one place that knows of sources without it.
+    """
+    values = getattr(source, name, None)
+    if values is None:
+        return None
+    values = np.asarray(values)
+    absent = OPTIONAL_COLUMNS[name]
+    missing = np.isnan(values) if np.isnan(absent) else values == absent
+    return None if missing.all() else values
+
+
+@dataclass
+class SourceParts:
+    """A feature source made of another by :func:`replace_parts`."""
+
+    prompts: Any
+    responses: Any
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...]
+    pair_margin: NDArray[np.float64] | None = None
+    pair_ranking: NDArray[np.int64] | None = None
+
+
+def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
+    """Return a source with some attributes exchanged; the others are taken over, not copied."""
+    values: dict[str, Any] = {
+        item.name: getattr(source, item.name, None)
+        if item.name in OPTIONAL_COLUMNS
+        else getattr(source, item.name)
+        for item in fields(SourceParts)
+    }
+    return SourceParts(**(values | changes))
+
+
+def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> SourceParts:
+    """Return the same responses with the comparisons of some pairs alone.
+
+    Raises:
+        InputError: If a ranking would lose some of its pairs and keep others.
+    """
+    ranking = optional_column(source, "pair_ranking")
+    if ranking is not None and np.isin(ranking, ranking[pairs][ranking[pairs] >= 0]).sum() != (
+        (ranking[pairs] >= 0).sum()
+    ):
+        raise InputError(
+            "the rows hold rankings, whose pairs cannot be withheld one by one. Use rows of pairs."
+        )
+    columns: dict[str, Any] = {
+        name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS
+    }
+    for name in OPTIONAL_COLUMNS:
+        values = optional_column(source, name)
+        columns[name] = None if values is None else values[pairs]
+    return replace_parts(source, **columns)
+
+
 @dataclass(frozen=True)
 class FeatureBatch:
     """A set of prompts with all their responses and pairs.
@@ -55,6 +133,10 @@ class FeatureBatch:
         pair_weight: Power on each pair's likelihood, shape (N,).
         ratings: Standardised ratings, any finite number where missing, shape (R, K).
         rating_mask: True where a rating was observed, shape (R, K).
+        pair_margin: Known threshold of each pair, NaN where it has none, shape (N,); None where no
+            pair of the data set has one.
+        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape
+            (N,); None where the data set has no ranking.
     """
 
     prompts: Tensor
@@ -66,6 +148,12 @@ class FeatureBatch:
     pair_weight: Tensor
     ratings: Tensor
     rating_mask: Tensor
+    pair_margin: Tensor | None = None
+    pair_ranking: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for column in (self.pair_margin, self.pair_ranking):
+            assert column is None or column.shape == self.pair_first.shape
 
     @property
     def num_prompts(self) -> int:
@@ -88,6 +176,42 @@ class FeatureBatch:
         return self.response_prompt[self.pair_first]
 
     @property
+    def margin_column(self) -> Tensor | None:
+        """Margin of every pair beside a trailing dimension, shape (N, 1); None without any."""
+        return None if self.pair_margin is None else self.pair_margin.unsqueeze(-1)
+
+    @cached_property
+    def rankings(self) -> Rankings | None:
+        """The rankings that pairs were cut out of; None without any.
+
+        Raises:
+            ValueError: If a ranking lacks some of its pairs.
+        """
+        if self.pair_ranking is None:
+            return None
+        rows = self.ranked.nonzero().squeeze(-1)
+        if len(rows) == 0:
+            return None
+        return from_pairs(
+            self.pair_ranking[rows],
+            (self.pair_first[rows], self.pair_second[rows]),
+            self.preference[rows],
+            self.pair_weight[rows],
+        )
+
+    @property
+    def ranked(self) -> Tensor:
+        """Whether each pair is part of a ranking, shape (N,)."""
+        if self.pair_ranking is None:
+            return torch.zeros_like(self.pair_first, dtype=torch.bool)
+        return self.pair_ranking >= 0
+
+    @property
+    def plain_weight(self) -> Tensor:
+        """Weights of the pairs that are part of no ranking, 0 for the others, shape (N,)."""
+        return torch.where(self.ranked, 0.0, self.pair_weight)
+
+    @property
     def has_ratings(self) -> bool:
         """Whether any rating is observed in this batch."""
         return bool(self.rating_mask.any())
@@ -101,7 +225,8 @@ class FeatureBatch:
 
     def as_dict(self) -> dict[str, Tensor]:
         """Return the tensors by name, as ``transformers.Trainer`` passes them around."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def to(self, target: torch.device | torch.dtype | str) -> "FeatureBatch":
         """Return a copy on a device, or with its floating tensors in a dtype."""
@@ -163,6 +288,8 @@ class PromptDataset(Dataset[PromptItem]):
         pair_prompt = response_prompt[np.asarray(source.pair_first)]
         self._pairs, self._pair_offsets = _grouped(pair_prompt, num_prompts)
         self.items = np.arange(num_prompts) if prompts is None else np.asarray(prompts)
+        self._margin = optional_column(source, "pair_margin")
+        self._ranking = optional_column(source, "pair_ranking")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -188,6 +315,11 @@ class PromptDataset(Dataset[PromptItem]):
         ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
         observed = ~np.isnan(ratings)
         standard = (ratings - self.rating_loc) / self.rating_scale
+        optional = {}
+        if self._margin is not None:
+            optional["pair_margin"] = _float(self._margin[pairs])
+        if self._ranking is not None:
+            optional["pair_ranking"] = torch.from_numpy(self._ranking[pairs])
         response_prompt = np.repeat(np.arange(len(prompts)), counts)
         return {
             **self.inputs(prompts, responses, response_prompt),
@@ -198,6 +330,7 @@ class PromptDataset(Dataset[PromptItem]):
             "pair_weight": _float(self.source.pair_weight[pairs]),
             "ratings": _float(np.where(observed, standard, 0.0)),
             "rating_mask": torch.from_numpy(observed),
+            **optional,
         }
 
     def inputs(

@@ -22,7 +22,11 @@ def build_model(
     """
     if config.architecture == "bradley_terry":
         return BradleyTerryModel(
-            hidden_size, config.head_size, config.head_dropout, config.ensemble_size
+            hidden_size,
+            config.head_size,
+            config.head_dropout,
+            config.ensemble_size,
+            config.likelihood.joint_rankings,
         )
     latent_dim = config.latent_dim or num_objectives
     on_scores = rated and config.supervision == "scores"

@@ -16,6 +16,7 @@ from vrm_pyro.conjugate import features_given_ratings, rating_evidence
 from vrm_pyro.guides import LabelBlindModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import as_gaussian, is_gaussian, weight_nodes
+from vrm_pyro.likelihood import Ranking
 from vrm_pyro.likelihood.quadrature import hermite_nodes, root
 from vrm_pyro.model import VRM
 
@@ -46,10 +47,10 @@ def log_evidence(
 
     Gaussian ratings are integrated in closed form. Given w and the ratings, the rewards of a
     prompt are independent Normals: a pair whose responses are in no other pair is integrated by
-    Gauss-Hermite, the rest by importance draws of the rewards, one number a response instead of
-    d_z. Half of the draws come from the guide's q, seen as a law of w and rewards, half from the
-    model given the ratings; weights against that mixture are bounded whatever the guide does.
-    With other ratings, 8 times as many draws of w and z come from the guide alone.
+    Gauss-Hermite, the rest and rankings by importance draws of the rewards, one number a response
+    instead of d_z. Half of the draws come from the guide's q, seen as a law of w and rewards,
+    half from the model given the ratings; weights against that mixture are bounded whatever
+    the guide does. With other ratings, 8 times as many draws of w and z come from the guide alone.
 
     Args:
         model: The model; its guide proposes, unless it is label-blind.
@@ -126,12 +127,20 @@ def weighted_draws(
     lp_w = trace.nodes[sites.WEIGHTS]["log_prob"]
     lp_z = trace.nodes[sites.FEATURES]["log_prob"]
     parts = {"lp_ratings": torch.zeros_like(lp_w), "lp_preferences": torch.zeros_like(lp_w)}
-    for name, site, prompt in (
-        ("lp_ratings", sites.RATING, batch.response_prompt),
-        ("lp_preferences", sites.PREFERENCE, batch.pair_prompt),
+    rankings = heads.joint_rankings(batch)
+    items = batch.pair_first[:0] if rankings is None else rankings.items[:, 0]
+    prompts = {
+        sites.RATING: batch.response_prompt,
+        sites.PREFERENCE: batch.pair_prompt,
+        sites.RANKING: batch.response_prompt[items],
+    }
+    for name, site in (
+        ("lp_ratings", sites.RATING),
+        ("lp_preferences", sites.PREFERENCE),
+        ("lp_preferences", sites.RANKING),
     ):
         if site in trace.nodes:
-            parts[name] = parts[name].index_add(1, prompt, trace.nodes[site]["log_prob"])
+            parts[name] = parts[name].index_add(1, prompts[site], trace.nodes[site]["log_prob"])
     outcomes = parts["lp_ratings"] + parts["lp_preferences"]
     gap = lp_z - guide.nodes[sites.FEATURES]["log_prob"]
     log_weight = outcomes + lp_w - guide.nodes[sites.WEIGHTS]["log_prob"]
@@ -185,6 +194,9 @@ def _preferences(
         torch.cat([batch.pair_first, batch.pair_second]), minlength=batch.num_responses
     )
     shared = (used[batch.pair_first] > 1) | (used[batch.pair_second] > 1)
+    rankings = heads.joint_rankings(batch)
+    ranked = batch.ranked if rankings is not None else torch.zeros_like(shared)
+    shared = shared | ranked
     alone, together = (~shared).nonzero().squeeze(-1), shared.nonzero().squeeze(-1)
     log_lik = zero.index_add(
         1, batch.pair_prompt[alone], _integrated(batch, heads, alone, loc, scale)
@@ -194,14 +206,20 @@ def _preferences(
     q_loc, q_scale = _reward_law(batch, heads, weights, proposal)
     noise = torch.randn_like(loc)
     drawn = torch.where(from_guide[:, None], q_loc + q_scale * noise, loc + scale * noise)
+    rows = torch.unique(torch.cat([batch.pair_first[together], batch.pair_second[together]]))
+    if rankings is not None:
+        law = Ranking(drawn[:, rankings.items], rankings.mask)
+        value = rankings.weight * law.log_prob(rankings.order)
+        log_lik = log_lik.index_add(1, batch.response_prompt[rankings.items[:, 0]], value)
+        together = (shared & ~ranked).nonzero().squeeze(-1)
     first, second = batch.pair_first[together], batch.pair_second[together]
-    value = heads.likelihood.log_prob(
+    margin = None if batch.pair_margin is None else batch.pair_margin[together]
+    value = heads.likelihood.given_margin(margin).log_prob(
         drawn[:, first] - drawn[:, second], batch.preference[together]
     )
     log_lik = log_lik.index_add(
         1, batch.pair_prompt[together], batch.pair_weight[together] * value
     )
-    rows = torch.unique(torch.cat([first, second]))
     prompt = batch.response_prompt[rows]
     log_p = zero.index_add(1, prompt, _log_normal(drawn, loc, scale)[:, rows])
     log_q = zero.index_add(1, prompt, _log_normal(drawn, q_loc, q_scale)[:, rows])
@@ -224,7 +242,9 @@ def _integrated(
     spread = (scale[:, first] ** 2 + scale[:, second] ** 2).sqrt()
     nodes, masses = hermite_nodes(spread, NUM_NODES)
     delta = (loc[:, first] - loc[:, second]).unsqueeze(-1) + spread.unsqueeze(-1) * nodes
-    log_prob = heads.likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
+    margin = None if batch.margin_column is None else batch.margin_column[pairs]
+    likelihood = heads.likelihood.given_margin(margin)
+    log_prob = likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
     weight = batch.pair_weight[pairs].unsqueeze(-1)
     return torch.logsumexp(weight * log_prob + masses.log(), -1)
 

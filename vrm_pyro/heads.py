@@ -5,8 +5,11 @@ from functools import cached_property
 
 import torch.distributions as dist
 
+from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.errors import InputError
 from vrm_pyro.laws import Gaussian, as_gaussian, detach
 from vrm_pyro.likelihood import PreferenceLikelihood
+from vrm_pyro.rankings import Rankings
 from vrm_pyro.ratings import RatingValues
 from vrm_pyro.reward import RewardParameters
 
@@ -36,6 +39,23 @@ class Heads:
     def gaussian(self) -> Gaussian:
         """Loc and scale of p(z | x, y)."""
         return as_gaussian(self.features)
+
+    def joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
+        """Return the rankings that the likelihood takes as a whole, not pair by pair; or None."""
+        return batch.rankings if self.likelihood.joint_rankings else None
+
+    def check_pairs_alone(self, batch: FeatureBatch, what: str) -> None:
+        """Refuse to take the pairs of rankings one by one where the likelihood does not.
+
+        Raises:
+            InputError: If the batch has rankings; ``what`` says whose formula is for pairs.
+        """
+        if self.joint_rankings(batch) is not None:
+            raise InputError(
+                f"model.likelihood is {type(self.likelihood).__name__}, which takes rankings as a "
+                f"whole, but {what} integrates each pair alone. Use model.objective sampled, or "
+                "model.likelihood BradleyTerry (a composite likelihood of the pairs)."
+            )
 
     def detach(self) -> "Heads":
         """Return a copy whose tensors carry no gradient: the model as the guide's fixed target."""

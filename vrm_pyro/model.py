@@ -16,7 +16,7 @@ from vrm_pyro.conjugate import features_given_ratings, marginal_ratings
 from vrm_pyro.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
-from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, root
+from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, Ranking, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
 from vrm_pyro.likelihood.weight_supervision import WeightSupervision
 from vrm_pyro.networks import Standardize
@@ -237,13 +237,23 @@ class VRM(nn.Module):
                 scores[..., batch.pair_first, :],
                 scores[..., batch.pair_second, :],
             )
-            self._observe_preference(batch, Preference(delta, heads.likelihood))
+            likelihood = heads.likelihood.given_margin(batch.pair_margin)
+            rankings = heads.joint_rankings(batch)
+            weight = batch.pair_weight
+            if rankings is not None:
+                reward = heads.reward.rewards(w[..., batch.response_prompt, :], scores)
+                law = Ranking(reward[..., rankings.items], rankings.mask)
+                _observe(sites.RANKING, sites.RANKING_PLATE, law, rankings.order, rankings.weight)
+                weight = batch.plain_weight  # of the others: the ranking says it already
+            pairs = Preference(delta, likelihood)
+            _observe(sites.PREFERENCE, sites.PAIR_PLATE, pairs, batch.preference, weight)
 
     def collapsed_program(self, batch: FeatureBatch, heads: Heads) -> None:
         """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
 
         Exact where every response is in one pair at most and ratings are Gaussian.
         """
+        heads.check_pairs_alone(batch, "objective collapsed")
         features = heads.gaussian
         with pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1):
             w = pyro.sample(sites.WEIGHTS, heads.weights)
@@ -262,7 +272,9 @@ class VRM(nn.Module):
         )
         if batch.num_pairs == 0:
             return
-        law = GaussianDelta(mean, root(var), heads.likelihood, batch.pair_weight)
+        law = GaussianDelta(
+            mean, root(var), heads.likelihood, batch.pair_weight, batch.pair_margin
+        )
         with pyro.plate(sites.PAIR_PLATE, batch.num_pairs, dim=-1):
             pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
 
@@ -271,15 +283,19 @@ class VRM(nn.Module):
         with pyro.plate(sites.PROMPT_PLATE, batch.num_prompts, dim=-1):
             pyro.sample(sites.WEIGHTS, self.guide.weights(batch, heads))
 
-    def _observe_preference(self, batch: FeatureBatch, law: dist.TorchDistribution) -> None:
-        if batch.num_pairs == 0:
-            return
-        # Pyro refuses a scale of 0: a pair of weight 0 is masked instead.
-        counted = batch.pair_weight > 0
-        weight = torch.where(counted, batch.pair_weight, torch.ones_like(batch.pair_weight))
-        with (
-            pyro.plate(sites.PAIR_PLATE, batch.num_pairs, dim=-1),
-            poutine.scale(scale=weight),
-            poutine.mask(mask=counted),
-        ):
-            pyro.sample(sites.PREFERENCE, law, obs=batch.preference)
+
+def _observe(
+    site: str, plate: str, law: dist.TorchDistribution, observed: Tensor, weight: Tensor
+) -> None:
+    """Score outcomes, each with a power on its likelihood, shape (items,)."""
+    if len(weight) == 0:
+        return
+    # Pyro refuses a scale of 0: an outcome of weight 0 is masked instead.
+    counted = weight > 0
+    scale = torch.where(counted, weight, torch.ones_like(weight))
+    with (
+        pyro.plate(plate, len(weight), dim=-1),
+        poutine.scale(scale=scale),
+        poutine.mask(mask=counted),
+    ):
+        pyro.sample(site, law, obs=observed)

@@ -35,6 +35,10 @@ class RewardParameters:
             self.loading.detach(), self.intercept.detach(), self.scale.detach()
         )
 
+    def rewards(self, weights: Tensor, scores: Tensor) -> Tensor:
+        """Return r = beta w's, shape (..., R), for weights and scores (..., R, K)."""
+        return self.scale * (weights * scores).sum(-1)
+
     def delta(self, weights: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return Delta = beta w'(s_first - s_second), shape (..., N), for scores (..., N, K)."""
         return self.scale * (weights * (first - second)).sum(-1)

@@ -7,6 +7,7 @@ WEIGHTS: Final = "w"
 FEATURES: Final = "z"
 RATING: Final = "rating"
 PREFERENCE: Final = "preference"
+RANKING: Final = "ranking"
 
 # Deterministic quantities.
 SCORES: Final = "s"
@@ -17,6 +18,7 @@ DELTA: Final = "delta"
 PROMPT_PLATE: Final = "prompt"
 RESPONSE_PLATE: Final = "response"
 PAIR_PLATE: Final = "pair"
+RANKING_PLATE: Final = "rankings"  # its site is called ranking
 
 # Dimensions of stored draws.
 PROMPT_DIM: Final = "prompt"

@@ -19,7 +19,7 @@ from transformers import (
     set_seed,
 )
 
-from vrm_pyro.batch import FeatureSource, PromptDataset, collate
+from vrm_pyro.batch import FeatureSource, PromptDataset, collate, replace_parts
 from vrm_pyro.build import build_model
 from vrm_pyro.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.checkpoint import LoadedModel
@@ -35,6 +35,7 @@ from vrm_pyro.config import (
 from vrm_pyro.errors import InputError
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
+from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.resume import (
@@ -150,9 +151,12 @@ def train(
     """
     check_settings(config)
     facts = data_facts(train_source)
+    check_rankings(config, train_source)
     check_data(config, facts)
     if len(validation_source.pair_first) == 0:
         raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    warn_ignored_margins(config, train_source)
+    warn_rankings_as_pairs(config, train_source)
     objectives = objective_names(config, facts)
     rated = uses_ratings(config, facts)
     view = select_objectives(train_source, objectives if rated else ())
@@ -224,21 +228,6 @@ def data_facts(source: FeatureSource) -> DataFacts:
     return DataFacts(rated, busiest, pairs)
 
 
-@dataclass
-class _View:
-    """A feature source with the ratings of chosen objectives, in a given order."""
-
-    prompts: Any
-    responses: Any
-    response_prompt: NDArray[np.int64]
-    pair_first: NDArray[np.int64]
-    pair_second: NDArray[np.int64]
-    preference: NDArray[np.float64]
-    pair_weight: NDArray[np.float64]
-    ratings: NDArray[np.float64]
-    objectives: tuple[str, ...]
-
-
 def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> FeatureSource:
     """Return the source with just these objectives' ratings, in this order; none for ().
 
@@ -250,17 +239,7 @@ def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> Fea
     for column, name in enumerate(objectives):
         if name in source.objectives:
             ratings[:, column] = source.ratings[:, source.objectives.index(name)]
-    return _View(
-        source.prompts,
-        source.responses,
-        source.response_prompt,
-        source.pair_first,
-        source.pair_second,
-        source.preference,
-        source.pair_weight,
-        ratings,
-        objectives,
-    )
+    return replace_parts(source, ratings=ratings, objectives=objectives)
 
 
 def rating_unit(

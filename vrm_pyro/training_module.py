@@ -55,6 +55,8 @@ class TrainingModule(nn.Module):
         pair_weight: Tensor,
         ratings: Tensor,
         rating_mask: Tensor,
+        pair_margin: Tensor | None = None,
+        pair_ranking: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
         batch = FeatureBatch(
@@ -67,6 +69,8 @@ class TrainingModule(nn.Module):
             pair_weight,
             ratings,
             rating_mask,
+            pair_margin,
+            pair_ranking,
         )
         # Every distribution in float32 at least: Dirichlet has no half-precision sampler.
         with torch.autocast(prompts.device.type, enabled=False):
@@ -112,7 +116,9 @@ class TrainingModule(nn.Module):
             torch.manual_seed(0)
             batch = self.model.standardize(batch)
             heads = self.model.heads(batch)
-            kind = IntegratedObjective if self.model.guide.gaussian else SampledObjective
+            pairs_alone = heads.joint_rankings(batch) is None
+            closed = self.model.guide.gaussian and pairs_alone
+            kind = IntegratedObjective if closed else SampledObjective
             objective = kind(_VALIDATION_DRAWS)
             terms = objective.terms(self.model, self.model.guide, batch, heads, Weights())
         given_ratings = terms.preference - terms.kl_weights

@@ -64,6 +64,12 @@ def without(column: str) -> dict[str, str]:
 TWO = {"role": "assistant", "content": "Blue."}, {"role": "user", "content": "Why?"}
 ASK = [{"role": "user", "content": "Name a colour."}]
 
+RANKING = {
+    "prompt": "Name a colour.",
+    "responses": ["Blue.", "Sky.", "Seven."],
+    "ranks": [1, 2, 3],
+}
+
 ROWS: list[Case] = [
     (
         "broken_json",
@@ -185,6 +191,63 @@ ROWS: list[Case] = [
         ("rows.jsonl:1:", '"weight" is -1', "rows.jsonl:2:", "finite number >= 0"),
     ),
     (
+        "negative_margin",
+        lines({**GOOD, "margin": -0.5}, {**GOOD, "margin": "1"}, GOOD),
+        ("rows.jsonl:1:", '"margin" is -0.5', ">= 0", "rows.jsonl:2:", '"margin" is text'),
+    ),
+    (
+        "tie_at_margin_zero",
+        lines(GOOD, {**GOOD, "margin": 0, "preference": 0.5}),
+        ("rows.jsonl:2:", '"margin" is 0, at which nothing is a tie', '"preference" is 0.5'),
+    ),
+    (
+        "tie_in_a_ranking",
+        lines(GOOD, {**RANKING, "ranks": [1, 2, 1]}),
+        ("rows.jsonl:2:", '"ranks" gives 1 more than once', "no ties", '"preference" 0.5'),
+    ),
+    (
+        "ranks_that_are_scores",
+        lines({**RANKING, "ranks": [7, 3, 9]}, {**RANKING, "ranks": [0, 1, 2]}, GOOD),
+        ("rows.jsonl:1:", "[7, 3, 9]", "each of 1 to 3 once, 1 the best", "rows.jsonl:2:"),
+    ),
+    (
+        "ranks_of_another_kind",
+        lines({**RANKING, "ranks": ["a", 2, 3]}, {**RANKING, "ranks": "best"}, GOOD),
+        ("rows.jsonl:1:", '"ranks[0]" is text', "rows.jsonl:2:", '"ranks" is text', "a list"),
+    ),
+    (
+        "too_few_ranks",
+        lines({**RANKING, "ranks": [1, 2]}, {**RANKING, "ranks": None}, GOOD),
+        ("rows.jsonl:1:", '"ranks" has 2 items for 3', "rows.jsonl:2:", '"ranks" is missing'),
+    ),
+    (
+        "ranking_of_one",
+        lines({**RANKING, "responses": ["Blue."], "ranks": [1]}, GOOD),
+        ("rows.jsonl:1:", '"responses" has 1 items', "two or more"),
+    ),
+    (
+        "ranking_with_an_empty_response",
+        lines({**RANKING, "responses": ["Blue.", "", "Seven."]}, GOOD),
+        ("rows.jsonl:1:", '"responses[1]" is empty'),
+    ),
+    (
+        "ranking_with_bad_ratings",
+        lines(
+            {**RANKING, "ratings": [{"a": 1}, None, {"a": "x"}]}, {**RANKING, "ratings": [1]}, GOOD
+        ),
+        ("rows.jsonl:1:", '"ratings[2].a" is text', "rows.jsonl:2:", '"ratings" has 1 items'),
+    ),
+    (
+        "ranking_and_pair",
+        lines({**RANKING, **GOOD}, {**RANKING, "margin": 0.5}, GOOD),
+        ("rows.jsonl:1:", '"chosen" beside "responses"', "rows.jsonl:2:", '"margin" beside'),
+    ),
+    (
+        "misspelled_ranks",
+        lines({"prompt": "a", "responses": ["b", "c"], "rank": [1, 2]}, GOOD),
+        ("rows.jsonl:1:", '"rank"', 'is it "ranks"?'),
+    ),
+    (
         "line_not_utf8",
         content("rows.jsonl", json.dumps(GOOD).encode() + b'\n{"prompt": "caf\xe9"}\n'),
         ("rows.jsonl:2:", "0xe9", "UTF-8"),
@@ -218,6 +281,11 @@ FILES: list[Case] = [
         "only_identical",
         lines({**GOOD, "rejected": GOOD["chosen"]}),
         ("no usable row", "1 dropped (identical responses)"),
+    ),
+    (
+        "only_identical_in_a_ranking",
+        lines({**RANKING, "responses": ["Blue.", "Blue.", "Blue."]}),
+        ("no usable row", "3 dropped (identical responses)"),
     ),
     ("not_gzip", content("rows.jsonl.gz", "plain"), ("rows.jsonl.gz", "cannot be read")),
     ("cut_gzip", cut_gzip, ("rows.jsonl.gz", "cannot be read", "Is the file whole")),

@@ -96,11 +96,10 @@ def test_nothing_left_after_skipping_is_an_error():
     assert 'rows[0]: "chosen" is empty' in str(caught.value)
 
 
-def test_margins_are_counted_in_one_warning():
-    with pytest.warns(UserWarning, match='"margin" is ignored in 2 rows') as caught:
-        table = load_table([pair(1, margin=0.5), pair(2, margin=1), pair(3, margin=None)])
-    assert len(caught) == 1
-    assert table.report.margins_ignored == 2
+def test_margins_are_counted():
+    table = load_table([pair(1, margin=0.5), pair(2, margin=0), pair(3, margin=None)])
+    np.testing.assert_array_equal(table.pair_margin, [0.5, 0, np.nan])
+    assert (table.report.margins, table.report.margins_ignored) == (2, 0)
 
 
 def test_prompts_cut_inside_a_word_are_counted_in_one_warning():

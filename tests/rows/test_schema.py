@@ -55,7 +55,7 @@ def test_all_optional_columns_of_a_comparison():
     )
     assert parsed.chosen_ratings == {"truth": 1.0, "ok": 1.0, "bad": 0.0}
     assert parsed.rejected_ratings == {"truth": 0.5}
-    assert (parsed.preference, parsed.weight, parsed.has_margin) == (0.0, 2.0, True)
+    assert (parsed.preference, parsed.weight, parsed.margin) == (0.0, 2.0, 0.3)
     assert parsed.labels == {"id": "7", "subset": "weather", "source": None}
 
 

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.backbone import Backbone, load_backbone
+from vrm_pyro.batch import FeatureSource
 from vrm_pyro.checkpoint import TABLES, LoadedModel, load_model
 from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
@@ -17,6 +19,7 @@ from vrm_pyro.features import FeatureStore, encode_table, open_store
 from vrm_pyro.features.meta import FILE as STORE_FILE
 from vrm_pyro.guides import Guide
 from vrm_pyro.likelihood import PreferenceLikelihood
+from vrm_pyro.pair_checks import warn_ignored_margins
 from vrm_pyro.priors import FeaturePrior, WeightPrior
 from vrm_pyro.ratings import RatingLikelihood
 from vrm_pyro.rows import PreferenceTable, load_table
@@ -114,7 +117,16 @@ def is_store(spec: Spec) -> bool:
 
 def read_store(spec: Spec) -> FeatureStore:
     """Open the store that a spec names."""
-    return open_store(Path(str(spec)).expanduser())
+    store = open_store(Path(str(spec)).expanduser())
+    lost = store.meta["report"].get("margins_ignored", 0)
+    if lost:
+        warnings.warn(
+            f'{store.path}: "margin" is ignored in {lost:,} rows: the store was written by a '
+            "version that did not keep it. Write it again with vrm-pyro features.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return store
 
 
 def read_rows(spec: Spec, skip_invalid: bool, split: str = "train") -> PreferenceTable:
@@ -172,8 +184,10 @@ def read_inputs(options: Namespace, loaded: LoadedModel) -> Inputs:
     if is_store(options.data):
         store = read_store(options.data)
         check_store(store, loaded, options.model)
+        warn_ignored_margins(loaded.config, cast(FeatureSource, store))
         return Inputs.of(store)
     table = read_rows(options.data, options.skip_invalid, options.split)
+    warn_ignored_margins(loaded.config, cast(FeatureSource, table))
     scorer = read_scorer(options, loaded)
     return Inputs.of(encode_table(table, scorer.backbone, progress=True))
 

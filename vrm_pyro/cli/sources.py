@@ -1,13 +1,13 @@
 """Rows with their states, and parts of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.batch import FeatureSource
+from vrm_pyro.batch import FeatureSource, replace_parts, select_pairs
 from vrm_pyro.features import Features, FeatureStore
 from vrm_pyro.rows import PreferenceTable
 
@@ -30,21 +30,6 @@ class Inputs:
     def of(cls, states: FeatureStore | Features) -> "Inputs":
         """Return what a store or states in memory hold."""
         return cls(cast(FeatureSource, states), states.table())
-
-
-@dataclass
-class Part:
-    """A feature source made of parts of another."""
-
-    prompts: Any
-    responses: Any
-    response_prompt: Ints
-    pair_first: Ints
-    pair_second: Ints
-    preference: NDArray[np.float64]
-    pair_weight: NDArray[np.float64]
-    ratings: NDArray[np.float64]
-    objectives: tuple[str, ...]
 
 
 class SomeRows:
@@ -73,31 +58,17 @@ def select_prompts(inputs: Inputs, prompts: Ints | NDArray[np.bool_]) -> Inputs:
     chosen = (np.flatnonzero(prompts) if prompts.dtype == bool else prompts).astype(np.int64)
     part = table.select_prompts(chosen)
     responses = np.flatnonzero(np.isin(table.response_prompt, chosen))
-    source = Part(
-        SomeRows(inputs.source.prompts, chosen),
-        SomeRows(inputs.source.responses, responses),
-        part.response_prompt,
-        part.pair_first,
-        part.pair_second,
-        part.preference,
-        part.pair_weight,
-        part.ratings,
-        part.objectives,
+    source = replace_parts(
+        cast(FeatureSource, part),
+        prompts=SomeRows(inputs.source.prompts, chosen),
+        responses=SomeRows(inputs.source.responses, responses),
     )
     return Inputs(source, part)
 
 
 def without_pairs(source: FeatureSource) -> FeatureSource:
     """Return the same responses with no comparison between them."""
-    pairs = ("pair_first", "pair_second", "preference", "pair_weight")
-    return Part(
-        **{
-            item.name: getattr(source, item.name)[:0]
-            if item.name in pairs
-            else getattr(source, item.name)
-            for item in fields(Part)
-        }
-    )
+    return select_pairs(source, slice(0))
 
 
 def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> FeatureSource:
@@ -106,5 +77,4 @@ def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> Feature
     for column, name in enumerate(objectives):
         if name in source.objectives:
             ratings[:, column] = source.ratings[:, source.objectives.index(name)]
-    values = {item.name: getattr(source, item.name) for item in fields(Part)}
-    return Part(**(values | {"ratings": ratings, "objectives": tuple(objectives)}))
+    return replace_parts(source, ratings=ratings, objectives=tuple(objectives))

@@ -4,11 +4,12 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.batch import FeatureSource
 from vrm_pyro.cli.inputs import read_backbone
 from vrm_pyro.cli.results import Save, write_results
 from vrm_pyro.cli.run_directory import SETTINGS_FILE, RunDirectory
@@ -17,6 +18,7 @@ from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
+from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 
@@ -73,6 +75,7 @@ def run(argv: Sequence[str]) -> None:
     adopt_store(settings.model, rows.stores)
     for name in ("backbone", "pooling", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
+    check_rankings(settings.model, cast(FeatureSource, rows.train.table))
     check_data(settings.model, rows.facts())
     tuned = settings.tuning.method != "frozen"
     backbone = _backbone(settings) if rows.needs_backbone or tuned else None
@@ -98,7 +101,7 @@ def run(argv: Sequence[str]) -> None:
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),
-        "rows": rows.train.table.report.as_dict(),
+        "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
     }
     metrics = write_results(directory.path, result, validation, savers, facts)

@@ -14,6 +14,7 @@ from vrm_pyro.config import ModelConfig, check_data, objective_names, uses_ratin
 from vrm_pyro.diagnostics.metrics import accuracy_values, log_loss_values
 from vrm_pyro.doctor.check import Check
 from vrm_pyro.model import VRM
+from vrm_pyro.pair_checks import check_rankings
 from vrm_pyro.passes import evaluation_mode
 from vrm_pyro.train import data_facts, fit_scalers, rating_unit, select_objectives
 from vrm_pyro.training_module import TrainingModule
@@ -127,6 +128,7 @@ def _fit(
     config: ModelConfig, source: FeatureSource, num_pairs: int, num_steps: int, seed: int
 ) -> Fit:
     facts = data_facts(source)
+    check_rankings(config, source)
     check_data(config, facts)
     rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
     view = select_objectives(source, objectives if rated else ())

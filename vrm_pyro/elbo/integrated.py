@@ -35,6 +35,7 @@ def expected_preference(
         nodes: Values of w, shape (S, P, K): draws in training, quadrature nodes in tests.
         log_mass: Log weights of the nodes, shape (S,) or (S, P); -log S for draws.
     """
+    heads.check_pairs_alone(batch, "the integrated expectation")
     gaussian = as_gaussian(q_features)
     pair_prompt = batch.pair_prompt
     mean, var = delta_given_weights(
@@ -44,7 +45,8 @@ def expected_preference(
         heads.reward,
     )
     label = batch.preference.unsqueeze(-1)
-    value = expect_normal(lambda delta: heads.likelihood.log_prob(delta, label), mean, var)
+    likelihood = heads.likelihood.given_margin(batch.margin_column)
+    value = expect_normal(lambda delta: likelihood.log_prob(delta, label), mean, var)
     mass = log_mass.exp()
     mass = mass.unsqueeze(-1) if mass.dim() == 1 else mass[:, pair_prompt]
     return (mass * value).sum(0)

@@ -19,13 +19,16 @@ from vrm_pyro.reward import delta_given_weights
 
 def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Tensor:
     """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
+    heads.check_pairs_alone(batch, "objective pairwise")
     gaussian = heads.gaussian
     first, second = batch.pair_first, batch.pair_second
     w = heads.weights.rsample(torch.Size([num_draws]))
     mean, var = delta_given_weights(
         w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), heads.reward
     )
-    law = GaussianDelta(mean, root(var), heads.likelihood, validate_args=False)
+    law = GaussianDelta(
+        mean, root(var), heads.likelihood, margin=batch.pair_margin, validate_args=False
+    )
     log_prob = law.log_prob(batch.preference)
     return torch.logsumexp(log_prob, dim=0) - math.log(num_draws)
 

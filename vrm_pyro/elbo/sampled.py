@@ -90,7 +90,8 @@ class SampledObjective(Objective):
         zero = loss.new_zeros(())
         return Terms(
             -loss,
-            elbo.observed.get(sites.PREFERENCE, zero) / self.num_draws,
+            sum(elbo.observed.get(site, zero) for site in (sites.PREFERENCE, sites.RANKING))
+            / self.num_draws,
             elbo.observed.get(sites.RATING, zero) / self.num_draws,
             kl_w.detach(),
             kl_z.detach(),

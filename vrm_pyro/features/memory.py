@@ -60,6 +60,16 @@ class Features:
         return self.rows.pair_weight
 
     @property
+    def pair_margin(self) -> NDArray[np.float64]:
+        """Known threshold of each pair, NaN where absent, shape (N,)."""
+        return self.rows.pair_margin
+
+    @property
+    def pair_ranking(self) -> NDArray[np.int64]:
+        """Number of the ranking of each pair, -1 for none, shape (N,)."""
+        return self.rows.pair_ranking
+
+    @property
     def ratings(self) -> NDArray[np.float64]:
         """Ratings in raw units, NaN where missing, shape (R, objectives)."""
         return self.rows.ratings

@@ -29,6 +29,11 @@ WRITING_PARTS = {
 }
 """What must not change between a start and its resumption, for the same numbers to come out."""
 
+OPTIONAL = "optional"
+"""Entry that lists the arrays of pairs which not every store has; absent where there are none."""
+
+OPTIONAL_ARRAYS = ("pair_margin", "pair_ranking")
+
 _FIELDS = {
     "complete": bool,
     "key": dict,
@@ -75,6 +80,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     wrong = sorted(k for k, kind in _FIELDS.items() if not isinstance(meta.get(k), kind))
     wrong += sorted(k for k in KEY_PARTS if k not in meta.get("key", {}))
     wrong += sorted(k for k in WRITING_PARTS if k not in meta.get("writing", {}))
+    if not set(meta.get(OPTIONAL, ())) <= set(OPTIONAL_ARRAYS):
+        wrong.append(OPTIONAL)
     if wrong:
         raise InputError(
             f"{path}: lacks {', '.join(wrong)}, or has it in another form. Restore the file, or "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.meta import KEY_PARTS, compare, read_meta
+from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, compare, read_meta
 from vrm_pyro.features.shards import (
     ShardedArray,
     array_problem,
@@ -39,6 +39,10 @@ class FeatureStore:
         pair_second: The other response, shape (N,).
         preference: Probability that the first is preferred, shape (N,).
         pair_weight: Power on the likelihood, shape (N,).
+        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); None in a store
+            of rows without any.
+        pair_ranking: Number of the ranking a pair was cut out of, -1 for none, shape (N,); None in
+            a store of rows without any.
         ratings: Raw units, NaN where missing, shape (R, objectives).
         table_pairs: Index of each pair in the rows the store was made from; pairs that the
             backbone cannot tell apart are left out, shape (N,).
@@ -59,6 +63,8 @@ class FeatureStore:
         self.pair_second: NDArray[np.int64] = arrays["pair_second"]
         self.preference: NDArray[np.float64] = arrays["preference"]
         self.pair_weight: NDArray[np.float64] = arrays["pair_weight"]
+        self.pair_margin: NDArray[np.float64] | None = arrays.get("pair_margin")
+        self.pair_ranking: NDArray[np.int64] | None = arrays.get("pair_ranking")
         self.ratings: NDArray[np.float64] = arrays["ratings"]
         self.table_pairs: NDArray[np.int64] = arrays["table_pairs"]
         self.prompt_tokens: NDArray[np.int64] = arrays["prompt_tokens"]
@@ -77,6 +83,9 @@ class FeatureStore:
         report = dict(self.meta["report"])
         for name in ("ignored_objectives", "absent_objectives"):
             report[name] = tuple(report[name])
+        optional: dict[str, Any] = {
+            name: np.array(getattr(self, name)) for name in self.meta.get(OPTIONAL, ())
+        }
         return PreferenceTable(
             response_prompt=np.array(self.response_prompt),
             pair_first=np.array(self.pair_first),
@@ -86,6 +95,7 @@ class FeatureStore:
             ratings=np.array(self.ratings),
             objectives=self.objectives,
             report=RowReport(**report),
+            **optional,
             **read_texts(self.path),
         )
 
@@ -155,6 +165,7 @@ def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]
     """Return shape and type of each array that is stored whole."""
     prompts, responses = meta["num_prompts"], meta["num_responses"]
     pairs = meta["num_pairs"]
+    optional = {"pair_margin": ((pairs,), np.float64), "pair_ranking": ((pairs,), np.int64)}
     return {
         "response_prompt": ((responses,), np.int64),
         "pair_first": ((pairs,), np.int64),
@@ -165,6 +176,7 @@ def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]
         "table_pairs": ((pairs,), np.int64),
         "prompt_tokens": ((prompts,), np.int64),
         "response_tokens": ((responses,), np.int64),
+        **{name: optional[name] for name in meta.get(OPTIONAL, ())},
     }
 
 

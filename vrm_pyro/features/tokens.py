@@ -50,5 +50,6 @@ def settle(
         "responses whose prompt was cut": int(responses[:, 1].sum()),
         "responses cut": int(responses[:, 2].sum()),
     }
+    identical = table.complete_drop(identical)
     settled = table.with_report(counts).drop_pairs(identical, IDENTICAL)
     return settled, np.flatnonzero(~identical)

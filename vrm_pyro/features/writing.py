@@ -20,6 +20,7 @@ from vrm_pyro.features.meta import (
     FILE,
     FORMAT,
     KEY_PARTS,
+    OPTIONAL,
     VERSION,
     WRITING_PARTS,
     compare,
@@ -116,6 +117,8 @@ def _plan(
         raise InputError(f"shard_rows is {shard_rows}, but must be at least 1.")
     if table.num_responses == 0:
         raise InputError("the table has no response, so there is nothing to encode.")
+    optional = [] if np.isnan(table.pair_margin).all() else ["pair_margin"]
+    optional += ["pair_ranking"] if table.ranking_numbers else []
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -139,6 +142,7 @@ def _plan(
         "objectives": list(table.objectives),
         "report": asdict(table.report),
         "sizes": {},
+        **({OPTIONAL: optional} if optional else {}),
     }
 
 

@@ -34,8 +34,9 @@ class PairEvidence(NamedTuple):
         expected = (mean[batch.pair_prompt] * self.difference).sum(-1, keepdim=True)
         label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
         delta = self.shrink * expected
-        slope = weight * self.shrink * heads.likelihood.score(delta, label)
-        bend = weight * self.shrink**2 * heads.likelihood.information(delta)
+        likelihood = heads.likelihood.given_margin(batch.margin_column)
+        slope = weight * self.shrink * likelihood.score(delta, label)
+        bend = weight * self.shrink**2 * likelihood.information(delta)
         return slope, bend, expected
 
 

@@ -9,6 +9,7 @@ from vrm_pyro.likelihood.lapse import Lapse
 from vrm_pyro.likelihood.plackett_luce import PlackettLuce
 from vrm_pyro.likelihood.probit import Probit
 from vrm_pyro.likelihood.quadrature import expect_normal, hermite_nodes, root
+from vrm_pyro.likelihood.ranking import Ranking
 from vrm_pyro.likelihood.rao_kupper import RaoKupper
 
 PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {
@@ -16,6 +17,7 @@ PREFERENCE_LIKELIHOODS: dict[str, type[PreferenceLikelihood]] = {
     "Davidson": Davidson,
     "Graded": Graded,
     "Lapse": Lapse,
+    "PlackettLuce": PlackettLuce,
     "Probit": Probit,
     "RaoKupper": RaoKupper,
 }
@@ -31,6 +33,7 @@ __all__ = [
     "Preference",
     "PreferenceLikelihood",
     "Probit",
+    "Ranking",
     "RaoKupper",
     "expect_normal",
     "hermite_nodes",

@@ -23,6 +23,11 @@ class PreferenceLikelihood(ABC):
     itself; otherwise :meth:`build` returns a module with the same methods.
     """
 
+    #: Whether a pair's own ``margin`` means something, see :meth:`given_margin`.
+    takes_margin: ClassVar[bool] = False
+
+    #: Whether rankings of more than two are taken as a whole, instead of pair by pair.
+    joint_rankings: ClassVar[bool] = False
     #: Whether a label may be the wrong way round for a reason that has nothing to do with Delta.
     lapses: ClassVar[bool] = False
 
@@ -37,6 +42,15 @@ class PreferenceLikelihood(ABC):
 
     def detach(self) -> "PreferenceLikelihood":
         """Return the likelihood with its parameters held fixed."""
+        return self
+
+    def given_margin(self, margin: Tensor | None) -> "PreferenceLikelihood":
+        """Return the likelihood of pairs whose ``margin`` is known; itself where none counts.
+
+        Args:
+            margin: Margins, NaN where a pair has none, in a shape that broadcasts with the Delta
+                that follows; None where no pair has one.
+        """
         return self
 
     def log_prior(self) -> Tensor | float:

@@ -88,6 +88,7 @@ class GaussianDelta(_OutcomeDistribution):
         weight: Power on p(c | Delta) in ``log_prob``, batch shape; 1 when omitted. It acts inside
             the expectation: a power on the expectation itself is another, larger number for
             weights below 1, and no bound on the evidence that ``sampled`` bounds.
+        margin: Known thresholds of the pairs, NaN where there is none, batch shape; None without.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
@@ -98,23 +99,26 @@ class GaussianDelta(_OutcomeDistribution):
         scale: Tensor,
         likelihood: PreferenceLikelihood,
         weight: Tensor | None = None,
+        margin: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         self.likelihood = likelihood
-        self.weight = weight
+        self.weight, self.margin = weight, margin
+        margin = None if margin is None else margin.unsqueeze(-1)  # beside the nodes of Delta
+        self._given = likelihood.given_margin(margin)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "GaussianDelta":
         """Return the distribution with its parameters expanded to ``batch_shape``."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return GaussianDelta(loc, scale, self.likelihood, self.weight, validate_args=False)
+        return GaussianDelta(loc, scale, self.likelihood, self.weight, self.margin, False)
 
     @property
     def probs(self) -> Tensor:
         """E p(c | Delta) of every outcome, without ``weight``: batch shape, then outcomes."""
         delta, weights = self._nodes()
-        given_delta = self.likelihood.outcome_probabilities(delta)
+        given_delta = self._given.outcome_probabilities(delta)
         return (given_delta * weights.unsqueeze(-1)).sum(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -122,7 +126,7 @@ class GaussianDelta(_OutcomeDistribution):
         if self._validate_args:
             self._validate_sample(value)
         delta, weights = self._nodes()
-        log_prob = self.likelihood.log_prob(delta, value.unsqueeze(-1))
+        log_prob = self._given.log_prob(delta, value.unsqueeze(-1))
         if self.weight is not None:
             log_prob = self.weight.unsqueeze(-1) * log_prob
         return torch.logsumexp(log_prob + weights.log(), dim=-1)

@@ -1,100 +1,22 @@
-"""Plackett-Luce distribution of a ranking of several responses."""
+"""Plackett-Luce likelihood: Bradley-Terry for pairs, one joint law for a whole ranking."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-import pyro.distributions as dist
-import torch
-from torch import Tensor
-from torch.distributions import constraints
+from vrm_pyro.likelihood.bradley_terry import BradleyTerry
 
 
-class _Rankings(constraints.Constraint):
-    """Rows whose first entries name every present item once; what follows is not read."""
-
-    is_discrete = True
-    event_dim = 1
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-
-    def check(self, value: Tensor) -> Tensor:
-        """Return whether each row is such a ranking, without the last dimension."""
-        mask = self.mask.expand(torch.broadcast_shapes(self.mask.shape, value.shape))
-        value = value.expand(mask.shape)
-        size = mask.shape[-1]
-        ranked = _leading(mask)
-        inside = (value >= 0) & (value < size)
-        # What is padded, or out of range, is counted in a column of its own.
-        index = torch.where(ranked & inside, value, size).long()
-        times = value.new_zeros(*mask.shape[:-1], size + 1, dtype=torch.long)
-        times = times.scatter_add(-1, index, torch.ones_like(index))[..., :size]
-        return (times == mask.long()).all(-1)
-
-
-class PlackettLuce(dist.TorchDistribution):
+@dataclass(frozen=True)
+class PlackettLuce(BradleyTerry):
     """p(ranking) = prod_p e^{r_p} / sum_{q >= p} e^{r_q}, r_p the reward on place p (spec 2.4).
 
-    The best is drawn in proportion to e^r, then the best of the rest, and so on. Restricted to
-    any two items it is Bradley-Terry; the pairs cut out of one ranking are dependent, though, so
-    their product is no likelihood of the ranking.
+    The best is drawn in proportion to e^r, then the best of the rest, and so on. A pair that is
+    part of no ranking is a ranking of two, which is Bradley-Terry. The pairs of one ranking are
+    dependent: their product, which every other likelihood takes, is no likelihood of it.
 
-    Rankings of different lengths stand in one batch by a mask. A value lists the numbers of the
-    items in order, best first: shape (..., R), of which the first entries name the present items
-    and the rest, as many as are absent, is not read.
-
-    Args:
-        rewards: Rewards of the items, batch shape and (R,). Absent ones may hold any number.
-        mask: True where an item is present, broadcastable to ``rewards``; all when omitted.
+    Needs objective ``sampled`` where the rows hold rankings of more than two: given w, the
+    rewards of a ranking are several Gaussian numbers, and no quadrature over one Delta integrates
+    them.
     """
 
-    arg_constraints = {"rewards": constraints.independent(constraints.real, 1)}
-
-    def __init__(
-        self,
-        rewards: Tensor,
-        mask: Tensor | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        if mask is None:
-            mask = torch.ones_like(rewards, dtype=torch.bool)
-        rewards, self.mask = torch.broadcast_tensors(rewards, mask)
-        # Not multiplied by the mask: an absent reward may be NaN.
-        self.rewards = torch.where(self.mask, rewards, torch.zeros_like(rewards))
-        super().__init__(rewards.shape[:-1], rewards.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "PlackettLuce":
-        """Return the distribution with its parameters expanded to ``batch_shape``."""
-        shape = torch.Size(batch_shape) + self.event_shape
-        return PlackettLuce(self.rewards.expand(shape), self.mask.expand(shape), False)
-
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        """Rankings of the present items."""
-        return _Rankings(self.mask)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draw rankings: the order of reward plus Gumbel noise; absent items come last."""
-        with torch.no_grad():
-            rewards = self.rewards.expand(self._extended_shape(sample_shape))
-            noisy = rewards - torch.empty_like(rewards).exponential_().log()
-            noisy = torch.where(self.mask, noisy, -torch.inf)
-            return noisy.argsort(dim=-1, descending=True, stable=True)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return log p(value), batch shape; 0 for a ranking of one item or none."""
-        if self._validate_args:
-            self._validate_sample(value)
-        shape = torch.broadcast_shapes(self.rewards.shape, value.shape)
-        ranked = _leading(self.mask).expand(shape)
-        order = torch.where(ranked, value.expand(shape), 0)
-        placed = self.rewards.expand(shape).gather(-1, order)
-        # A finite floor: with -inf, the gradient of the sums over nothing would be NaN.
-        floor = torch.finfo(placed.dtype).min
-        remaining = torch.where(ranked, placed, floor).flip(-1).logcumsumexp(-1).flip(-1)
-        return torch.where(ranked, placed - remaining, 0.0).sum(-1)
-
-
-def _leading(mask: Tensor) -> Tensor:
-    """Return True in as many leading places of the last dimension as the mask has anywhere."""
-    places = torch.arange(mask.shape[-1], device=mask.device)
-    return places < mask.sum(-1, keepdim=True)
+    joint_rankings: ClassVar[bool] = True

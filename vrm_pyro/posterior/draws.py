@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vrm_pyro import sites
-from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
+from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset, optional_column
 from vrm_pyro.elbo.base import kl_terms
 from vrm_pyro.errors import InputError
 from vrm_pyro.evidence import log_evidence, weighted_draws
@@ -19,11 +19,12 @@ from vrm_pyro.guides import LabelBlindModule
 from vrm_pyro.heads import Heads
 from vrm_pyro.information import kl_features, kl_weights
 from vrm_pyro.laws import is_gaussian
-from vrm_pyro.likelihood import Preference
+from vrm_pyro.likelihood import Preference, Ranking
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, double_copy
 from vrm_pyro.posterior.arrays import DrawArrays, Group
 from vrm_pyro.predictive import NUM_DRAWS
+from vrm_pyro.rankings import Rankings
 from vrm_pyro.ratings.gaussian import GaussianRatingsModule
 from vrm_pyro.refine import prompt_elbo
 
@@ -155,7 +156,7 @@ def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dic
 def _quantities(batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor) -> dict[str, Tensor]:
     """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
     scores = heads.reward.scores(z)
-    reward = heads.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
+    reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
     return {sites.WEIGHTS: w, sites.FEATURES: z, sites.SCORES: scores, sites.REWARD: reward}
 
 
@@ -169,20 +170,44 @@ def _outcomes(
         delta = heads.reward.delta(
             w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
         )
-        outcomes[sites.PREFERENCE] = Preference(delta, heads.likelihood).sample()
+        likelihood = heads.likelihood.given_margin(batch.pair_margin)
+        drawn = Preference(delta, likelihood).sample()
+        rankings = heads.joint_rankings(batch)
+        if rankings is not None:
+            reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
+            ranked = _drawn_rankings(batch, rankings, reward)
+            drawn = torch.where(batch.ranked, ranked, drawn)
+        outcomes[sites.PREFERENCE] = drawn
     if heads.ratings is not None:
         drawn = heads.ratings.sample(scores)
         outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 
 
+def _drawn_rankings(batch: FeatureBatch, rankings: Rankings, reward: Tensor) -> Tensor:
+    """Draw each ranking once, and return 1 where it places first above second, shape (S, N).
+
+    What plain pairs hold means nothing. The pairs of one ranking are drawn together: each alone,
+    they could run in a circle.
+    """
+    law = Ranking(reward[:, rankings.items], rankings.mask)
+    place = law.sample().argsort(-1).to(reward.dtype)  # (S, M, n), of the items
+    assert batch.pair_ranking is not None
+    row = torch.searchsorted(rankings.number, batch.pair_ranking)  # 0 for plain pairs
+    first, second = (
+        ((rankings.items[row] == side.unsqueeze(-1)) & rankings.mask[row]).long().argmax(-1)
+        for side in (batch.pair_first, batch.pair_second)
+    )
+    return (place[:, row, first] < place[:, row, second]).to(reward.dtype)
+
+
 def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
     """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block.
 
-    By draws, for a guide whose pairs have no closed expectation.
+    By draws, for a guide whose pairs have no closed expectation, and for rankings.
     """
     q_weights, q_features = model.guide.posterior(batch, heads)
-    if is_gaussian(q_features):
+    if is_gaussian(q_features) and heads.joint_rankings(batch) is None:
         elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
     else:
         elbo = weighted_draws(model, batch, heads, ELBO_DRAWS)[2]["log_weight"].mean(0)
@@ -229,6 +254,12 @@ def _data_groups(
             "pair_weight": np.asarray(source.pair_weight),
             "swapped": swapped,
         }
+        margin = optional_column(source, "pair_margin")
+        if margin is not None:
+            constant["pair_margin"] = margin
+        ranking = optional_column(source, "pair_ranking")
+        if ranking is not None:
+            constant["pair_ranking"] = ranking
     if model.ratings is not None and source.ratings.shape[1]:
         observed[sites.RATING] = np.asarray(source.ratings)
     return {"observed_data": observed, "constant_data": constant}

@@ -83,6 +83,10 @@ CONSTANT: Final[dict[str, Variable]] = {
     "pair_first": _number("position of the first response", PAIR, dtype=np.int64),
     "pair_second": _number("position of the second response", PAIR, dtype=np.int64),
     "pair_weight": _number("power on the likelihood of the pair", PAIR),
+    "pair_margin": _number("known threshold of the pair, NaN where it has none", PAIR),
+    "pair_ranking": _number(
+        "ranking that the pair was cut out of, -1 for none", PAIR, dtype=np.int64
+    ),
     "swapped": _number("whether the row names the first as rejected", PAIR, dtype=np.bool_),
 }
 

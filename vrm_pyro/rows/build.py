@@ -1,14 +1,17 @@
 """Collecting rows into a table in which each prompt and each response stands once."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows.conversation import Message
+from vrm_pyro.rows.ranked import RankedResponses
+from vrm_pyro.rows.rankings import NO_RANKING, pair_weight, pairs_of
 from vrm_pyro.rows.report import RowReport, add_counts
-from vrm_pyro.rows.schema import Comparison, RatedResponse
+from vrm_pyro.rows.schema import RatedResponse, Row
 from vrm_pyro.rows.table import PreferenceTable
 
 
@@ -39,6 +42,9 @@ class TableBuilder:
         self._conflicts: dict[tuple[int, str], list[float]] = {}
         self._pairs: list[tuple[int, int]] = []
         self._pair_numbers: list[tuple[float, float]] = []
+        self._pair_margins: list[float] = []
+        self._pair_rankings: list[int] = []
+        self._num_rankings = 0
         self._pair_labels: list[tuple[str | None, str | None, str | None]] = []
 
     @property
@@ -51,17 +57,38 @@ class TableBuilder:
         """Objectives with at least one rating, sorted by name."""
         return tuple(sorted({name for ratings in self._ratings for name in ratings}))
 
-    def add(self, row: Comparison | RatedResponse) -> None:
+    def add(self, row: Row) -> None:
         """Add a checked row."""
         prompt = self.add_prompt(row.prompt)
         subset = row.labels["subset"]
         if isinstance(row, RatedResponse):
             self.add_response(prompt, row.response, row.ratings, row.labels["id"], subset)
             return
+        if isinstance(row, RankedResponses):
+            self._add_ranking(prompt, row)
+            return
         first = self.add_response(prompt, row.chosen, row.chosen_ratings, None, subset)
         second = self.add_response(prompt, row.rejected, row.rejected_ratings, None, subset)
         labels = (row.labels["id"], subset, row.labels["source"])
-        self.add_pair(first, second, row.preference, row.weight, labels)
+        self.add_pair(first, second, row.preference, row.weight, labels, row.margin)
+
+    def _add_ranking(self, prompt: int, row: RankedResponses) -> None:
+        """Add all pairs of a ranking; one of two is a pair like any other."""
+        subset, size = row.labels["subset"], len(row.responses)
+        items = [
+            self.add_response(prompt, text, ratings, None, subset)
+            for text, ratings in zip(row.responses, row.ratings, strict=True)
+        ]
+        number = self.new_ranking() if size > 2 else NO_RANKING
+        labels = (row.labels["id"], subset, row.labels["source"])
+        weight = pair_weight(row.weight, size)
+        for better, worse in pairs_of(size):
+            self.add_pair(items[better], items[worse], 1.0, weight, labels, ranking=number)
+
+    def new_ranking(self) -> int:
+        """Return a number for a ranking whose pairs are added next."""
+        self._num_rankings += 1
+        return self._num_rankings - 1
 
     def add_prompt(self, prompt: list[Message]) -> int:
         """Return the index of a prompt, new or known."""
@@ -103,10 +130,14 @@ class TableBuilder:
         preference: float,
         weight: float,
         labels: tuple[str | None, str | None, str | None],
+        margin: float = math.nan,
+        ranking: int = NO_RANKING,
     ) -> None:
-        """Add a pair of responses with its id, subset and source."""
+        """Add a pair of responses with its labels, its margin if known, and its ranking."""
         self._pairs.append((first, second))
         self._pair_numbers.append((preference, weight))
+        self._pair_margins.append(margin)
+        self._pair_rankings.append(ranking)
         self._pair_labels.append(labels)
 
     def conflicting_ratings(self, objectives: Sequence[str]) -> int:
@@ -142,6 +173,8 @@ class TableBuilder:
             response_id=self._response_id,
             response_subset=self._response_subset,
             report=report,
+            pair_margin=np.asarray(self._pair_margins, dtype=np.float64),
+            pair_ranking=np.asarray(self._pair_rankings, dtype=np.int64),
         )
 
 
@@ -173,6 +206,9 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
             )
             for index, text in enumerate(table.responses)
         ]
+        numbers = {NO_RANKING: NO_RANKING}
+        for number in table.ranking_numbers:
+            numbers[number] = builder.new_ranking()
         labels = zip(table.pair_id, table.pair_subset, table.pair_source, strict=True)
         for pair, label in enumerate(labels):
             builder.add_pair(
@@ -181,6 +217,8 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
                 float(table.preference[pair]),
                 float(table.pair_weight[pair]),
                 label,
+                float(table.pair_margin[pair]),
+                numbers[int(table.pair_ranking[pair])],
             )
     objectives = tuple(dict.fromkeys(name for table in tables for name in table.objectives))
     return builder.build(objectives, _joint_report(tables, builder, objectives))
@@ -200,6 +238,8 @@ def _joint_report(
         rows_read=sum(report.rows_read for report in reports),
         comparisons=sum(report.comparisons for report in reports),
         rated_responses=sum(report.rated_responses for report in reports),
+        rankings=sum(report.rankings for report in reports),
+        margins=sum(report.margins for report in reports),
         margins_ignored=sum(report.margins_ignored for report in reports),
         conflicting_ratings=sum(report.conflicting_ratings for report in reports)
         + builder.conflicting_ratings(objectives),

@@ -1,5 +1,6 @@
 """Loading: from anything with rows to a checked table, or one message that lists every bad row."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows.build import TableBuilder
 from vrm_pyro.rows.problem import RowProblem
+from vrm_pyro.rows.ranked import RankedResponses
+from vrm_pyro.rows.rankings import pairs_of
 from vrm_pyro.rows.readers import Source, TableSpec, open_sources
 from vrm_pyro.rows.report import RowReport
-from vrm_pyro.rows.schema import Comparison, RatedResponse, close_name, parse_row
+from vrm_pyro.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
 from vrm_pyro.rows.table import PreferenceTable
 
 MAX_LISTED = 20
@@ -44,8 +47,7 @@ def load_table(
             line), an objective looks misspelled, or no row is left.
 
     Warns:
-        UserWarning: With the number of rows whose ``margin`` is ignored, and of those whose
-            implicit prompt ends inside a word.
+        UserWarning: With the number of rows whose implicit prompt ends inside a word.
     """
     loading = _Loading()
     sources = open_sources(spec, split)
@@ -57,9 +59,10 @@ def load_table(
         rows_read=loading.rows_read,
         comparisons=loading.comparisons,
         rated_responses=loading.rated_responses,
+        rankings=loading.rankings,
         invalid=loading.invalid_counts(),
         dropped={IDENTICAL: loading.identical} if loading.identical else {},
-        margins_ignored=loading.margins,
+        margins=loading.margins,
         cut_inside_word=loading.cut_inside_word,
     )
     if loading.builder.num_responses == 0:
@@ -89,6 +92,7 @@ class _Loading:
     rows_read: int = 0
     comparisons: int = 0
     rated_responses: int = 0
+    rankings: int = 0
     identical: int = 0
     margins: int = 0
     cut_inside_word: int = 0
@@ -123,18 +127,29 @@ class _Loading:
         """Count the problems by reason."""
         return dict(Counter(problem.reason for _, problem in self.problems))
 
-    def _add(self, row: Comparison | RatedResponse) -> None:
+    def _add(self, row: Row) -> None:
         if isinstance(row, RatedResponse):
             self.rated_responses += 1
             self.builder.add(row)
             return
-        self.margins += row.has_margin
+        if isinstance(row, RankedResponses):
+            self._add_ranking(row)
+            return
         if row.chosen == row.rejected:
             self.identical += 1
             return
+        self.margins += not math.isnan(row.margin)
         self.cut_inside_word += row.cut_inside_word
         self.comparisons += 1
         self.builder.add(row)
+
+    def _add_ranking(self, row: RankedResponses) -> None:
+        left = row.without_repeats()
+        before, after = (len(pairs_of(len(some.responses))) for some in (row, left))
+        self.identical += before - after
+        if after:
+            self.rankings += 1
+            self.builder.add(left)
 
 
 def _listing(loading: _Loading) -> str:
@@ -157,13 +172,6 @@ def _first_problem(loading: _Loading) -> str:
 
 
 def _warn(report: RowReport) -> None:
-    if report.margins_ignored:
-        warnings.warn(
-            f'"margin" is ignored in {report.margins_ignored:,} rows: no likelihood takes a '
-            "threshold of each pair; RaoKupper has one for all pairs.",
-            UserWarning,
-            stacklevel=3,
-        )
     if report.cut_inside_word:
         warnings.warn(
             f"{report.cut_inside_word:,} rows without a prompt hold two texts that part inside a "

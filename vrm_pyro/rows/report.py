@@ -16,9 +16,12 @@ class RowReport:
         rows_read: Rows met in all sources, blank lines aside.
         comparisons: Rows kept as a pair of responses.
         rated_responses: Rows kept as a single response, with or without ratings.
+        rankings: Rows kept as a ranking of several responses.
         invalid: Rows left out under ``skip_invalid``, by reason.
         dropped: Valid pairs left out, by reason, such as "identical responses".
-        margins_ignored: Rows whose ``margin`` was not used.
+        margins: Rows with a ``margin``.
+        margins_ignored: Those whose ``margin`` is not used: no likelihood of the model takes it,
+            or a feature store was written before margins were kept.
         conflicting_ratings: Ratings (response and objective) that came with several different
             values and were averaged.
         cut_inside_word: Rows whose implicit prompt ends inside a word.
@@ -30,8 +33,10 @@ class RowReport:
     rows_read: int = 0
     comparisons: int = 0
     rated_responses: int = 0
+    rankings: int = 0
     invalid: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    margins: int = 0
     margins_ignored: int = 0
     conflicting_ratings: int = 0
     cut_inside_word: int = 0
@@ -42,7 +47,7 @@ class RowReport:
     @property
     def rows_kept(self) -> int:
         """Rows that are in the table."""
-        return self.comparisons + self.rated_responses
+        return self.comparisons + self.rated_responses + self.rankings
 
     def with_dropped(self, reason: str, count: int) -> "RowReport":
         """Return a copy with ``count`` more pairs dropped for ``reason``."""
@@ -61,8 +66,10 @@ class RowReport:
             "rows_kept": self.rows_kept,
             "comparisons": self.comparisons,
             "rated_responses": self.rated_responses,
+            "rankings": self.rankings,
             "invalid": dict(self.invalid),
             "dropped": dict(self.dropped),
+            "margins": self.margins,
             "margins_ignored": self.margins_ignored,
             "conflicting_ratings": self.conflicting_ratings,
             "cut_inside_word": self.cut_inside_word,
@@ -77,9 +84,12 @@ class RowReport:
             f"{self.rows_read:,} rows read: {self.comparisons:,} comparisons, "
             f"{self.rated_responses:,} single responses"
         ]
+        if self.rankings:
+            parts[0] += f", {self.rankings:,} rankings"
         parts += [f"{n:,} invalid ({reason})" for reason, n in self.invalid.items()]
         parts += [f"{n:,} dropped ({reason})" for reason, n in self.dropped.items()]
         named = {
+            "with a margin": self.margins,
             "margins ignored": self.margins_ignored,
             "conflicting ratings averaged": self.conflicting_ratings,
             "prompts cut inside a word": self.cut_inside_word,

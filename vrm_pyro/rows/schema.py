@@ -1,7 +1,6 @@
-"""The row schema: what a comparison and a rated response are made of."""
+"""The row schema: what a comparison and a rated response are made of, and which row is which."""
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +18,15 @@ from vrm_pyro.rows.conversation import (
     split_texts,
 )
 from vrm_pyro.rows.problem import RowProblem
+from vrm_pyro.rows.ranked import RANKING_COLUMNS, RankedResponses, parse_ranking
+from vrm_pyro.rows.values import (
+    EXPECTED,
+    LABEL_COLUMNS,
+    labels_of,
+    number_of,
+    ratings_of,
+    required,
+)
 
 COMPARISON_COLUMNS = (
     "prompt",
@@ -31,14 +39,12 @@ COMPARISON_COLUMNS = (
     "margin",
 )
 RESPONSE_COLUMNS = ("prompt", "response", "ratings")
-LABEL_COLUMNS = ("id", "subset", "source")
-KNOWN_COLUMNS = frozenset((*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *LABEL_COLUMNS))
-NUMBER_COLUMNS = ("preference", "weight", "margin")
-EXPECTED = (
-    'A comparison has "prompt", "chosen" and "rejected"; a single response has "prompt", '
-    '"response" and "ratings".'
+KNOWN_COLUMNS = frozenset(
+    (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *RANKING_COLUMNS, *LABEL_COLUMNS)
 )
+NUMBER_COLUMNS = ("preference", "weight", "margin")
 _PREFERENCE = "a number from 0 to 1, the probability that chosen is preferred"
+_MARGIN = "a finite number >= 0: the threshold that a difference of rewards has to pass"
 _TWO_SIDED = re.compile(
     r"(response|answer|completion|output|option|candidate|text|model)s?_?([ab012])", re.IGNORECASE
 )
@@ -57,7 +63,7 @@ class Comparison:
         preference: Probability in [0, 1] that the first is preferred.
         weight: Power on the likelihood of this row, >= 0.
         labels: ``id``, ``subset`` and ``source``, None where absent.
-        has_margin: Whether a ``margin`` was given.
+        margin: Known threshold t of the pair, >= 0, in units of the reward; NaN where absent.
         implicit_text: Whether the prompt was taken from the beginning of two plain texts.
         cut_inside_word: Whether that cut fell inside a word.
     """
@@ -70,7 +76,7 @@ class Comparison:
     preference: float
     weight: float
     labels: dict[str, str | None]
-    has_margin: bool = False
+    margin: float = math.nan
     implicit_text: bool = False
     cut_inside_word: bool = False
 
@@ -85,7 +91,10 @@ class RatedResponse:
     labels: dict[str, str | None]
 
 
-def parse_row(row: object) -> Comparison | RatedResponse:
+Row = Comparison | RatedResponse | RankedResponses
+
+
+def parse_row(row: object) -> Row:
     """Check one row and bring it into the form above.
 
     A value of None counts as absent, because tables with columns (Parquet, ``datasets``) fill
@@ -105,6 +114,9 @@ def parse_row(row: object) -> Comparison | RatedResponse:
         raise RowProblem("misspelled column", misspelled)
     pair = row.get("chosen") is not None or row.get("rejected") is not None
     single = row.get("response") is not None
+    several = row.get("responses") is not None
+    if several and (row.get("ranks") is not None or not (pair or single)):
+        return parse_ranking(row)
     if pair and single:
         raise RowProblem(
             "unclear columns",
@@ -114,10 +126,10 @@ def parse_row(row: object) -> Comparison | RatedResponse:
         return _comparison(row)
     if single:
         return RatedResponse(
-            prompt=check_prompt(_required(row, "prompt")),
+            prompt=check_prompt(required(row, "prompt")),
             response=check_response(row["response"], "response"),
-            ratings=_ratings(row, "ratings"),
-            labels=_labels(row),
+            ratings=ratings_of(row, "ratings"),
+            labels=labels_of(row),
         )
     raise RowProblem("missing column", _no_responses(row))
 
@@ -136,7 +148,7 @@ def close_name(name: str, candidates: tuple[str, ...]) -> str | None:
 
 
 def _comparison(row: Mapping[str, Any]) -> Comparison:
-    chosen, rejected = _required(row, "chosen"), _required(row, "rejected")
+    chosen, rejected = required(row, "chosen"), required(row, "rejected")
     given = row.get("prompt")
     implicit_text = inside_word = False
     if isinstance(chosen, list) and isinstance(rejected, list) and _holds_prompt(given, chosen):
@@ -152,17 +164,17 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
         text, chosen, rejected, inside_word = split_texts(chosen, rejected)
         prompt, implicit_text = check_prompt(text), True
     else:
-        prompt = check_prompt(_required(row, "prompt"))
+        prompt = check_prompt(required(row, "prompt"))
     return Comparison(
         prompt=prompt,
         chosen=check_response(chosen, "chosen"),
         rejected=check_response(rejected, "rejected"),
-        chosen_ratings=_ratings(row, "chosen_ratings"),
-        rejected_ratings=_ratings(row, "rejected_ratings"),
-        preference=_number(row, "preference", 1.0, _PREFERENCE),
-        weight=_number(row, "weight", math.inf, "a finite number >= 0"),
-        labels=_labels(row),
-        has_margin=row.get("margin") is not None,
+        chosen_ratings=ratings_of(row, "chosen_ratings"),
+        rejected_ratings=ratings_of(row, "rejected_ratings"),
+        preference=number_of(row, "preference", 1.0, _PREFERENCE),
+        weight=number_of(row, "weight", math.inf, "a finite number >= 0"),
+        labels=labels_of(row),
+        margin=_margin(row),
         implicit_text=implicit_text,
         cut_inside_word=inside_word,
     )
@@ -180,74 +192,15 @@ def _holds_prompt(prompt: object, chosen: list[Any]) -> bool:
     )
 
 
-def _required(row: Mapping[str, Any], column: str) -> Any:
-    value = row.get(column)
-    if value is None:
-        raise RowProblem("missing column", f'"{column}" is missing or null. {EXPECTED}')
-    return value
-
-
-def _ratings(row: Mapping[str, Any], column: str) -> dict[str, float]:
-    value = row.get(column)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise RowProblem(
-                "bad ratings",
-                f'"{column}" is text that is not JSON; write {{"objective": number}}.',
-            ) from None
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
+def _margin(row: Mapping[str, Any]) -> float:
+    margin = number_of(row, "margin", math.inf, _MARGIN, absent=math.nan)
+    if margin == 0 and row.get("preference") not in (None, 0, 1):
         raise RowProblem(
-            "bad ratings",
-            f'"{column}" is {kind_of(value)}, but must be an object {{"objective": number}}.',
+            "bad margin",
+            f'"margin" is 0, at which nothing is a tie, but "preference" is {row["preference"]}. '
+            "Give a margin above 0, or none.",
         )
-    return {
-        str(name): _rating(rating, f"{column}.{name}")
-        for name, rating in value.items()
-        if rating is not None
-    }
-
-
-def _rating(value: object, where: str) -> float:
-    # true and false count as 1 and 0: checklist items come that way, and nothing else fits
-    number = _finite(value) if isinstance(value, bool | int | float) else None
-    if number is None:
-        shown = value if isinstance(value, float) else kind_of(value)
-        raise RowProblem(
-            "bad ratings",
-            f'"{where}" is {shown}, but must be a finite number, or null where missing.',
-        )
-    return number
-
-
-def _number(row: Mapping[str, Any], column: str, upper: float, wanted: str) -> float:
-    value = row.get(column)
-    if value is None:
-        return 1.0
-    number = None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = _finite(value)
-    if number is None or not 0 <= number <= upper:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        shown = str(value) if is_number else kind_of(value)
-        raise RowProblem(f"bad {column}", f'"{column}" is {shown:.40}, but must be {wanted}.')
-    return number
-
-
-def _finite(value: float) -> float | None:
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the range of floats
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _labels(row: Mapping[str, Any]) -> dict[str, str | None]:
-    values = {column: row.get(column) for column in LABEL_COLUMNS}
-    return {column: None if value is None else str(value) for column, value in values.items()}
+    return margin
 
 
 @lru_cache(maxsize=1024)
@@ -257,6 +210,8 @@ def _misspelled(columns: tuple[str, ...]) -> str | None:
         targets: tuple[str, ...] = COMPARISON_COLUMNS
     elif "response" in columns and "chosen" not in columns and "rejected" not in columns:
         targets = RESPONSE_COLUMNS
+    elif "responses" in columns and "chosen" not in columns and "rejected" not in columns:
+        targets = RANKING_COLUMNS
     else:
         targets = (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS)
     for column in columns:

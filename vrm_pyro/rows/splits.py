@@ -83,8 +83,14 @@ def keep_labels(table: PreferenceTable, num_pairs: int, seed: int = 0) -> Prefer
     smaller one does. The other pairs are counted as dropped for "label withheld".
 
     Raises:
-        InputError: If the table has fewer pairs, or ``num_pairs`` is below 1.
+        InputError: If the table has fewer pairs, ``num_pairs`` is below 1, or the table has
+            rankings, whose pairs cannot be withheld one by one.
     """
+    if table.ranking_numbers:
+        raise InputError(
+            f"keep_labels: the table holds {len(table.ranking_numbers)} rankings, which lose more "
+            "than the pairs withheld. Use rows of pairs."
+        )
     if not 1 <= num_pairs <= table.num_pairs:
         raise InputError(
             f"keep_labels: asked for {num_pairs} labelled pairs of {table.num_pairs}; give a "

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows.conversation import Message
+from vrm_pyro.rows.rankings import NO_RANKING, complete_drop, shrink
 from vrm_pyro.rows.report import RowReport
+
+PAIR_ARRAYS = (
+    "pair_first",
+    "pair_second",
+    "preference",
+    "pair_weight",
+    "pair_margin",
+    "pair_ranking",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,11 @@ class PreferenceTable:
         response_id: ``id`` of the single-response row, None for responses met in pairs only.
         response_subset: ``subset`` of the first row that holds the response.
         report: Counts of what was read, kept and left out.
+        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); all NaN when
+            omitted.
+        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape (N,);
+            all -1 when omitted. A ranking of n responses, 3 or more, is all its n (n - 1) / 2
+            pairs, the better one first, each with 2 / n of its weight.
     """
 
     prompts: list[list[Message]]
@@ -51,12 +66,19 @@ class PreferenceTable:
     response_id: list[str | None]
     response_subset: list[str | None]
     report: RowReport
+    pair_margin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    pair_ranking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
+        if len(self.pair_margin) == 0:
+            object.__setattr__(self, "pair_margin", np.full(self.num_pairs, np.nan))
+        if len(self.pair_ranking) == 0:
+            object.__setattr__(self, "pair_ranking", np.full(self.num_pairs, NO_RANKING))
         assert self.response_prompt.shape == (self.num_responses,)
         assert self.ratings.shape == (self.num_responses, len(self.objectives))
         assert len(self.pair_second) == len(self.preference) == self.num_pairs
         assert len(self.pair_weight) == len(self.pair_id) == self.num_pairs
+        assert len(self.pair_margin) == len(self.pair_ranking) == self.num_pairs
         second_prompt = self.response_prompt[self.pair_second]
         assert (self.pair_prompt == second_prompt).all(), "a pair spans two prompts"
 
@@ -79,6 +101,11 @@ class PreferenceTable:
     def pair_prompt(self) -> NDArray[np.int64]:
         """Index of the prompt of each pair, shape (N,)."""
         return self.response_prompt[self.pair_first]
+
+    @property
+    def ranking_numbers(self) -> list[int]:
+        """Numbers of the rankings, rising."""
+        return np.unique(self.pair_ranking[self.pair_ranking != NO_RANKING]).tolist()
 
     @property
     def has_ratings(self) -> bool:
@@ -104,6 +131,11 @@ class PreferenceTable:
             # one bit pattern for every NaN, one for both zeros
             plain = np.where(np.isnan(values), np.nan, values) + 0.0
             digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        if not np.isnan(self.pair_margin).all():  # else the hash of versions without margins
+            plain = np.where(np.isnan(self.pair_margin), np.nan, self.pair_margin) + 0.0
+            digest.update(b"margin" + np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        if self.ranking_numbers:
+            digest.update(b"ranking" + np.ascontiguousarray(self.pair_ranking, "<i8").tobytes())
         return digest.hexdigest()
 
     def select_prompts(self, indices: NDArray[Any] | Sequence[int]) -> "PreferenceTable":
@@ -142,7 +174,8 @@ class PreferenceTable:
         """Return the table without some pairs, counted in the report.
 
         Prompts and responses stay, also those in no pair any more, so that indices into states
-        computed for them remain valid.
+        computed for them remain valid. A ranking that loses a pair loses the lower item of the
+        pair, see :meth:`complete_drop`.
 
         Args:
             mask: True for pairs to drop, shape (N,).
@@ -154,13 +187,23 @@ class PreferenceTable:
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != (self.num_pairs,):
             raise ValueError(f"drop_pairs: mask has shape {mask.shape}, not ({self.num_pairs},).")
-        count = int(mask.sum())
-        if count == 0:
+        if not mask.any():
             return self
+        mask = self.complete_drop(mask)
+        count = int(mask.sum())
         report = self.report.with_dropped(reason, count)
         if count == self.num_pairs and not self.has_ratings:
             raise InputError(f"nothing left to learn from: {report.summary()}.")
-        return replace(self._with_pairs(~mask), report=report)
+        number, weight = shrink(self.pair_ranking, self.pair_weight, ~mask)
+        kept = self._with_pairs(~mask)
+        return replace(kept, pair_ranking=number, pair_weight=weight, report=report)
+
+    def complete_drop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of pairs to drop with those that have to go with them, shape (N,).
+
+        A response that loses a pair to a better one of its ranking leaves the ranking.
+        """
+        return complete_drop(self.pair_ranking, self.pair_first, self.pair_second, mask)
 
     def with_report(self, counts: Mapping[str, int]) -> "PreferenceTable":
         """Return the same table with further named counts in its report."""
@@ -169,7 +212,7 @@ class PreferenceTable:
     def _with_pairs(self, keep: NDArray[np.bool_]) -> "PreferenceTable":
         pairs = np.flatnonzero(keep)
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("pair_first", "pair_second", "preference", "pair_weight"):
+        for name in PAIR_ARRAYS:
             values[name] = values[name][pairs]
         for name in ("pair_id", "pair_subset", "pair_source"):
             values[name] = [values[name][index] for index in pairs]

@@ -1,7 +1,7 @@
 """Rows of a sweep with their states, cut into training, validation and test by prompt."""
 
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.batch import FeatureSource
+from vrm_pyro.batch import FeatureSource, select_pairs
 from vrm_pyro.cli.demo import PAIRS_PER_PROMPT, RESPONSES_PER_PROMPT
 from vrm_pyro.cli.inputs import read_backbone
-from vrm_pyro.cli.sources import Inputs, Ints, Part, select_prompts, without_pairs
+from vrm_pyro.cli.sources import Inputs, Ints, select_prompts, without_pairs
 from vrm_pyro.cli.sweeps.options import SweepData, SweepSettings
 from vrm_pyro.cli.training_inputs import Material, TrainingRows, adopt_store
 from vrm_pyro.errors import InputError
@@ -126,7 +126,7 @@ class SweepStates:
             train = select_prompts(train, kept)
         source = train.source
         if share < 1 and withhold == "labels":
-            source = _with_labels(source, kept)
+            source = select_pairs(source, kept)
         if self.rows.drops("drop_ratings"):
             source = select_objectives(source, ())
         if self.rows.drops("drop_preferences"):
@@ -215,10 +215,3 @@ def _check_test(rows: TrainingRows, test: Inputs) -> None:
             UserWarning,
             stacklevel=2,
         )
-
-
-def _with_labels(source: FeatureSource, pairs: Ints) -> FeatureSource:
-    """Return the same responses with the labels of some pairs alone."""
-    labelled = ("pair_first", "pair_second", "preference", "pair_weight")
-    values = {item.name: getattr(source, item.name) for item in fields(Part)}
-    return Part(**(values | {name: np.asarray(values[name])[pairs] for name in labelled}))
