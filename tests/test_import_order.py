@@ -36,6 +36,7 @@ refine
 simulate
 config
 build
+reward_draws group_rewards
 checkpoint
 resume callbacks training_module trainer train
 posterior
@@ -44,6 +45,7 @@ diagnostics
 certificates
 report
 scorer doctor evaluate
+rl
 cli
 """
 RANKS = {name: rank for rank, name in enumerate(LAYERS.split())}
