@@ -1,5 +1,6 @@
 """States of a table in memory, with the face of a feature store."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,7 @@ def encode_table(
     *,
     drop_identical: bool = True,
     progress: bool = False,
+    responses_done: Callable[[int], None] | None = None,
 ) -> Features:
     """Compute the states of all texts of a table in memory.
 
@@ -93,6 +95,7 @@ def encode_table(
         drop_identical: Whether to leave out pairs that are the same to the backbone. Scoring
             keeps them, one line per row.
         progress: Whether to show a progress bar with sequences per second.
+        responses_done: Called after each batch of responses with their number.
 
     Raises:
         InputError: If no pair or rating is left.
@@ -105,9 +108,15 @@ def encode_table(
         rows, pairs = settle(table, *facts)
     total = len(prompts) + len(responses)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+
+        def count(number: int) -> None:
+            bar.update(number)
+            if responses_done is not None:
+                responses_done(number)
+
         return Features(
             prompts=backbone.states(prompts, progress=bar.update),
-            responses=backbone.states(responses, progress=bar.update),
+            responses=backbone.states(responses, progress=count),
             rows=rows,
             table_pairs=pairs,
             prompt_tokens=facts[0][:, 0],
