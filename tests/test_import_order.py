@@ -37,6 +37,7 @@ refine
 simulate
 config
 build pair_checks
+reward_draws group_rewards
 checkpoint
 callbacks training_module tuning resume trainer train
 posterior
@@ -45,6 +46,7 @@ diagnostics
 certificates
 report
 scorer doctor evaluate
+rl
 cli
 """
 RANKS = {name: rank for rank, name in enumerate(LAYERS.split())}

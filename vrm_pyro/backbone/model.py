@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from vrm_pyro.backbone.batching import pad_batch, token_batches
 from vrm_pyro.backbone.packing import RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
-from vrm_pyro.backbone.precision import choose_precision
+from vrm_pyro.backbone.precision import choose_precision, prepare
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
 
@@ -84,7 +84,7 @@ class Backbone:
             self.device.type, DEFAULT_TOKEN_BUDGET
         )
         self.tokenizer = tokenizer
-        self.model = _prepare(model, self.precision).to(self.device)
+        self.model = prepare(model, self.precision).to(self.device)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
         self.pad_id = _pad_id(tokenizer)
         self._takes_positions = False
@@ -239,6 +239,7 @@ class Backbone:
         responses: Sequence[TokenSequence],
         response_prompt: Sequence[int] | NDArray[np.int64],
         progress: Progress | None = None,
+        responses_done: Progress | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the states of prompts (P, hidden) and of responses after them (R, hidden).
 
@@ -250,9 +251,20 @@ class Backbone:
             responses: Encoded prompts with a response.
             response_prompt: Index into ``prompts`` of each response.
             progress: Called after each batch with the number of sequences it finished.
+            responses_done: The same with the number of responses among them.
         """
+
+        def finished(number: int, number_of_responses: int) -> None:
+            if progress is not None:
+                progress(number)
+            if responses_done is not None and number_of_responses:
+                responses_done(number_of_responses)
+
         if not self.shares_prompts:
-            return self.states(prompts, progress), self.states(responses, progress)
+            return (
+                self.states(prompts, lambda number: finished(number, 0)),
+                self.states(responses, lambda number: finished(number, number)),
+            )
         sequences = [*prompts, *responses]
         owner = np.concatenate([np.arange(len(prompts)), np.asarray(response_prompt)])
         longest = max(self.token_budget, self.max_length)
@@ -262,8 +274,7 @@ class Backbone:
             batch = pad_rows([rows[r] for r in group], self.pad_id)
             with torch.inference_mode():
                 states[batch.states.numpy()] = self.row_states(batch).cpu().numpy()
-            if progress is not None:
-                progress(len(batch.states))
+            finished(len(batch.states), int((batch.states >= len(prompts)).sum()))
         return states[: len(prompts)], states[len(prompts) :]
 
     def row_states(self, batch: RowBatch, model: nn.Module | None = None) -> Tensor:
@@ -364,16 +375,6 @@ class Backbone:
                 f"backbone {self.name}: max_length is {max_length}, but it reads at most {limit} "
                 f"tokens. Set max_length to {limit} or less."
             )
-
-
-def _prepare(model: Any, precision: str) -> Any:
-    if getattr(model, "pooler", None) is not None:
-        # Unused here, and missing from many checkpoints: then it would be random on every load.
-        model.pooler = None
-    if precision == "float32" or next(model.parameters()).dtype == torch.float16:
-        # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
-        model = model.float()
-    return model.eval().requires_grad_(False)
 
 
 def _uses_window(config: Any) -> bool:

@@ -1,5 +1,7 @@
 """In which precision a backbone computes."""
 
+from typing import Any
+
 import torch
 
 from vrm_pyro.errors import InputError
@@ -30,3 +32,14 @@ def has_native_bfloat16(device: torch.device) -> bool:
         return False
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))
+
+
+def prepare(model: Any, precision: str) -> Any:
+    """Return a model for frozen use: weights in a precision, without its unused pooler."""
+    if getattr(model, "pooler", None) is not None:
+        # Unused here, and missing from many checkpoints: then it would be random on every load.
+        model.pooler = None
+    if precision == "float32" or next(model.parameters()).dtype == torch.float16:
+        # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
+        model = model.float()
+    return model.eval().requires_grad_(False)

@@ -1,5 +1,6 @@
 """States of a table in memory, with the face of a feature store."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,7 @@ def encode_table(
     *,
     drop_identical: bool = True,
     progress: bool = False,
+    responses_done: Callable[[int], None] | None = None,
 ) -> Features:
     """Compute the states of all texts of a table in memory.
 
@@ -104,6 +106,7 @@ def encode_table(
         drop_identical: Whether to leave out pairs that are the same to the backbone. Scoring
             keeps them, one line per row.
         progress: Whether to show a progress bar with sequences per second.
+        responses_done: Called after each batch of responses with their number.
 
     Raises:
         InputError: If no pair or rating is left.
@@ -116,7 +119,9 @@ def encode_table(
         rows, pairs = settle(table, *facts)
     total = len(prompts) + len(responses)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
-        states = backbone.pair_states(prompts, responses, table.response_prompt, bar.update)
+        states = backbone.pair_states(
+            prompts, responses, table.response_prompt, bar.update, responses_done
+        )
         return Features(
             prompts=states[0],
             responses=states[1],

@@ -15,6 +15,7 @@ from vrm_pyro.laws.logistic_normal import (
     contrast_basis,
 )
 from vrm_pyro.laws.quasi import SEED, uniforms
+from vrm_pyro.laws.seeding import seeded
 
 Law = torch.distributions.Distribution
 
@@ -51,8 +52,7 @@ def weight_nodes(law: Any, num_draws: int = NUM_DRAWS) -> Tensor:
         law: Law of w, batch (P,), event (K,).
         num_draws: S.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+    with seeded(SEED):
         draw = law.rsample if law.has_rsample else law.sample
         return draw(torch.Size([num_draws]))
 

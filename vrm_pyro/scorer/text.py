@@ -109,7 +109,7 @@ class Scorer:
             InputError: If the numbers of prompts and responses differ, or a text is empty.
         """
         responses = [responses] if isinstance(responses, str) else list(responses)
-        states = self._states(_spread(prompts, len(responses)), responses, paired=False)
+        states = self.encode(_spread(prompts, len(responses)), responses)
         scores = score_source(self.model, states)
         return [entry(scores, self.loaded.objectives, j) for j in range(len(responses))]
 
@@ -128,7 +128,7 @@ class Scorer:
         second = [second] if isinstance(second, str) else list(second)
         if len(first) != len(second):
             raise InputError(f"{len(first)} first and {len(second)} second responses; pair them.")
-        states = self._states(_spread(prompts, len(first)), [*first, *second], paired=True)
+        states = self._encode(_spread(prompts, len(first)), [*first, *second], paired=True)
         return [short(p) for p in score_source(self.model, states).p_first]
 
     def score_table(
@@ -144,10 +144,22 @@ class Scorer:
         scores = score_source(self.model, cast(FeatureSource, source))
         return table_lines(scores, table, self.loaded.objectives)
 
-    def _states(
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> FeatureSource:
+        """Return the states of responses and of their prompts, equal prompts once.
+
+        Args:
+            prompts: A prompt for each response.
+            responses: Texts, R of them; rows of the source in this order.
+
+        Raises:
+            InputError: If a text is empty, or a message is not usable.
+        """
+        return self._encode(prompts, responses, paired=False)
+
+    def _encode(
         self, prompts: Sequence[Prompt], responses: Sequence[str], paired: bool
     ) -> FeatureSource:
-        """Encode texts; equal prompts once. When paired, response i and i + half are a pair."""
+        """Encode texts. When paired, response i and i + half are a pair."""
         if not all(isinstance(r, str) and r.strip() for r in responses):
             empty = next(
                 i for i, r in enumerate(responses) if not (isinstance(r, str) and r.strip())

@@ -1,0 +1,41 @@
+"""A small reward model on disk, with the tiny backbone it was made for."""
+
+import tiny_backbones
+import torch
+
+from vrm_pyro.backbone import load_backbone
+from vrm_pyro.build import build_model
+from vrm_pyro.checkpoint import LoadedModel, save_model
+from vrm_pyro.config import ModelConfig
+from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+
+OBJECTIVES = ("clarity", "depth", "safety")
+
+
+def save_reward_model(folder, **settings):
+    """Write a model of random networks that react to their inputs; return its folder."""
+    place = tiny_backbones.save_tiny_backbone(folder / "bert")
+    backbone = load_backbone(str(place), max_length=120, dtype="float32")
+    torch.manual_seed(3)
+    config = ModelConfig(
+        weight_prior=ConditionalDirichletPrior(hidden_size=8),
+        feature_prior=ConditionalNormalPrior(hidden_size=8),
+        dtype="float32",
+        **settings,
+    )
+    model = build_model(config, 32, 3, True)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.mul_(3)
+    facts = {
+        "name": str(place),
+        "pooling": backbone.pooling,
+        "max_length": backbone.max_length,
+        "weights_hash": backbone.weights_hash,
+        "tokenizer_hash": backbone.tokenizer_hash,
+        "template_hash": backbone.template_hash,
+    }
+    (folder / "model").mkdir()
+    save_model(LoadedModel(model.eval(), config, OBJECTIVES, True, facts), folder / "model")
+    return folder / "model"
