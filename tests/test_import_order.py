@@ -20,7 +20,7 @@ features
 batch passes
 laws
 networks priors
-bayesian_head
+bayesian_head laplace_head
 reward
 likelihood
 ratings
@@ -30,6 +30,7 @@ guides
 predictive information
 uncertainty
 model baseline
+head_information
 evidence compatibility
 elbo
 refine

@@ -36,6 +36,7 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
+from vrm_pyro.head_information import fit_laplace
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.priors.base import FittedPrior
@@ -213,6 +214,8 @@ def train(
         trainer.add_callback(StepBar())
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
         runtime = _run(trainer, module, arguments, patience)
+        if isinstance(model, VRM):
+            fit_laplace(model, train_data, progress=not arguments.disable_tqdm)
         model.eval()
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
