@@ -3,7 +3,7 @@
 The set is ``rmb``, a mixture of many kinds of prompts, or with ``--train-on`` a narrower one.
 
 1. The error rate falls with the model's own P(its side) = max(p, 1 - p): isotonic fit and a
-   permutation test over prompts, on the test pairs of ``rmb``. Target: p < .01 with every seed.
+   permutation test over prompts, on test pairs. Target: p < .01 with every seed.
 2. Accuracy on the surest half is at least 5 points above accuracy on all of them, and not below
    that of the tuned Bradley-Terry margin by more than one standard error (paired bootstrap over
    prompts).
