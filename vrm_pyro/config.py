@@ -225,13 +225,8 @@ def check_settings(config: ModelConfig) -> None:
     for key in ("warmup_fraction", "head_dropout"):
         _require(0 <= getattr(config, key) < 1, key, config, "in [0, 1)")
     _require(config.head_draws >= 2, "head_draws", config, "at least 2: a variance needs two")
-    if config.head_covariance != "diagonal":
-        _require(
-            config.bayesian_head,
-            "head_covariance",
-            config,
-            "diagonal, or model.bayesian_head true",
-        )
+    usable = config.bayesian_head or config.head_covariance == "diagonal"
+    _require(usable, "head_covariance", config, "diagonal, or model.bayesian_head true")
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
