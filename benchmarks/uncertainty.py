@@ -1,23 +1,26 @@
-"""Does the uncertainty earn its name? Models trained on ``rmb``, frozen MiniLM, several seeds.
+"""Does the uncertainty earn its name? Models trained on one set, frozen MiniLM, several seeds.
+
+The set is ``rmb``, a mixture of many kinds of prompts, or with ``--train-on`` a narrower one.
 
 1. The error rate falls with the model's own P(its side) = max(p, 1 - p): isotonic fit and a
-   permutation test over prompts, on the test pairs of ``rmb``. Target: p < .01 with every seed.
+   permutation test over prompts, on test pairs. Target: p < .01 with every seed.
 2. Accuracy on the surest half is at least 5 points above accuracy on all of them, and not below
    that of the tuned Bradley-Terry margin by more than one standard error (paired bootstrap over
    prompts).
-3. The epistemic variance of a pair's reward difference is larger on sets that are not ``rmb``:
-   the area under the ROC curve that separates their pairs from test pairs of ``rmb`` is above .75
+3. The epistemic variance of a pair's reward difference is larger on other sets:
+   the area under the ROC curve that separates their pairs from test pairs of that set is above .75
    and above that of an ensemble of five Bradley-Terry heads.
 
 Beside the epistemic variance, 3 has other scores for reference: ambiguity, doubt
-1 - max(p, 1 - p), and ``distance``, the squared distance between the two standardised states,
-which needs no model. The variance of a difference grows with how far apart two answers are (as
-its square where a model is linear), and sets differ in that. So two versions without a unit are
-there as well: the share epistemic / E[Delta^2], and the epistemic variance over that distance.
+1 - max(p, 1 - p), and scores of the states alone (``uncertainty_scores.py``). The variance of a
+difference grows with how far apart two answers are (as its square where a model is linear), and
+sets differ in that. So versions without a unit are there as well: the share
+epistemic / E[Delta^2], the epistemic variance over the states' squared distance, and, of the full
+covariance, over its value before any row.
 
 Settings of both architectures come from random searches of equal size on validation pairs of
 ``rmb``, kept in ``settings.json`` of the work folder for the next run; the ensemble takes those of
-the single Bradley-Terry model.
+the single Bradley-Terry model, and so do all on another set: nothing is tuned there.
 
     VRM_PYRO_DATA=... python benchmarks/uncertainty.py --stores runs/real --out out.json
 """
@@ -32,36 +35,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from emit import write_result
 from real_pairs import SPLITS, candidates, fit, search
+from uncertainty_scores import SCORES, WITHOUT_MODEL, TrainingStates, scores, under_prior
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.backbone import Backbone, load_backbone
-from vrm_pyro.batch import FeatureSource, PromptDataset
+from vrm_pyro.batch import FeatureSource
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.diagnostics.bootstrap import paired_statistic, prompt_bootstrap
 from vrm_pyro.diagnostics.metrics import accuracy_values, surest_half_accuracy
 from vrm_pyro.diagnostics.monotone_error import monotone_error
 from vrm_pyro.diagnostics.separation import auroc
-from vrm_pyro.evaluate import predict
 from vrm_pyro.features import FeatureStore, open_store, write_store
-from vrm_pyro.model import VRM
-from vrm_pyro.passes import chunks, evaluation_mode
-from vrm_pyro.rows import load_table
+from vrm_pyro.rows import fold_by_prompt, load_table
 
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
 PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units
 ENSEMBLE = ("bt_ensemble", "epistemic")
-WITHOUT_MODEL = ("distance", "leverage")
-SCORES = (
-    "epistemic",
-    "epistemic_share",
-    "epistemic_per_distance",
-    "epistemic_of_responses",
-    "ambiguity",
-    "doubt",
-)
 GAIN, SEPARATION, LEVEL = 0.05, 0.75, 0.01
 
 
@@ -74,68 +65,32 @@ def models(settings: dict[str, tuple[ModelConfig, dict]]) -> dict[str, tuple[Mod
         "bt_ensemble": (replace(base, ensemble_size=5), training),
         "vrm": (vrm, vrm_training),
         "vrm_bayesian": (replace(vrm, bayesian_head=True), vrm_training),
+        "vrm_laplace": (
+            replace(vrm, bayesian_head=True, head_covariance="laplace"),
+            vrm_training,
+        ),
     }
-
-
-def scores(model, source: FeatureSource, covariance: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return p(first) and what could tell how unsure the model is, each of shape (N,)."""
-    size = len(source.pair_first)
-    arrays = np.zeros((6, size))
-    with evaluation_mode(model) as device:
-        for chunk in chunks(PromptDataset(source)):
-            batch = chunk.batch.to(device)
-            states = model.response_scaler(batch.responses)
-            apart = (states[batch.pair_first] - states[batch.pair_second]).square().sum(-1)
-            leverage = torch.einsum("rd,de,re->r", states, covariance, states)
-            found = (
-                *model.pair_uncertainty(batch),
-                apart,
-                _of_responses(model, batch),
-                leverage[batch.pair_first] + leverage[batch.pair_second],
-            )
-            for array, values in zip(arrays, found, strict=True):
-                array[chunk.pairs] = values.cpu().numpy()
-    mean, ambiguity, epistemic, distance, of_responses, leverage = arrays
-    p = predict(model, source).p_first
-    return {
-        "p": p,
-        "doubt": 1 - np.maximum(p, 1 - p),
-        "ambiguity": ambiguity,
-        "epistemic": epistemic,
-        "epistemic_share": epistemic / (mean**2 + ambiguity + epistemic),
-        "epistemic_per_distance": epistemic / distance,
-        "epistemic_of_responses": of_responses,
-        "distance": distance,
-        "leverage": leverage,
-    }
-
-
-def state_covariance(source: FeatureSource) -> torch.Tensor:
-    """Return (X'X + I)^-1 of the standardised training states, (hidden, hidden).
-
-    x' of it x is the epistemic variance of an exact Bayesian linear reward at x, up to a factor:
-    what a head with a full covariance could tell from these states at most.
-    """
-    states = np.asarray(source.responses, dtype=np.float64)
-    states = (states - states.mean(0)) / states.std(0).clip(1e-6)
-    inverse = np.linalg.inv(states.T @ states + np.eye(states.shape[1]))
-    return torch.from_numpy(inverse).float()
-
-
-def _of_responses(model, batch):
-    """Return the mean epistemic variance of a pair's two rewards, levels and all, (N,)."""
-    if isinstance(model, VRM):
-        variance = model.predict_responses(batch).reward.epistemic
-    else:
-        rewards = model.member_rewards(batch.responses)
-        variance = rewards.var(0) if len(rewards) > 1 else torch.zeros_like(rewards[0])
-    return (variance[batch.pair_first] + variance[batch.pair_second]) / 2
 
 
 def only_rmb(store: FeatureStore) -> SimpleNamespace:
     """Return the prompts of ``rmb`` in a store, with their responses and pairs, in memory."""
     table = store.table()
-    pairs = np.flatnonzero([str(identity).startswith("rmb") for identity in table.pair_id])
+    return part(
+        store, np.flatnonzero([str(identity).startswith("rmb") for identity in table.pair_id])
+    )
+
+
+def by_fold(store: FeatureStore) -> dict[str, SimpleNamespace]:
+    """Return the pairs of a store by split: of five folds of prompts one for test, one to stop."""
+    table = store.table()
+    fold = fold_by_prompt(table, 5)[table.pair_prompt]
+    splits = {"train": fold > 1, "validation": fold == 1, "test": fold == 0}
+    return {name: part(store, np.flatnonzero(chosen)) for name, chosen in splits.items()}
+
+
+def part(store: FeatureStore, pairs: np.ndarray) -> SimpleNamespace:
+    """Return some pairs of a store with their prompts and these' responses, without ratings."""
+    table = store.table()
     prompts = np.unique(table.pair_prompt[pairs])
     responses = np.flatnonzero(np.isin(table.response_prompt, prompts))
     return SimpleNamespace(
@@ -151,11 +106,15 @@ def only_rmb(store: FeatureStore) -> SimpleNamespace:
     )
 
 
-def other_set(name: str, args: argparse.Namespace, data: Path, backbone: Backbone) -> FeatureStore:
-    """Return the states of about ``args.pairs`` pairs of a set, of prompts drawn at random."""
+def drawn_set(
+    name: str, pairs: int, folder: str, args: argparse.Namespace, backbone: Backbone
+) -> FeatureStore:
+    """Return the states of about so many pairs of a set, of prompts drawn at random."""
     rows = defaultdict(list)
     for split in SPLITS:
-        with gzip.open(data / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        with gzip.open(
+            Path(os.environ["VRM_PYRO_DATA"]) / name / f"{split}.jsonl.gz", "rt", encoding="utf-8"
+        ) as lines:
             for line in lines:
                 row = json.loads(line)
                 rows[json.dumps(row["prompt"])].append(row)
@@ -165,12 +124,41 @@ def other_set(name: str, args: argparse.Namespace, data: Path, backbone: Backbon
         for index in generator.permutation(len(rows[prompt]))[:PAIRS_PER_PROMPT]:
             row = rows[prompt][index]
             drawn.append(json.dumps({key: row[key] for key in ("prompt", "chosen", "rejected")}))
-        if len(drawn) >= args.pairs:
+        if len(drawn) >= pairs:
             break
-    path = Path(args.work) / f"{name}.jsonl"
+    path = Path(args.work) / f"{folder.removeprefix('other-')}.jsonl"
     with write_file(path) as partial:
         partial.write_text("\n".join(drawn) + "\n", encoding="utf-8")
-    return write_store(load_table(str(path)), backbone, Path(args.work) / f"other-{name}")
+    return write_store(load_table(str(path)), backbone, Path(args.work) / folder)
+
+
+def rmb_sets(args: argparse.Namespace, backbone: Backbone) -> dict[str, SimpleNamespace]:
+    """Return the splits of ``rmb``."""
+    sets = {}
+    for split in SPLITS:
+        folder = Path(args.stores or args.work) / f"rmb-hh-{split}"
+        if args.stores:
+            store = open_store(folder)
+            store.check_key(backbone.key())
+        else:
+            data = Path(os.environ["VRM_PYRO_DATA"])
+            files = [str(data / name / f"{split}.jsonl.gz") for name in ("rmb", "hh")]
+            store = write_store(load_table(files), backbone, folder)
+        sets[split] = only_rmb(store)
+    return sets
+
+
+def other_training_sets(
+    args: argparse.Namespace, backbone: Backbone
+) -> dict[str, SimpleNamespace]:
+    """Return the splits of another set: that of a store of all its rows, or rows drawn here."""
+    name = args.train_on
+    if args.stores and (folder := Path(args.stores) / name).is_dir():
+        store = open_store(folder)
+        store.check_key(backbone.key())
+    else:
+        store = drawn_set(name, args.train_pairs, f"train-{name}", args, backbone)
+    return by_fold(store)
 
 
 def chosen_settings(args: argparse.Namespace, sets: dict) -> tuple[dict, dict]:
@@ -247,7 +235,7 @@ def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
 
     Args:
         runs: By model, a seed's scores by source.
-        sources: Test pairs of ``rmb`` and the other sets.
+        sources: Test pairs of the set that models were trained on, then the other sets.
     """
     names = list(sources)
     lengths = [len(sources[name].pair_first) for name in names]
@@ -335,36 +323,38 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12, help="settings tried, by architecture")
     parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--pairs", type=int, default=500, help="pairs of each other set")
+    parser.add_argument("--train-on", default="rmb", help="the set that models are trained on")
+    parser.add_argument(
+        "--train-pairs", type=int, default=1500, help="pairs of it, where --stores lacks the set"
+    )
     args = parser.parse_args()
     args.part, args.baseline_trials = "uncertainty", 0  # what real_pairs.py's functions ask for
-    data = Path(os.environ["VRM_PYRO_DATA"])
     Path(args.work).mkdir(parents=True, exist_ok=True)
     backbone = load_backbone(DEFAULT_BACKBONE, pooling="auto", max_length=256)
-    sets = {}
-    for split in SPLITS:
-        folder = Path(args.stores or args.work) / f"rmb-hh-{split}"
-        if args.stores:
-            store = open_store(folder)
-            store.check_key(backbone.key())
-        else:
-            files = [str(data / name / f"{split}.jsonl.gz") for name in ("rmb", "hh")]
-            store = write_store(load_table(files), backbone, folder)
-        sets[split] = only_rmb(store)
-    sources = {"rmb": sets["test"]}
-    sources |= {name: other_set(name, args, data, backbone) for name in OTHERS}
-    settings, searches = chosen_settings(args, sets)
-    covariance = state_covariance(sets["train"])
+    rmb = rmb_sets(args, backbone)
+    sets = rmb if args.train_on == "rmb" else other_training_sets(args, backbone)
+    sources = {args.train_on: sets["test"], "rmb": rmb["test"]}
+    for name in OTHERS:
+        if name != args.train_on:
+            sources[name] = drawn_set(name, args.pairs, f"other-{name}", args, backbone)
+    settings, searches = chosen_settings(args, rmb)
+    training_states = TrainingStates(sets["train"])
     runs: dict[str, list[dict]] = {}
     for name, (config, training) in models(settings).items():
         runs[name] = []
         for seed in range(args.seeds):
             model, log_loss = fit(config, training, args, sets, seed)
             print(f"{name} seed {seed}: validation log loss {log_loss:.4f}", flush=True)
+            prior = under_prior(model)
             runs[name].append(
-                {key: scores(model, source, covariance) for key, source in sources.items()}
+                {
+                    key: scores(model, prior, source, training_states)
+                    for key, source in sources.items()
+                }
             )
-    on_test = {name: [run["rmb"] for run in seeds] for name, seeds in runs.items()}
+    on_test = {name: [run[args.train_on] for run in seeds] for name, seeds in runs.items()}
     report = {
+        "trained_on": args.train_on,
         "sizes": {
             name: {"n_pairs": len(s.pair_first), "n_prompts": len(np.unique(prompt_of(s)))}
             for name, s in sources.items()

@@ -21,7 +21,7 @@ rankings
 batch passes
 laws
 networks priors
-bayesian_head
+bayesian_head laplace_head
 reward
 likelihood
 ratings
@@ -31,6 +31,7 @@ guides
 predictive information
 uncertainty
 model baseline
+head_information
 evidence compatibility
 elbo
 refine

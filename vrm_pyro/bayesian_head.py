@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ _INITIAL_SHARE = 0.05
 _SEED = 20260305
 
 
-class BayesianHead(nn.Module):
-    """Mean-field Q = N(theta, diag s^2) over chosen parameters of a model (spec 2.2).
+class HeadLaw(nn.Module):
+    """A Gaussian law Q over chosen parameters of a model, and its prior P (spec 2.2).
 
     theta are the model's own parameters, which stay what they are: its point estimate. The prior
     P is N(theta_0, s_0^2), with theta_0 = 0 for weights and matrices, the start value for
@@ -35,22 +35,79 @@ class BayesianHead(nn.Module):
         num_draws: Fixed draws M for predictions.
     """
 
+    #: Name of the penalty in the log of training.
+    penalty_name: ClassVar[str]
+    #: Parameters that the law has no part for: they stay point estimates.
+    leaves_out: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self, parameters: Mapping[str, Tensor], prior_scale: float, num_draws: int
     ) -> None:
         super().__init__()
         self.names = tuple(parameters)
         self.num_draws = num_draws
-        self.raw_scales = nn.ParameterList()
         for i, value in enumerate(parameters.values()):
             inputs = value.shape[-1] if value.dim() > 1 else 1
-            scale = prior_scale / math.sqrt(inputs)
             loc = torch.zeros_like(value) if value.dim() > 1 else value.detach().clone()
             self.register_buffer(f"prior_loc_{i}", loc)
-            self.register_buffer(f"prior_scale_{i}", torch.tensor(scale))
-            self.raw_scales.append(
-                nn.Parameter(torch.full_like(value, inverse_softplus(_INITIAL_SHARE * scale)))
-            )
+            scale = torch.tensor(prior_scale / math.sqrt(inputs))
+            self.register_buffer(f"prior_scale_{i}", scale)
+
+    def priors(self) -> list[tuple[Tensor, Tensor]]:
+        """Return theta_0 and s_0 (a scalar) of every parameter."""
+        return [
+            (self.get_buffer(f"prior_loc_{i}"), self.get_buffer(f"prior_scale_{i}"))
+            for i in range(len(self.names))
+        ]
+
+    def values(self, model: nn.Module) -> list[Tensor]:
+        """Return theta."""
+        found = dict(model.named_parameters())
+        return [found[name] for name in self.names]
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Return what training adds to its loss, in nats, once for the whole data set."""
+        raise NotImplementedError
+
+    def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return values for one training step, by name; those not named stay at theta."""
+        raise NotImplementedError
+
+    def divergence(self, model: nn.Module) -> Tensor:
+        """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
+        raise NotImplementedError
+
+    def draw(
+        self, model: nn.Module, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return one draw of the uncertain parameters, by name."""
+        raise NotImplementedError
+
+    def prediction_draws(self, model: nn.Module) -> list[dict[str, Tensor]]:
+        """Return the fixed draws that predictions average: the same for every text and call."""
+        generator = torch.Generator().manual_seed(_SEED)
+        return [self.draw(model, generator) for _ in range(self.num_draws)]
+
+
+class BayesianHead(HeadLaw):
+    """Mean-field Q = N(theta, diag s^2), its scales learned beside the model.
+
+    Args:
+        parameters: Name and start value of every parameter that is uncertain.
+        prior_scale: Prior standard deviation of what one unit of input moves.
+        num_draws: Fixed draws M for predictions.
+    """
+
+    penalty_name = "kl_head"
+
+    def __init__(
+        self, parameters: Mapping[str, Tensor], prior_scale: float, num_draws: int
+    ) -> None:
+        super().__init__(parameters, prior_scale, num_draws)
+        self.raw_scales = nn.ParameterList()
+        for loc, scale in self.priors():
+            start = inverse_softplus(_INITIAL_SHARE * scale.item())
+            self.raw_scales.append(nn.Parameter(torch.full_like(loc, start)))
 
     def scales(self) -> list[Tensor]:
         """Return s of every parameter, > 0."""
@@ -58,29 +115,30 @@ class BayesianHead(nn.Module):
 
     def divergence(self, model: nn.Module) -> Tensor:
         """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
-        locs = dict(model.named_parameters())
         total = torch.zeros((), dtype=self.raw_scales[0].dtype, device=self.raw_scales[0].device)
-        for i, (name, scale) in enumerate(zip(self.names, self.scales(), strict=True)):
-            prior = Normal(self.get_buffer(f"prior_loc_{i}"), self.get_buffer(f"prior_scale_{i}"))
-            total = total + kl_divergence(Normal(locs[name], scale), prior).sum()
+        laws = zip(self.values(model), self.scales(), self.priors(), strict=True)
+        for loc, scale, prior in laws:
+            total = total + kl_divergence(Normal(loc, scale), Normal(*prior)).sum()
         return total
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Return KL(Q || P): training maximises the evidence lower bound over Q."""
+        return self.divergence(model)
+
+    def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return a new draw, with gradients to theta and s."""
+        return self.draw(model)
 
     def draw(
         self, model: nn.Module, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Return one reparameterised draw of the uncertain parameters, by name."""
-        locs = dict(model.named_parameters())
-        values = {}
-        for name, scale in zip(self.names, self.scales(), strict=True):
+        drawn = {}
+        for name, loc, scale in zip(self.names, self.values(model), self.scales(), strict=True):
             # On the CPU, so that a fixed seed means the same draw on every device.
             noise = torch.randn(scale.shape, generator=generator, dtype=torch.float64)
-            values[name] = locs[name] + scale * noise.to(scale)
-        return values
-
-    def prediction_draws(self, model: nn.Module) -> list[dict[str, Tensor]]:
-        """Return the fixed draws that predictions average: the same for every text and call."""
-        generator = torch.Generator().manual_seed(_SEED)
-        return [self.draw(model, generator) for _ in range(self.num_draws)]
+            drawn[name] = loc + scale * noise.to(scale)
+        return drawn
 
 
 def run_with(model: nn.Module, values: Mapping[str, Tensor], function: Callable[[], T]) -> T:

@@ -53,5 +53,6 @@ def build_model(
         config.rating_power if rated and config.supervision == "weights" else 0.0,
         config.head_prior_scale if config.bayesian_head else 0.0,
         config.head_draws,
+        config.head_covariance,
         WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )

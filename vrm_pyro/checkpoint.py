@@ -15,6 +15,7 @@ from vrm_pyro.build import RewardModel, build_model
 from vrm_pyro.config import ModelConfig, check_settings
 from vrm_pyro.errors import InputError
 from vrm_pyro.guides import GUIDES
+from vrm_pyro.laplace_head import LaplaceHead
 from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS
 from vrm_pyro.priors import FEATURE_PRIORS, WEIGHT_PRIORS
 from vrm_pyro.ratings import RATING_LIKELIHOODS
@@ -200,6 +201,8 @@ def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedMod
     config = settings_from_json(description["settings"], where, classes)
     objectives = tuple(description["objectives"])
     model = build_model(config, description["hidden_size"], len(objectives), description["rated"])
+    if isinstance(head := getattr(model, "head", None), LaplaceHead):
+        head.reserve()
     _load_state(model, directory / WEIGHTS_FILE)
     model.eval()
     rated, facts = bool(description["rated"]), dict(description["backbone"])

@@ -59,9 +59,11 @@ class ModelConfig:
         reward_scale: beta at the start. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
-        bayesian_head: Gaussian law of A, b, beta and the last layer of each network, learned
-            beside the model. Predictions then average over it, and `score` tells what the
-            training data leave open (epistemic) from what an item leaves open (ambiguity).
+        bayesian_head: Gaussian law of A, b, beta and the last layer of each network.
+            Predictions then average over it, and `score` tells what the training data leave
+            open (epistemic) from what an item leaves open (ambiguity).
+        head_covariance: Of that law: ``diagonal``, learned beside the model, or ``laplace``, full
+            (without A) and computed once after training from the rows' Fisher information.
         head_prior_scale: Prior standard deviation of what one unit of input moves through it.
         head_draws: Fixed draws of it that a prediction averages; time grows with it.
         kl_weights: kappa_w of mode ``vib``. Other than 1, the objective is tempered.
@@ -105,6 +107,7 @@ class ModelConfig:
     reward_scale: float = 3.0
     hyperprior_weight: float = 0.001
     bayesian_head: bool = False
+    head_covariance: Literal["diagonal", "laplace"] = "diagonal"
     head_prior_scale: float = 1.0
     head_draws: int = 32
     kl_weights: float = 1.0
@@ -207,14 +210,8 @@ def check_settings(config: ModelConfig) -> None:
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")
-    for key in (
-        "rating_power",
-        "reward_scale",
-        "kl_weights",
-        "kl_features",
-        "weight_supervision_total",
-        "head_prior_scale",
-    ):
+    positive = "rating_power reward_scale kl_weights kl_features weight_supervision_total"
+    for key in (*positive.split(), "head_prior_scale"):
         _require(
             getattr(config, key) > 0,
             key,
@@ -228,6 +225,8 @@ def check_settings(config: ModelConfig) -> None:
     for key in ("warmup_fraction", "head_dropout"):
         _require(0 <= getattr(config, key) < 1, key, config, "in [0, 1)")
     _require(config.head_draws >= 2, "head_draws", config, "at least 2: a variance needs two")
+    usable = config.bayesian_head or config.head_covariance == "diagonal"
+    _require(usable, "head_covariance", config, "diagonal, or model.bayesian_head true")
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")

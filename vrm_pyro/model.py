@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.bayesian_head import BayesianHead, head_parameters, run_with
+from vrm_pyro.bayesian_head import BayesianHead, HeadLaw, head_parameters, run_with
 from vrm_pyro.conjugate import features_given_ratings, marginal_ratings
 from vrm_pyro.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.heads import Heads
+from vrm_pyro.laplace_head import LaplaceHead
 from vrm_pyro.laws import Gaussian, as_gaussian, weight_moments
 from vrm_pyro.likelihood import BradleyTerry, GaussianDelta, Preference, Ranking, root
 from vrm_pyro.likelihood.base import PreferenceLikelihood
@@ -61,8 +62,10 @@ class VRM(nn.Module):
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
         head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
-            (:class:`BayesianHead`); 0 for point estimates of them.
+            (:class:`HeadLaw`); 0 for point estimates of them.
         head_draws: Draws of them that a prediction averages.
+        head_covariance: ``diagonal`` (:class:`BayesianHead`) or ``laplace``
+            (:class:`LaplaceHead`).
         weight_supervision: Its loss; cross-entropy when omitted.
     """
 
@@ -83,6 +86,7 @@ class VRM(nn.Module):
         weight_power: float = 0.0,
         head_prior_scale: float = 0.0,
         head_draws: int = 32,
+        head_covariance: str = "diagonal",
         weight_supervision: WeightSupervision | None = None,
     ) -> None:
         super().__init__()
@@ -96,13 +100,15 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
-        self.head: BayesianHead | None = None
+        self.head: HeadLaw | None = None
         if head_prior_scale > 0:
             networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
             if isinstance(self.guide, LabelBlindModule):
                 networks = {"guide": self.guide}
             uncertain = head_parameters(self.reward, networks)
-            self.head = BayesianHead(uncertain, head_prior_scale, head_draws)
+            law = LaplaceHead if head_covariance == "laplace" else BayesianHead
+            uncertain = {n: v for n, v in uncertain.items() if n not in law.leaves_out}
+            self.head = law(uncertain, head_prior_scale, head_draws)
         self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
@@ -154,16 +160,16 @@ class VRM(nn.Module):
 
     def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
         """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
-        draws = self._over_head(lambda: self._delta_moments(batch))
+        draws = self._over_head(lambda: self.delta_moments(batch))
         moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
         ambiguity = moments.variance - moments.epistemic
         return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
 
     def with_drawn_head(self, function: Callable[[], T]) -> T:
-        """Return ``function()`` at one draw of the uncertain parameters, if there are any."""
+        """Return ``function()`` at the draw of the uncertain parameters that training takes."""
         if self.head is None:
             return function()
-        return run_with(self, self.head.draw(self), function)
+        return run_with(self, self.head.training_draw(self), function)
 
     def _over_head(self, function: Callable[[], T]) -> list[T]:
         """Return ``function()`` at every fixed draw of the parameters, or at their values."""
@@ -193,7 +199,8 @@ class VRM(nn.Module):
             features.mapped_variance(reward.loading).sqrt(),
         )
 
-    def _delta_moments(self, batch: FeatureBatch) -> Moments:
+    def delta_moments(self, batch: FeatureBatch) -> Moments:
+        """Return the moments of Delta at the parameters' values, raw states in, each (N,)."""
         weights = weight_moments(self.predictive_weights(batch.prompts)).rows(batch.pair_prompt)
         features = as_gaussian(self.predictive_features(batch.responses))
         first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)

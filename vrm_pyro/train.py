@@ -33,6 +33,7 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
+from vrm_pyro.head_information import fit_laplace
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
@@ -199,6 +200,9 @@ def train(
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
         runtime = _run(trainer, module, arguments, patience)
         module.eval()
+        if isinstance(model, VRM):
+            on_states = PromptDataset(view, loc, scale, items)
+            fit_laplace(model, on_states, progress=not arguments.disable_tqdm)
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,

@@ -129,9 +129,9 @@ class TrainingModule(nn.Module):
         if model.head is None:
             return loss
         # Once for the data set, whatever the batch: the loss is per prompt.
-        divergence = model.head.divergence(model)
-        self._note({"kl_head": divergence.detach()}, step=False)
-        return loss + divergence / self.population
+        penalty = model.head.penalty(model)
+        self._note({model.head.penalty_name: penalty.detach()}, step=False)
+        return loss + penalty / self.population
 
     def _loss_at_head(self, model: VRM, batch: FeatureBatch) -> Tensor:
         batch = model.standardize(batch)

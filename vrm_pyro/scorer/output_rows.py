@@ -48,6 +48,9 @@ class OutputRows:
             pair_second=np.searchsorted(responses, table.pair_second[pairs]),
             preference=table.preference[pairs],
             pair_weight=table.pair_weight[pairs],
+            pair_margin=table.pair_margin[pairs],
+            # A ranking may end up in two parts, and labels are not read here.
+            pair_ranking=np.full(len(pairs), -1),
             ratings=table.ratings[responses],
             pair_id=[_name(table.pair_id[n], "pair", n) for n in pairs.tolist()],
             pair_subset=[table.pair_subset[n] for n in pairs],
