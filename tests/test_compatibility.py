@@ -8,9 +8,10 @@ from problems import HIDDEN_SIZE, small_model
 from torch import nn
 
 from vrm_pyro import sites
-from vrm_pyro.compatibility import check_program
+from vrm_pyro.compatibility import check_program, what_it_bounds
+from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
-from vrm_pyro.guides import FlowGuide, FullCovarianceGuide, OutcomeAwareGuide
+from vrm_pyro.guides import DeltaGuide, FlowGuide, FullCovarianceGuide, OutcomeAwareGuide
 from vrm_pyro.guides.outcome_aware import OutcomeAwareModule
 from vrm_pyro.priors import CorrelatedNormalPrior, LogisticNormalPrior
 
@@ -114,3 +115,26 @@ def test_a_guide_that_runs_against_the_program_is_refused(monkeypatch):
     monkeypatch.setattr(model, "program", program)
     with pytest.raises(InputError, match="draws w given z, but the program draws z given w"):
         check_program(model, "sampled")
+
+
+@pytest.mark.parametrize(
+    ("settings", "rated", "words"),
+    [
+        ({"objective": "integrated"}, True, "lower bound on the joint evidence"),
+        ({"objective": "integrated", "rating_power": 0.3}, True, "to the power 0.3"),
+        ({"objective": "integrated", "rating_power": 0.3}, False, "evidence of preferences"),
+        ({"objective": "pairwise", "rating_power": 0.3}, True, "composite likelihood: no bound"),
+        ({"mode": "vib", "kl_weights": 0.1}, False, "count 0.1 (weights) and 1 (features)"),
+        ({"mode": "vib", "free_bits_features": 0.5}, False, "no bound: part of the KL is free"),
+        (
+            {"mode": "vib", "supervision": "weights", "weight_supervision": "dirichlet_kl"},
+            True,
+            "no bound: ratings act by dirichlet_kl, which is a penalty",
+        ),
+        ({"guide": DeltaGuide(), "objective": "integrated"}, False, "no bound: the guide is a"),
+    ],
+)
+def test_what_the_objective_bounds_is_said_for_all_settings_together(settings, rated, words):
+    found = what_it_bounds(ModelConfig(**settings), rated)
+    assert words in found
+    assert ("no bound" in found) == ("no bound" in words)

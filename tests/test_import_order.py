@@ -32,11 +32,12 @@ predictive information
 uncertainty
 model baseline
 head_information
-evidence compatibility
+evidence
 elbo
 refine
 simulate
 config
+compatibility
 build pair_checks
 reward_draws group_rewards
 checkpoint

@@ -7,6 +7,8 @@ from torch.distributions import Distribution
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch
+from vrm_pyro.config import ModelConfig
+from vrm_pyro.elbo import OBJECTIVES
 from vrm_pyro.errors import InputError
 from vrm_pyro.heads import Heads
 from vrm_pyro.laws import has_closed_divergence, is_gaussian
@@ -116,3 +118,35 @@ def _probe(model: VRM) -> FeatureBatch:
         ratings=torch.full((4, objectives), 0.5).to(parameter),
         rating_mask=torch.ones(4, objectives, dtype=torch.bool, device=parameter.device),
     )
+
+
+def what_it_bounds(config: ModelConfig, rated: bool) -> str:
+    """Return in words what the training objective bounds under all its settings together.
+
+    Args:
+        config: Settings of a VRM.
+        rated: Whether ratings enter the objective.
+    """
+    objective = OBJECTIVES[config.objective]
+    no_bound = []
+    if config.guide.point:
+        no_bound.append("the guide is a point, so it is a log joint density")
+    if config.mode == "vib":
+        if (config.kl_weights, config.kl_features) != (1.0, 1.0):
+            no_bound.append(
+                f"the KL terms count {config.kl_weights:g} (weights) and "
+                f"{config.kl_features:g} (features): a tempered objective"
+            )
+        if config.free_bits_weights or config.free_bits_features:
+            no_bound.append("part of the KL is free")
+        if rated and config.supervision == "weights":
+            if config.weight_supervision != "cross_entropy":
+                no_bound.append(f"ratings act by {config.weight_supervision}, which is a penalty")
+            else:
+                no_bound.append("ratings act on weights by a fractional likelihood")
+    if no_bound:
+        return "no bound: " + "; ".join(no_bound)
+    tempered = rated and config.supervision == "scores" and config.rating_power != 1
+    if tempered and not objective.bound.startswith("composite"):
+        return f"{objective.bound}, ratings to the power {config.rating_power:g}"
+    return objective.bound

@@ -13,7 +13,7 @@ import numpy as np
 
 from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
-from vrm_pyro.elbo import OBJECTIVES
+from vrm_pyro.compatibility import what_it_bounds
 from vrm_pyro.evaluate import evaluate
 from vrm_pyro.posterior import draw_posterior
 from vrm_pyro.to_xarray import Names, to_datatree, write_netcdf
@@ -122,7 +122,7 @@ def training_facts(result: TrainResult) -> dict[str, Any]:
         facts |= {
             "mode": config.mode,
             "objective": config.objective,
-            "bound": OBJECTIVES[config.objective].bound,
+            "bound": what_it_bounds(config, result.loaded.rated),
             "objectives": list(result.loaded.objectives),
             "ratings_used": result.loaded.rated,
         }
