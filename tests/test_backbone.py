@@ -26,8 +26,9 @@ from vrm_pyro.backbone import (
 )
 from vrm_pyro.errors import InputError
 
-KINDS = ["bert", "roberta", "llama", "llama-chat"]
+KINDS = ["bert", "roberta", "llama", "llama-chat", "qwen3"]
 POOLED = [("bert", "mean"), ("bert", "response_mean"), ("llama", "last"), ("llama-chat", "mean")]
+POOLED += [("qwen3", "last")]
 PROMPTS = [text(i, 3 + 2 * i) for i in range(6)]
 RESPONSES = [text(100 + i, 2 + 5 * (i % 4)) for i in range(12)]
 OWNER = [i // 2 for i in range(12)]
