@@ -12,13 +12,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vrm_pyro"
 # A module imports what stands above it, or to its left. A package stands here once; its parts may
 # import each other as long as no circle results.
 LAYERS = """
-sites errors atomic
+sites errors atomic processes
 rows
 chat
 backbone
 features
 rankings
-batch passes
+batch passes shares
 laws
 networks priors
 bayesian_head laplace_head
@@ -41,7 +41,7 @@ compatibility
 build pair_checks
 reward_draws group_rewards
 checkpoint
-callbacks training_module tuning resume trainer train
+callbacks stopping manifest training_module tuning resume trainer fitting train
 posterior
 to_xarray
 diagnostics

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message says what is wrong, where, and how to fix it. The command line prints it on
     stderr without a traceback and exits with code 2.
     """
+
+
+class EndedElsewhere(Exception):
+    """Another process of this run has ended, and has said why."""

@@ -2,10 +2,14 @@
 
 import json
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -13,9 +17,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from vrm_pyro.checkpoint import WEIGHTS_FILE
 from vrm_pyro.errors import InputError
+from vrm_pyro.manifest import MANIFEST, checkpoint_problem
 from vrm_pyro.tuning import frozen_names
 
 logger = logging.getLogger(__name__)
+
+# What torch.save says when a file does not take what it writes.
+_TORCH_SAVE: Final = ("PytorchStreamWriter", "inline_container")
 
 
 class EarlyStopping(TrainerCallback):
@@ -51,7 +59,8 @@ def is_over(arguments: TrainingArguments, state: TrainerState, patience: int) ->
 def find_checkpoint(arguments: TrainingArguments) -> str | None:
     """Return the checkpoint to resume from, or None for a fresh start.
 
-    Checkpoints that were cut off while being written are passed over.
+    Checkpoints that were cut off while being written, or damaged since, are passed over with a
+    warning that names the file.
 
     Raises:
         InputError: When a checkpoint is named that is not there or not whole.
@@ -60,32 +69,62 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
     if wanted in (None, False, "false", "False", ""):
         return None
     if wanted not in (True, "true", "True"):
-        if not is_whole(Path(str(wanted))):
+        problem = checkpoint_problem(Path(str(wanted)))
+        if problem is not None:
             raise InputError(
-                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint. Give true to go "
-                "on from the newest one in train.output_dir, or another folder checkpoint-N."
+                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint ({problem}). Give "
+                "true to go on from the newest one in train.output_dir, or another folder "
+                "checkpoint-N."
             )
         return str(wanted)
-    whole = [
+    for path in checkpoints(Path(str(arguments.output_dir))):
+        problem = checkpoint_problem(path)
+        if problem is None:
+            return str(path)
+        logger.warning("%s; this checkpoint is passed over.", problem)
+    logger.warning("%s holds no whole checkpoint; starting afresh.", arguments.output_dir)
+    return None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, whole or not, the newest first."""
+    numbered = [
         (int(path.name.rpartition("-")[2]), path)
-        for path in Path(str(arguments.output_dir)).glob("checkpoint-*")
-        if path.name.rpartition("-")[2].isdigit() and is_whole(path)
+        for path in run.glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit()
     ]
-    if not whole:
-        logger.warning("%s holds no checkpoint yet; starting afresh.", arguments.output_dir)
-        return None
-    return str(max(whole)[1])
+    return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint was written to its end: the last of its files can be read."""
-    if not (checkpoint / WEIGHTS_FILE).is_file():
-        return False
+@contextmanager
+def saving(checkpoint: Path) -> Iterator[None]:
+    """Write a checkpoint in a block; one that cannot be written is removed, and said to be.
+
+    Raises:
+        InputError: If the disk is full, or refuses otherwise.
+    """
     try:
-        read_state(checkpoint)
-    except (OSError, ValueError):
-        return False
-    return True
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in _TORCH_SAVE):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else None
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        earlier = [p for p in checkpoints(checkpoint.parent) if (p / MANIFEST).is_file()]
+        rest = (
+            f"{earlier[0]} is the last one that is whole. Free space, then go on from it with "
+            "--train.resume_from_checkpoint true."
+            if earlier
+            else "It was the first one. Free space and start again."
+        )
+        raise InputError(
+            f"{checkpoint}: the checkpoint cannot be written ({reason or _first_line(error)}); "
+            f"what there was of it is removed. {rest}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_state(checkpoint: Path) -> TrainerState:

@@ -3,7 +3,6 @@
 import math
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,23 +32,18 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
+from vrm_pyro.fitting import find_start, fit, use_one_device
 from vrm_pyro.head_information import fit_laplace
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
+from vrm_pyro.processes import is_main
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
-from vrm_pyro.resume import (
-    EarlyStopping,
-    find_checkpoint,
-    is_over,
-    is_whole,
-    load_weights,
-    read_state,
-)
+from vrm_pyro.resume import EarlyStopping
 from vrm_pyro.trainer import ModelTrainer, Progress, diverged
 from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import TextModule, Tuner
+from vrm_pyro.tuning import Tuner
 from vrm_pyro.tuning.tuner import SCALER_TEXTS
 
 # What validation gives, and training can be judged by.
@@ -162,6 +156,7 @@ def train(
     rated = uses_ratings(config, facts)
     view = select_objectives(train_source, objectives if rated else ())
     loc, scale = rating_unit(view, type(config.rating_likelihood))
+    use_one_device(arguments)
     set_seed(arguments.seed)
     hidden_size = train_source.responses.shape[1]
     model = build_model(config, hidden_size, len(objectives), rated)
@@ -180,6 +175,7 @@ def train(
     validation_view = select_objectives(validation_source, objectives if rated else ())
     validation_items = useful_prompts(validation_view, False)
     validation_data = dataset(validation_view, loc, scale, validation_items)
+    checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
     own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
@@ -198,11 +194,11 @@ def train(
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(StepBar())
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
-        runtime = _run(trainer, module, arguments, patience)
+        runtime = fit(trainer, module, arguments, patience, checkpoint)
         module.eval()
         if isinstance(model, VRM):
             on_states = PromptDataset(view, loc, scale, items)
-            fit_laplace(model, on_states, progress=not arguments.disable_tqdm)
+            fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,
@@ -316,50 +312,8 @@ def _streamed_moments(
     return torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.sqrt(variance))
 
 
-def _run(
-    trainer: ModelTrainer,
-    module: TrainingModule | TextModule,
-    arguments: TrainingArguments,
-    patience: int,
-) -> float:
-    """Train to the end or find that it was reached before; return the seconds it took.
-
-    Leaves the best weights in the module, if there is a checkpoint of them.
-    """
-    checkpoint = find_checkpoint(arguments)
-    seconds = 0.0
-    reached = None if checkpoint is None else read_state(Path(checkpoint))
-    if reached is not None and is_over(arguments, reached, patience):
-        # Stopped after its last step but before its end: the Trainer would take one step more.
-        trainer.state = reached
-        load_weights(module, Path(str(checkpoint)))
-    else:
-        try:
-            outcome = trainer.train(resume_from_checkpoint=checkpoint)
-        except ValueError as error:
-            # States are finite, so what a distribution refuses comes from the weights.
-            if not str(error).startswith("Expected parameter"):
-                raise
-            raise diverged(arguments) from error
-        seconds = outcome.metrics["train_runtime"]
-    if arguments.load_best_model_at_end and trainer.state.best_global_step:
-        # By number: the path that the Trainer notes is wrong once a run was moved.
-        name = f"checkpoint-{trainer.state.best_global_step}"
-        best = Path(str(arguments.output_dir)) / name
-        if not is_whole(best):
-            raise InputError(
-                f"{best}: the checkpoint with the best validation log loss is gone or damaged. "
-                "Train again with --overwrite."
-            )
-        load_weights(module, best)
-    return seconds
-
-
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return log loss and accuracy from the per-prompt sums the module gives in evaluation.
-
-    Sums per item, not values per pair: the Trainer cuts what it gathers to the number of items.
-    """
+    """Return log loss and accuracy from the per-prompt sums the module gives in evaluation."""
     sums = np.asarray(prediction.predictions, dtype=np.float64)
     log_prob, right, weight, elbo, given_ratings = sums.sum(0)
     return {

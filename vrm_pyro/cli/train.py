@@ -18,7 +18,10 @@ from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
+from vrm_pyro.fitting import check_devices
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
+from vrm_pyro.processes import is_main, on_main
+from vrm_pyro.stopping import Stopped
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 
@@ -63,13 +66,17 @@ def run(argv: Sequence[str]) -> None:
     data, arguments = settings.data, settings.arguments
     check_data_settings(data)
     resume = arguments.resume_from_checkpoint not in (None, False, "false", "False", "")
-    directory = RunDirectory(
-        str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
+    check_devices(arguments)
+    directory = on_main(
+        lambda: RunDirectory(
+            str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
+        )
     )
     directory.protect([data.train, data.validation])
     if directory.finished and resume:
         directory.check_same(settings.values)
-        print(f"{directory.path}: the run is finished; there is nothing to resume.")
+        if is_main():
+            print(f"{directory.path}: the run is finished; there is nothing to resume.")
         return
     rows = TrainingRows.read(data)
     adopt_store(settings.model, rows.stores)
@@ -84,20 +91,28 @@ def run(argv: Sequence[str]) -> None:
             store.check_key(backbone.key())
     savers = [_tokenizer(backbone, rows.stores)]
     settings.values["train"]["resume_from_checkpoint"] = None
-    directory.claim(settings.values, settings.yaml())
+    on_main(lambda: directory.claim(settings.values, settings.yaml()))
     if tuned:
         assert backbone is not None
         tuner = Tuner(settings.tuning, backbone)
         states = rows.texts(backbone)
-        result = train(
-            settings.model, arguments, states.train, states.validation.source, tuner=tuner
-        )
-        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
-        savers.append(tuner.save)
     else:
+        tuner = None
         states = rows.encoded(backbone, directory.path)
-        validation = states.validation
-        result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+    sources = states.train, states.validation.source
+    try:
+        result = train(settings.model, arguments, *sources, states.backbone, tuner=tuner)
+    except Stopped as stopped:
+        raise stopped.advise(
+            f"Go on with: vrm-pyro train --train.output_dir {directory.path} "
+            "--train.resume_from_checkpoint true"
+        ) from None
+    if not is_main():
+        return
+    validation = states.validation
+    if tuner is not None and backbone is not None:
+        validation = Inputs.of(encode_table(validation.table, backbone, progress=True))
+        savers.append(tuner.save)
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),

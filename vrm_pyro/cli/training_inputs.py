@@ -15,7 +15,7 @@ from vrm_pyro.cli.inputs import Spec, backbone_facts, is_store, read_rows, read_
 from vrm_pyro.cli.sources import Inputs, select_prompts, without_pairs
 from vrm_pyro.config import DataConfig, DataFacts, ModelConfig
 from vrm_pyro.errors import InputError
-from vrm_pyro.features import FeatureStore, write_store
+from vrm_pyro.features import FeatureStore, write_together
 from vrm_pyro.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.rows.splits import prompt_positions
 from vrm_pyro.train import data_facts, select_objectives
@@ -57,7 +57,7 @@ class Material:
         if self.store is not None:
             return self.store
         assert backbone is not None
-        return write_store(self.table, backbone, folder)
+        return write_together(self.table, backbone, folder)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from vrm_pyro.features.memory import Features, encode_table
 from vrm_pyro.features.meta import KEY_PARTS
 from vrm_pyro.features.shards import ShardedArray
+from vrm_pyro.features.sharing import merge_store, write_share, write_together
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.features.writing import SHARD_ROWS, write_store
 
@@ -13,6 +14,9 @@ __all__ = [
     "Features",
     "ShardedArray",
     "encode_table",
+    "merge_store",
     "open_store",
+    "write_share",
     "write_store",
+    "write_together",
 ]

@@ -85,17 +85,38 @@ def write_store(
     if max_length is not None and max_length != backbone.max_length:
         backbone = backbone.with_max_length(max_length)
     folder = Path(out_dir)
-    plan = _plan(table, backbone, shard_rows, dtype)
-    if (
-        _begin(folder, plan, resume, overwrite)
-        and store_problem(folder, read_meta(folder)) is None
-    ):
-        log.info("%s: the store is finished already", folder)
+    plan = plan_store(table, backbone, shard_rows, dtype)
+    if begin_store(folder, plan, resume, overwrite):
         return open_store(folder)
-    work = list(_missing_shards(folder, plan))
+    compute_shards(folder, plan, table, backbone, progress=progress)
+    return finish_store(folder, table, plan)
+
+
+def begin_store(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) -> bool:
+    """Take a folder for a store; return True if it holds the finished store already."""
+    taken = _begin(folder, plan, resume, overwrite)
+    if not taken or store_problem(folder, read_meta(folder)) is not None:
+        return False
+    log.info("%s: the store is finished already", folder)
+    return True
+
+
+def compute_shards(
+    folder: Path,
+    plan: dict[str, Any],
+    table: PreferenceTable,
+    backbone: Backbone,
+    num_shards: int = 1,
+    shard: int = 0,
+    *,
+    progress: bool,
+) -> int:
+    """Compute what is missing of every ``num_shards``-th shard; return the number of sequences."""
+    dtype = plan["writing"]["dtype"]
+    work = list(missing_shards(folder, plan, num_shards, shard))
     total = sum(end - first for _, _, first, end in work)
     kept = plan["num_prompts"] + plan["num_responses"] - total
-    if kept:
+    if kept and num_shards == 1:
         log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
         for kind, index, first, end in work:
@@ -105,12 +126,13 @@ def write_store(
             save_array(_facts_path(folder, kind, index), token_facts(sequences))
             # Last: a shard counts as done when its states are there.
             save_array(shard_path(folder, kind, index), block)
-    return _finish(folder, table, plan)
+    return total
 
 
-def _plan(
+def plan_store(
     table: PreferenceTable, backbone: Backbone, shard_rows: int, dtype: str
 ) -> dict[str, Any]:
+    """Return the description of a store that is to be written."""
     if dtype not in STORED_DTYPES:
         raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(STORED_DTYPES)}.")
     if shard_rows < 1:
@@ -169,10 +191,13 @@ def _begin(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) ->
     return False
 
 
-def _missing_shards(folder: Path, plan: dict[str, Any]) -> Iterator[tuple[str, int, int, int]]:
+def missing_shards(
+    folder: Path, plan: dict[str, Any], num_shards: int = 1, shard: int = 0
+) -> Iterator[tuple[str, int, int, int]]:
+    """Yield kind, number, first row and the row after the last of what is yet to be computed."""
     for kind in KINDS:
         ranges = shard_ranges(plan[f"num_{kind}"], plan["writing"]["shard_rows"])
-        for index, (first, end) in enumerate(ranges):
+        for index, (first, end) in list(enumerate(ranges))[shard::num_shards]:
             problem = shard_problem(folder, plan, kind, index)
             facts = _facts_path(folder, kind, index)
             problem = problem or array_problem(facts, (end - first, COLUMNS), np.int64)
@@ -209,7 +234,8 @@ def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]
     )
 
 
-def _finish(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> FeatureStore:
+def finish_store(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> FeatureStore:
+    """Write what is stored whole, once all shards are there, and open the store."""
     facts = {
         kind: np.concatenate(
             [
