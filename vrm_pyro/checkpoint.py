@@ -1,5 +1,6 @@
 """Saved models: safetensors plus JSON of class names from closed tables; no code inside."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -100,6 +101,22 @@ def settings_to_json(config: ModelConfig) -> dict[str, Any]:
             value = {"class": type(value).__name__, "args": asdict(value)}
         values[item.name] = value
     return values
+
+
+def config_hash(loaded: LoadedModel) -> str:
+    """Return a SHA-256 of what the model is: settings, objectives, use of ratings, backbone.
+
+    Two models with the same one differ in their training rows or seed at most; where the backbone
+    lies does not count.
+    """
+    facts = {name: value for name, value in loaded.backbone.items() if name != "name"}
+    description = {
+        "settings": settings_to_json(loaded.config) | {"backbone": None},
+        "objectives": list(loaded.objectives),
+        "rated": loaded.rated,
+        "backbone": facts,
+    }
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def settings_from_json(

@@ -6,12 +6,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model
+from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, config_hash, save_model
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.compatibility import what_it_bounds
 from vrm_pyro.evaluate import evaluate
@@ -22,6 +23,9 @@ from vrm_pyro.train import TrainResult
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log_history.json"
 POSTERIOR_FILE = "posterior.nc"
+
+# Packages whose versions a posterior file names.
+PACKAGES = ("pyro-ppl", "torch", "numpy", "xarray")
 
 POSTERIOR_PROMPTS = 200
 POSTERIOR_DRAWS = 200
@@ -99,11 +103,39 @@ def write_posterior(
     scratch.mkdir(parents=True)
     try:
         draws = draw_posterior(loaded.model, source, num_draws, seed=seed, storage=scratch)
-        attrs = {"mode": loaded.mode, "objective": loaded.config.objective, "seed": seed}
+        attrs = posterior_attrs(loaded, seed)
         names = Names.of(inputs.table, loaded.objectives)
         write_netcdf(to_datatree(draws, names, attrs=attrs), path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def posterior_attrs(loaded: LoadedModel, seed: int) -> dict[str, Any]:
+    """Return what the root of a posterior file says of the model and of the draws.
+
+    Args:
+        loaded: The model.
+        seed: Seed of the draws.
+    """
+    config = loaded.config
+    vib = config.mode == "vib"
+    acting = loaded.rated and config.supervision == "scores"
+    return {
+        "config_hash": config_hash(loaded),
+        "mode": config.mode,
+        "objective": config.objective,
+        # The draws are those of the guide; in mode vib it was trained with these powers on KL.
+        "kappa_w": config.kl_weights if vib else 1.0,
+        "kappa_z": config.kl_features if vib else 1.0,
+        "lambda": config.rating_power if acting else 0.0,
+        "seed": seed,
+        "weight_prior": type(config.weight_prior).__name__,
+        "feature_prior": type(config.feature_prior).__name__,
+        "guide": type(config.guide).__name__,
+        "likelihood": type(config.likelihood).__name__,
+        "backbone": str(loaded.backbone.get("name", "")),
+        **{f"{name.replace('-', '_')}_version": version(name) for name in PACKAGES},
+    }
 
 
 def training_facts(result: TrainResult) -> dict[str, Any]:
