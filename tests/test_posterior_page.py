@@ -27,7 +27,8 @@ def tables():
         if line.startswith("#"):
             heading = line.lstrip("# ").strip("`")
         elif line.startswith("| ") and not line.startswith("| --- "):
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            cells = re.split(r"(?<!\\)\|", line.strip("|"))
+            cells = [cell.strip().replace("\\|", "|") for cell in cells]
             found.setdefault(heading, []).append(cells)
     return {name: rows[1:] for name, rows in found.items()}
 
