@@ -55,7 +55,7 @@ def weights(material: Material) -> Section:
         if len(pictures) < MOST_CHARTS:
             pictures.append(
                 weights_chart(
-                    f"{name} ({chosen.sum():,} prompts)",
+                    f"{name} ({chosen.sum():,} {'prompt' if chosen.sum() == 1 else 'prompts'})",
                     material.objectives,
                     mean,
                     (within[0], within[1]),
