@@ -39,15 +39,16 @@ simulate
 config
 compatibility
 build pair_checks
-reward_draws group_rewards
+reward_draws group_rewards contributions
 checkpoint
 callbacks training_module tuning resume trainer train
 posterior
 to_xarray
 diagnostics
 certificates
-report
 scorer doctor evaluate
+explanation
+report
 rl
 cli
 """

@@ -13,6 +13,7 @@ VERBS = {
     "train": "Train a reward model on rows or on kept states.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "score": "Write reward, spread, weights and scores of every response.",
+    "explain": "Say why a response is preferred, how surely, and what would flip it.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
     "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
     "certify": "Bound the error on new prompts from rows that the model has not seen.",
