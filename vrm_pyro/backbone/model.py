@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,6 +17,7 @@ from vrm_pyro.backbone.batching import pad_batch, token_batches
 from vrm_pyro.backbone.packing import RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
 from vrm_pyro.backbone.precision import choose_precision, prepare
+from vrm_pyro.backbone.running import accepted_inputs, last_states
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
 
@@ -85,7 +85,7 @@ class Backbone:
         )
         self.tokenizer = tokenizer
         self.model = prepare(model, self.precision).to(self.device)
-        self._accepted = set(inspect.signature(self.model.forward).parameters)
+        self._accepted = accepted_inputs(self.model)
         self.pad_id = _pad_id(tokenizer)
         self._takes_positions = False
         self._check_vocabulary()
@@ -310,24 +310,12 @@ class Backbone:
         model: nn.Module | None = None,
     ) -> Tensor:
         """Return the last layer's states; a mask of four dimensions says who sees whom."""
-        model = self.model if model is None else model
-        if mask.dim() == 4 and self.model.config._attn_implementation == "eager":
-            # This one adds its mask to the scores; the other wants to know what is allowed.
-            dtype = self.model.dtype
-            mask = torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask}
-        if type_ids is not None and "token_type_ids" in self._accepted:
-            inputs["token_type_ids"] = type_ids
-        if position_ids is not None:
-            inputs["position_ids"] = position_ids
-        if "use_cache" in self._accepted:
-            inputs["use_cache"] = False
-        kind = self.device.type
         # In training, mixed precision may come from around this, too.
-        low = self.precision == "bfloat16" or torch.is_autocast_enabled(kind)
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=low):
-            hidden: Tensor = model(**inputs).last_hidden_state
-        return hidden.float()
+        low = self.precision == "bfloat16" or torch.is_autocast_enabled(self.device.type)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            return last_states(
+                self.model, input_ids, mask, type_ids, position_ids, self._accepted, model
+            )
 
     def _probe(self) -> tuple[bool, bool]:
         """Find out by trying: is attention causal, and do position ids count from 0?
