@@ -177,7 +177,7 @@ def save_model(loaded: LoadedModel, directory: Path) -> None:
 
 
 def describe(loaded: LoadedModel) -> dict[str, Any]:
-    """Return all of a model except its weights, as JSON values; :func:`build_described` reads it."""
+    """Return all of a model except its weights, as JSON that :func:`build_described` reads."""
     return {
         "model_type": MODEL_TYPE,
         "format": FORMAT,

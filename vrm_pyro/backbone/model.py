@@ -55,6 +55,7 @@ class Backbone:
         hidden_size: Length of a state.
         is_decoder: Whether a token's state depends on earlier tokens only.
         precision: ``bfloat16`` or ``float32``: how matrix products are computed.
+        takes_positions: Whether position ids that count from 0 are handed over.
         pad_id: Token id that fills rows up.
         chat: The encoder of texts and messages.
 
@@ -87,9 +88,9 @@ class Backbone:
         self.model = prepare(model, self.precision).to(self.device)
         self._accepted = accepted_inputs(self.model)
         self.pad_id = _pad_id(tokenizer)
-        self._takes_positions = False
+        self.takes_positions = False
         self._check_vocabulary()
-        self.is_decoder, self._takes_positions = self._probe()
+        self.is_decoder, self.takes_positions = self._probe()
         self.pooling = choose_pooling(pooling, self.is_decoder)
         self._check_length(max_length)
         self.max_length = max_length
@@ -103,7 +104,7 @@ class Backbone:
         has a kernel that takes no mask of its own; nor where the last token's state comes out
         different.
         """
-        if not self.is_decoder or not self._takes_positions:
+        if not self.is_decoder or not self.takes_positions:
             return False
         config = self.model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
@@ -286,7 +287,7 @@ class Backbone:
         """
         batch = batch.to(self.device)
         mask = batch.block_mask() if batch.shares else batch.attention_mask
-        counted = batch.positions if self._takes_positions else None
+        counted = batch.positions if self.takes_positions else None
         return batch.pool(self._run(batch.input_ids, mask, batch.type_ids, counted, model))
 
     def token_states(
@@ -298,7 +299,7 @@ class Backbone:
         """
         mask = attention_mask.to(self.device)
         types = None if type_ids is None else type_ids.to(self.device)
-        counted = positions(mask) if self._takes_positions else None
+        counted = positions(mask) if self.takes_positions else None
         return self._run(input_ids.to(self.device), mask, types, counted)
 
     def _run(
@@ -333,7 +334,7 @@ class Backbone:
             is_decoder = bool((plain[0, 0] - plain[1, 0]).abs().max() <= 1e-6 * size)
             if "position_ids" not in self._accepted:
                 return is_decoder, False
-            self._takes_positions = True
+            self.takes_positions = True
             counted = self.token_states(batch, mask)
         return is_decoder, bool((plain - counted).abs().max() <= 1e-3 * size)
 
@@ -355,7 +356,7 @@ class Backbone:
     def _check_length(self, max_length: int) -> None:
         config = self.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None) or max_length
-        if not self.is_decoder and "position_ids" in self._accepted and not self._takes_positions:
+        if not self.is_decoder and "position_ids" in self._accepted and not self.takes_positions:
             limit -= self.pad_id + 1
         limit = min(limit, self.tokenizer.model_max_length)
         if max_length > limit:
