@@ -26,7 +26,7 @@ PROMPTS: Final[tuple[Messages, ...]] = (
         {"role": "system", "content": "You answer briefly."},
         {
             "role": "user",
-            "content": "Why is the sky blue, and why is it red in the evening? Answer in two sentences.",
+            "content": "Why is the sky blue, and why not in the evening? Answer briefly.",
         },
     ],
 )

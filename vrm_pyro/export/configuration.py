@@ -1,6 +1,6 @@
 """What ``config.json`` of an exported model holds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, no_type_check
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -10,6 +10,7 @@ from vrm_pyro.errors import InputError
 NOT_A_SCALAR_MODEL = "a reward model of vrm_pyro, not one of this class: import vrm_pyro.export"
 
 
+@no_type_check  # its __init__ takes any key of a file, which the signature of a dataclass hides
 class VRMConfig(PreTrainedConfig):
     """Configuration of a :class:`~vrm_pyro.export.VRMForSequenceClassification`.
 

@@ -98,6 +98,8 @@ class VRMForSequenceClassification(PreTrainedModel):
             described = build_described(config.head, "config.json: head")
         self.objectives = described.objectives
         self.head = described.model
+        saved = self.head.state_dict()
+        self._constants = {n: b.clone() for n, b in self.head.named_buffers() if n not in saved}
         self._accepted = accepted_inputs(self.backbone)
         self.post_init()
 
@@ -106,7 +108,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *model_args: Any,
-        self_test: bool = True,
+        verify: bool = True,
         **kwargs: Any,
     ) -> Any:
         """Load an exported model and check that it gives the rewards it was saved with.
@@ -114,7 +116,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: A folder that ``vrm-pyro export`` wrote, or an id.
             *model_args: As in transformers.
-            self_test: Whether to score the saved token ids and compare; a model without any is
+            verify: Whether to score the saved token ids and compare; a model without any is
                 refused then.
             **kwargs: As in transformers, ``dtype`` for the backbone among them.
 
@@ -132,8 +134,11 @@ class VRMForSequenceClassification(PreTrainedModel):
         )
         model, info = loaded
         check_loaded(str(pretrained_model_name_or_path), info)
+        for name, value in model._constants.items():
+            # transformers leaves what no file holds without a value.
+            model.head.get_buffer(name).copy_(value)
         check_tokenizer(pretrained_model_name_or_path, model.reading, kwargs)
-        if self_test:
+        if verify:
             SelfTest.from_json(model.config.self_test or {}).verify(model)
         return (model, info) if with_info else model
 
@@ -176,7 +181,7 @@ class VRMForSequenceClassification(PreTrainedModel):
 
         Raises:
             InputError: If no answer begins in a row (see ``config.without_boundary``), or a
-                reward is not finite.
+                state of the backbone is not finite.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         ids, kept = (t.detach().cpu().numpy() for t in (input_ids, mask))
@@ -237,6 +242,11 @@ class VRMForSequenceClassification(PreTrainedModel):
                 self._accepted,
             )
             states[batch.states.cpu().numpy()] = batch.pool(hidden).cpu().numpy()
+        if not np.isfinite(states).all():
+            raise InputError(
+                "the backbone gave states that are not finite, so there is no reward. Load it "
+                "with dtype=torch.float32; if that does not help, its weights are damaged."
+            )
         return states
 
     def _takes_block_masks(self) -> bool:
@@ -262,12 +272,6 @@ class VRMForSequenceClassification(PreTrainedModel):
         return draws
 
     def _output(self, found: Scores, draws: Tensor | None) -> VRMOutput:
-        if not np.isfinite(found.reward).all():
-            raise InputError(
-                "a reward is not finite: the backbone gave states that are not. Load it with "
-                "dtype=torch.float32; if that does not help, its weights are damaged."
-            )
-
         def tensor(values: Floats | None) -> Tensor | None:
             return None if values is None else torch.from_numpy(values).to(self.device)
 
