@@ -39,7 +39,12 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+SLOW = ("bayesian", "ensemble", "kernel")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in sorted(HEADS)]
+)
 def test_it_says_what_the_scorer_says(export_run, name, tmp_path):
     run = save_reward_model(tmp_path, "qwen3", **HEADS[name])
     made = export_run(run, tmp_path / "hf")

@@ -15,6 +15,7 @@ from transformers import (
     Qwen3ForSequenceClassification,
 )
 
+from vrm_pyro.cli import main
 from vrm_pyro.errors import InputError
 from vrm_pyro.export import VRMConfig, VRMForSequenceClassification
 from vrm_pyro.export.self_test import SelfTest
@@ -199,3 +200,12 @@ def test_another_tokenizer_altogether(copied):
     tiny_tokenizer("llama-chat").save_pretrained(folder)
     with pytest.raises(InputError, match="chat template and tokenizer"):
         load(folder)
+
+
+def test_classes_of_ones_own_are_refused(exported, tmp_path, capsys):
+    """Nobody could make them from the folder alone."""
+    run = shutil.copytree(exported("qwen3").run, tmp_path / "run")
+    change_config(run, lambda c: c["settings"]["weight_prior"].update({"class": "MyPrior"}))
+    assert main(["export", "--model", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "weight_prior is MyPrior, a class of your own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

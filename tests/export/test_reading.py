@@ -101,6 +101,41 @@ def test_a_header_is_found_where_the_answer_swallows_its_end():
     assert whole.boundary == len(prompt)
 
 
+TURN = "{{ '<|' + m['role'] + '|>' }}"
+TEMPLATES = {
+    # Two newlines after the header, and contents without white space around them.
+    "llama-3": "{{ bos_token }}{% for m in messages %}" + TURN + "{{ '\n\n' }}"
+    "{{ m['content'] | trim }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n\n' }}{% endif %}",
+    # What the last answer begins with is not part of the prompt.
+    "thinking": "{% for m in messages %}"
+    + TURN
+    + "{% if loop.last and m['role'] == 'assistant' %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    # No turn of the system.
+    "no system": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}"
+    "{{ raise_exception('no system turn') }}{% endif %}"
+    + TURN
+    + "{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+}
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_templates(name):
+    backbone, tokenizer = tiny_backbone("llama-chat"), tiny_tokenizer("llama-chat")
+    tokenizer.chat_template = TEMPLATES[name]
+    backbone.chat = ChatEncoder(tokenizer, 100, True)
+    reading = reading_of(backbone, tokenizer)
+    for seed in range(4):
+        prompt, answer = conversation(seed, seed % 2), text(seed + 40, 7)
+        ids = render_ids(tokenizer, answered(prompt, answer), False)
+        expected = (*backbone.chat.encode([prompt]), *backbone.chat.encode([prompt], [answer]))
+        found = reading.split(np.array(ids))
+        assert [s.digest for s in found] == [s.digest for s in expected]
+
+
 def test_a_template_without_generation_prompt():
     """What ends every prompt divides, as [/INST] does."""
     tokenizer = tiny_tokenizer("llama-chat")

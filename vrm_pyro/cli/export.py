@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from vrm_pyro.atomic import write_directory
 from vrm_pyro.backbone import quiet_transformers
 from vrm_pyro.batch import FeatureSource
-from vrm_pyro.checkpoint import load_model
+from vrm_pyro.checkpoint import CONFIG_FILE, load_model
 from vrm_pyro.cli.inputs import add_device_option, backbone_name, read_rows, read_scorer
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.results import METRICS_FILE, evaluate_inputs
@@ -20,7 +20,13 @@ from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.export.card import FIGURE, Evaluation, model_card, origin_of
 from vrm_pyro.export.reading import WITHOUT_BOUNDARY
-from vrm_pyro.export.writing import ADAPTERS, DTYPES, ExportSettings, write_export
+from vrm_pyro.export.writing import (
+    ADAPTERS,
+    DTYPES,
+    ExportSettings,
+    refuse_own_classes,
+    write_export,
+)
 from vrm_pyro.features import encode_table
 from vrm_pyro.report import reliability
 from vrm_pyro.scorer import Scorer, score_source
@@ -99,6 +105,8 @@ def run(argv: Sequence[str]) -> None:
         options.adapter, options.dtype, options.without_boundary, options.max_shard_size
     )
     _protect(options)
+    described = _read(Path(options.model) / CONFIG_FILE, json.loads) or {}
+    refuse_own_classes(described.get("settings") or {})
     loaded = load_model(options.model)
     if options.backbone:
         loaded.backbone["name"] = backbone_name(options.backbone)

@@ -48,6 +48,8 @@ def exported_tokenizer(encoder: ChatEncoder) -> PreTrainedTokenizerBase:
     """
     tokenizer: Any = copy.deepcopy(encoder.tokenizer)
     layout = encoder.layout
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # told by the mask, not by its id
     if layout.template == "chat":
         return tokenizer
 

@@ -1,6 +1,7 @@
 """From the folder of a run to the folder of a transformers model."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,7 +10,7 @@ import torch
 
 from vrm_pyro.backbone import Backbone, peft_calls
 from vrm_pyro.chat import Messages
-from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, describe
+from vrm_pyro.checkpoint import CONFIG_FILE, TABLES, LoadedModel, describe, settings_to_json
 from vrm_pyro.errors import InputError
 from vrm_pyro.export.adapter import adapter_settings
 from vrm_pyro.export.boundary import (
@@ -25,6 +26,9 @@ from vrm_pyro.export.modeling import VRMForSequenceClassification
 from vrm_pyro.export.reading import WITHOUT_BOUNDARY
 from vrm_pyro.export.self_test import SelfTest
 from vrm_pyro.scorer import Scorer
+
+EXACT: Final = 1e-3
+"""Largest difference of rewards from those of the run, in float32, as a share of their range."""
 
 ADAPTERS: Final = ("merge", "beside")
 DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -82,6 +86,7 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
         raise InputError(
             f"the backbone computes in {backbone.precision}; load it in float32 to export it."
         )
+    refuse_own_classes(settings_to_json(loaded.config))
     tokenizer = exported_tokenizer(backbone.chat)
     reading = reading_of(backbone, tokenizer, settings.without_boundary)
     test = _self_test(scorer, tokenizer)
@@ -109,7 +114,25 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     del model, module, scorer
-    VRMForSequenceClassification.from_pretrained(folder)
+    written = VRMForSequenceClassification.from_pretrained(folder)
+    if settings.dtype == "float32":
+        test.verify(written, EXACT)
+
+
+def refuse_own_classes(settings: Mapping[str, Any]) -> None:
+    """Raise InputError if a model has classes that are not of this package.
+
+    Args:
+        settings: What :func:`vrm_pyro.checkpoint.settings_to_json` returns.
+    """
+    for key, table in TABLES.items():
+        name = (settings.get(key) or {}).get("class")
+        if name is not None and name not in table:
+            raise InputError(
+                f"the model's {key} is {name}, a class of your own. An exported model is loaded "
+                "without running anybody's code, so it can only have classes of vrm_pyro. Use the "
+                "folder of the run, which takes them (Scorer, vrm_pyro.rl.VRMReward, --classes)."
+            )
 
 
 def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
