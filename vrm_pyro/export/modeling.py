@@ -73,7 +73,9 @@ class VRMForSequenceClassification(PreTrainedModel):
     config: VRMConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
-    _keep_in_fp32_modules_strict = ["head"]
+    # Expressions: the first also keeps the heads from being quantized.
+    _keep_in_fp32_modules = [r"^head\."]
+    _keep_in_fp32_modules_strict = [r"^head\."]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = False
