@@ -49,6 +49,7 @@ certificates
 scorer doctor evaluate
 explanation
 report
+export
 rl
 cli
 """
