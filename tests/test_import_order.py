@@ -48,6 +48,7 @@ diagnostics
 certificates
 report
 scorer doctor evaluate
+diagnose
 rl
 cli
 """

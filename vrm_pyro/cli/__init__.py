@@ -15,6 +15,7 @@ VERBS = {
     "score": "Write reward, spread, weights and scores of every response.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
     "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
+    "diagnose": "Say what is wrong with a model on rows, test by test, and what to try.",
     "certify": "Bound the error on new prompts from rows that the model has not seen.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
 }
