@@ -20,7 +20,7 @@ from vrm_pyro.diagnostics import (
     unit_use,
 )
 from vrm_pyro.diagnostics.finding import Finding, not_applicable
-from vrm_pyro.diagnostics.power_scaling import MIN_DRAWS
+from vrm_pyro.diagnostics.power_scaling import MIN_DRAWS, khat_limit, smooth
 from vrm_pyro.diagnostics.prior_overlap import PriorAndPosterior
 from vrm_pyro.diagnostics.sensitivity import sensitivity
 from vrm_pyro.evidence import log_evidence
@@ -31,8 +31,8 @@ from vrm_pyro.ratings import GaussianRatings
 from vrm_pyro.ratings.difference import DifferenceRatingsModule
 from vrm_pyro.refine import refine
 
-REFINE_STEPS: Final = 100
-REFINE_NODES: Final = 128
+REFINE_STEPS: Final = 60
+REFINE_NODES: Final = 64
 EVIDENCE_DRAWS: Final = 512
 
 NO_LATENTS: Final = "a Bradley-Terry model has no latent variables."
@@ -99,7 +99,14 @@ def find_gaps(material: Material) -> Finding:
             found.after.numpy(),
         )
 
-    return material.with_batch(measure)
+    return material.with_batch(measure, material.refined_prompts)
+
+
+def simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
+    """Return ranks of simulated truth by quantity, or why there are none."""
+    if material.ranks is None:
+        material.ranks = _simulated_ranks(material)
+    return material.ranks
 
 
 def _simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
@@ -128,7 +135,7 @@ def _simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
 
 def find_simulation(material: Material) -> Finding:
     """Ranks of the truth of simulated outcomes."""
-    ranks = _simulated_ranks(material)
+    ranks = simulated_ranks(material)
     if isinstance(ranks, str):
         return not_applicable(simulation_check.NAME, ranks)
     return simulation_check.simulation_check(ranks)
@@ -136,7 +143,7 @@ def find_simulation(material: Material) -> Finding:
 
 def find_coverage(material: Material) -> Finding:
     """Coverage of the guide's intervals on simulated outcomes."""
-    ranks = _simulated_ranks(material)
+    ranks = simulated_ranks(material)
     if isinstance(ranks, str):
         return not_applicable(coverage.NAME, ranks)
     return coverage.coverage(ranks)
@@ -166,20 +173,32 @@ def find_prior(material: Material) -> Finding:
     """Overlap of prior and posterior."""
     if reason := _no_outcome_posterior(material):
         return not_applicable(prior_overlap.NAME, reason)
+    if material.num_draws < MIN_DRAWS:
+        return not_applicable(prior_overlap.NAME, f"it takes {MIN_DRAWS} draws (--draws).")
     groups, loaded = material.draws.groups, material.loaded
     responses = np.asarray(material.some.source.response_prompt)
-    paired = np.unique(material.some.pair_prompt)
     rated = np.isfinite(np.asarray(material.some.source.ratings)).any(1)
-    informed = np.union1d(paired, responses[rated] if loaded.rated else [])
-    prompts = informed.astype(np.int64)
+    informed = np.union1d(material.some.pair_prompt, responses[rated] if loaded.rated else [])
+    smoothed = smooth(np.asarray(groups["sample_stats"]["log_weight"], np.float64))
+    reliable = np.flatnonzero(smoothed.khat <= khat_limit(material.num_draws))
+    prompts = np.intersect1d(informed, reliable).astype(np.int64)
+    if len(prompts) < len(informed) / 2:
+        return not_applicable(
+            prior_overlap.NAME,
+            "the guide's draws do not cover the posterior of most prompts; see khat.",
+        )
     items = np.flatnonzero(np.isin(responses, prompts))
     quantities = {}
-    for k, name in enumerate(loaded.objectives):
-        before, after = (np.asarray(groups[g][sites.WEIGHTS])[:, prompts, k] for g in _BOTH)
-        quantities[f"weight {name}"] = PriorAndPosterior(before, after, prompts)
-    for k, name in enumerate(loaded.objectives):
-        before, after = (np.asarray(groups[g][sites.SCORES])[:, items, k] for g in _BOTH)
-        quantities[f"score {name}"] = PriorAndPosterior(before, after, responses[items])
+    for kind, site, rows, owner in (
+        ("weight", sites.WEIGHTS, prompts, prompts),
+        ("score", sites.SCORES, items, responses[items]),
+    ):
+        before, after = (np.asarray(groups[group][site])[:, rows] for group in _BOTH)
+        weight = smoothed.weights[:, owner]
+        for k, name in enumerate(loaded.objectives):
+            quantities[f"{kind} {name}"] = PriorAndPosterior(
+                before[..., k], after[..., k], owner, weight
+            )
     tempered = loaded.rated and loaded.config.rating_power != 1
     return prior_overlap.prior_overlap(quantities, tempered)
 

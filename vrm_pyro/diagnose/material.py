@@ -29,7 +29,7 @@ T = TypeVar("T")
 #: Prompts that the shuffle test looks at: it predicts them all over for each permutation.
 SHUFFLED_PROMPTS: Final = 1000
 NUM_SHUFFLES: Final = 4
-LOO_DRAWS: Final = 64
+LOO_DRAWS: Final = 128
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,9 @@ class Material:
         seed: Fixes everything that is drawn.
         reference: The same model on training rows, to compare with.
         others: Log density of the preferences of each prompt of ``rows`` under other models.
+        refined_prompts: Prompts of ``some`` that the guide is refined on.
+        ranks: Ranks of simulated truth, which two diagnostics share, or why there are none; None
+            before either has asked.
     """
 
     loaded: LoadedModel
@@ -99,6 +102,8 @@ class Material:
     seed: int = 0
     reference: "Material | None" = None
     others: Mapping[str, Floats] = field(default_factory=dict)
+    refined_prompts: int = 100
+    ranks: "dict[str, Floats] | str | None" = None
 
     @property
     def vrm(self) -> VRM | None:
@@ -140,14 +145,21 @@ class Material:
         """Log density of the preferences of each prompt of all rows, (P,)."""
         return log_scores(self.loaded, self.rows.source, self.predictions.p_first, self.seed)
 
-    def with_batch(self, function: Callable[[VRM, FeatureBatch, Heads], T]) -> T:
-        """Return ``function(model, batch, heads)`` on all of ``some`` at once, in float64."""
+    def with_batch(
+        self,
+        function: Callable[[VRM, FeatureBatch, Heads], T],
+        num_prompts: int | None = None,
+    ) -> T:
+        """Return ``function(model, batch, heads)`` on ``some``, or its first prompts.
+
+        In float64 on the CPU, on a copy of the model.
+        """
         assert self.vrm is not None
         with double_copy(self.vrm) as model:
             data = PromptDataset(
                 self.some.source, float(model.rating_loc), float(model.rating_scale)
             )
-            batch = model.standardize(data.batch().to(torch.float64))
+            batch = model.standardize(data.batch(data.items[:num_prompts]).to(torch.float64))
             return function(model, batch, model.heads(batch))
 
 
@@ -188,9 +200,10 @@ def log_scores(
         return _pairs_alone(source, p_first)
     found = np.zeros(source.prompts.shape[0])
     with double_copy(model) as copied:
+        blind = isinstance(copied.guide, LabelBlindModule)
         for chunk in chunks(PromptDataset(source), max_pairs=1024):
             if chunk.batch.num_pairs:
-                found[chunk.prompts] = _chunk_scores(copied, chunk, seed)
+                found[chunk.prompts] = _chunk_scores(copied, chunk, blind, seed)
     return found
 
 
@@ -202,18 +215,21 @@ def _pairs_alone(source: FeatureSource, p_first: Floats) -> Floats:
     return np.bincount(prompt, value, minlength=source.prompts.shape[0]).astype(np.float64)
 
 
-def _chunk_scores(model: VRM, chunk: Chunk, seed: int) -> Floats:
+def _chunk_scores(model: VRM, chunk: Chunk, blind: bool, seed: int) -> Floats:
     raw = chunk.batch.to(torch.float64)
     batch = model.standardize(raw)
     batch = replace(batch, rating_mask=torch.zeros_like(batch.rating_mask))
     heads = model.heads(batch)
-    if isinstance(model.guide, LabelBlindModule):
+    if blind:
         # The fixed prior of mode vib knows no text: under it every pair is a coin.
         heads = replace(
             heads,
             weights=model.predictive_weights(raw.prompts),
             features=model.predictive_features(raw.responses),
         )
+    # The law given the text proposes: with few outcomes a prompt it is near, and the guide may
+    # be what is wrong.
+    model.guide = LabelBlindModule()
     found = log_evidence(model, batch, replace(heads, ratings=None), LOO_DRAWS, seed)
     return np.asarray(found.log_prob.numpy())
 

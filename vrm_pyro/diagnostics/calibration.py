@@ -12,7 +12,7 @@ from vrm_pyro.diagnostics.bootstrap import prompt_bootstrap
 from vrm_pyro.diagnostics.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics import PROBABILITY_FLOOR, ece
 from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, moments_vanish, prompt_sums
-from vrm_pyro.diagnostics.temperature import temperature_scale
+from vrm_pyro.diagnostics.temperature import HIGHEST, temperature_scale
 
 NAME: Final = "calibration"
 Floats = NDArray[np.float64]
@@ -115,7 +115,10 @@ def calibration_slope(
     of both responses must not matter.
     """
     x = _logit(p_first)
-    slope = 1 / temperature_scale(x, preference, weight)
+    temperature = temperature_scale(x, preference, weight)
+    slope = 1 / temperature
+    if temperature >= HIGHEST:  # no positive slope: labels may go against the predictions
+        slope = -1 / temperature_scale(-x, preference, weight)
     fitted = expit(slope * x)
     information = float((weight * fitted * (1 - fitted) * x**2).sum())
     if information <= 0:
@@ -177,8 +180,8 @@ def calibration(
     elif alarm and slope < 1:
         verdict += " The predictions are overconfident."
         advice = (
-            f"Divide logits by {1 / slope:.2f} (temperature on validation rows), stop training "
-            "earlier, or take model.likelihood Lapse where labels are noisy."
+            f"Divide logits by {1 / max(slope, 1e-3):.2f} (temperature on validation rows), stop "
+            "training earlier, or take model.likelihood Lapse where labels are noisy."
         )
     elif alarm:
         verdict += " The predictions are underconfident, or off in some range of confidence."

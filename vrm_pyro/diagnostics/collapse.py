@@ -46,7 +46,7 @@ def collapse(
         shares[name] = float(near.mean())
         p_values[name] = float(stats.binom.sf(near.sum() - 1, len(near), ALLOWED))
         gone = len(looked) * p_values[name] < 0.01
-        state = "has collapsed to one value" if gone else "is the same as everywhere"
+        state = "has collapsed to one law" if gone else "hardly follows the text"
         parts.append(f"{name} {state} on {shares[name]:.0%} of {items}")
     p_value = smallest(p_values.values())
     alarm = is_alarm(p_value)

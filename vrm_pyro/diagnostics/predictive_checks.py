@@ -98,7 +98,8 @@ def predictive_checks(outcomes: Outcomes) -> Finding:
             )
         else:
             advice += (
-                "Its ratings are on another scale or of another kind than the training rows'."
+                "Its ratings are on another scale or of another kind than the training rows', or "
+                "their spread is fixed in the settings (learn_scale)."
             )
     return Finding(
         NAME, float(abs(worst["z"])), "largest distance in standard deviations", None, p_value,

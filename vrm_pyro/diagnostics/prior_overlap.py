@@ -18,13 +18,16 @@ class PriorAndPosterior(NamedTuple):
 
     Attributes:
         prior: Shape (S, items).
-        posterior: Shape (S, items).
+        posterior: Draws of the guide, shape (S, items).
         prompt: Prompt of each item, shape (items,).
+        weight: Importance weights of the guide's draws towards the exact posterior, with sum 1
+            over the draws, shape (S, items).
     """
 
     prior: NDArray[Any]
     posterior: NDArray[Any]
     prompt: NDArray[np.int64]
+    weight: NDArray[Any]
 
 
 def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = False) -> Finding:
@@ -34,7 +37,8 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
     prompts move, but not all one way. The alarm tests for each quantity that the posterior mean
     less the prior mean is 0 on average over prompts, and that the squared distance of posterior
     draws from the prior mean averages to the prior's variance. A prior that is off in one
-    direction, too tight or too wide is pulled by every prompt alike.
+    direction, too tight or too wide is pulled by every prompt alike. Importance weights take the
+    guide's own errors out.
 
     Args:
         quantities: Draws by name, such as each weight and each score.
@@ -44,23 +48,23 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
     """
     rows: dict[str, dict[str, float]] = {}
     tests: dict[tuple[str, str], float] = {}
-    for name, (prior, posterior, prompt) in quantities.items():
+    for name, (prior, posterior, prompt, weight) in quantities.items():
         if len(np.unique(prompt)) < MIN_PROMPTS:
             continue
         before, after = np.asarray(prior, np.float64), np.asarray(posterior, np.float64)
         middle, spread = before.mean(0), before.std(0)
         unit = float(spread.mean()) or 1.0
-        shift = prompt_sums((after.mean(0) - middle) / unit, prompt)
+        shift = prompt_sums(((weight * after).sum(0) - middle) / unit, prompt)
         # Both second moments are about the same estimated mean, from two independent sets.
         half = len(before) // 2
         centre, rest = before[:half].mean(0), before[half:]
-        squares = ((after - centre) ** 2).mean(0) - ((rest - centre) ** 2).mean(0)
+        squares = (weight * (after - centre) ** 2).sum(0) - ((rest - centre) ** 2).mean(0)
         location, scale = mean_test(shift), mean_test(prompt_sums(squares / unit**2, prompt))
         tests[(name, "location")] = location.p_value
         if not tempered:
             tests[(name, "spread")] = scale.p_value
         rows[name] = {
-            "overlap": float(overlap(before, after).mean()),
+            "overlap": float(overlap(before, after, weight).mean()),
             "shift": location.value, "shift_se": location.standard_error,
             "p_location": location.p_value, "squares": scale.value,
             "squares_se": scale.standard_error, "p_spread": scale.p_value,
@@ -82,8 +86,7 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
     verdict += "; ".join(off) if alarm else "the outcomes pull the prior no way in particular"
     advice = (
         "The law given the text does not fit these rows: train on rows like them; in training, "
-        "widen the prior or let it read the text (Conditional*Prior). If simulation alarms too, "
-        "the guide is at fault, not the prior."
+        "widen the prior or let it read the text (Conditional*Prior)."
     )
     return Finding(
         NAME, value, "mean overlap of prior and posterior", _error(overlaps), p_value,
@@ -92,23 +95,33 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
     )  # fmt: skip
 
 
-def overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def overlap(
+    first: NDArray[np.float64], second: NDArray[np.float64], weight: NDArray[Any]
+) -> NDArray[np.float64]:
     """Return the common area of two laws from their draws (S, items), in [0, 1], (items,).
 
     By histograms of 20 bins over the range of both, so that 1 is reached only up to the noise of
     the draws.
+
+    Args:
+        first: Draws of one law.
+        second: Draws of the other.
+        weight: Weights of the second draws, with sum 1 over the draws.
     """
     low = np.minimum(first.min(0), second.min(0))
     width = np.maximum(first.max(0), second.max(0)) - low
     width = np.where(width > 0, width, 1.0)
     items = np.arange(first.shape[1])
 
-    def histogram(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    def histogram(draws: NDArray[np.float64], mass: NDArray[Any]) -> NDArray[np.float64]:
         place = np.minimum(((draws - low) / width * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        flat = np.bincount((place + NUM_BINS * items).ravel(), minlength=NUM_BINS * len(items))
-        return flat.reshape(len(items), NUM_BINS) / len(draws)
+        flat = np.bincount(
+            (place + NUM_BINS * items).ravel(), mass.ravel(), minlength=NUM_BINS * len(items)
+        )
+        return flat.reshape(len(items), NUM_BINS).astype(np.float64)
 
-    return np.asarray(np.minimum(histogram(first), histogram(second)).sum(1))
+    equal = np.full(first.shape, 1 / len(first))
+    return np.asarray(np.minimum(histogram(first, equal), histogram(second, weight)).sum(1))
 
 
 def _error(values: list[float]) -> float:

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from scipy.stats import binom
 
 Floats = NDArray[np.float64]
 
@@ -59,56 +58,78 @@ def uniformity(values: Floats, level: float, num_points: int | None = None) -> U
         raise ValueError("uniformity: give at least one number, all within [0, 1].")
     size = len(values)
     intervals = num_points or min(max(size, 2), MAX_POINTS)
-    point = np.arange(1, intervals) / intervals
-    count = np.searchsorted(np.sort(values), point, side="right")
-    tail = np.minimum(binom.cdf(count, size, point), binom.sf(count - 1, size, point))
+    tails = _tails(size, intervals)
+    count = np.searchsorted(np.sort(values), tails.point, side="right")
+    here = np.arange(len(count))
+    tail = np.minimum(tails.below[count, here], tails.above[count, here])
     # Inside: every count is more likely than the most unlikely one seen.
-    p_value = 1 - _inside(size, point, float(tail.min()), strict=True)
+    p_value = 1 - _inside(tails, float(tail.min()), strict=True)
     low, high = _band(size, intervals, level)
-    return Uniformity(point, count / size, low / size, high / size, level, max(0.0, p_value))
+    return Uniformity(tails.point, count / size, low / size, high / size, level, max(0.0, p_value))
+
+
+class _Tails(NamedTuple):
+    """Points, and P(count <= k) and P(count >= k) at each, shape (n + 1, points)."""
+
+    point: Floats
+    below: Floats
+    above: Floats
+
+    @property
+    def size(self) -> int:
+        return len(self.below) - 1
+
+
+@lru_cache(maxsize=16)
+def _tails(size: int, intervals: int) -> _Tails:
+    point = np.arange(1, intervals) / intervals
+    k = np.arange(size + 1)[:, None]
+    choose = gammaln(size + 1) - gammaln(k + 1) - gammaln(size - k + 1)
+    mass = np.exp(choose + k * np.log(point) + (size - k) * np.log1p(-point))
+    # Summed from the far end, so that small tails keep their digits.
+    above = np.cumsum(mass[::-1], axis=0)[::-1]
+    return _Tails(point, np.cumsum(mass, axis=0), above)
 
 
 @lru_cache(maxsize=64)
 def _band(size: int, intervals: int, level: float) -> tuple[Floats, Floats]:
     """Return the least and the largest count inside the band, at ``k / intervals``."""
-    point = np.arange(1, intervals) / intervals
-    local = _local_level(size, point, level)
-    low, high = _limits(size, point, local, strict=False)
-    return low.astype(np.float64), high.astype(np.float64)
+    tails = _tails(size, intervals)
+    low, high = math.log(level / (4 * intervals)), math.log(level / 2)
+    for _ in range(STEPS):  # the largest tail probability of a point at which the band holds
+        middle = (low + high) / 2
+        if _inside(tails, math.exp(middle), strict=False) >= 1 - level:
+            low = middle
+        else:
+            high = middle
+    least, most = _limits(tails, math.exp(low), strict=False)
+    return least.astype(np.float64), most.astype(np.float64)
 
 
 def _limits(
-    size: int, point: Floats, tail: float, strict: bool
+    tails: _Tails, tail: float, strict: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the least and the largest count whose tail probability is above ``tail``.
 
     Not ``strict``: at least ``tail``.
     """
-    low = binom.ppf(tail, size, point).astype(np.int64)
-    high = binom.isf(tail, size, point).astype(np.int64)
-    # Quantiles of a discrete law are off by one now and then: settle it with the tails themselves.
-    slack = 1e-12 * tail
-
-    def kept(probability: Floats) -> NDArray[np.bool_]:
-        return probability > tail + slack if strict else probability >= tail - slack
-
-    for _ in range(3):
-        low = np.where((low < size) & ~kept(binom.cdf(low, size, point)), low + 1, low)
-        low = np.where((low > 0) & kept(binom.cdf(low - 1, size, point)), low - 1, low)
-        high = np.where((high > 0) & ~kept(binom.sf(high - 1, size, point)), high - 1, high)
-        high = np.where((high < size) & kept(binom.sf(high, size, point)), high + 1, high)
+    slack = 1e-9 * tail  # rounding must not move what is equal
+    bound = tail + slack if strict else tail - slack
+    low = (tails.below <= bound).sum(0)
+    high = (tails.above > bound).sum(0) - 1
     return low, high
 
 
-def _inside(size: int, point: Floats, tail: float, strict: bool) -> float:
+def _inside(tails: _Tails, tail: float, strict: bool) -> float:
     """Return the probability that uniform counts stay within the limits at all points."""
-    low, high = _limits(size, point, tail, strict)
+    size = tails.size
+    low, high = _limits(tails, tail, strict)
     if (low > high).any():
         return 0.0
     log_factorial = gammaln(np.arange(size + 1) + 1.0)
     before, mass = np.zeros(1, np.int64), np.ones(1)
     last = 0.0
-    for p, least, most in zip(point, low, high, strict=True):
+    for p, least, most in zip(tails.point, low, high, strict=True):
         now = np.arange(least, most + 1)
         rest = size - before
         step = now[:, None] - before[None, :]
@@ -125,15 +146,3 @@ def _inside(size: int, point: Floats, tail: float, strict: bool) -> float:
         move = np.where(step >= 0, np.exp(np.where(step >= 0, log_pmf, 0.0)), 0.0)
         mass, before, last = move @ mass, now, float(p)
     return float(mass.sum())
-
-
-def _local_level(size: int, point: Floats, level: float) -> float:
-    """Return the largest tail probability of a point at which the band holds ``1 - level``."""
-    low, high = math.log(level / (4 * len(point))), math.log(level / 2)
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        if _inside(size, point, math.exp(middle), strict=False) >= 1 - level:
-            low = middle
-        else:
-            high = middle
-    return math.exp(low)
