@@ -56,7 +56,7 @@ class RightGuide(GuideModule):
             ratings = replace(ratings, power=ratings.power / self.kl_weight)
             batch = replace(batch, pair_weight=batch.pair_weight / self.kl_weight)
         found = refine(
-            self.start, batch, replace(heads, ratings=ratings), num_steps=25, num_nodes=32
+            self.start, batch, replace(heads, ratings=ratings), num_steps=15, num_nodes=16
         )
         q_weights, q_features = found.guide.laws
         gaussian = as_gaussian(q_features)
@@ -97,7 +97,7 @@ def material(seed=0, num_prompts=200, num_draws=500, fault=""):
     rows = Rows(source, [subset[i] for i in batch.pair_prompt.tolist()], lengths)
     config = ModelConfig(rating_power=1.0)
     loaded = LoadedModel(model, config, OBJECTIVES, True, {})
-    return Material(loaded, rows, rows, num_draws, seed, refined_prompts=40)
+    return Material(loaded, rows, rows, num_draws, seed, refined_prompts=25)
 
 
 def plant(fault, model, batch, subset, lengths, rng):
