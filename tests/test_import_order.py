@@ -47,6 +47,7 @@ to_xarray
 diagnostics
 certificates
 scorer doctor evaluate
+diagnose
 explanation
 report
 export
