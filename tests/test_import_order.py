@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vrm_pyro"
 # A module imports what stands above it, or to its left. A package stands here once; its parts may
 # import each other as long as no circle results.
 LAYERS = """
-sites errors atomic
+sites errors atomic processes
 rows
 chat
 backbone
@@ -41,14 +41,16 @@ compatibility
 build pair_checks
 reward_draws group_rewards contributions
 checkpoint
-callbacks training_module tuning resume trainer train
+callbacks training_module tuning global_batches validation resume stopping trainer train
 posterior
 to_xarray
 diagnostics
 certificates
 scorer doctor evaluate
+diagnose
 explanation
 report
+export
 rl
 cli
 """

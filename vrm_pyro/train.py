@@ -11,7 +11,6 @@ import pyro
 import torch
 from numpy.typing import NDArray
 from transformers import (
-    EvalPrediction,
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
@@ -33,27 +32,29 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
+from vrm_pyro.global_batches import OwnNoise
 from vrm_pyro.head_information import fit_laplace
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
+from vrm_pyro.processes import wait_for_all
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.resume import (
     EarlyStopping,
+    WholeBatch,
     find_checkpoint,
     is_over,
     is_whole,
+    keep_whole_batch,
     load_weights,
     read_state,
 )
+from vrm_pyro.stopping import StopOnSignal
 from vrm_pyro.trainer import ModelTrainer, Progress, diverged
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning import TextModule, Tuner
 from vrm_pyro.tuning.tuner import SCALER_TEXTS
-
-# What validation gives, and training can be judged by.
-VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
 
 
 @dataclass
@@ -182,14 +183,18 @@ def train(
     validation_data = dataset(validation_view, loc, scale, validation_items)
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
+    checkpoint = find_checkpoint(arguments)
+    if checkpoint is not None:
+        keep_whole_batch(arguments, Path(checkpoint))
+    stop = StopOnSignal()
     own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
+    own_callbacks += [OwnNoise(), WholeBatch(arguments), stop]
     trainer = ModelTrainer(
         model=module,
         args=arguments,
         train_dataset=train_data,
         eval_dataset=validation_data,
         data_collator=collate,
-        compute_metrics=_metrics,
         callbacks=[*own_callbacks, *(callbacks or [])],
         learning_rates=None if tuner is None else tuner.learning_rates,
         batches=None if tuner is None else tuner.batches(train_data, arguments),
@@ -198,7 +203,8 @@ def train(
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(StepBar())
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
-        runtime = _run(trainer, module, arguments, patience)
+        with stop.listening():
+            runtime = _run(trainer, module, arguments, patience, checkpoint)
         module.eval()
         if isinstance(model, VRM):
             on_states = PromptDataset(view, loc, scale, items)
@@ -321,12 +327,12 @@ def _run(
     module: TrainingModule | TextModule,
     arguments: TrainingArguments,
     patience: int,
+    checkpoint: str | None,
 ) -> float:
     """Train to the end or find that it was reached before; return the seconds it took.
 
     Leaves the best weights in the module, if there is a checkpoint of them.
     """
-    checkpoint = find_checkpoint(arguments)
     seconds = 0.0
     reached = None if checkpoint is None else read_state(Path(checkpoint))
     if reached is not None and is_over(arguments, reached, patience):
@@ -342,6 +348,7 @@ def _run(
                 raise
             raise diverged(arguments) from error
         seconds = outcome.metrics["train_runtime"]
+    wait_for_all()  # the main process writes the checkpoints
     if arguments.load_best_model_at_end and trainer.state.best_global_step:
         # By number: the path that the Trainer notes is wrong once a run was moved.
         name = f"checkpoint-{trainer.state.best_global_step}"
@@ -353,18 +360,3 @@ def _run(
             )
         load_weights(module, best)
     return seconds
-
-
-def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return log loss and accuracy from the per-prompt sums the module gives in evaluation.
-
-    Sums per item, not values per pair: the Trainer cuts what it gathers to the number of items.
-    """
-    sums = np.asarray(prediction.predictions, dtype=np.float64)
-    log_prob, right, weight, elbo, given_ratings = sums.sum(0)
-    return {
-        "log_loss": float(-log_prob / weight),
-        "accuracy": float(right / weight),
-        "elbo": float(elbo / len(sums)),
-        "elbo_given_ratings": float(given_ratings / len(sums)),
-    }

@@ -1,11 +1,14 @@
 """transformers' Trainer with this model's logs and learning rates."""
 
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -16,11 +19,14 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import EvalLoopOutput
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.resume import load_weights
+from vrm_pyro.global_batches import GlobalBatches, OrderOfEpochs
+from vrm_pyro.resume import disk_problem, load_weights
 from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import TextModule, frozen_names
+from vrm_pyro.tuning import TextModule, TokenBatches, frozen_names
+from vrm_pyro.validation import OwnShare, Totals
 
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
 # steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
@@ -47,18 +53,31 @@ class ModelTrainer(Trainer):
     Args:
         learning_rates: Learning rate of the parameters whose names begin so; the rest have
             ``learning_rate``.
-        batches: Batches of an epoch, for this process; transformers' own when omitted.
+        batches: Batches of an epoch, for this process. When omitted, transformers' own, or what
+            several processes share in their place.
         **kwargs: What transformers' Trainer takes.
     """
 
     def __init__(
         self,
         learning_rates: Mapping[str, float] | None = None,
-        batches: Sampler[list[int]] | None = None,
+        batches: TokenBatches | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.learning_rates, self.batches = dict(learning_rates or {}), batches
+        self.learning_rates = dict(learning_rates or {})
+        self.batches: TokenBatches | GlobalBatches | None = batches
+        if batches is None and self.args.world_size > 1:
+            # transformers' own repeats prompts to make the last batch of an epoch full.
+            self.batches = GlobalBatches(
+                len(cast(Sized, self.train_dataset)),
+                self.args.per_device_train_batch_size,
+                self.args.seed if self.args.data_seed is None else self.args.data_seed,
+                self.args.process_index,
+                self.args.world_size,
+            )
+        if self.batches is not None:
+            self.add_callback(OrderOfEpochs(self.batches))
         # The loss is a mean over prompts, here over those of all accumulated batches and all
         # processes: the number of prompts in a batch may differ.
         self.loss_is_scaled_for_ga = True
@@ -99,11 +118,13 @@ class ModelTrainer(Trainer):
         """Return the training batches, those of the sampler where there is one."""
         if self.batches is None:
             return super().get_train_dataloader()
-        assert self.train_dataset is not None
+        return self._loader(self.train_dataset, self.batches)
+
+    def _loader(self, dataset: Any, batches: Sampler[list[int]]) -> DataLoader[Any]:
         # Not prepared by accelerate: the sampler has given each process its own share already.
         return DataLoader(
-            cast(Dataset[Any], self.train_dataset),
-            batch_sampler=self.batches,
+            cast(Dataset[Any], dataset),
+            batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -130,6 +151,55 @@ class ModelTrainer(Trainer):
             share = _num_prompts(inputs) * self.accelerator.num_processes / num_items_in_batch
             loss = loss * share
         return (loss, outputs) if return_outputs else loss
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the validation batches of this process."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        share = OwnShare(
+            len(dataset),
+            self.args.eval_batch_size,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        return self._loader(dataset, share)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Return the metrics over all prompts, from sums: nothing is kept by pair or prompt."""
+        model = cast(nn.Module, self.model).eval()
+        totals = Totals(self.args.device)
+        for inputs in dataloader:
+            _, sums, _ = self.prediction_step(model, inputs, False, ignore_keys)
+            assert sums is not None
+            totals.add(sums)
+            self.control = self.callback_handler.on_prediction_step(
+                self.args, self.state, self.control
+            )
+        metrics, count = totals.metrics(self.args.world_size)
+        named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(np.zeros(0), None, named, count)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save; where the disk does not take it, say so and leave earlier checkpoints alone.
+
+        Raises:
+            InputError: If it could not be written.
+        """
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            problem = disk_problem(folder, error)
+            if problem is None:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            raise problem from error
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None

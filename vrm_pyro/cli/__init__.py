@@ -17,7 +17,9 @@ VERBS = {
     "report": "Write one HTML page about a model on rows: rates, weights, checks, single pairs.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
     "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
+    "diagnose": "Say what is wrong with a model on rows, test by test, and what to try.",
     "certify": "Bound the error on new prompts from rows that the model has not seen.",
+    "export": "Write a trained model as a folder that transformers and TRL load by its path.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
 }
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, TextIO
 
-from vrm_pyro.errors import InputError
+from vrm_pyro.errors import InputError, Terminated
+from vrm_pyro.processes import is_main
 
 OK: Final = 0
 FAULT: Final = 1
@@ -37,10 +38,6 @@ class Outcome:
     """The exit code of a guarded block."""
 
     code: int = OK
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception: blocks that write a file can then remove what is unfinished."""
 
 
 @contextmanager
@@ -67,11 +64,11 @@ def guard(program: str) -> Iterator[Outcome]:
                 outcome.code = BAD_INPUT
         except SystemExit as leaving:  # --help
             outcome.code = leaving.code if isinstance(leaving.code, int) else OK
-        except KeyboardInterrupt:
-            _say(f"{program}: interrupted.")
+        except KeyboardInterrupt as stop:
+            _say_stopped(program, "interrupted", stop)
             outcome.code = INTERRUPTED
-        except Terminated:
-            _say(f"{program}: terminated.")
+        except Terminated as stop:
+            _say_stopped(program, "terminated", stop)
             outcome.code = TERMINATED
         except Exception:  # noqa: BLE001 - the last door: the user gets a trace and a code
             _report(program)
@@ -81,6 +78,11 @@ def guard(program: str) -> Iterator[Outcome]:
 def _report(program: str) -> None:
     traceback.print_exc(file=sys.stderr)
     _say(f"{program}: this is a fault of vrm_pyro, not of your input; please report it.")
+
+
+def _say_stopped(program: str, how: str, stop: BaseException) -> None:
+    if is_main():
+        _say(f"{program}: {how}." + (f" {stop}" if str(stop) else ""))
 
 
 def _say(message: str) -> None:

@@ -1,5 +1,6 @@
 """The final files of a run, each whole, and ``config.json`` after all others."""
 
+import hashlib
 import json
 import math
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, config_hash, save_model
+from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model, settings_to_json
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.compatibility import what_it_bounds
 from vrm_pyro.evaluate import evaluate
@@ -23,9 +24,6 @@ from vrm_pyro.train import TrainResult
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log_history.json"
 POSTERIOR_FILE = "posterior.nc"
-
-# Packages whose versions a posterior file names.
-PACKAGES = ("pyro-ppl", "torch", "numpy", "xarray")
 
 POSTERIOR_PROMPTS = 200
 POSTERIOR_DRAWS = 200
@@ -91,9 +89,15 @@ def evaluate_inputs(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
 
 
 def write_posterior(
-    loaded: LoadedModel, inputs: Inputs, path: Path, num_draws: int, seed: int = 0
+    loaded: LoadedModel,
+    inputs: Inputs,
+    path: Path,
+    num_draws: int,
+    seed: int = 0,
+    summarized: bool = False,
+    progress: bool = False,
 ) -> None:
-    """Write draws of every prompt, response and pair.
+    """Write draws of every prompt, response and pair, or summaries of them.
 
     Ratings count as outcomes where the model was trained on ratings, else not.
     """
@@ -102,39 +106,45 @@ def write_posterior(
     scratch = path.parent / f".{path.stem}.{secrets.token_hex(4)}.draws"
     scratch.mkdir(parents=True)
     try:
-        draws = draw_posterior(loaded.model, source, num_draws, seed=seed, storage=scratch)
-        attrs = posterior_attrs(loaded, seed)
+        draws = draw_posterior(
+            loaded.model,
+            source,
+            num_draws,
+            seed=seed,
+            storage=scratch,
+            summarized=summarized,
+            progress=progress,
+        )
+        attrs = posterior_facts(loaded) | {"seed": seed, "num_draws": num_draws}
         names = Names.of(inputs.table, loaded.objectives)
         write_netcdf(to_datatree(draws, names, attrs=attrs), path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def posterior_attrs(loaded: LoadedModel, seed: int) -> dict[str, Any]:
-    """Return what the root of a posterior file says of the model and of the draws.
-
-    Args:
-        loaded: The model.
-        seed: Seed of the draws.
-    """
+def posterior_facts(loaded: LoadedModel) -> dict[str, Any]:
+    """Return the attributes of a posterior file that say which model it is of."""
     config = loaded.config
-    vib = config.mode == "vib"
-    acting = loaded.rated and config.supervision == "scores"
+    settings = json.dumps(settings_to_json(config), sort_keys=True)
+    packages = {
+        f"{name.replace('-', '_')}_version": version(name)
+        for name in ("pyro-ppl", "torch", "transformers", "numpy", "xarray")
+    }
     return {
-        "config_hash": config_hash(loaded),
         "mode": config.mode,
         "objective": config.objective,
-        # The draws are those of the guide; in mode vib it was trained with these powers on KL.
-        "kappa_w": config.kl_weights if vib else 1.0,
-        "kappa_z": config.kl_features if vib else 1.0,
-        "lambda": config.rating_power if acting else 0.0,
-        "seed": seed,
+        "guide": type(config.guide).__name__,
         "weight_prior": type(config.weight_prior).__name__,
         "feature_prior": type(config.feature_prior).__name__,
-        "guide": type(config.guide).__name__,
         "likelihood": type(config.likelihood).__name__,
-        "backbone": str(loaded.backbone.get("name", "")),
-        **{f"{name.replace('-', '_')}_version": version(name) for name in PACKAGES},
+        "kl_weights": config.kl_weights,  # kappa of each block
+        "kl_features": config.kl_features,
+        "rating_power": config.rating_power,  # lambda
+        "ratings_used": loaded.rated,
+        "bound": what_it_bounds(config, loaded.rated),
+        "backbone": loaded.backbone.get("name"),
+        "config_hash": hashlib.sha256(settings.encode("utf-8")).hexdigest(),
+        **packages,
     }
 
 

@@ -19,6 +19,7 @@ from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
+from vrm_pyro.processes import from_main, is_main, part
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 
@@ -58,18 +59,31 @@ def build_parser() -> ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train, or go on with a run that was stopped."""
+    """Train, or go on with a run that was stopped; alone or as one of several processes."""
     settings = _read(argv)
+    assert settings.arguments.device is not None  # asked for, it makes the processes meet
+    if not is_main():
+        settings.arguments.disable_tqdm = True
+    try:
+        _run(settings)
+    finally:
+        part()
+
+
+def _run(settings: RunSettings) -> None:
     data, arguments = settings.data, settings.arguments
     check_data_settings(data)
     resume = arguments.resume_from_checkpoint not in (None, False, "false", "False", "")
-    directory = RunDirectory(
-        str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
+    directory = from_main(
+        lambda: RunDirectory(
+            str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
+        )
     )
     directory.protect([data.train, data.validation])
     if directory.finished and resume:
         directory.check_same(settings.values)
-        print(f"{directory.path}: the run is finished; there is nothing to resume.")
+        if is_main():
+            print(f"{directory.path}: the run is finished; there is nothing to resume.")
         return
     rows = TrainingRows.read(data)
     adopt_store(settings.model, rows.stores)
@@ -84,7 +98,7 @@ def run(argv: Sequence[str]) -> None:
             store.check_key(backbone.key())
     savers = [_tokenizer(backbone, rows.stores)]
     settings.values["train"]["resume_from_checkpoint"] = None
-    directory.claim(settings.values, settings.yaml())
+    from_main(lambda: directory.claim(settings.values, settings.yaml()))
     if tuned:
         assert backbone is not None
         tuner = Tuner(settings.tuning, backbone)
@@ -92,12 +106,16 @@ def run(argv: Sequence[str]) -> None:
         result = train(
             settings.model, arguments, states.train, states.validation.source, tuner=tuner
         )
-        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
         savers.append(tuner.save)
     else:
         states = rows.encoded(backbone, directory.path)
         validation = states.validation
         result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+    if not is_main():
+        return  # one process writes the results
+    if tuned:
+        assert backbone is not None
+        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),

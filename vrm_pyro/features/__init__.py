@@ -4,7 +4,7 @@ from vrm_pyro.features.memory import Features, encode_table
 from vrm_pyro.features.meta import KEY_PARTS
 from vrm_pyro.features.shards import ShardedArray
 from vrm_pyro.features.store import FeatureStore, open_store
-from vrm_pyro.features.writing import SHARD_ROWS, write_store
+from vrm_pyro.features.writing import SHARD_ROWS, write_shards, write_store
 
 __all__ = [
     "KEY_PARTS",
@@ -14,5 +14,6 @@ __all__ = [
     "ShardedArray",
     "encode_table",
     "open_store",
+    "write_shards",
     "write_store",
 ]

@@ -58,6 +58,7 @@ def write_store(
     progress: bool = True,
     shard_rows: int = SHARD_ROWS,
     dtype: str = "float32",
+    merge: bool = False,
 ) -> FeatureStore:
     """Compute the states of all texts of a table and write them to a folder.
 
@@ -77,6 +78,8 @@ def write_store(
         progress: Whether to show a progress bar with sequences per second.
         shard_rows: Rows in a shard. Padding is saved, and work lost to a kill, per shard.
         dtype: ``float32`` or ``float16``: how numbers are stored. Reading gives float32.
+        merge: Only put together what :func:`write_shards` has computed; shards that are missing
+            are an error.
 
     Raises:
         InputError: If the folder holds something else (says which part differs), if states are
@@ -86,6 +89,8 @@ def write_store(
         backbone = backbone.with_max_length(max_length)
     folder = Path(out_dir)
     plan = _plan(table, backbone, shard_rows, dtype)
+    if merge and not (folder / FILE).is_file():
+        raise InputError(f"{folder}: holds no shards to merge. Compute them with --shard first.")
     if (
         _begin(folder, plan, resume, overwrite)
         and store_problem(folder, read_meta(folder)) is None
@@ -93,7 +98,69 @@ def write_store(
         log.info("%s: the store is finished already", folder)
         return open_store(folder)
     work = list(_missing_shards(folder, plan))
+    if merge and work:
+        raise InputError(
+            f"{folder}: {len(work)} shards are missing. Run the command with each --shard to its "
+            "end before --merge."
+        )
+    _compute(table, backbone, folder, plan, work, progress)
+    return _finish(folder, table, plan)
+
+
+def write_shards(
+    table: PreferenceTable,
+    backbone: Backbone,
+    out_dir: str | os.PathLike[str],
+    *,
+    shard: int,
+    num_shards: int,
+    progress: bool = True,
+    shard_rows: int = SHARD_ROWS,
+    dtype: str = "float32",
+) -> None:
+    """Compute a part of what :func:`write_store` writes, beside other processes or machines.
+
+    Files are those that one process would write, bit for bit on machines that compute alike; this
+    takes every ``num_shards``-th of them. Once all parts are there, :func:`write_store` makes a
+    store of them. A part that is killed is resumed by calling this again.
+
+    Args:
+        table: The rows.
+        backbone: What reads the texts.
+        out_dir: Folder to write, the same for all.
+        shard: Which part this is, from 0.
+        num_shards: Number of parts.
+        progress: Whether to show a progress bar.
+        shard_rows: See :func:`write_store`.
+        dtype: See :func:`write_store`.
+
+    Raises:
+        InputError: As :func:`write_store`.
+    """
+    folder = Path(out_dir)
+    plan = _plan(table, backbone, shard_rows, dtype)
+    try:
+        finished = _begin(folder, plan, True, False)
+    except InputError:
+        # Another part may have taken the folder between two looks at it.
+        if not (folder / FILE).is_file():
+            raise
+        finished = _begin(folder, plan, True, False)
+    if not finished:
+        own = [work for work in _missing_shards(folder, plan) if work[1] % num_shards == shard]
+        _compute(table, backbone, folder, plan, own, progress)
+
+
+def _compute(
+    table: PreferenceTable,
+    backbone: Backbone,
+    folder: Path,
+    plan: dict[str, Any],
+    work: list[tuple[str, int, int, int]],
+    progress: bool,
+) -> None:
     total = sum(end - first for _, _, first, end in work)
+    dtype = plan["writing"]["dtype"]
     kept = plan["num_prompts"] + plan["num_responses"] - total
     if kept:
         log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
@@ -105,7 +172,6 @@ def write_store(
             save_array(_facts_path(folder, kind, index), token_facts(sequences))
             # Last: a shard counts as done when its states are there.
             save_array(shard_path(folder, kind, index), block)
-    return _finish(folder, table, plan)
 
 
 def _plan(
