@@ -12,12 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import load_backbone
+from vrm_pyro.cli.recovery import Truth
 from vrm_pyro.cli.sources import Inputs, select_prompts
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.rows import PreferenceTable, fold_by_prompt, load_table
+from vrm_pyro.rows import PreferenceTable, fold_by_prompt, load_table, prompt_key
 from vrm_pyro.simulate import SPLITS, simulate_texts
 from vrm_pyro.train import TrainArguments, TrainResult, train
 
@@ -113,6 +114,22 @@ def simulated_rows(num_pairs: int = 2400, seed: int = 0, quick_pairs: int = 240)
     table = load_table([row for split in SPLITS for row in simulation.rows(split)])
     inputs = _with_states(table, f"simulated-{number}-{seed}")
     return Rows("simulated texts", inputs, _kinds(inputs.table), simulation.truth)
+
+
+def overall_rating(part: Rows) -> NDArray[np.float64]:
+    """Return the mean overall rating of each response, which no model here reads.
+
+    Of ``cohere_feedback``; of simulated texts, the true reward.
+    """
+    table = part.inputs.table
+    if part.truth is not None:
+        return Truth.of(part.truth, part.inputs, table.objectives).reward
+    files = [str(Path(DATA or "") / part.title / f"{split}.jsonl.gz") for split in SPLITS]
+    rated = load_table(files, objectives=("overall",))
+    owners = [prompt_key(rated.prompts[p]) for p in rated.response_prompt]
+    known = dict(zip(zip(owners, rated.responses, strict=True), rated.ratings[:, 0], strict=True))
+    keys = [prompt_key(table.prompts[p]) for p in table.response_prompt]
+    return np.array([known[key] for key in zip(keys, table.responses, strict=True)])
 
 
 def rated_config(objective: str = "integrated", **changes: Any) -> ModelConfig:

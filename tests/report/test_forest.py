@@ -28,3 +28,8 @@ def test_means_of_both_sources_are_where_the_draws_are():
 def test_too_many_sources_are_refused():
     with pytest.raises(ValueError, match="5 sources"):
         draws_forest({str(i): draws(0) for i in range(5)}, ["prompt", "objective"], "x")
+
+
+def test_sources_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="differ"):
+        draws_forest({"a": draws(0), "b": draws(0)[:, :10]}, ["prompt", "objective"], "x")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import arviz_plots as azp
+import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -25,7 +26,7 @@ def draws_forest(
 
     Args:
         sources: Draws with the dimensions ``chain``, ``draw`` and ``labels``, by name of the
-            source; all with the same coordinates.
+            source; all of the same shape and with the same coordinates, as ArviZ joins them.
         labels: Dimensions that name a row, the outermost first.
         unit: What the numbers are, written below.
         title: Title of the figure.
@@ -33,10 +34,14 @@ def draws_forest(
         width: Width of the figure in inches.
 
     Raises:
-        ValueError: If there are more sources than lines to tell them apart.
+        ValueError: If there are more sources than lines to tell them apart, or their shapes
+            differ.
     """
     if not 1 <= len(sources) <= len(LINES):
         raise ValueError(f"draws_forest: {len(sources)} sources, but it shows 1 to {len(LINES)}.")
+    if len({draws.shape for draws in sources.values()}) > 1:
+        shapes = ", ".join(str(draws.shape) for draws in sources.values())
+        raise ValueError(f"draws_forest: the shapes {shapes} of the sources differ.")
     trees = {
         name: xr.DataTree.from_dict({"posterior": draws.rename("value").to_dataset()})
         for name, draws in sources.items()
@@ -83,4 +88,5 @@ def draws_forest(
             text.set_fontsize(9)
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+    plt.close(figure)  # ArviZ draws through pyplot, which would show it once more
     return figure

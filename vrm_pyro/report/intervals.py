@@ -84,5 +84,6 @@ def interval_panels(
     cells[0].set_ylim(len(rows) - 0.4, -0.6)
     figure.supxlabel(label, fontsize=9.5, color=INK)
     if len(names) > 1:
-        outside_legend(figure, cells[0])
+        # Many names would run into the title.
+        outside_legend(figure, cells[0], "upper right" if len(names) < 4 else "lower center")
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from vrm_pyro.report.style import (
@@ -75,6 +76,8 @@ def curve_panels(
                 color=colour,
                 label=name,
             )
+        if all((np.asarray(values[0]) % 1 == 0).all() for values in panel.values()):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # counts
         panel_title(axes, heading)
         axes.set_xlabel(x_label)
         bare_axes(axes)
