@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from vrm_pyro.report.style import (
     FAINT,
-    INK,
     bare_axes,
     new_figure,
     outside_legend,
@@ -82,8 +81,12 @@ def interval_panels(
         axes.set_visible(False)
     cells[0].set_yticks(range(len(rows)), rows)
     cells[0].set_ylim(len(rows) - 0.4, -0.6)
-    figure.supxlabel(label, fontsize=9.5, color=INK)
+    # On the middle panel of the last row, not on the figure: there it would meet the legend.
+    last = len(panels) - across * (down - 1)
+    cells[across * (down - 1) + (last - 1) // 2].set_xlabel(label, fontsize=9.5)
     if len(names) > 1:
-        # Many names would run into the title.
-        outside_legend(figure, cells[0], "upper right" if len(names) < 4 else "lower center")
+        # Inches that the title and the names take; beside each other only where both have room.
+        needed = 0.11 * len(title or "") + sum(0.6 + 0.08 * len(name) for name in names)
+        room = needed < figure.get_figwidth()
+        outside_legend(figure, cells[0], "upper right" if room else "lower center")
     return figure
