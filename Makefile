@@ -22,7 +22,7 @@ install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
 
-notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QUICK=1 for a small run
+notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QUICK=1 only tries them
 	$(BIN)/python notebooks/execute.py
 
 test: $(INSTALLED) ## run the tests that take minutes together

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import arviz_plots as azp
-import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -37,6 +35,10 @@ def draws_forest(
         ValueError: If there are more sources than lines to tell them apart, or their shapes
             differ.
     """
+    # Here, not above: both are slow to import, and the other figures do without pyplot.
+    import arviz_plots as azp
+    import matplotlib.pyplot as plt
+
     if not 1 <= len(sources) <= len(LINES):
         raise ValueError(f"draws_forest: {len(sources)} sources, but it shows 1 to {len(LINES)}.")
     if len({draws.shape for draws in sources.values()}) > 1:
