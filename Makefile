@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean distclean
+.PHONY: help install demo notebooks test test-slow lint format clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -24,6 +24,9 @@ install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
 
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
+
+notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QUICK=1 only tries them
+	$(BIN)/python notebooks/execute.py
 
 test: $(INSTALLED) ## run the tests that take minutes together
 	$(BIN)/python -m pytest -m "not slow" $(SPLIT) $(PYTEST_ARGS)

@@ -38,7 +38,8 @@ class RightGuide(GuideModule):
     def __init__(self, narrow=1.0, kl_weight=1.0):
         super().__init__()
         self.narrow, self.kl_weight = narrow, kl_weight
-        self.start = nn.Module()
+        # Where refinement starts, of which it asks for no more than a guide.
+        self.start = small_model(num_objectives=NUM_OBJECTIVES, latent_dim=LATENT_DIM)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.start.guide = FullCovarianceGuide().build(HIDDEN_SIZE, NUM_OBJECTIVES, LATENT_DIM)
@@ -56,7 +57,7 @@ class RightGuide(GuideModule):
             ratings = replace(ratings, power=ratings.power / self.kl_weight)
             batch = replace(batch, pair_weight=batch.pair_weight / self.kl_weight)
         found = refine(
-            self.start, batch, replace(heads, ratings=ratings), num_steps=15, num_nodes=16
+            self.start, batch, replace(heads, ratings=ratings), num_steps=25, num_nodes=24
         )
         q_weights, q_features = found.guide.laws
         gaussian = as_gaussian(q_features)

@@ -141,7 +141,7 @@ def last_line(text):
 @pytest.mark.parametrize("tuning", ["frozen", "lora"])
 def test_the_command_line_with_two_processes(rows, tmp_path, tuning):
     options = [*rows, "--tuning.method", tuning, "--tuning.dropout", 0]
-    options += ["--train.gradient_checkpointing", str(tuning == "lora").lower()]
+    options += ["--train.activation_checkpointing", str(tuning == "lora").lower()]
     alone = [sys.executable, SCRIPT, *options, "--train.per_device_train_batch_size", 6]
     done = finish([*map(str, alone), "--train.output_dir", str(tmp_path / "one")])
     assert done.returncode == 0, done.stderr[-2000:]

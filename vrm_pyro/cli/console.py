@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ FAULT: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
+# Seconds until torchrun has noticed that another process failed, many times over.
+LAUNCHER_WAIT: Final = 5.0
 
 # What the machine refuses, and the user can put right.
 _USER_ERRNO: Final = {
@@ -52,7 +55,8 @@ def guard(program: str) -> Iterator[Outcome]:
         try:
             yield outcome
         except InputError as error:
-            _say(f"{program}: {error}")
+            if is_main() or not _ended_by_the_launcher():
+                _say(f"{program}: {error}")
             outcome.code = BAD_INPUT
         except OSError as error:
             if error.errno not in _USER_ERRNO:
@@ -75,6 +79,18 @@ def guard(program: str) -> Iterator[Outcome]:
             outcome.code = FAULT
 
 
+def _ended_by_the_launcher() -> bool:
+    """Return whether the main process ended too: then it has said what is wrong.
+
+    torchrun ends all processes when the first of them has failed.
+    """
+    try:
+        time.sleep(LAUNCHER_WAIT)
+    except Terminated:
+        return True
+    return False
+
+
 def _report(program: str) -> None:
     traceback.print_exc(file=sys.stderr)
     _say(f"{program}: this is a fault of vrm_pyro, not of your input; please report it.")
@@ -94,6 +110,8 @@ def _messages() -> Iterator[None]:
     """Show warnings as one line each, and what the package logs as it is."""
     log = logging.getLogger("vrm_pyro")
     handler = logging.StreamHandler(sys.stderr)
+    if not is_main():
+        handler.setLevel(logging.ERROR)
     before = log.level, log.propagate, warnings.showwarning
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -115,7 +133,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    _say(f"warning: {message}")
+    if is_main():
+        _say(f"warning: {message}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jsonargparse import ArgumentParser
+from transformers import set_seed
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.batch import FeatureSource
@@ -101,6 +102,7 @@ def _run(settings: RunSettings) -> None:
     from_main(lambda: directory.claim(settings.values, settings.yaml()))
     if tuned:
         assert backbone is not None
+        set_seed(arguments.seed)  # adapters start at random
         tuner = Tuner(settings.tuning, backbone)
         states = rows.texts(backbone)
         result = train(

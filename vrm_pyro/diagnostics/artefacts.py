@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vrm_pyro.diagnostics.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, moments_vanish
+from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, residuals_vanish
 
 NAME: Final = "length"
 Floats = NDArray[np.float64]
@@ -52,10 +52,11 @@ def artefacts(
             f"{groups} prompts with a comparison (it takes {MIN_PROMPTS}), or all responses are "
             "of one length.",
         )
-    residual = w * (c - np.asarray(p_first, np.float64)[used])
-    by_length = moments_vanish((residual * length)[:, None], prompt)
+    p = np.asarray(p_first, np.float64)[used]
+    residual = w * (c - p)
+    by_length = residuals_vanish((w * length)[:, None], c - p, p, prompt)
     sided = bool((c > 0.5).any() and (c < 0.5).any())
-    by_position = moments_vanish(residual[:, None], prompt) if sided else math.nan
+    by_position = residuals_vanish(w[:, None], c - p, p, prompt) if sided else math.nan
     p_value = smallest([by_length, by_position])
     alarm = is_alarm(p_value)
     # The order of a pair is a convention: 2 c - 1 changes sign with it as the others do.

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from vrm_pyro.diagnostics.bootstrap import prompt_bootstrap
 from vrm_pyro.diagnostics.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics import PROBABILITY_FLOOR, ece
-from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, moments_vanish, prompt_sums
+from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, prompt_sums, residuals_vanish
 from vrm_pyro.diagnostics.temperature import HIGHEST, temperature_scale
 
 NAME: Final = "calibration"
@@ -158,11 +158,10 @@ def calibration(
     x = _logit(p)
     confidence = np.maximum(p, 1 - p)
     error = w * (c - p) * np.sign(p - 0.5)
-    edges = np.quantile(confidence, np.arange(1, NUM_BINS) / NUM_BINS)
-    place = np.searchsorted(edges, confidence, side="right")
-    binned = np.eye(NUM_BINS)[place] * error[:, None]
-    by_slope = moments_vanish((w * (c - p) * x)[:, None], prompt)
-    by_bins = moments_vanish(binned, prompt)
+    place = _bins(p, confidence)
+    side = np.eye(NUM_BINS)[place] * (w * np.sign(p - 0.5))[:, None]
+    by_slope = residuals_vanish((w * x)[:, None], c - p, p, prompt)
+    by_bins = residuals_vanish(side, c - p, p, prompt)
     p_value = smallest([by_slope, by_bins])
     slope, slope_error = calibration_slope(p, c, w, prompt)
     curve = reliability(p, c, w, prompt, seed=seed)
@@ -203,6 +202,15 @@ def calibration(
             "bins": bins, "reliability": curve._asdict(),
         },
     )  # fmt: skip
+
+
+def _bins(p: Floats, confidence: Floats) -> NDArray[np.int64]:
+    """Return bins of the confidence with equal variance of the label: none expects no error."""
+    order = np.argsort(confidence, kind="stable")
+    mass = np.cumsum((p * (1 - p))[order])
+    place = np.empty(len(p), np.int64)
+    place[order] = np.minimum(NUM_BINS * mass / max(mass[-1], 1e-300), NUM_BINS - 1)
+    return place
 
 
 def _logit(p: Floats) -> Floats:

@@ -58,30 +58,69 @@ def prompt_sums(values: NDArray[Any], prompt: NDArray[Any]) -> Floats:
     return sums
 
 
-def moments_vanish(moments: Floats, prompt: NDArray[Any]) -> float:
-    """Return the p-value of all moments being zero together (Hotelling's T squared).
+def residuals_vanish(
+    direction: Floats, residual: Floats, p_first: Floats, prompt: NDArray[Any]
+) -> float:
+    """Return the p-value of label minus prediction having nothing to do with some directions.
 
-    With m_g the sums of prompt g, T^2 = G mean(m)' S^-1 mean(m), and T^2 (G - k) / (k (G - 1)) is
-    F(k, G - k): exact for Normal sums, else as good as the central limit theorem. Moments that
-    are linear combinations of others do not count.
+    The score test of calibrated predictions: U = sum of direction times residual has mean 0 and
+    the variance sum p (1 - p) direction direction', plus what residuals of one prompt share. The
+    variance of the null hypothesis, not the one seen: confident predictions that all come true
+    have residuals that are tiny and of one sign, and nothing is wrong with that.
 
     Args:
-        moments: Value of each moment at each row, shape (N, k).
-        prompt: Prompt of each row, shape (N,). Rows of one prompt may depend on each other.
+        direction: Known before the labels, with the weight of the pair in it, shape (N, k).
+        residual: c - p, shape (N,).
+        p_first: p, shape (N,).
+        prompt: Prompt of each pair, shape (N,).
 
     Returns:
-        The p-value; NaN where there are fewer than 20 prompts, or 5 for each moment.
+        The p-value; NaN where there are fewer than 20 prompts, or 5 for each direction.
     """
-    sums = prompt_sums(moments, prompt)
-    size = len(sums)
-    spread = sums.std(0)
-    sums = sums[:, spread > 1e-12 * max(1e-300, spread.max(initial=0.0))]
-    if sums.shape[1] == 0 or size < max(MIN_PROMPTS, 5 * sums.shape[1]):
+    groups = len(np.unique(prompt))
+    if groups < max(MIN_PROMPTS, 5 * direction.shape[1]):
         return math.nan
-    sums = sums / sums.std(0)
-    mean, covariance = sums.mean(0), np.atleast_2d(np.cov(sums, rowvar=False))
-    values, vectors = np.linalg.eigh(covariance)
-    kept = values > 1e-9 * values[-1]
-    rank = int(kept.sum())
-    statistic = size * float((((mean @ vectors)[kept] ** 2) / values[kept]).sum())
-    return float(stats.f.sf(statistic * (size - rank) / (rank * (size - 1)), rank, size - rank))
+    whitened = _whitened(direction, residual, p_first, prompt)
+    if len(whitened) == 0:
+        return math.nan
+    return float(stats.chi2.sf((whitened**2).sum(), len(whitened)))
+
+
+def residual_z(
+    direction: Floats, residual: Floats, p_first: Floats, prompt: NDArray[Any]
+) -> float:
+    """Return the score of one direction (N,) in standard errors; NaN as above."""
+    if len(np.unique(prompt)) < MIN_PROMPTS:
+        return math.nan
+    whitened = _whitened(direction[:, None], residual, p_first, prompt)
+    return float(whitened[0]) if len(whitened) else math.nan
+
+
+# Least variance of a direction, in parts of that of independent residuals: the part that the
+# residuals of one prompt share is an estimate, and may be off below zero.
+LEAST_VARIANCE: Final = 0.2
+
+
+def _whitened(
+    direction: Floats, residual: Floats, p_first: Floats, prompt: NDArray[Any]
+) -> Floats:
+    """Return the scores as independent standard Normals, one for each direction that counts."""
+    scale = np.sqrt((direction**2).mean(0))
+    direction = direction[:, scale > 0] / scale[scale > 0]
+    if direction.shape[1] == 0:
+        return np.zeros(0)
+    scores = direction * residual[:, None]
+    sums = prompt_sums(scores, prompt)
+    alone = (direction * (p_first * (1 - p_first))[:, None]).T @ direction
+    shared = sums.T @ sums - scores.T @ scores
+    values, vectors = np.linalg.eigh(alone)
+    kept = values > 1e-9 * max(values[-1], 1e-300)
+    if not kept.any() or not values[-1] > 0:
+        return np.zeros(0)
+    basis = vectors[:, kept] / np.sqrt(values[kept])
+    spread, axes = np.linalg.eigh(np.eye(int(kept.sum())) + basis.T @ shared @ basis)
+    found = axes.T @ (basis.T @ sums.sum(0)) / np.sqrt(np.maximum(spread, LEAST_VARIANCE))
+    # One direction keeps its sign.
+    if direction.shape[1] == 1:
+        return np.sign(sums.sum(0)) * np.abs(found)
+    return np.asarray(found)

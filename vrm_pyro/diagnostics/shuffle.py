@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import logit
 
 from vrm_pyro.diagnostics.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics import PROBABILITY_FLOOR, log_loss_values
-from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, mean_test, prompt_sums
+from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, mean_test, prompt_sums, residual_z
 
 NAME: Final = "shuffle"
 LEAST_CHANGE: Final = 0.005
@@ -55,15 +57,17 @@ def shuffle(
         mass = prompt_sums(w, prompt)
         per_pair = mass.mean()
         observed = mean_test(prompt_sums(w * rise, prompt) / per_pair)
-        lacking = mean_test(prompt_sums(w * (rise - expected), prompt) / per_pair)
+        # Rise less expected rise is label minus prediction times the change of the logit.
+        turned = _logit(p) - _logit(q).mean(0)
+        lacking = float(stats.norm.cdf(residual_z(w * turned, c - p, p, prompt)))
         moved = mean_test(prompt_sums(w * change, prompt) / mass, LEAST_CHANGE)
         # Predictions that do not move at all have no spread to test with.
         still = 0.0 if math.isnan(moved.p_below) and moved.value < LEAST_CHANGE else moved.p_below
-        p_values += [lacking.p_below, still]
+        p_values += [lacking, still]
         rows[name] = {
             "rise_in_log_loss": observed.value, "standard_error": observed.standard_error,
             "expected_rise": float((w * expected).sum() / w.sum()),
-            "p_less_than_expected": lacking.p_below, "change_of_probability": moved.value,
+            "p_less_than_expected": lacking, "change_of_probability": moved.value,
             "p_no_change": still,
         }  # fmt: skip
         parts.append(
@@ -87,3 +91,7 @@ def shuffle(
         NAME, first["rise_in_log_loss"], "nats a pair", first["standard_error"], p_value, alarm,
         "; ".join(parts) + ".", advice.strip(), detail={"shuffled": rows, "num_prompts": groups},
     )  # fmt: skip
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(logit(np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from vrm_pyro.diagnostics.finding import LEVEL, Finding, is_alarm
 from vrm_pyro.diagnostics.identification import weight_standard_errors
-from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, mean_test, moments_vanish, prompt_sums
+from vrm_pyro.diagnostics.moment_test import MIN_PROMPTS, residual_z, residuals_vanish
 
 NAME: Final = "weights"
 
@@ -44,10 +44,15 @@ def weight_evidence(
         objectives: Names, K of them.
         subset: Subset of each pair, empty text for none.
     """
-    d, residual = np.asarray(score_difference, np.float64), weight * (preference - p_first)
-    p_value = moments_vanish(residual[:, None] * d, prompt)
+    d = np.asarray(score_difference, np.float64)
+    residual = np.asarray(preference - p_first, np.float64)
+    sides = np.asarray(weight, np.float64)[:, None] * d
+    p_value = residuals_vanish(sides, residual, np.asarray(p_first, np.float64), prompt)
     alarm = is_alarm(p_value)
-    each = _directions(residual, d, prompt, objectives)
+    each = {}
+    for k, name in enumerate(objectives):
+        z = residual_z(sides[:, k], residual, np.asarray(p_first, np.float64), prompt)
+        each[name] = {"z": z, "p_value": 2 * float(stats.norm.sf(abs(z)))}
     everywhere = _errors(d, pair_weights, scale, weight)
     num = len(objectives)
     # What is known before any preference: the spread of w under Dir(1).
@@ -103,19 +108,3 @@ def _errors(
         "condition": found.condition,
         "num_pairs": len(d),
     }
-
-
-def _directions(
-    residual: NDArray[np.float64],
-    d: NDArray[np.float64],
-    prompt: NDArray[Any],
-    objectives: Sequence[str],
-) -> dict[str, dict[str, float]]:
-    """Return for each objective which way label minus prediction goes with its difference."""
-    found = {}
-    for k, name in enumerate(objectives):
-        test = mean_test(prompt_sums(residual * d[:, k], prompt))
-        p = test.p_value
-        z = math.copysign(float(stats.norm.isf(p / 2)), test.value) if p > 0 else math.nan
-        found[name] = {"z": z, "p_value": p}
-    return found
