@@ -23,6 +23,8 @@ class Contributions(NamedTuple):
             not identified: take differences between responses to one prompt.
         slopes: E[beta s_k], (R, K): how fast E[r] rises with a shift of w_k.
         leverage: E[beta w_k], (P, K): how fast E[r] rises with s_k.
+        weights: E[w_k], (P, K).
+        weights_sd: Standard deviation of w_k, (P, K), the parameters' part included.
         weights_epistemic: Standard deviation of E[w_k | parameters] over the law of the
             parameters, (P, K); 0 without a Bayesian head.
     """
@@ -30,6 +32,8 @@ class Contributions(NamedTuple):
     parts: Tensor
     slopes: Tensor
     leverage: Tensor
+    weights: Tensor
+    weights_sd: Tensor
     weights_epistemic: Tensor
 
 
@@ -43,16 +47,20 @@ def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
     with evaluation_mode(model):
         draws = [{}] if model.head is None else model.head.prediction_draws(model)
         found = [run_with(model, values, lambda: _at_parameters(model, batch)) for values in draws]
-    parts, slopes, leverage, weights = (torch.stack(same) for same in zip(*found, strict=True))
-    spread = weights.std(0) if len(draws) > 1 else torch.zeros_like(weights[0])
-    return Contributions(parts.mean(0), slopes.mean(0), leverage.mean(0), spread)
+    stacked = [torch.stack(same) for same in zip(*found, strict=True)]
+    parts, slopes, leverage, weights, variance = (part.mean(0) for part in stacked)
+    between = stacked[3].var(0) if len(draws) > 1 else torch.zeros_like(variance)
+    sd = (variance + between).sqrt()
+    return Contributions(parts, slopes, leverage, weights, sd, between.sqrt())
 
 
-def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
     reward = model.reward()
     # In float64: what decides is a small difference between sums of larger numbers.
-    weights = weight_moments(model.predictive_weights(batch.prompts)).mean.double()
+    moments = weight_moments(model.predictive_weights(batch.prompts))
+    weights = moments.mean.double()
     features = as_gaussian(model.predictive_features(batch.responses))
     slopes = reward.scale.double() * reward.scores(features.loc).double()
     parts = weights[batch.response_prompt] * slopes
-    return parts, slopes, reward.scale.double() * weights, weights
+    variance = moments.covariance.diagonal(dim1=-2, dim2=-1).double()
+    return parts, slopes, reward.scale.double() * weights, weights, variance

@@ -14,6 +14,7 @@ VERBS = {
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "score": "Write reward, spread, weights and scores of every response.",
     "explain": "Say why a response is preferred, how surely, and what would flip it.",
+    "report": "Write one HTML page about a model on rows: rates, weights, checks, single pairs.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
     "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
     "diagnose": "Say what is wrong with a model on rows, test by test, and what to try.",

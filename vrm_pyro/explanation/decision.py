@@ -181,7 +181,6 @@ def decide(
         uncertain = model.pair_uncertainty(batch)
         draws = latent_draws(model, batch, num_draws, torch.Generator().manual_seed(seed))
         parts = contributions(model, batch)
-        assert found.weight_mean is not None
         assert found.score_mean is not None
         assert found.score_sd is not None
         scores = in_rating_unit(model, found.score_mean, found.score_sd)
@@ -207,7 +206,7 @@ def decide(
                 summary.between(np.array([first]), second, squeeze=True),
             )
         )
-    weights = _spread(found.weight_mean[0], draws.weights[:, 0], level)
+    weights = _spread(parts.weights[0], draws.weights[:, 0], level, parts.weights_sd[0])
     slopes, leverage = _array(parts.slopes), _array(parts.leverage[0])
     leader, runner_up = int(order[0]), int(order[1])
     simplex = weights.mean / weights.mean.sum()
