@@ -52,14 +52,11 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
         if len(np.unique(prompt)) < MIN_PROMPTS:
             continue
         before, after = np.asarray(prior, np.float64), np.asarray(posterior, np.float64)
-        middle, spread = before.mean(0), before.std(0)
-        unit = float(spread.mean()) or 1.0
-        shift = prompt_sums(((weight * after).sum(0) - middle) / unit, prompt)
-        # Both second moments are about the same estimated mean, from two independent sets.
-        half = len(before) // 2
-        centre, rest = before[:half].mean(0), before[half:]
-        squares = (weight * (after - centre) ** 2).sum(0) - ((rest - centre) ** 2).mean(0)
-        location, scale = mean_test(shift), mean_test(prompt_sums(squares / unit**2, prompt))
+        # Ranks are bounded: one prompt far out cannot make the law of a mean lopsided.
+        place = _ranks(before, after) - 0.5
+        location = mean_test(prompt_sums((weight * place).sum(0), prompt))
+        squares = (weight * place**2).sum(0) - 1 / 12
+        scale = mean_test(prompt_sums(squares, prompt))
         tests[(name, "location")] = location.p_value
         if not tempered:
             tests[(name, "spread")] = scale.p_value
@@ -93,6 +90,15 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
         alarm, verdict + ".", advice if alarm else "",
         detail={"quantities": rows},
     )  # fmt: skip
+
+
+def _ranks(prior: NDArray[np.float64], posterior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the place of each posterior draw among the prior draws of its item, in [0, 1]."""
+    ordered = np.sort(prior, axis=0)
+    found = [
+        np.searchsorted(ordered[:, item], posterior[:, item]) for item in range(prior.shape[1])
+    ]
+    return (np.stack(found, axis=1) + 0.5) / (len(prior) + 1)
 
 
 def overlap(
