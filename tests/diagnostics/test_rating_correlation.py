@@ -79,7 +79,18 @@ def test_ridge_solves_its_equations_and_picks_the_penalty():
     assert np.allclose(ridge_ratings(train, validation, states, [1e12, 10.0]), found)
 
 
-def test_ridge_needs_ratings():
-    x, y = np.zeros((3, 2)), np.full((3, 1), np.nan)
-    with pytest.raises(ValueError, match="objective 0"):
-        ridge_ratings((x, y), (x, y), x)
+def test_an_objective_without_ratings_is_left_out():
+    x, y, prompt = simulated(np.random.default_rng(6))
+    states = np.random.default_rng(7).standard_normal((len(y), 3))
+    empty = np.column_stack([y[:, 0], np.full(len(y), np.nan)])
+    found = ridge_ratings((states, empty), (states, y), states)
+    assert np.isfinite(found[:, 0]).all()
+    assert np.isnan(found[:, 1]).all()
+    first, second = rating_correlations(found, y, prompt)
+    assert np.isfinite(first.value)
+    assert np.isnan(second.value)
+    # Compared by the objective that both have.
+    alone = correlation_difference(x[:, :1], found[:, :1], y[:, :1], prompt)
+    assert correlation_difference(x, found, y, prompt) == pytest.approx(alone)
+    with pytest.raises(ValueError, match="no objective"):
+        correlation_difference(x[:, 1:], found[:, 1:], y[:, 1:], prompt)

@@ -18,6 +18,8 @@ def ridge_ratings(
 ) -> Floats:
     """Return predicted ratings, each objective by its own ridge regression, shape (R, K).
 
+    NaN for an objective without any training or validation rating: nothing can be said of it.
+
     Minimises |y - c - X b|^2 + penalty |b|^2 over standardised states. The penalty of an
     objective is the one with the least squared error on the validation ratings.
 
@@ -26,9 +28,6 @@ def ridge_ratings(
         validation: The same of other prompts.
         states: What to predict for, (R, hidden).
         penalties: Penalties to choose from, in the unit of one row's squared error.
-
-    Raises:
-        ValueError: If an objective has no training or no validation rating.
     """
     mean, scale = train[0].mean(0), train[0].std(0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -37,7 +36,8 @@ def ridge_ratings(
     for k in range(train[1].shape[1]):
         seen, held_seen = ~np.isnan(train[1][:, k]), ~np.isnan(validation[1][:, k])
         if not seen.any() or not held_seen.any():
-            raise ValueError(f"ridge_ratings: objective {k} has no training or validation rating.")
+            columns.append(np.full(len(wanted), np.nan))
+            continue
         y, target = train[1][seen, k], validation[1][held_seen, k]
         centre, level = x[seen].mean(0), y.mean()
         # One decomposition serves all penalties: b = V diag(d / (d^2 + penalty)) U'y.
