@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch.distributed as dist
-
 from vrm_pyro.errors import InputError
 
 Value = TypeVar("Value")
@@ -39,6 +37,8 @@ def from_main(make: Callable[[], Value]) -> Value:
     """
     if num_processes() == 1:
         return make()
+    import torch.distributed as dist  # the command line starts without it
+
     outcome: list[Any] = [None, None]
     if is_main():
         try:
@@ -55,10 +55,15 @@ def from_main(make: Callable[[], Value]) -> Value:
 def wait_for_all() -> None:
     """Return once every process has come here."""
     if num_processes() > 1:
+        import torch.distributed as dist
+
         dist.barrier()
 
 
 def part() -> None:
     """Leave the group of processes, if there is one, at the end of a run."""
-    if num_processes() > 1 and dist.is_initialized():
-        dist.destroy_process_group()
+    if num_processes() > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()

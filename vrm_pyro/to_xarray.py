@@ -21,8 +21,6 @@ from vrm_pyro.rows import PreferenceTable, prompt_key
 CHAIN: Final = "chain"
 DRAW: Final = "draw"
 ENGINE: Final = "netcdf4"
-# Numbers in a chunk of the file: reading all draws of some rows touches few of them.
-CHUNK_SIZE: Final = 250_000
 
 # What the groups hold, in words: their names mean something else for MCMC of global parameters.
 _SUMMARY: Final = "Summaries of draws, not draws: mean, standard deviation, quantiles. Of group "
@@ -154,8 +152,8 @@ def to_datatree(
 def write_netcdf(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a tree to a netCDF-4 file, whole or not at all.
 
-    Arrays mapped to files are copied through without being read into memory at once, and large
-    ones are chunked along their items: opened with ``chunks={}``, some rows are read alone.
+    Arrays mapped to files are copied through without being read into memory at once. They lie
+    in one piece: chunks of HDF5 would keep a part of them in its cache and gain nothing.
 
     Raises:
         InputError: If the file cannot be written there.
@@ -164,27 +162,11 @@ def write_netcdf(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path}: the posterior is a netCDF file; give a name that ends in .nc.")
     # No fill value: NaN is stored as it is, and xarray then does not rewrite the arrays.
     encoding = {
-        f"/{group}": {
-            str(name): {"_FillValue": None, **_chunks(array)}
-            for name, array in tree[group].data_vars.items()
-        }
+        f"/{group}": {str(v): {"_FillValue": None} for v in tree[group].data_vars}
         for group in tree.children
     }
     with write_file(path) as partial:
         tree.to_netcdf(partial, engine=ENGINE, encoding=encoding)
-
-
-def _chunks(array: xr.DataArray) -> dict[str, Any]:
-    """Return the shape of a chunk in the file: whole but along prompts, responses or pairs."""
-    if array.size <= CHUNK_SIZE:
-        return {}
-    items = next(
-        d for d in array.dims if d in (sites.PROMPT_DIM, sites.RESPONSE_DIM, sites.PAIR_DIM)
-    )
-    of_one = array.size // array.sizes[items]
-    length = min(max(1, CHUNK_SIZE // of_one), array.sizes[items])
-    sizes = [length if dim == items else array.sizes[dim] for dim in array.dims]
-    return {"chunksizes": tuple(sizes)}
 
 
 def _array(group: str, array: NDArray[Any], variable: Variable, num_draws: int) -> xr.Variable:

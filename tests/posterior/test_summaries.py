@@ -1,3 +1,6 @@
+import threading
+from pathlib import Path
+
 import numpy as np
 import problems
 import pytest
@@ -63,11 +66,47 @@ def test_nothing_in_a_tree_of_summaries_grows_with_the_draws(both, tmp_path):
         assert "not draws" in read["posterior_summary"].attrs["note"]
 
 
-def test_large_arrays_are_chunked_along_their_rows(both, tmp_path, monkeypatch):
-    monkeypatch.setattr("vrm_pyro.to_xarray.CHUNK_SIZE", 500)
-    write_netcdf(to_datatree(both[0], NAMES), tmp_path / "p.nc")
-    with xr.open_datatree(tmp_path / "p.nc") as tree:
-        w = tree["posterior"]["w"]
-        assert w.encoding["chunksizes"] == (1, NUM_DRAWS, 500 // (NUM_DRAWS * 3), 3)
-        np.testing.assert_array_equal(w.values[0], both[0].groups["posterior"]["w"])
-        assert tree["constant_data"]["pair_first"].encoding["chunksizes"] is None
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="reads /proc")
+def test_a_large_file_is_written_without_its_draws_in_memory(tmp_path):
+    size = (200, 25_000, 4)  # 80 MB
+    draws = np.memmap(tmp_path / "draws.bin", dtype=np.float32, mode="w+", shape=size)
+    variable = ("chain", "draw", "response", "objective"), draws[None]
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"s": variable})})
+    with Memory() as memory:
+        write_netcdf(tree, tmp_path / "p.nc")
+    assert (tmp_path / "p.nc").stat().st_size > draws.nbytes
+    assert memory.grown < 0.25 * draws.nbytes
+    with Memory() as memory:  # some rows are read alone
+        with xr.open_datatree(tmp_path / "p.nc") as read:
+            assert read["posterior"]["s"].isel(response=slice(9, 12)).values.shape[1:] == (
+                200,
+                3,
+                4,
+            )
+    assert memory.grown < 0.25 * draws.nbytes
+
+
+class Memory(threading.Thread):
+    """Watches how far this process's own memory, without mapped files, grows in a block."""
+
+    def __enter__(self):
+        self.first, self.most, self.ended = self.now(), 0, threading.Event()
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self.ended.set()
+        self.join()
+
+    def run(self):
+        while not self.ended.wait(0.002):
+            self.most = max(self.most, self.now())
+
+    @property
+    def grown(self):
+        return self.most - self.first
+
+    @staticmethod
+    def now():
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if "Anonymous:" in line)
