@@ -6,13 +6,16 @@
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 PYTEST_ARGS ?=
+# Processes that share the tests, each with one thread; a test file stays in one of them.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+SPLIT := -n $(WORKERS) --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean distclean
+.PHONY: help install demo notebooks test test-slow lint format clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -22,11 +25,14 @@ install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
 
+notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QUICK=1 only tries them
+	$(BIN)/python notebooks/execute.py
+
 test: $(INSTALLED) ## run the tests that take minutes together
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SPLIT) $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED) ## run only the long tests
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow $(SPLIT) $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check

@@ -25,7 +25,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 if "OMP_NUM_THREADS" not in os.environ:
     # More threads than this only wait for each other on the small tensors of tests.
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    # One of several processes that share the tests has one, and so have those it starts.
+    num_threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
+    torch.set_num_threads(num_threads)
+    if num_threads == 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ chat
 backbone
 features
 rankings
-batch passes shares
+batch passes
 laws
 networks priors
 bayesian_head laplace_head
@@ -39,15 +39,19 @@ simulate
 config
 compatibility
 build pair_checks
-reward_draws group_rewards
+reward_draws group_rewards contributions
 checkpoint
-callbacks stopping manifest training_module tuning resume trainer fitting train
+callbacks manifest training_module tuning global_batches validation
+resume step_shares stopping trainer train
 posterior
 to_xarray
 diagnostics
 certificates
-report
 scorer doctor evaluate
+diagnose
+explanation
+report
+export
 rl
 cli
 """

@@ -257,7 +257,16 @@ class PromptItem(NamedTuple):
 
 
 IDLE: Final = "idle"
-"""Entry of a batch that counts for nothing: see :func:`vrm_pyro.shares.idle`."""
+"""Entry of a batch that counts for nothing: see :func:`idle`."""
+
+
+def idle(index: int) -> list[int]:
+    """Return a batch of a dataset that takes part in a step and counts for nothing.
+
+    A process without an item of its own in the last step of an epoch has to compute something:
+    the others wait for its gradients.
+    """
+    return [-1 - index]
 
 
 def collate(items: Sequence[PromptItem]) -> dict[str, Tensor]:

@@ -137,6 +137,59 @@ def split_budget(num_prompt: int, num_response: int, budget: int) -> tuple[int, 
     return prompt, min(num_response, budget - prompt)
 
 
+@dataclass(frozen=True)
+class SequenceLayout:
+    """How token ids of a prompt and of a response become one sequence.
+
+    Args:
+        template: ``chat``, ``roles`` or ``pair``, as :class:`ChatEncoder` says.
+        single: Special tokens around a prompt alone.
+        pair: Special tokens around a prompt with a response.
+        max_length: Most tokens in a sequence, special tokens included.
+    """
+
+    template: str
+    single: SpecialTokens
+    pair: SpecialTokens
+    max_length: int
+
+    def join(self, prompt: list[int], response: list[int] | None) -> TokenSequence:
+        """Return the sequence of a prompt, or of a prompt with a response.
+
+        Args:
+            prompt: Token ids; under template ``chat`` they may begin with the opening token.
+            response: Token ids; None for the prompt alone.
+        """
+        special = self.single if response is None else self.pair
+        before = special.before
+        if self.template == "chat" and prompt[: len(before)] == [i for i, _ in before]:
+            # The template wrote the opening token: a second one would cost points silently, and
+            # cutting the prompt's beginning must not lose it.
+            prompt = prompt[len(before) :]
+        num_prompt = len(prompt)
+        num_response = 0 if response is None else len(response)
+        budget = self.max_length - special.count
+        keep_prompt, keep_response = split_budget(num_prompt, num_response, budget)
+        if response is None:
+            keep_prompt = min(num_prompt, budget)
+        kept = [(i, special.first_type) for i in prompt[num_prompt - keep_prompt :]]
+        tokens = [*before, *kept, *special.between]
+        boundary = len(tokens)
+        if response is not None:
+            tokens += [(i, special.second_type) for i in response[:keep_response]]
+        response_end = len(tokens)
+        tokens += special.after
+        ids = np.array(tokens, dtype=np.int32).reshape(-1, 2)
+        return TokenSequence(
+            input_ids=ids[:, 0].copy(),
+            type_ids=ids[:, 1].copy(),
+            boundary=len(tokens) if response is None else boundary,
+            response_end=len(tokens) if response is None else response_end,
+            prompt_truncated=keep_prompt < num_prompt,
+            response_truncated=keep_response < num_response,
+        )
+
+
 class ChatEncoder:
     """Turns prompts and responses into token ids for one backbone.
 
@@ -178,6 +231,7 @@ class ChatEncoder:
                 f"max_length is {max_length}, but the special tokens alone take "
                 f"{self._pair.count}. Use at least {self._pair.count + 4}; 512 is usual."
             )
+        self.layout = SequenceLayout(self.template, self._single, self._pair, max_length)
 
     @cached_property
     def template_hash(self) -> str:
@@ -216,7 +270,7 @@ class ChatEncoder:
         """
         if responses is None:
             texts = [self._prompt_text(prompt) for prompt in prompts]
-            return [self._join(ids, None) for ids in self._ids(texts)]
+            return [self.layout.join(ids, None) for ids in self._ids(texts)]
         owner = np.arange(len(prompts)) if response_prompt is None else np.asarray(response_prompt)
         if len(owner) != len(responses):
             raise InputError(
@@ -231,37 +285,10 @@ class ChatEncoder:
             for j, response in enumerate(responses)
         ]
         response_ids = self._ids(pieces)
-        return [self._join(prompt_ids[i], ids) for i, ids in zip(place, response_ids, strict=True)]
-
-    def _join(self, prompt: list[int], response: list[int] | None) -> TokenSequence:
-        special = self._single if response is None else self._pair
-        before = special.before
-        if self.template == "chat" and prompt[: len(before)] == [i for i, _ in before]:
-            # The template wrote the opening token: a second one would cost points silently, and
-            # cutting the prompt's beginning must not lose it.
-            prompt = prompt[len(before) :]
-        num_prompt = len(prompt)
-        num_response = 0 if response is None else len(response)
-        budget = self.max_length - special.count
-        keep_prompt, keep_response = split_budget(num_prompt, num_response, budget)
-        if response is None:
-            keep_prompt = min(num_prompt, budget)
-        kept = [(i, special.first_type) for i in prompt[num_prompt - keep_prompt :]]
-        tokens = [*before, *kept, *special.between]
-        boundary = len(tokens)
-        if response is not None:
-            tokens += [(i, special.second_type) for i in response[:keep_response]]
-        response_end = len(tokens)
-        tokens += special.after
-        ids = np.array(tokens, dtype=np.int32).reshape(-1, 2)
-        return TokenSequence(
-            input_ids=ids[:, 0].copy(),
-            type_ids=ids[:, 1].copy(),
-            boundary=len(tokens) if response is None else boundary,
-            response_end=len(tokens) if response is None else response_end,
-            prompt_truncated=keep_prompt < num_prompt,
-            response_truncated=keep_response < num_response,
-        )
+        return [
+            self.layout.join(prompt_ids[i], ids)
+            for i, ids in zip(place, response_ids, strict=True)
+        ]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:

@@ -172,7 +172,13 @@ def save_model(loaded: LoadedModel, directory: Path) -> None:
     state = {k: v.detach().contiguous().cpu() for k, v in loaded.model.state_dict().items()}
     # Not save_file: it makes a file that only its owner can read, whatever the umask.
     (directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
-    description = {
+    text = json.dumps(describe(loaded), indent=2)
+    (directory / CONFIG_FILE).write_text(text + "\n", "utf-8")
+
+
+def describe(loaded: LoadedModel) -> dict[str, Any]:
+    """Return all of a model except its weights, as JSON that :func:`build_described` reads."""
+    return {
         "model_type": MODEL_TYPE,
         "format": FORMAT,
         "version": vrm_pyro.__version__,
@@ -182,7 +188,6 @@ def save_model(loaded: LoadedModel, directory: Path) -> None:
         "hidden_size": loaded.hidden_size,
         "backbone": loaded.backbone,
     }
-    (directory / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
 
 
 def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedModel:
@@ -198,15 +203,34 @@ def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedMod
     directory = Path(directory)
     description = _read_description(directory)
     where = str(directory / CONFIG_FILE)
+    loaded = build_described(description, where, classes)
+    _load_state(loaded.model, directory / WEIGHTS_FILE)
+    loaded.directory = directory
+    return loaded
+
+
+def build_described(
+    description: Mapping[str, Any], where: str, classes: Sequence[type] = ()
+) -> LoadedModel:
+    """Return a model with start values from what :func:`describe` returned.
+
+    Args:
+        description: JSON values.
+        where: File name for messages.
+        classes: A user's own prior, guide or likelihood classes.
+
+    Raises:
+        InputError: When a value is missing or does not fit.
+    """
+    check_description(description, where)
     config = settings_from_json(description["settings"], where, classes)
     objectives = tuple(description["objectives"])
-    model = build_model(config, description["hidden_size"], len(objectives), description["rated"])
+    rated, facts = bool(description["rated"]), dict(description["backbone"])
+    model = build_model(config, description["hidden_size"], len(objectives), rated)
     if isinstance(head := getattr(model, "head", None), LaplaceHead):
         head.reserve()
-    _load_state(model, directory / WEIGHTS_FILE)
     model.eval()
-    rated, facts = bool(description["rated"]), dict(description["backbone"])
-    return LoadedModel(model, config, objectives, rated, facts, directory)
+    return LoadedModel(model, config, objectives, rated, facts)
 
 
 def _read_description(directory: Path) -> dict[str, Any]:
@@ -224,6 +248,17 @@ def _read_description(directory: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not valid JSON ({error}); train again or restore it."
         ) from error
+    check_description(description, str(path))
+    return description
+
+
+def check_description(description: Any, path: str) -> None:
+    """Raise InputError unless JSON values are what :func:`describe` returns, in this format.
+
+    Args:
+        description: What was read.
+        path: File name for messages.
+    """
     if not isinstance(description, dict) or description.get("model_type") != MODEL_TYPE:
         raise InputError(
             f"{path}: model_type is not {MODEL_TYPE!r}: this is no model of vrm_pyro. Give a "
@@ -240,7 +275,6 @@ def _read_description(directory: Path) -> dict[str, Any]:
         _check_kind(description[key], kind, f"{path}: {key!r}")
     if description["hidden_size"] < 1:
         raise InputError(f"{path}: 'hidden_size' is {description['hidden_size']}; restore it.")
-    return description
 
 
 def _load_state(model: torch.nn.Module, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""What ends a run: an input that the user can put right, or a signal."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,10 @@ class InputError(ValueError):
     The message says what is wrong, where, and how to fix it. The command line prints it on
     stderr without a traceback and exits with code 2.
     """
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception: blocks that write a file can then remove what is unfinished."""
 
 
 class EndedElsewhere(Exception):

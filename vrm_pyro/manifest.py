@@ -43,24 +43,23 @@ def write_manifest(checkpoint: Path, step: StepShape) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def checkpoint_problem(checkpoint: Path) -> str | None:
+def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, naming the file, or None."""
-    path = checkpoint / MANIFEST
-    if not path.is_file():
-        return f"{checkpoint}: was cut off while it was written (it has no {MANIFEST})"
+    if not (checkpoint / MANIFEST).is_file():
+        return f"was not written to its end (it has no {MANIFEST})"
     try:
         files = _read(checkpoint)["files"]
         for name, facts in files.items():
             file = checkpoint / name
             if not file.is_file():
-                return f"{file}: is missing"
+                return f"{name} is missing"
             if file.stat().st_size != facts["size"]:
-                return f"{file}: has {file.stat().st_size} bytes, but {facts['size']} were written"
+                return f"{name} has {file.stat().st_size} bytes, but {facts['size']} were written"
             if _facts(file) != facts:
-                return f"{file}: its content is not what was written"
+                return f"{name} is not what was written"
         read_step(checkpoint)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{path}: cannot be read ({error!r})"
+        return f"{MANIFEST} cannot be read ({error!r})"
     return None
 
 

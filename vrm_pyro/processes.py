@@ -1,8 +1,4 @@
-"""Processes that compute one thing together: who writes, who speaks, who waits.
-
-Launchers such as ``torchrun`` and ``accelerate launch`` start a program once for each device and
-say in the environment which of them it is. A program that was started plainly is alone.
-"""
+"""The processes that share a run, as torchrun or accelerate launch starts them."""
 
 import os
 import signal
@@ -11,111 +7,135 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-import torch
-import torch.distributed as dist
+from vrm_pyro.errors import EndedElsewhere, InputError
 
-from vrm_pyro.errors import EndedElsewhere
+Value = TypeVar("Value")
 
-T = TypeVar("T")
-
-# What one process computes while another waits may take hours.
+# What one process computes while others wait for it may take hours.
 _PATIENCE: Final = timedelta(days=7)
 # Seconds that the main process has to say what is wrong before another one does.
-_FIRST_WORD: Final = 3.0
-_FAILURES: Final = "vrm_pyro/failures"
+_FIRST_WORD: Final = 5.0
+_ENDED: Final = "ended"
 
 
-def world_size() -> int:
-    """Return the number of processes that were started together."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+def num_processes() -> int:
+    """Return how many processes share the run: what the launcher says, 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def rank() -> int:
-    """Return the number of this process among them, from 0."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank()
-    return int(os.environ["RANK"]) if world_size() > 1 else 0
+def process_index() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and speaks to the user."""
-    return rank() == 0
+    """Return whether this is the process that writes files and talks to the user."""
+    return process_index() == 0
 
 
-def join() -> None:
-    """Meet the other processes, in a program that has no Trainer to do it; each takes its GPU."""
-    if world_size() == 1 or dist.is_initialized():
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+def from_main(make: Callable[[], Value]) -> Value:
+    """Return what a function returns in the main process; the others wait for the value.
+
+    The processes must have met already, as they do when ``TrainingArguments.device`` is asked for.
+
+    Args:
+        make: Called in the main process alone. Its value must pickle.
+
+    Raises:
+        InputError: In all processes, with the same message, if it is raised in the main one.
+        EndedElsewhere: In the others, if anything else is raised in the main one.
+    """
+    if num_processes() == 1:
+        return make()
+    import torch.distributed as dist  # the command line starts without it
+
+    outcome: list[Any] = [None, _ENDED]
+    try:
+        if is_main():
+            outcome = [make(), None]
+    except InputError as error:
+        outcome = [None, str(error)]
+    finally:
+        dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] == _ENDED:
+        raise EndedElsewhere
+    if outcome[1] is not None:
+        raise InputError(outcome[1])
+    value: Value = outcome[0]
+    return value
 
 
-def leave() -> None:
-    """Take leave of the other processes, if there are any."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def wait() -> None:
-    """Return when all processes have come here."""
-    gather(None)
-
-
-def gather(value: T) -> list[T]:
-    """Return what all processes hand in, in the order of their ranks."""
-    if world_size() == 1:
+def from_all(value: Value) -> list[Value]:
+    """Return what all processes hand in, in their order."""
+    if num_processes() == 1:
         return [value]
-    values: list[Any] = [None] * world_size()
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * num_processes()
     dist.all_gather_object(values, value)
     return values
 
 
-def on_main(action: Callable[[], T]) -> T:
-    """Return what an action gives in the main process; the others wait for it and get a copy.
+def meet() -> None:
+    """Join the other processes, in a verb that has no Trainer to do it; each takes its GPU."""
+    if num_processes() == 1:
+        return
+    import torch
+    import torch.distributed as dist
 
-    Raises:
-        EndedElsewhere: In the others, when the action raised in the main process.
-    """
-    if world_size() == 1:
-        return action()
-    outcome: list[Any] = [False, None]
-    try:
-        if is_main():
-            outcome = [True, action()]
-    finally:
-        dist.broadcast_object_list(outcome, src=0)
-    if not outcome[0]:
-        raise EndedElsewhere
-    result: T = outcome[1]
-    return result
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=_PATIENCE)
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    if num_processes() > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def part() -> None:
+    """Leave the group of processes, if there is one, at the end of a run."""
+    if num_processes() > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def fails_first() -> bool:
-    """Whether no process of this run has reported a failure before; the first to ask is told so.
+    """Whether no process has reported a failure before; the first to ask is told so.
 
-    One failure makes the others fail, at the next number they wait for: the first is the cause.
+    One failure makes the others fail, where they wait for that process next: the first is the
+    cause. Processes that have not met yet most likely all fail alike: the main one is then told
+    so at once, and others only if the launcher has not ended them soon after.
     """
-    if world_size() == 1:
+    if num_processes() == 1:
         return True
+    import torch.distributed as dist
+
     if not dist.is_initialized():
-        # They have not met yet. Most likely all fail alike, and the launcher ends this one.
         if not is_main():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(_FIRST_WORD)
         return True
     try:
         store: Any = dist.distributed_c10d._get_default_store()
-        return int(store.add(_FAILURES, 1)) == 1
+        return int(store.add("vrm_pyro/failures", 1)) == 1
     except RuntimeError:  # the process that keeps the store is gone, after its own message
         return False
 
 
 def lost_contact(error: Exception) -> bool:
     """Whether an error says that another process is gone."""
-    if isinstance(error, dist.DistError):
-        return True
+    if num_processes() == 1:
+        return False
+    import torch.distributed as dist
+
     words = ("connection closed by peer", "connection reset by peer", "broken pipe")
-    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )

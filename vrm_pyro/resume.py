@@ -1,15 +1,13 @@
 """Where a stopped run goes on: whole checkpoints, and whether training was over already."""
 
+import errno
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -17,13 +15,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from vrm_pyro.checkpoint import WEIGHTS_FILE
 from vrm_pyro.errors import InputError
-from vrm_pyro.manifest import MANIFEST, checkpoint_problem
+from vrm_pyro.manifest import damage
 from vrm_pyro.tuning import frozen_names
 
 logger = logging.getLogger(__name__)
 
-# What torch.save says when a file does not take what it writes.
-_TORCH_SAVE: Final = ("PytorchStreamWriter", "inline_container")
+# What a file system says that takes no more: full, over quota, too large, gone bad.
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class EarlyStopping(TrainerCallback):
@@ -59,7 +57,7 @@ def is_over(arguments: TrainingArguments, state: TrainerState, patience: int) ->
 def find_checkpoint(arguments: TrainingArguments) -> str | None:
     """Return the checkpoint to resume from, or None for a fresh start.
 
-    Checkpoints that were cut off while being written, or damaged since, are passed over with a
+    Checkpoints that were cut off while being written, or changed since, are passed over with a
     warning that names the file.
 
     Raises:
@@ -69,62 +67,47 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
     if wanted in (None, False, "false", "False", ""):
         return None
     if wanted not in (True, "true", "True"):
-        problem = checkpoint_problem(Path(str(wanted)))
+        problem = damage(Path(str(wanted)))
         if problem is not None:
             raise InputError(
-                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint ({problem}). Give "
+                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint: {problem}. Give "
                 "true to go on from the newest one in train.output_dir, or another folder "
                 "checkpoint-N."
             )
         return str(wanted)
-    for path in checkpoints(Path(str(arguments.output_dir))):
-        problem = checkpoint_problem(path)
+    found = [
+        (int(path.name.rpartition("-")[2]), path)
+        for path in Path(str(arguments.output_dir)).glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit()
+    ]
+    for _, path in sorted(found, reverse=True):
+        problem = damage(path)
         if problem is None:
             return str(path)
-        logger.warning("%s; this checkpoint is passed over.", problem)
+        logger.warning("%s: %s; an earlier checkpoint is looked for.", path, problem)
     logger.warning("%s holds no whole checkpoint; starting afresh.", arguments.output_dir)
     return None
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, whole or not, the newest first."""
-    numbered = [
-        (int(path.name.rpartition("-")[2]), path)
-        for path in run.glob("checkpoint-*")
-        if path.name.rpartition("-")[2].isdigit()
-    ]
-    return [path for _, path in sorted(numbered, reverse=True)]
+def is_whole(checkpoint: Path) -> bool:
+    """Return whether a checkpoint was written to its end and nothing of it has changed since."""
+    return damage(checkpoint) is None
 
 
-@contextmanager
-def saving(checkpoint: Path) -> Iterator[None]:
-    """Write a checkpoint in a block; one that cannot be written is removed, and said to be.
-
-    Raises:
-        InputError: If the disk is full, or refuses otherwise.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in _TORCH_SAVE):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else None
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        earlier = [p for p in checkpoints(checkpoint.parent) if (p / MANIFEST).is_file()]
-        rest = (
-            f"{earlier[0]} is the last one that is whole. Free space, then go on from it with "
-            "--train.resume_from_checkpoint true."
-            if earlier
-            else "It was the first one. Free space and start again."
-        )
-        raise InputError(
-            f"{checkpoint}: the checkpoint cannot be written ({reason or _first_line(error)}); "
-            f"what there was of it is removed. {rest}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def disk_problem(folder: Path, error: Exception) -> InputError | None:
+    """Return the error to show when a checkpoint could not be written, None for other faults."""
+    refused = isinstance(error, OSError) and error.errno in _REFUSALS
+    # torch and safetensors tell in words alone.
+    words = ("PytorchStreamWriter", "inline_container", "No space left", "I/O error")
+    if not refused and not any(word in str(error) for word in words):
+        return None
+    free = shutil.disk_usage(next(p for p in folder.parents if p.exists())).free
+    reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+    return InputError(
+        f"{folder}: the checkpoint could not be written ({reason}); {free / 2**20:,.0f} MiB are "
+        "free there. Earlier checkpoints are as they were. Make room, then go on with the same "
+        "command and --train.resume_from_checkpoint true."
+    )
 
 
 def read_state(checkpoint: Path) -> TrainerState:

@@ -1,8 +1,9 @@
-"""Joint draws of the rewards of responses on new text."""
+"""Joint draws of the rewards of responses on new text, and of what they are made of."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from vrm_pyro.baseline import BradleyTerryModel
 from vrm_pyro.batch import FeatureBatch
 from vrm_pyro.bayesian_head import run_with
 from vrm_pyro.build import RewardModel
-from vrm_pyro.laws import as_gaussian, draw_features, draw_weights
+from vrm_pyro.laws import Streams, as_gaussian, draw_features, draw_weights
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import evaluation_mode
 
@@ -31,6 +32,20 @@ class TextStreams:
     head: torch.Generator
     prompts: Sequence[torch.Generator]
     responses: Sequence[torch.Generator]
+
+
+class LatentDraws(NamedTuple):
+    """Joint draws of what a reward is made of, in model units.
+
+    Attributes:
+        weights: w, shape (S, P, K).
+        scores: s, shape (S, R, K).
+        contributions: beta w_k s_k, shape (S, R, K); their sum over k is the reward.
+    """
+
+    weights: Tensor
+    scores: Tensor
+    contributions: Tensor
 
 
 def predictive_draws(
@@ -67,19 +82,53 @@ def predictive_draws(
             member = torch.randint(len(rewards), (num_draws,), generator=head)
             return rewards[member.to(rewards.device)]
 
-        def rewards_of(count: int) -> Tensor:
-            w = draw_weights(model.predictive_weights(batch.prompts), count, prompts)
-            features = as_gaussian(model.predictive_features(batch.responses))
+        def rewards_of(count: int) -> tuple[Tensor]:
+            w, scores = _latents(model, batch, count, prompts, responses)
             reward = model.reward()
-            scores = reward.scores(draw_features(features, count, responses))
-            return reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
+            return (reward.rewards(w[:, batch.response_prompt], scores),)
 
-        return _over_head(model, head, rewards_of, num_draws)
+        return _over_head(model, head, rewards_of, num_draws)[0]
+
+
+def latent_draws(
+    model: VRM, batch: FeatureBatch, num_draws: int, random: torch.Generator
+) -> LatentDraws:
+    """Return joint draws of weights, scores and contributions on new text.
+
+    The law is that of :func:`predictive_draws`, whose rewards are the sums of the contributions:
+    with the same stream they are the same draws.
+
+    Args:
+        model: The model.
+        batch: Raw states; pairs, preferences and ratings are not read.
+        num_draws: S.
+        random: Stream for everything; on the CPU.
+    """
+
+    def parts_of(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        w, scores = _latents(model, batch, count, random, random)
+        return w, scores, model.reward().scale * w[:, batch.response_prompt] * scores
+
+    with evaluation_mode(model):
+        return LatentDraws(*_over_head(model, random, parts_of, num_draws))
+
+
+def _latents(
+    model: VRM, batch: FeatureBatch, count: int, prompts: Streams, responses: Streams
+) -> tuple[Tensor, Tensor]:
+    """Draw w (S, P, K), then s (S, R, K), at the parameters' values."""
+    w = draw_weights(model.predictive_weights(batch.prompts), count, prompts)
+    features = as_gaussian(model.predictive_features(batch.responses))
+    return w, model.reward().scores(draw_features(features, count, responses))
 
 
 def _over_head(
-    model: VRM, stream: torch.Generator, function: Callable[[int], Tensor], num_draws: int
-) -> Tensor:
+    model: VRM,
+    stream: torch.Generator,
+    function: Callable[[int], tuple[Tensor, ...]],
+    num_draws: int,
+) -> tuple[Tensor, ...]:
+    """Return tensors of draws (S, ...), each draw at a value of the uncertain parameters."""
     if model.head is None:
         return function(num_draws)
     distinct = min(num_draws, model.head.num_draws)
@@ -88,7 +137,12 @@ def _over_head(
     for i, values in enumerate(parameters):
         share = partial(function, len(range(i, num_draws, distinct)))
         parts.append(run_with(model, values, share))
-    draws = torch.empty(num_draws, parts[0].shape[1], dtype=parts[0].dtype, device=parts[0].device)
+    return tuple(_interleaved(same, num_draws) for same in zip(*parts, strict=True))
+
+
+def _interleaved(parts: Sequence[Tensor], num_draws: int) -> Tensor:
+    """Return draws (S, ...) of which part i holds every i-th out of ``len(parts)``."""
+    draws = parts[0].new_empty(num_draws, *parts[0].shape[1:])
     for i, part in enumerate(parts):
-        draws[i::distinct] = part
+        draws[i :: len(parts)] = part
     return draws

@@ -1,102 +1,91 @@
-"""Training that is asked to stop saves a checkpoint first."""
+"""A signal ends training after the step at hand, with a checkpoint to go on from."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
-from vrm_pyro.processes import is_main, world_size
+from vrm_pyro.errors import Terminated
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stopped(KeyboardInterrupt):
-    """Training was asked to stop, and has saved where it was.
-
-    Args:
-        number: The signal.
-        checkpoint: What was saved.
-    """
-
-    def __init__(self, number: int, checkpoint: Path) -> None:
-        self.number, self.checkpoint = number, checkpoint
-        super().__init__(f"stopped by {signal.Signals(number).name}; {checkpoint} is saved.")
-
-    def advise(self, how: str) -> "Stopped":
-        """Return the same with words on how to go on."""
-        self.args = (f"{self.args[0]} {how}",)
-        return self
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequest(TrainerCallback):
-    """Listens for SIGINT and SIGTERM while training runs, and stops it after a step.
+class StopOnSignal(TrainerCallback):
+    """Saves and stops on the first SIGINT or SIGTERM; a second Ctrl-C ends the process at once.
 
-    The checkpoint is one that an uninterrupted run passes through as well: at the end of an epoch
-    it is saved after the evaluation that belongs there.
+    A second signal of another kind does not: Ctrl-C under torchrun sends SIGINT to all processes,
+    and torchrun SIGTERM to each right after it.
+
+    A resumed run then gives the numbers of one that nobody stopped, so nothing is evaluated that
+    would not be evaluated anyway.
     """
 
     def __init__(self) -> None:
-        #: The signal that came, 0 before.
-        self.number = 0
-        #: The same, once all processes know of it: they have to stop after the same step.
-        self.agreed = 0
-        self._saving = False
+        self._signal = 0
 
     @contextmanager
-    def listen(self, args: TrainingArguments) -> Iterator[None]:
-        """Take the two signals for a block, where checkpoints are wanted."""
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if not in_main_thread or args.save_strategy == "no":
+    def listening(self) -> Iterator[None]:
+        """Catch the signals within the block, and raise them at its end.
+
+        Raises:
+            KeyboardInterrupt: After SIGINT, with what to do next.
+            Terminated: After SIGTERM, likewise.
+        """
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self._signal == number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._signal = self._signal or number
+
+        for number in SIGNALS:
+            signal.signal(number, note)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == self.number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not self.number and is_main():
-            again = " Once more stops at once." if number == signal.SIGINT else ""
-            # Not print: the signal may have come in the middle of another one.
-            os.write(2, f"\nsaving a checkpoint after this step.{again}\n".encode())
-        self.number = self.number or number
+        if self._signal:
+            kind = KeyboardInterrupt if self._signal == signal.SIGINT else Terminated
+            raise kind(
+                "A checkpoint was saved; go on with the same command and "
+                "--train.resume_from_checkpoint true."
+            )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save after a step within an epoch."""
-        ends_epoch = state.epoch is not None and float(state.epoch).is_integer()
-        if not ends_epoch and state.global_step < state.max_steps:
-            self._stop(control)
+        """Stop after this step, if any process was asked to."""
+        if args.world_size > 1:
+            asked = torch.tensor(self._signal, device=args.device)
+            dist.all_reduce(asked, dist.ReduceOp.MAX)
+            self._signal = int(asked)
+        if self._signal:
+            control.should_training_stop = True
+            # What is due at the end of an epoch is still to come when this was its last step.
+            control.should_save |= not self._ends_epoch(args, state)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save after an epoch."""
-        self._stop(control)
+        """Leave out what is due at the end of an epoch where it was cut short."""
+        if self._signal:
+            whole = self._ends_epoch(args, state)
+            control.should_save = whole
+            control.should_evaluate &= whole
 
-    def _stop(self, control: TrainerControl) -> None:
-        if self.agreed if world_size() > 1 else self.number:
-            self._saving = control.should_save = True
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leave training.
-
-        Raises:
-            Stopped: When this checkpoint was saved because training is to stop.
-        """
-        if self._saving:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            raise Stopped(self.agreed or self.number, folder)
+    @staticmethod
+    def _ends_epoch(args: TrainingArguments, state: TrainerState) -> bool:
+        # The last step of all ends an epoch, too, wherever it stands.
+        ends = float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps
+        return ends and IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)

@@ -1,5 +1,6 @@
 """Draws as an xarray DataTree in ArviZ's groups, and the file that holds one."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,20 @@ import vrm_pyro
 from vrm_pyro import sites
 from vrm_pyro.atomic import write_file
 from vrm_pyro.errors import InputError
-from vrm_pyro.posterior import GROUPS, Draws, Variable
-from vrm_pyro.rows import PreferenceTable
+from vrm_pyro.posterior import QUANTILES, VARIABLES, Draws, Variable
+from vrm_pyro.rows import PreferenceTable, prompt_key
 
 CHAIN: Final = "chain"
 DRAW: Final = "draw"
 ENGINE: Final = "netcdf4"
 
 # What the groups hold, in words: their names mean something else for MCMC of global parameters.
+_SUMMARY: Final = "Summaries of draws, not draws: mean, standard deviation, quantiles. Of group "
 NOTES: Final[dict[str, str]] = {
+    "posterior_summary": f"{_SUMMARY}posterior of a tree of draws.",
+    "posterior_predictive_summary": f"{_SUMMARY}posterior_predictive of a tree of draws.",
+    "prior_summary": f"{_SUMMARY}prior of a tree of draws.",
+    "prior_predictive_summary": f"{_SUMMARY}prior_predictive of a tree of draws.",
     "posterior": "Independent draws of q(w, z | texts, outcomes), one set of latents per row: "
     "effective sample size and R-hat say nothing about them. Scores s are in model units; the "
     "expected raw rating is rating_loc + rating_scale * (s + rating_offset), all attributes of "
@@ -50,6 +56,7 @@ class Names:
         response: Ids of the responses.
         pair: Ids of the pairs.
         pair_subset: Subset of each pair; None where it has none.
+        prompt_subset: Subset of each prompt, likewise.
     """
 
     objectives: Sequence[str]
@@ -57,16 +64,33 @@ class Names:
     response: Sequence[str | None] | None = None
     pair: Sequence[str | None] | None = None
     pair_subset: Sequence[str | None] | None = None
+    prompt_subset: Sequence[str | None] | None = None
 
     @classmethod
     def of(cls, table: PreferenceTable, objectives: Sequence[str]) -> "Names":
-        """Take ids and subsets from a table."""
+        """Take ids and subsets from a table.
+
+        Rows do not name prompts: a prompt is called by a digest of its messages, the same in
+        every file that holds it.
+        """
+        subset: list[str | None] = [None] * table.num_prompts
+        of_responses = zip(table.response_prompt, table.response_subset, strict=True)
+        of_pairs = zip(table.response_prompt[table.pair_first], table.pair_subset, strict=True)
+        for prompt, name in (*of_responses, *of_pairs):
+            subset[prompt] = name if name is not None else subset[prompt]
         return cls(
             objectives,
+            prompt=[prompt_id(prompt_key(messages)) for messages in table.prompts],
             response=table.response_id,
             pair=table.pair_id,
             pair_subset=table.pair_subset,
+            prompt_subset=subset,
         )
+
+
+def prompt_id(key: str) -> str:
+    """Return the name of a prompt: 12 hexadecimal digits of a digest of its key."""
+    return hashlib.blake2b(key.encode("utf-8"), digest_size=6).hexdigest()
 
 
 def to_datatree(
@@ -89,12 +113,13 @@ def to_datatree(
         ValueError: If a list of names does not fit the draws.
     """
     coords = _coords(draws, names)
+    num_repeats = 1 if draws.summarized else draws.num_draws
     datasets: dict[str, xr.Dataset] = {}
-    for group, known in GROUPS.items():
+    for group, known in VARIABLES.items():
         held = draws.groups.get(group)
         if held:
             variables = {
-                name: _array(group, array, known[name], draws.num_draws)
+                name: _array(group, array, known[name], num_repeats)
                 for name, array in held.items()
             }
             used = {dim for v in variables.values() for dim in v.dims}
@@ -102,9 +127,14 @@ def to_datatree(
             note = {"note": NOTES[group]} if group in NOTES else {}
             datasets[group] = xr.Dataset(variables, local, note)
     constant = datasets["constant_data"]
-    if names.pair_subset is not None and sites.PAIR_DIM in constant.dims:
-        subset = np.array([s or "" for s in names.pair_subset], dtype=object)
-        constant["pair_subset"] = ((sites.PAIR_DIM,), subset)
+    for dim, subset in (
+        (sites.PAIR_DIM, names.pair_subset),
+        (sites.PROMPT_DIM, names.prompt_subset),
+    ):
+        if subset is not None and (dim == sites.PROMPT_DIM or dim in constant.dims):
+            values = np.array([s or "" for s in subset], dtype=object)
+            array = xr.DataArray(values, {dim: coords[dim]}, (dim,))
+            constant[f"{dim}_subset"] = array.assign_attrs(meaning=f"kind of {dim}, or empty")
     constant.attrs |= _plain(constant_attrs or {})
     tree = xr.DataTree.from_dict(datasets)
     tree.attrs = {
@@ -122,7 +152,8 @@ def to_datatree(
 def write_netcdf(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a tree to a netCDF-4 file, whole or not at all.
 
-    Arrays mapped to files are copied through without being read into memory at once.
+    Arrays mapped to files are copied through without being read into memory at once. They lie
+    in one piece: chunks of HDF5 would keep a part of them in its cache and gain nothing.
 
     Raises:
         InputError: If the file cannot be written there.
@@ -150,9 +181,13 @@ def _array(group: str, array: NDArray[Any], variable: Variable, num_draws: int) 
 
 
 def _coords(draws: Draws, names: Names) -> dict[str, Any]:
-    posterior = draws.groups["posterior"]
-    num_prompts, num_objectives = posterior[sites.WEIGHTS].shape[1:]
-    num_responses, num_features = posterior[sites.FEATURES].shape[1:]
+    if draws.summarized:
+        posterior = draws.groups["posterior_summary"]
+        shapes = [posterior[f"{name}_mean"].shape for name in (sites.WEIGHTS, sites.FEATURES)]
+    else:
+        posterior = draws.groups["posterior"]
+        shapes = [posterior[name].shape[1:] for name in (sites.WEIGHTS, sites.FEATURES)]
+    (num_prompts, num_objectives), (num_responses, num_features) = shapes
     num_pairs = len(draws.groups["constant_data"].get("pair_first", ()))
     if len(names.objectives) != num_objectives:
         raise ValueError(
@@ -160,9 +195,12 @@ def _coords(draws: Draws, names: Names) -> dict[str, Any]:
         )
     if names.pair_subset is not None and len(names.pair_subset) != num_pairs:
         raise ValueError(f"{len(names.pair_subset)} subsets for {num_pairs} pairs.")
+    if names.prompt_subset is not None and len(names.prompt_subset) != num_prompts:
+        raise ValueError(f"{len(names.prompt_subset)} subsets for {num_prompts} prompts.")
     return {
         CHAIN: np.arange(1),
-        DRAW: np.arange(draws.num_draws),
+        DRAW: np.arange(1 if draws.summarized else draws.num_draws),
+        sites.QUANTILE_DIM: np.array(QUANTILES),
         sites.OBJECTIVE_DIM: np.array(list(names.objectives), dtype=object),
         sites.FEATURE_DIM: np.arange(num_features),
         sites.PROMPT_DIM: _labels("prompt", names.prompt, num_prompts),

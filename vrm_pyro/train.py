@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pyro
 import torch
 from numpy.typing import NDArray
 from transformers import (
-    EvalPrediction,
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
@@ -32,22 +32,27 @@ from vrm_pyro.config import (
     uses_ratings,
 )
 from vrm_pyro.errors import InputError
-from vrm_pyro.fitting import find_start, fit, use_one_device
+from vrm_pyro.global_batches import OwnNoise
 from vrm_pyro.head_information import fit_laplace
 from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
-from vrm_pyro.processes import is_main
+from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
-from vrm_pyro.resume import EarlyStopping
-from vrm_pyro.trainer import ModelTrainer, Progress, diverged
+from vrm_pyro.resume import (
+    EarlyStopping,
+    is_over,
+    is_whole,
+    load_weights,
+    read_state,
+)
+from vrm_pyro.step_shares import find_start
+from vrm_pyro.stopping import StopOnSignal
+from vrm_pyro.trainer import ModelTrainer, Progress, diverged, use_one_device
 from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import Tuner
+from vrm_pyro.tuning import TextModule, Tuner
 from vrm_pyro.tuning.tuner import SCALER_TEXTS
-
-# What validation gives, and training can be judged by.
-VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
 
 
 @dataclass
@@ -175,17 +180,18 @@ def train(
     validation_view = select_objectives(validation_source, objectives if rated else ())
     validation_items = useful_prompts(validation_view, False)
     validation_data = dataset(validation_view, loc, scale, validation_items)
-    checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
+    checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
+    stop = StopOnSignal()
     own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
+    own_callbacks += [OwnNoise(), stop]
     trainer = ModelTrainer(
         model=module,
         args=arguments,
         train_dataset=train_data,
         eval_dataset=validation_data,
         data_collator=collate,
-        compute_metrics=_metrics,
         callbacks=[*own_callbacks, *(callbacks or [])],
         learning_rates=None if tuner is None else tuner.learning_rates,
         batches=None if tuner is None else tuner.batches(train_data, arguments),
@@ -194,7 +200,8 @@ def train(
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(StepBar())
     with pyro.validation_enabled(True):  # until the callback switches it off; restored after
-        runtime = fit(trainer, module, arguments, patience, checkpoint)
+        with stop.listening():
+            runtime = _run(trainer, module, arguments, patience, checkpoint)
         module.eval()
         if isinstance(model, VRM):
             on_states = PromptDataset(view, loc, scale, items)
@@ -312,13 +319,41 @@ def _streamed_moments(
     return torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.sqrt(variance))
 
 
-def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return log loss and accuracy from the per-prompt sums the module gives in evaluation."""
-    sums = np.asarray(prediction.predictions, dtype=np.float64)
-    log_prob, right, weight, elbo, given_ratings = sums.sum(0)
-    return {
-        "log_loss": float(-log_prob / weight),
-        "accuracy": float(right / weight),
-        "elbo": float(elbo / len(sums)),
-        "elbo_given_ratings": float(given_ratings / len(sums)),
-    }
+def _run(
+    trainer: ModelTrainer,
+    module: TrainingModule | TextModule,
+    arguments: TrainingArguments,
+    patience: int,
+    checkpoint: str | None,
+) -> float:
+    """Train to the end or find that it was reached before; return the seconds it took.
+
+    Leaves the best weights in the module, if there is a checkpoint of them.
+    """
+    seconds = 0.0
+    reached = None if checkpoint is None else read_state(Path(checkpoint))
+    if reached is not None and is_over(arguments, reached, patience):
+        # Stopped after its last step but before its end: the Trainer would take one step more.
+        trainer.state = reached
+        load_weights(module, Path(str(checkpoint)))
+    else:
+        try:
+            outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        except ValueError as error:
+            # States are finite, so what a distribution refuses comes from the weights.
+            if not str(error).startswith("Expected parameter"):
+                raise
+            raise diverged(arguments) from error
+        seconds = outcome.metrics["train_runtime"]
+    wait_for_all()  # the main process writes the checkpoints
+    if arguments.load_best_model_at_end and trainer.state.best_global_step:
+        # By number: the path that the Trainer notes is wrong once a run was moved.
+        name = f"checkpoint-{trainer.state.best_global_step}"
+        best = Path(str(arguments.output_dir)) / name
+        if not from_main(lambda: is_whole(best)):
+            raise InputError(
+                f"{best}: the checkpoint with the best validation log loss is gone or damaged. "
+                "Train again with --overwrite."
+            )
+        load_weights(module, best)
+    return seconds

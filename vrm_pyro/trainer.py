@@ -1,40 +1,43 @@
 """transformers' Trainer with this model's logs and learning rates."""
 
+import logging
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
-    EvalPrediction,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
-    set_seed,
 )
 from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
 
 from vrm_pyro.batch import IDLE
 from vrm_pyro.errors import InputError
-from vrm_pyro.manifest import MANIFEST, StepShape, read_step, write_manifest
-from vrm_pyro.processes import gather, is_main, rank, wait, world_size
-from vrm_pyro.resume import load_weights, saving
-from vrm_pyro.shares import EpochLoader, PromptShares, in_turn
-from vrm_pyro.stopping import StopRequest
+from vrm_pyro.global_batches import GlobalBatches, OrderOfEpochs
+from vrm_pyro.manifest import MANIFEST, StepShape, write_manifest
+from vrm_pyro.processes import from_all, is_main, wait_for_all
+from vrm_pyro.resume import disk_problem, load_weights
 from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import TextModule, frozen_names
+from vrm_pyro.tuning import TextModule, TokenBatches, frozen_names
+from vrm_pyro.validation import OwnShare, Totals
 
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
 # steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
 LIKELIHOOD_STEP: Final = 20.0
 _LIKELIHOOD: Final = "model.likelihood."
+
+log = logging.getLogger(__name__)
 
 
 class Progress(TrainerCallback):
@@ -50,50 +53,38 @@ class Progress(TrainerCallback):
         self.module.progress = state.global_step / max(state.max_steps, 1)
 
 
-class OwnNoise(TrainerCallback):
-    """Give each process its own random draws, after all have built the same model.
-
-    With the same ones, further processes would not make a gradient less noisy. The first process
-    keeps the draws of one that is alone.
-    """
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Seed this process; a resume puts the state of its checkpoint in place after that."""
-        if rank() > 0:
-            set_seed(args.seed + rank())
-
-
 class ModelTrainer(Trainer):
     """transformers' Trainer for modules that return a loss per prompt.
-
-    Several processes take the steps of one: the same prompts in a step, each of them once, and
-    the loss a mean over all of them; evaluation gives the same numbers.
 
     Args:
         learning_rates: Learning rate of the parameters whose names begin so; the rest have
             ``learning_rate``.
-        batches: Batches of an epoch, for this process; ``per_device_train_batch_size`` prompts
-            in random order when omitted.
-        stop: Asks training to stop.
+        batches: Batches of an epoch, for this process. When omitted, transformers' own, or what
+            several processes share in their place.
         **kwargs: What transformers' Trainer takes.
     """
 
     def __init__(
         self,
         learning_rates: Mapping[str, float] | None = None,
-        batches: Sampler[list[int]] | None = None,
-        stop: StopRequest | None = None,
+        batches: TokenBatches | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.learning_rates, self.batches = dict(learning_rates or {}), batches
-        self.stop = stop or StopRequest()
-        self.add_callback(self.stop)
-        self.add_callback(OwnNoise())
-        if batches is None and world_size() > 1:
-            self.batches = self._shares()
+        self.learning_rates = dict(learning_rates or {})
+        self.batches: TokenBatches | GlobalBatches | None = batches
+        if batches is None and self.args.world_size > 1:
+            # transformers' own repeats prompts to make the last batch of an epoch full.
+            self.batches = GlobalBatches(
+                len(cast(Sized, self.train_dataset)),
+                self.args.per_device_train_batch_size,
+                self.args.seed if self.args.data_seed is None else self.args.data_seed,
+                self.args.process_index,
+                self.args.world_size,
+                self.args.dataloader_drop_last,
+            )
+        if self.batches is not None:
+            self.add_callback(OrderOfEpochs(self.batches))
         # The loss is a mean over prompts, here over those of all accumulated batches and all
         # processes: the number of prompts in a batch may differ.
         self.loss_is_scaled_for_ga = True
@@ -130,35 +121,16 @@ class ModelTrainer(Trainer):
                     optimizer.add_param_group(own_group)
         return optimizer
 
-    def _shares(self) -> PromptShares:
-        args, data = self.args, cast(Any, self.train_dataset)
-        if args.train_sampling_strategy != "random":
-            raise InputError(
-                f"train.train_sampling_strategy is {args.train_sampling_strategy!r}, but several "
-                "processes take prompts in random order: set it to random, or bound the tokens "
-                "of a batch with tuning.max_batch_tokens."
-            )
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return PromptShares(
-            len(data), args.train_batch_size, seed, rank(), world_size(), args.dataloader_drop_last
-        )
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, those of the sampler where there is one."""
         if self.batches is None:
             return super().get_train_dataloader()
         return self._loader(self.train_dataset, self.batches)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Return this process's batches of those that one process goes through."""
-        data: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        batches = in_turn(len(data), self.args.eval_batch_size)
-        return self._loader(data, batches[rank() :: world_size()])
-
-    def _loader(self, data: Any, batches: Any) -> DataLoader[Any]:
-        # Not prepared by accelerate: each process has its own share already.
-        return EpochLoader(
-            cast(Dataset[Any], data),
+    def _loader(self, dataset: Any, batches: Sampler[list[int]]) -> DataLoader[Any]:
+        # Not prepared by accelerate: the sampler has given each process its own share already.
+        return DataLoader(
+            cast(Dataset[Any], dataset),
             batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
@@ -166,14 +138,10 @@ class ModelTrainer(Trainer):
         )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Tensor:
-        count = torch.tensor(
-            [sum(_num_prompts(batch) for batch in batch_samples), self.stop.number], device=device
-        )
+        count = torch.tensor(sum(_num_prompts(batch) for batch in batch_samples), device=device)
         if self.args.world_size > 1:
-            both = self.accelerator.gather(count[None])
-            count = torch.stack([both[:, 0].sum(), both[:, 1].max()])
-            self.stop.agreed = int(count[1])
-        return count[0]
+            count = self.accelerator.gather(count).sum()
+        return count
 
     def compute_loss(
         self,
@@ -191,6 +159,17 @@ class ModelTrainer(Trainer):
             loss = loss * (count * self.accelerator.num_processes / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the validation batches of this process."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        share = OwnShare(
+            len(dataset),
+            self.args.eval_batch_size,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        return self._loader(dataset, share)
+
     def evaluation_loop(
         self,
         dataloader: DataLoader[Any],
@@ -199,37 +178,57 @@ class ModelTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Evaluate the batches of this process, and put those of all together in order.
-
-        So the numbers are those of one process, whatever the number of prompts: transformers fills
-        up batches with items from the beginning.
-        """
-        module: Any = self.model
+        """Return the metrics over all prompts, from sums: nothing is kept by pair or prompt."""
+        model = cast(nn.Module, self.model)
         if not self.accelerator._models:  # called without training before
-            module = self.accelerator.prepare_model(module, evaluation_mode=True)
-        # Not what wraps it for several processes: they may have different numbers of batches.
-        module = self.accelerator.unwrap_model(module)
-        module.eval()
-        self.callback_handler.eval_dataloader = dataloader
-        own: list[tuple[float, Any]] = []
-        for batch in dataloader:
-            # Not prediction_step: it counts over all processes, which may have other batches.
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        model.eval()
+        totals = Totals(self.args.device)
+        for inputs in dataloader:
+            # Not prediction_step: it counts over all processes, and waits for those that have
+            # fewer batches.
             with torch.no_grad(), self.compute_loss_context_manager():
-                found = module(**self._prepare_inputs(batch))
-            own.append((float(found["loss"]), found["sums"].float().cpu().numpy()))
+                totals.add(model(**self._prepare_inputs(inputs))["sums"])
             self.control = self.callback_handler.on_prediction_step(
                 self.args, self.state, self.control
             )
-        shares = gather(own)
-        count = sum(map(len, shares))
-        in_order = [shares[i % len(shares)][i // len(shares)] for i in range(count)]
-        sums = np.concatenate([sums for _, sums in in_order])
-        assert self.compute_metrics is not None
-        metrics = self.compute_metrics(EvalPrediction(sums, cast(Any, None)))
-        sizes = [len(sums) for _, sums in in_order]
-        metrics["loss"] = float(np.average([loss for loss, _ in in_order], weights=sizes))
+        metrics, count = totals.metrics(self.args.world_size)
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        return EvalLoopOutput(sums, None, named, len(sums))
+        return EvalLoopOutput(np.zeros(0), None, named, count)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save, then note what a checkpoint consists of, and only then remove older ones.
+
+        Where the disk does not take it, say so and leave earlier checkpoints alone.
+
+        Raises:
+            InputError: If it could not be written.
+        """
+        run = Path(str(self.args.output_dir))
+        folder = run / f"checkpoint-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            if is_main():
+                (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier try of this step
+            super()._save_checkpoint(*args, **kwargs)
+            wait_for_all()  # each process has written its random state
+            if is_main():
+                write_manifest(folder, self._step_shape())
+                rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, True)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            problem = disk_problem(folder, error)
+            if problem is None:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            raise problem from error
+        finally:
+            self.args.save_total_limit = limit
+
+    def _step_shape(self) -> StepShape:
+        args = self.args
+        return StepShape(
+            args.world_size, args.per_device_train_batch_size, args.gradient_accumulation_steps
+        )
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None
@@ -239,40 +238,6 @@ class ModelTrainer(Trainer):
         left_out = frozen_names(self.accelerator.unwrap_model(self.model))
         state = self.model.state_dict() if state_dict is None else state_dict
         super()._save(output_dir, {k: v for k, v in state.items() if k not in left_out})
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint, then say what it consists of, and only then remove older ones."""
-        run = Path(str(self.args.output_dir))
-        folder = run / f"checkpoint-{self.state.global_step}"
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            with saving(folder):
-                if is_main():
-                    (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier try of this step
-                super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        wait()  # each process has written its random state
-        if is_main():
-            args = self.args
-            step = StepShape(world_size(), args.train_batch_size, args.gradient_accumulation_steps)
-            with saving(folder):
-                write_manifest(folder, step)
-            rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=True)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Put back the random state of this process, or begin another stream.
-
-        With another number of processes no stored state is that of this one, and the seed alone
-        would repeat the draws from the beginning of training.
-        """
-        if checkpoint is None:
-            return
-        if read_step(Path(checkpoint)).processes == world_size():
-            super()._load_rng_state(checkpoint)
-            return
-        words = np.random.SeedSequence([self.args.seed, self.state.global_step, rank()])
-        set_seed(int(words.generate_state(1)[0]))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(
@@ -290,7 +255,7 @@ class ModelTrainer(Trainer):
         """
         if "loss" in logs:
             module: Any = self.accelerator.unwrap_model(self.model)
-            shares = gather(module.take_log())
+            shares = from_all(module.take_log())
             parts = {name: sum(s[name] for s in shares) / len(shares) for name in shares[0]}
             if not all(map(math.isfinite, parts.values())):
                 raise diverged(self.args)
@@ -309,3 +274,19 @@ def diverged(arguments: TrainingArguments) -> InputError:
         "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
         f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
     )
+
+
+def use_one_device(arguments: TrainingArguments) -> None:
+    """Have a process that is alone compute on one of several GPUs.
+
+    transformers would copy the model to all of them within the process, which a Pyro program does
+    not take.
+    """
+    if arguments.n_gpu > 1:
+        log.warning(
+            "There are %d GPUs, and a single process uses one. For all of them: torchrun "
+            "--nproc_per_node %d scripts/train_svi.py, with the same options.",
+            arguments.n_gpu,
+            arguments.n_gpu,
+        )
+        arguments._n_gpu = 1

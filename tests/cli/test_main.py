@@ -8,6 +8,9 @@ from cli.workspace import process, vrm_pyro
 
 import vrm_pyro as package
 from vrm_pyro.cli import VERBS
+from vrm_pyro.cli.parsing import configs_first
+from vrm_pyro.cli.settings import read_settings
+from vrm_pyro.cli.train import build_parser
 
 
 def test_help_lists_every_verb():
@@ -111,3 +114,17 @@ def test_exit_codes(monkeypatch, error, code, fragment):
     assert run.code == code
     assert fragment in run.err
     assert ("Traceback" in run.err) == (code == 1)
+
+
+def test_options_win_over_a_file_wherever_they_stand():
+    for argv in (
+        ["--model.latent_dim", "5", "--config", "ratings"],
+        ["--config=ratings", "--model.latent_dim=5"],
+    ):
+        settings = read_settings(build_parser(), argv)
+        assert settings.model.latent_dim == 5
+        assert settings.model.objective == "integrated"  # of the file
+    assert configs_first(["--a", "1", "--config", "x", "--config=y", "-b"]) == [
+        "--config", "x", "--config=y", "--a", "1", "-b",
+    ]  # fmt: skip
+    assert configs_first(["--config"]) == ["--config"]

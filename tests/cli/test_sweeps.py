@@ -292,6 +292,7 @@ class TestStates:
         ("sweep_lambda", ("--config", "bradley_terry"), "the model uses no ratings"),
         ("sweep_lambda", ("--data.test_fraction", 0.95), "leaves no prompt to train on"),
         ("sweep_lambda", ("--model.latent_dims", 3), "latent_dim"),
+        ("sweep_lambda", ("--tuning.method", "lora"), "tuning.method is lora, but a sweep"),
         ("sweep_supervision", ("--types", "gausian"), "did you mean 'gaussian'?"),
         ("sweep_supervision", ("--powers", 0), "give positive numbers"),
         ("sweep_supervision", ("--config", "paper"), "must give a vrm of mode conditional"),

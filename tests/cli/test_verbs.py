@@ -1,7 +1,10 @@
 """simulate, features, evaluate, score, posterior."""
 
 import json
+import re
 import shutil
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,12 @@ from cli.workspace import everything, lines, store_options, succeed, vrm_pyro, w
 
 from vrm_pyro.checkpoint import load_model
 from vrm_pyro.features import open_store
-from vrm_pyro.rows import load_table
+from vrm_pyro.posterior import GROUPS, SUMMARY_GROUPS
+from vrm_pyro.rows import load_table, prompt_key
 from vrm_pyro.scorer import Scorer
+from vrm_pyro.to_xarray import prompt_id
 
+PAGE = Path(__file__).parents[2] / "docs" / "posterior.md"
 RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
 
 
@@ -187,6 +193,44 @@ class TestPosterior:
             assert tree["posterior"].dataset.sizes["draw"] == 10
             assert "pair" in tree["observed_data"].dataset.dims
         assert [p.name for p in tmp_path.iterdir()] == ["p.nc"]
+
+    def test_the_root_says_which_model_it_is_of(self, place, tmp_path):
+        data = ("--data", place / "test.jsonl", "--draws", 3, "--out", tmp_path / "p.nc")
+        succeed("posterior", "--model", place / "model", *data)
+        config = load_model(place / "model").config
+        with xr.open_datatree(tmp_path / "p.nc") as tree:
+            found = tree.attrs
+            assert found["mode"] == config.mode
+            assert found["kl_weights"] == config.kl_weights
+            assert found["rating_power"] == config.rating_power
+            assert found["torch_version"] == version("torch")
+            assert (found["seed"], found["num_draws"]) == (0, 3)
+            assert re.fullmatch("[0-9a-f]{64}", found["config_hash"])
+            documented = re.findall(r"`([a-z_]+)`", PAGE.read_text(encoding="utf-8"))
+            assert set(found) <= set(documented)
+            # A prompt has the same name here as in any other file.
+            row = lines(place / "test.jsonl")[0]
+            name = prompt_id(prompt_key([{"role": "user", "content": row["prompt"]}]))
+            assert name in tree["posterior"]["prompt"].values
+
+    def test_summaries(self, place, tmp_path):
+        data = ("--data", place / "test.jsonl", "--draws", 9, "--out", tmp_path / "s.nc")
+        run = succeed("posterior", "--model", place / "model", *data, "--summaries")
+        assert "summaries of 9 draws" in run.out
+        with xr.open_datatree(tmp_path / "s.nc") as tree:
+            assert tree["posterior_summary"]["w_mean"].sum("objective").values == pytest.approx(1)
+        refused = vrm_pyro("psense", "--posterior", tmp_path / "s.nc")
+        assert refused.code == 2
+        assert "the posterior lacks" in refused.err
+
+    def test_the_page_names_every_variable(self):
+        page = PAGE.read_text(encoding="utf-8")
+        for group, variables in GROUPS.items():
+            for name, variable in variables.items():
+                drawn = variable.sampled or group == "log_likelihood"
+                dims = ", ".join(("chain", "draw") * drawn + variable.dims)
+                assert f"| `{group}` | `{name}` | {dims} |" in page
+        assert all(f"`{group}`" in page for group in SUMMARY_GROUPS)
 
     def test_seed_fixes_the_draws(self, place, tmp_path):
         model = load_model(place / "model")

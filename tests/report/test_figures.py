@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 
 from vrm_pyro.diagnostics.metrics import expected_calibration_error
 from vrm_pyro.report import reliability, reward_spread, weights_by_kind
-from vrm_pyro.report.figures import _wilson
+from vrm_pyro.report.reliability import wilson
 
 
 def png(figure):
@@ -105,7 +105,7 @@ def test_pairs_of_one_prompt_widen_the_interval():
 
 
 def test_interval_stays_open_where_every_pair_agrees():
-    low, high = _wilson(1.0, 0.0, np.ones(50))
+    low, high = wilson(1.0, 0.0, np.ones(50))
     assert 0.93 < low < 0.97
     assert high == pytest.approx(1.0)
 

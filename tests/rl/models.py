@@ -12,22 +12,24 @@ from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 OBJECTIVES = ("clarity", "depth", "safety")
 
 
-def save_reward_model(folder, **settings):
+def save_reward_model(folder, kind="bert", **settings):
     """Write a model of random networks that react to their inputs; return its folder."""
-    place = tiny_backbones.save_tiny_backbone(folder / "bert")
+    place = tiny_backbones.save_tiny_backbone(folder / kind, kind)
     backbone = load_backbone(str(place), max_length=120, dtype="float32")
     torch.manual_seed(3)
-    config = ModelConfig(
-        weight_prior=ConditionalDirichletPrior(hidden_size=8),
-        feature_prior=ConditionalNormalPrior(hidden_size=8),
-        dtype="float32",
-        **settings,
-    )
+    standard = {
+        "weight_prior": ConditionalDirichletPrior(hidden_size=8),
+        "feature_prior": ConditionalNormalPrior(hidden_size=8),
+        "dtype": "float32",
+    }
+    config = ModelConfig(**(standard | settings))
     model = build_model(config, 32, 3, True)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, torch.nn.Linear):
                 layer.weight.mul_(3)
+    if config.bayesian_head and config.head_covariance == "laplace":
+        model.head.fit(10 * torch.eye(model.head.size, dtype=torch.float64))
     facts = {
         "name": str(place),
         "pooling": backbone.pooling,

@@ -1,7 +1,9 @@
 """Training a tiny random backbone together with the heads."""
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.trainer import LIKELIHOOD_STEP
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
+COMPILE = torch.nn.Module.compile
 # Without dropout, so that what should be equal is.
 PLAIN = ModelConfig(
     architecture="bradley_terry", head_size=8, head_dropout=0.0, max_length=100, dtype="float32"
@@ -313,6 +316,31 @@ def test_resumed_run_equals_the_uninterrupted_one(tables, tmp_path, method):
     ))  # fmt: skip
     assert found.keys() == whole.keys()
     assert all(torch.equal(found[name], value) for name, value in whole.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own, on the compiler's way
+@pytest.mark.parametrize(("method", "backend"), [("full", "inductor"), ("lora", "aot_eager")])
+def test_a_compiled_backbone_trains_as_it_does_without(
+    tables, tmp_path, monkeypatch, method, backend
+):
+    # Code for the machine takes minutes to write: once is enough, the graphs are what differs.
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(COMPILE, backend=backend))
+    torch._dynamo.utils.counters.clear()
+    plain, compiled = (
+        tuned(
+            tables, tmp_path / str(compile),
+            tuning=TuningConfig(method, learning_rate=1e-4, rank=4, dropout=0.0, compile=compile),
+            max_steps=2,
+        )
+        for compile in (False, True)
+    )  # fmt: skip
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert losses(compiled[0]) == pytest.approx(losses(plain[0]), rel=1e-4)
+    # Nothing of the compilation is in what is saved.
+    names = [run[1].backbone.model.state_dict().keys() for run in (compiled, plain)]
+    assert names[0] == names[1]
 
 
 def test_a_scalar_reward_model_gives_its_backbone(tmp_path):

@@ -1,7 +1,13 @@
 """Frozen transformers backbones: loading them, and states of prompts and responses."""
 
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
-from vrm_pyro.backbone.loading import DEFAULT_BACKBONE, load_backbone, packaged_folder, peft_calls
+from vrm_pyro.backbone.loading import (
+    DEFAULT_BACKBONE,
+    load_backbone,
+    packaged_folder,
+    peft_calls,
+    quiet_transformers,
+)
 from vrm_pyro.backbone.model import (
     DEFAULT_TOKEN_BUDGET,
     TOKEN_BUDGETS,
@@ -39,5 +45,6 @@ __all__ = [
     "peft_calls",
     "pool",
     "positions",
+    "quiet_transformers",
     "token_batches",
 ]

@@ -190,7 +190,7 @@ def _hub_problem(name: str) -> str | None:
 def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[Any, Any]:
     local = {"local_files_only": not online, "trust_remote_code": False}
     try:
-        with _quiet(not online):
+        with quiet_transformers(not online):
             config = AutoConfig.from_pretrained(location, **local)
             if getattr(config, "is_encoder_decoder", False):
                 raise InputError(
@@ -231,7 +231,7 @@ def peft_calls() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(active: bool) -> Iterator[None]:
+def quiet_transformers(active: bool = True) -> Iterator[None]:
     """Keep transformers' loading bars and key reports off the terminal."""
     if not active:
         yield

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,6 +17,7 @@ from vrm_pyro.backbone.batching import pad_batch, token_batches
 from vrm_pyro.backbone.packing import RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
 from vrm_pyro.backbone.precision import choose_precision, prepare
+from vrm_pyro.backbone.running import accepted_inputs, last_states
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
 
@@ -55,6 +55,7 @@ class Backbone:
         hidden_size: Length of a state.
         is_decoder: Whether a token's state depends on earlier tokens only.
         precision: ``bfloat16`` or ``float32``: how matrix products are computed.
+        takes_positions: Whether position ids that count from 0 are handed over.
         pad_id: Token id that fills rows up.
         chat: The encoder of texts and messages.
 
@@ -85,11 +86,11 @@ class Backbone:
         )
         self.tokenizer = tokenizer
         self.model = prepare(model, self.precision).to(self.device)
-        self._accepted = set(inspect.signature(self.model.forward).parameters)
+        self._accepted = accepted_inputs(self.model)
         self.pad_id = _pad_id(tokenizer)
-        self._takes_positions = False
+        self.takes_positions = False
         self._check_vocabulary()
-        self.is_decoder, self._takes_positions = self._probe()
+        self.is_decoder, self.takes_positions = self._probe()
         self.pooling = choose_pooling(pooling, self.is_decoder)
         self._check_length(max_length)
         self.max_length = max_length
@@ -103,7 +104,7 @@ class Backbone:
         has a kernel that takes no mask of its own; nor where the last token's state comes out
         different.
         """
-        if not self.is_decoder or not self._takes_positions:
+        if not self.is_decoder or not self.takes_positions:
             return False
         config = self.model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
@@ -286,7 +287,7 @@ class Backbone:
         """
         batch = batch.to(self.device)
         mask = batch.block_mask() if batch.shares else batch.attention_mask
-        counted = batch.positions if self._takes_positions else None
+        counted = batch.positions if self.takes_positions else None
         return batch.pool(self._run(batch.input_ids, mask, batch.type_ids, counted, model))
 
     def token_states(
@@ -298,7 +299,7 @@ class Backbone:
         """
         mask = attention_mask.to(self.device)
         types = None if type_ids is None else type_ids.to(self.device)
-        counted = positions(mask) if self._takes_positions else None
+        counted = positions(mask) if self.takes_positions else None
         return self._run(input_ids.to(self.device), mask, types, counted)
 
     def _run(
@@ -310,24 +311,12 @@ class Backbone:
         model: nn.Module | None = None,
     ) -> Tensor:
         """Return the last layer's states; a mask of four dimensions says who sees whom."""
-        model = self.model if model is None else model
-        if mask.dim() == 4 and self.model.config._attn_implementation == "eager":
-            # This one adds its mask to the scores; the other wants to know what is allowed.
-            dtype = self.model.dtype
-            mask = torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask}
-        if type_ids is not None and "token_type_ids" in self._accepted:
-            inputs["token_type_ids"] = type_ids
-        if position_ids is not None:
-            inputs["position_ids"] = position_ids
-        if "use_cache" in self._accepted:
-            inputs["use_cache"] = False
-        kind = self.device.type
         # In training, mixed precision may come from around this, too.
-        low = self.precision == "bfloat16" or torch.is_autocast_enabled(kind)
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=low):
-            hidden: Tensor = model(**inputs).last_hidden_state
-        return hidden.float()
+        low = self.precision == "bfloat16" or torch.is_autocast_enabled(self.device.type)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            return last_states(
+                self.model, input_ids, mask, type_ids, position_ids, self._accepted, model
+            )
 
     def _probe(self) -> tuple[bool, bool]:
         """Find out by trying: is attention causal, and do position ids count from 0?
@@ -345,7 +334,7 @@ class Backbone:
             is_decoder = bool((plain[0, 0] - plain[1, 0]).abs().max() <= 1e-6 * size)
             if "position_ids" not in self._accepted:
                 return is_decoder, False
-            self._takes_positions = True
+            self.takes_positions = True
             counted = self.token_states(batch, mask)
         return is_decoder, bool((plain - counted).abs().max() <= 1e-3 * size)
 
@@ -367,7 +356,7 @@ class Backbone:
     def _check_length(self, max_length: int) -> None:
         config = self.model.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None) or max_length
-        if not self.is_decoder and "position_ids" in self._accepted and not self._takes_positions:
+        if not self.is_decoder and "position_ids" in self._accepted and not self.takes_positions:
             limit -= self.pad_id + 1
         limit = min(limit, self.tokenizer.model_max_length)
         if max_length > limit:

@@ -7,7 +7,12 @@ from vrm_pyro.certificates.clopper_pearson import clopper_pearson_upper
 from vrm_pyro.certificates.dependence import effective_units
 from vrm_pyro.certificates.fit_head import FitSettings, fit_head
 from vrm_pyro.certificates.gaussian_head import HEADS, GaussianHead, HeadParameters
-from vrm_pyro.certificates.held_out import HeldOutBound, chernoff_upper, held_out_bound
+from vrm_pyro.certificates.held_out import (
+    HeldOutBound,
+    chernoff_upper,
+    held_out_bound,
+    held_out_bounds,
+)
 from vrm_pyro.certificates.information_cost import InformationCost, information_cost
 from vrm_pyro.certificates.local import LocalCertificate, check_provenance, local_certificate
 from vrm_pyro.certificates.local_risk import LocalRisks, certify_local, local_risks
@@ -43,6 +48,7 @@ __all__ = [
     "effective_units",
     "fit_head",
     "held_out_bound",
+    "held_out_bounds",
     "information_cost",
     "local_certificate",
     "local_risks",

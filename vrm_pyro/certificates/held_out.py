@@ -11,6 +11,7 @@ from vrm_pyro.certificates.binary_kl import binary_kl_inverse
 from vrm_pyro.certificates.bound import LOSS_NAMES, Bound, check_delta, check_units
 from vrm_pyro.certificates.clopper_pearson import clopper_pearson_upper
 from vrm_pyro.certificates.dependence import effective_units
+from vrm_pyro.certificates.prompt_losses import LOSSES, one_pair_each, prompt_means
 from vrm_pyro.errors import InputError
 
 CLOPPER_PEARSON = "Clopper-Pearson"
@@ -100,3 +101,34 @@ def held_out_bound(
         "looked at",
         method,
     )
+
+
+def held_out_bounds(
+    p_first: NDArray[Any],
+    preference: NDArray[Any],
+    weight: NDArray[Any],
+    prompt: NDArray[np.int64],
+    delta: float = 0.05,
+    chi: float = 1.0,
+) -> dict[str, HeldOutBound]:
+    """Return the limit for every loss, by its name, from predictions of pairs.
+
+    Args:
+        p_first: Predicted probability that the first response is preferred, shape (N,).
+        preference: Probability in [0, 1] that it was, shape (N,).
+        weight: Weight of each pair, >= 0, shape (N,).
+        prompt: Prompt of each pair, shape (N,).
+        delta: Probability that one limit is too low.
+        chi: See :func:`effective_units`.
+    """
+    alone = one_pair_each(weight, prompt)
+    return {
+        name: held_out_bound(
+            prompt_means(values(p_first, preference), weight, prompt),
+            delta,
+            loss=name,
+            one_pair_each=alone,
+            chi=chi,
+        )
+        for name, values in LOSSES.items()
+    }

@@ -13,9 +13,13 @@ VERBS = {
     "train": "Train a reward model on rows or on kept states.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "score": "Write reward, spread, weights and scores of every response.",
+    "explain": "Say why a response is preferred, how surely, and what would flip it.",
+    "report": "Write one HTML page about a model on rows: rates, weights, checks, single pairs.",
     "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
     "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
+    "diagnose": "Say what is wrong with a model on rows, test by test, and what to try.",
     "certify": "Bound the error on new prompts from rows that the model has not seen.",
+    "export": "Write a trained model as a folder that transformers and TRL load by its path.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
 }
 

@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.certificates import (
-    LOSSES,
     PRIOR_SCALES,
     FitSettings,
     HeadCertificate,
@@ -19,10 +18,8 @@ from vrm_pyro.certificates import (
     certify_local,
     check_provenance,
     effective_units,
-    held_out_bound,
+    held_out_bounds,
     information_cost,
-    one_pair_each,
-    prompt_means,
 )
 from vrm_pyro.certificates.bound import MIN_UNITS, check_delta
 from vrm_pyro.checkpoint import LoadedModel
@@ -266,20 +263,15 @@ def _held_out(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> dict[s
     if few and options.chi > 1:  # without dependence any number will do
         return few
     source = inputs.source
-    p_first = predict(loaded.model, source).p_first
-    prompt = inputs.table.pair_prompt
-    result = {}
-    for name, values in LOSSES.items():
-        losses = prompt_means(values(p_first, source.preference), source.pair_weight, prompt)
-        bound = held_out_bound(
-            losses,
-            options.delta,
-            loss=name,
-            one_pair_each=one_pair_each(source.pair_weight, prompt),
-            chi=options.chi,
-        )
-        result[name] = asdict(bound)
-    return result
+    bounds = held_out_bounds(
+        predict(loaded.model, source).p_first,
+        source.preference,
+        source.pair_weight,
+        inputs.table.pair_prompt,
+        options.delta,
+        options.chi,
+    )
+    return {name: asdict(bound) for name, bound in bounds.items()}
 
 
 def _too_few(options: Namespace, inputs: Inputs) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import signal
 import sys
 import threading
@@ -15,15 +14,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, TextIO
 
-from vrm_pyro.errors import EndedElsewhere, InputError
+from vrm_pyro.errors import EndedElsewhere, InputError, Terminated
+from vrm_pyro.processes import fails_first, is_main, lost_contact, num_processes, process_index
 
 OK: Final = 0
 FAULT: Final = 1
 BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-
-# Seconds that a process which ends because another one did leaves to it for its message: the
-# launcher ends all once the first has left.
+# Seconds that a process which ends because another one did leaves to that one for its message:
+# a launcher ends all once the first has left.
 _LAST_WORD: Final = 1.0
 
 # What the machine refuses, and the user can put right.
@@ -44,15 +44,11 @@ class Outcome:
     code: int = OK
 
 
-class Terminated(BaseException):
-    """SIGTERM, as an exception: blocks that write a file can then remove what is unfinished."""
-
-
 @contextmanager
 def guard(program: str) -> Iterator[Outcome]:
     """Turn what a block raises into an exit code and a readable message.
 
-    Of several processes that work together, the first to fail speaks, and the others end.
+    Of several processes the first to fail speaks, and the others end without a word.
 
     Args:
         program: Begins the message, such as ``vrm-pyro train``.
@@ -61,7 +57,6 @@ def guard(program: str) -> Iterator[Outcome]:
     with _messages(), _sigterm():
         try:
             yield outcome
-            _leave()
         except InputError as error:
             outcome.code = BAD_INPUT
             _fail(f"{program}: {error}")
@@ -70,17 +65,17 @@ def guard(program: str) -> Iterator[Outcome]:
                 outcome.code = FAULT
                 _report(program, error)
             else:
-                outcome.code = BAD_INPUT
                 where = "" if error.filename is None else f"{error.filename}: "
+                outcome.code = BAD_INPUT
                 _fail(f"{program}: {where}{error.strerror}. Free space or choose another place.")
         except SystemExit as leaving:  # --help
             outcome.code = leaving.code if isinstance(leaving.code, int) else OK
-        except KeyboardInterrupt as interrupt:  # training says here where it can go on
-            outcome.code = 128 + getattr(interrupt, "number", signal.SIGINT)
-            _fail(f"{program}: {str(interrupt) or 'interrupted.'}")
-        except Terminated:
+        except KeyboardInterrupt as stop:
+            _say_stopped(program, "interrupted", stop)
+            outcome.code = INTERRUPTED
+        except Terminated as stop:
+            _say_stopped(program, "terminated", stop)
             outcome.code = TERMINATED
-            _fail(f"{program}: terminated.")
         except EndedElsewhere:
             outcome.code = FAULT
             time.sleep(_LAST_WORD)
@@ -90,7 +85,7 @@ def guard(program: str) -> Iterator[Outcome]:
 
 
 def _report(program: str, error: Exception) -> None:
-    if _together() and _lost_contact(error):
+    if lost_contact(error):
         _fail(
             f"{program}: another process of this run ended without a word; it may have been "
             "killed for want of memory. Training can go on from its last checkpoint with "
@@ -103,34 +98,18 @@ def _report(program: str, error: Exception) -> None:
 
 def _fail(message: str) -> None:
     """Say why this process ends, unless another one has said why all do."""
-    if not _together():
-        _say(message)
-        return
-    from vrm_pyro.processes import fails_first, is_main, rank
-
-    if fails_first():
-        # On a line of its own: the main process may be showing a bar.
-        _say(message if is_main() else f"\n[process {rank()}] {message}")
-    else:
+    if not fails_first():
         time.sleep(_LAST_WORD)
+    elif num_processes() == 1 or is_main():
+        _say(message)
+    else:  # on a line of its own: the main process may be showing a bar
+        _say(f"\n[process {process_index()}] {message}")
 
 
-def _together() -> bool:
-    # By the environment: a program that is alone should not wait for torch to be loaded.
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _lost_contact(error: Exception) -> bool:
-    from vrm_pyro.processes import lost_contact
-
-    return lost_contact(error)
-
-
-def _leave() -> None:
-    if _together():
-        from vrm_pyro.processes import leave
-
-        leave()
+def _say_stopped(program: str, how: str, stop: BaseException) -> None:
+    # A launcher ends processes that are left when one has failed: that is no news.
+    if fails_first() if not str(stop) else is_main():
+        _say(f"{program}: {how}." + (f" {stop}" if str(stop) else ""))
 
 
 def _say(message: str) -> None:
@@ -139,15 +118,16 @@ def _say(message: str) -> None:
 
 @contextmanager
 def _messages() -> Iterator[None]:
-    """Show warnings as one line each, and what the package logs as it is, in one process."""
+    """Show warnings as one line each, and what the package logs as it is."""
     log = logging.getLogger("vrm_pyro")
     handler = logging.StreamHandler(sys.stderr)
+    if not is_main():
+        handler.setLevel(logging.ERROR)
     before = log.level, log.propagate, warnings.showwarning
     log.addHandler(handler)
-    speaks = not _together() or os.environ["RANK"] == "0"
-    log.setLevel(logging.INFO if speaks else logging.ERROR)
+    log.setLevel(logging.INFO)
     log.propagate = False
-    warnings.showwarning = _show_warning if speaks else _hide_warning
+    warnings.showwarning = _show_warning
     try:
         yield
     finally:
@@ -164,11 +144,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    _say(f"warning: {message}")
-
-
-def _hide_warning(*args: object, **kwargs: object) -> None:
-    pass
+    if is_main():
+        _say(f"warning: {message}")
 
 
 @contextmanager

@@ -86,6 +86,11 @@ def run(argv: Sequence[str]) -> None:
             progress=True,
         ):
             tell(check)
+        if settings.tuning.method != "frozen":
+            print(
+                f"\ntuning.method is {settings.tuning.method}; these checks trained the heads "
+                "alone, on states of the backbone as it is."
+            )
     print(f"\n{ENDINGS[worst(checks)]}", flush=True)
     failed = [check.name for check in checks if check.verdict == "fail"]
     if failed:

@@ -7,7 +7,6 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.atomic import write_directory
-from vrm_pyro.backbone import Backbone
 from vrm_pyro.cli.inputs import (
     add_device_option,
     add_row_options,
@@ -19,8 +18,8 @@ from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.cli.train import TOKENIZER
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.errors import InputError
-from vrm_pyro.features import FeatureStore, merge_store, write_share, write_together
+from vrm_pyro.features import write_shards, write_store, write_together
+from vrm_pyro.processes import part
 
 
 def build_parser() -> ArgumentParser:
@@ -44,7 +43,6 @@ def build_parser() -> ArgumentParser:
             f"--model.{name}", type=defaults[name].type, default=defaults[name].default, help=text
         )
     add_device_option(parser)
-    add_share_options(parser)
     parser.add_argument(
         "--stored_dtype",
         type=str,
@@ -54,6 +52,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="Replace a store of other content."
     )
+    add_share_options(parser)
     return parser
 
 
@@ -63,17 +62,12 @@ def run(argv: Sequence[str]) -> None:
     if is_store(options.data):
         raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
     share = Share.of(options)
-    if options.overwrite and not share.together and (share.count > 1 or options.merge):
+    if options.overwrite and (share.count > 1 or options.merge):
         raise UsageError(
-            "--overwrite would throw away what other processes have written: remove the folder "
-            "before the first of them starts, and leave the option out."
+            "--overwrite would delete the shares of others; remove the folder by hand, then start "
+            "them all."
         )
     table = read_rows(options.data, options.skip_invalid, options.split)
-    if options.merge:
-        if not (Path(options.out) / TOKENIZER).is_dir():
-            raise InputError(f"{options.out}: holds no tokenizer; --shard 0 is to write it.")
-        _say(merge_store(table, options.out))
-        return
     backbone = read_backbone(
         options.model.backbone,
         pooling=options.model.pooling,
@@ -81,33 +75,32 @@ def run(argv: Sequence[str]) -> None:
         dtype=options.model.dtype,
         device=options.device,
     )
-    if not share.alone and not share.together:
-        done = write_share(
-            table, backbone, options.out, share.count, share.index, dtype=options.stored_dtype
+    if share.count > 1 and not share.together and not options.merge:
+        write_shards(
+            table,
+            backbone,
+            options.out,
+            shard=share.index,
+            num_shards=share.count,
+            dtype=options.stored_dtype,
         )
-        if share.index == 0:
-            _write_tokenizer(backbone, options.out)
-        print(f"{Path(options.out)}: {done} sequences computed, shard {share.index} is done")
-        print("next, when all processes are: the same command with --merge in place of --shard")
+        print(f"{options.out}: share {share.index} of {share.count} is done")
+        print("next, after all shares: the same command with --merge in place of --shard")
         return
-    store = write_together(
-        table, backbone, options.out, overwrite=options.overwrite, dtype=options.stored_dtype
-    )
-    if share.speaks:
-        _write_tokenizer(backbone, options.out)
-        _say(store)
-
-
-def _write_tokenizer(backbone: Backbone, out: str) -> None:
+    settings = {"overwrite": options.overwrite, "dtype": options.stored_dtype}
+    if options.merge:
+        store = write_store(table, backbone, options.out, **settings, merge=True)
+    else:
+        store = write_together(table, backbone, Path(options.out), **settings)
+    part()
+    if not share.speaks:
+        return
     # With its tokenizer a store is all that training needs, the backbone can be elsewhere.
-    with write_directory(Path(out) / TOKENIZER, overwrite=True) as partial:
+    with write_directory(store.path / TOKENIZER, overwrite=True) as partial:
         backbone.tokenizer.save_pretrained(partial)
-
-
-def _say(store: FeatureStore) -> None:
     counts = store.meta
     print(
-        f"{store.path}: states of {counts['num_prompts']} prompts and "
+        f"{Path(options.out)}: states of {counts['num_prompts']} prompts and "
         f"{counts['num_responses']} responses in {counts['num_pairs']} pairs"
     )
-    print(f"next: vrm-pyro train --data.train {store.path} --train.output_dir DIR")
+    print(f"next: vrm-pyro train --data.train {options.out} --train.output_dir DIR")

@@ -39,12 +39,12 @@ FACTS = {
 }
 
 
-def add_model_options(parser: ArgumentParser) -> None:
+def add_model_options(parser: ArgumentParser, data_required: bool = True) -> None:
     """Add the options of verbs that use a trained model on rows."""
     parser.add_argument(
         "--model", type=str, required=True, metavar="DIR", help="Folder that train wrote."
     )
-    add_row_options(parser)
+    add_row_options(parser, data_required)
     parser.add_argument(
         "--classes",
         type=str | list[str],
@@ -61,12 +61,12 @@ def add_model_options(parser: ArgumentParser) -> None:
     add_device_options(parser)
 
 
-def add_row_options(parser: ArgumentParser) -> None:
+def add_row_options(parser: ArgumentParser, required: bool = True) -> None:
     """Add the options that say which rows to read."""
     parser.add_argument(
         "--data",
         type=str | list[str],
-        required=True,
+        required=required,
         metavar="ROWS",
         help="Rows: a file, a quoted pattern, a Hub id, a list of these, or a folder that "
         "features wrote.",

@@ -123,7 +123,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         UsageError: For unknown options, and values of the wrong kind.
     """
     try:
-        return parser.parse_args(list(argv))
+        return parser.parse_args(configs_first(argv))
     except InputError:
         raise
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
@@ -133,6 +133,23 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         if message.startswith("no setting") and files_read:
             message = f"{' or '.join(files_read)}: {message}"
         raise UsageError(message) from error
+
+
+def configs_first(argv: Sequence[str]) -> list[str]:
+    """Return a command line with its ``--config`` options in front, in their order.
+
+    jsonargparse takes what comes last: a file would undo the options that stand before it.
+    """
+    files, rest = [], []
+    items = iter(argv)
+    for item in items:
+        if item == "--config":
+            files += [item, *itertools.islice(items, 1)]
+        elif item.startswith("--config="):
+            files.append(item)
+        else:
+            rest.append(item)
+    return [*files, *rest]
 
 
 def _config_files(argv: Sequence[str]) -> list[str]:

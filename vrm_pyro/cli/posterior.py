@@ -19,6 +19,12 @@ def build_parser() -> ArgumentParser:
     )
     add_model_options(parser)
     parser.add_argument("--draws", type=int, default=200, help="Draws of every row.")
+    parser.add_argument(
+        "--summaries",
+        action="store_true",
+        help="Write mean, standard deviation and quantiles of the draws instead of the draws, in "
+        "groups of their own: for many rows, since nothing then grows with --draws.",
+    )
     parser.add_argument("--seed", type=int, default=0, help="Fixes all draws.")
     add_output_option(parser, "netCDF file to write, ending in .nc")
     return parser
@@ -38,5 +44,14 @@ def run(argv: Sequence[str]) -> None:
             "train one with model.architecture vrm."
         )
     inputs = read_inputs(options, loaded)
-    write_posterior(loaded, inputs, Path(options.out), options.draws, options.seed)
-    print(f"{options.draws} draws of {inputs.table.num_prompts} prompts: {options.out}")
+    write_posterior(
+        loaded,
+        inputs,
+        Path(options.out),
+        options.draws,
+        options.seed,
+        summarized=options.summaries,
+        progress=True,
+    )
+    what = f"{options.draws} draws of {inputs.table.num_prompts:,} prompts"
+    print(f"{'summaries of ' if options.summaries else ''}{what}: {options.out}")

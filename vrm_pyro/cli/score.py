@@ -22,6 +22,7 @@ from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.shards import shard_ranges
+from vrm_pyro.processes import from_main, part, wait_for_all
 from vrm_pyro.scorer import score_source, table_lines, write_scores
 from vrm_pyro.scorer.output_rows import OutputRows
 from vrm_pyro.scorer.parquet import score_schema, write_parquet
@@ -88,8 +89,12 @@ def run(argv: Sequence[str]) -> None:
         raise
     if share.speaks:
         print(f"{speed.responses} responses in {speed.seconds:.1f} s: {speed.words()}")
-    if share.alone or share.together:
-        share.end(lambda: _merge(parts, loaded))
+    if share.together:
+        wait_for_all()
+        from_main(lambda: _merge(parts, loaded))
+        part()
+    elif share.alone:
+        _merge(parts, loaded)
     else:
         print(f"{len(shards)} of {parts.count} parts are done: {parts.folder}")
         print("next, when all processes are: the same command with --merge in place of --shard")

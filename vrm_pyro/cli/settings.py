@@ -14,8 +14,9 @@ from vrm_pyro.cli.inputs import find_own_classes
 from vrm_pyro.cli.parsing import describe, instantiate, new_parser, parse
 from vrm_pyro.config import DataConfig, ModelConfig, check_settings
 from vrm_pyro.errors import InputError
-from vrm_pyro.train import VALIDATION_METRICS, TrainArguments
+from vrm_pyro.train import TrainArguments
 from vrm_pyro.tuning import TuningConfig, check_tuning
+from vrm_pyro.validation import VALIDATION_METRICS
 
 DEFAULT_CONFIG = "default"
 
@@ -118,6 +119,13 @@ def check_arguments(arguments: TrainArguments) -> None:
             "train.torch_compile is true, but the heads are a Pyro program, which does not "
             "compile. Set tuning.compile true: it compiles a backbone that is trained."
         )
+    for name in ("fsdp", "deepspeed"):
+        if getattr(arguments, name, None):
+            raise InputError(
+                f"train.{name} is {getattr(arguments, name)}, but sharded weights have not been "
+                "tried with this model. Leave it out: torchrun keeps the model whole in each "
+                "process (docs/scale.md)."
+            )
     metric = str(arguments.metric_for_best_model).removeprefix("eval_")
     if metric not in VALIDATION_METRICS:
         raise InputError(

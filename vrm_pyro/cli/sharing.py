@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.parsing import UsageError
-from vrm_pyro.processes import is_main, join, on_main, rank, wait, world_size
+from vrm_pyro.processes import from_main, is_main, meet, num_processes, process_index
 
 
 def add_share_options(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_share_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--merge",
         action="store_true",
-        help="Put the parts of all processes together; the backbone is not needed.",
+        help="Put together what all processes have done.",
     )
 
 
@@ -68,15 +68,15 @@ class Share:
                 f"--num_shards is {count}: say with --shard which of them this process is, from "
                 "0, or pass --merge when all are done."
             )
-        if world_size() == 1:
+        if num_processes() == 1:
             return cls(count, index or 0, False)
         if count > 1 or options.merge:
             raise UsageError(
-                f"{world_size()} processes were started together and share the work by "
+                f"{num_processes()} processes were started together and share the work by "
                 "themselves. Leave --num_shards, --shard and --merge out."
             )
-        join()
-        return cls(world_size(), rank(), True)
+        meet()
+        return cls(num_processes(), process_index(), True)
 
     @property
     def alone(self) -> bool:
@@ -89,10 +89,8 @@ class Share:
         return not self.together or is_main()
 
     def begin(self, action: Callable[[], None]) -> None:
-        """Do once, before the work, what processes that a launcher started do once."""
-        on_main(action) if self.together else action()
-
-    def end(self, action: Callable[[], None]) -> None:
-        """Do once, after the work of all, what processes that a launcher started do once."""
-        wait()
-        on_main(action)
+        """Do before the work what processes that a launcher started do once for all."""
+        if self.together:
+            from_main(action)
+        else:
+            action()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jsonargparse import ArgumentParser
+from transformers import set_seed
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.batch import FeatureSource
@@ -18,10 +19,8 @@ from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
-from vrm_pyro.fitting import check_devices
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
-from vrm_pyro.processes import is_main, on_main
-from vrm_pyro.stopping import Stopped
+from vrm_pyro.processes import from_main, is_main, part
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 
@@ -61,13 +60,22 @@ def build_parser() -> ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train, or go on with a run that was stopped."""
+    """Train, or go on with a run that was stopped; alone or as one of several processes."""
     settings = _read(argv)
+    assert settings.arguments.device is not None  # asked for, it makes the processes meet
+    if not is_main():
+        settings.arguments.disable_tqdm = True
+    try:
+        _run(settings)
+    finally:
+        part()
+
+
+def _run(settings: RunSettings) -> None:
     data, arguments = settings.data, settings.arguments
     check_data_settings(data)
     resume = arguments.resume_from_checkpoint not in (None, False, "false", "False", "")
-    check_devices(arguments)
-    directory = on_main(
+    directory = from_main(
         lambda: RunDirectory(
             str(arguments.output_dir), overwrite=settings.given.overwrite, resume=resume
         )
@@ -91,28 +99,25 @@ def run(argv: Sequence[str]) -> None:
             store.check_key(backbone.key())
     savers = [_tokenizer(backbone, rows.stores)]
     settings.values["train"]["resume_from_checkpoint"] = None
-    on_main(lambda: directory.claim(settings.values, settings.yaml()))
+    from_main(lambda: directory.claim(settings.values, settings.yaml()))
     if tuned:
         assert backbone is not None
+        set_seed(arguments.seed)  # adapters start at random
         tuner = Tuner(settings.tuning, backbone)
         states = rows.texts(backbone)
-    else:
-        tuner = None
-        states = rows.encoded(backbone, directory.path)
-    sources = states.train, states.validation.source
-    try:
-        result = train(settings.model, arguments, *sources, states.backbone, tuner=tuner)
-    except Stopped as stopped:
-        raise stopped.advise(
-            f"Go on with: vrm-pyro train --train.output_dir {directory.path} "
-            "--train.resume_from_checkpoint true"
-        ) from None
-    if not is_main():
-        return
-    validation = states.validation
-    if tuner is not None and backbone is not None:
-        validation = Inputs.of(encode_table(validation.table, backbone, progress=True))
+        result = train(
+            settings.model, arguments, states.train, states.validation.source, tuner=tuner
+        )
         savers.append(tuner.save)
+    else:
+        states = rows.encoded(backbone, directory.path)
+        validation = states.validation
+        result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+    if not is_main():
+        return  # one process writes the results
+    if tuned:
+        assert backbone is not None
+        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),

@@ -31,20 +31,20 @@ class Difference(NamedTuple):
 
 
 def prompt_bootstrap(
-    statistic: Statistic,
+    statistic: Statistic | Callable[[NDArray[Any]], NDArray[np.float64]],
     weight: NDArray[Any],
     prompt: NDArray[Any],
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
 ) -> NDArray[Any]:
-    """Return a statistic on data sets made by drawing prompts with replacement, shape (draws,).
+    """Return a statistic on data sets made by drawing prompts with replacement, (draws, ...).
 
     Prompts, not pairs: pairs of a prompt share w, responses and difficulty, and drawing them one
     by one would claim more information than there is.
 
     Args:
         statistic: Takes the weight of each pair, (N,), which is ``weight`` times how often its
-            prompt was drawn.
+            prompt was drawn; returns a number, or several as an array.
         weight: Weight of each pair, shape (N,).
         prompt: Prompt of each pair, any integers, shape (N,).
         num_draws: Number of bootstrap data sets.

@@ -5,6 +5,7 @@ that draw. So a pair labelled 0.5 adds 1/2 to the accuracy of any model and ln 2
 log loss, and the best accuracy there is lies below 1 where labels are soft.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,13 +143,18 @@ class _Ranked:
 
     def surest_half(self, weight: Floats) -> float:
         """Return the accuracy on the surest half of the weight; the level at the cut in part."""
+        return float(self.surest(weight, np.array([0.5]))[0])
+
+    def surest(self, weight: Floats, coverage: Floats) -> Floats:
+        """Return the accuracy on the surest shares of the weight, shape (C,)."""
         mass, agree = self.masses(weight)
-        half = mass.sum() / 2
-        if half == 0:
-            return float("nan")
+        covered = mass.sum() * coverage
+        if mass.sum() == 0:
+            return np.full(len(coverage), np.nan)
         above = np.cumsum(mass[::-1])[::-1] - mass
-        share = np.divide(half - above, mass, out=np.zeros_like(mass), where=mass > 0)
-        return float((np.clip(share, 0, 1) * agree).sum() / half)
+        room = covered[:, None] - above  # (C, levels)
+        share = np.divide(room, mass, out=np.zeros_like(room), where=mass > 0)
+        return (np.clip(share, 0, 1) * agree).sum(1) / covered
 
 
 def expected_calibration_error(
@@ -160,6 +166,14 @@ def expected_calibration_error(
     "chosen, rejected", all labels are 1 and the calibration of p itself means nothing.
     """
     return _Ranked(p_first, preference).calibration_error(weight, num_bins)
+
+
+def surest_accuracies(
+    p_first: Floats, preference: Floats, coverage: Floats
+) -> Callable[[Floats], Floats]:
+    """Return the function from weights (N,) to accuracies on the surest shares of them, (C,)."""
+    ranked = _Ranked(p_first, preference)
+    return lambda weight: ranked.surest(weight, coverage)
 
 
 def surest_half_accuracy(p_first: Floats, preference: Floats, weight: Floats) -> float:

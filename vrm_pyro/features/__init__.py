@@ -3,9 +3,9 @@
 from vrm_pyro.features.memory import Features, encode_table
 from vrm_pyro.features.meta import KEY_PARTS
 from vrm_pyro.features.shards import ShardedArray
-from vrm_pyro.features.sharing import merge_store, write_share, write_together
+from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore, open_store
-from vrm_pyro.features.writing import SHARD_ROWS, write_store
+from vrm_pyro.features.writing import SHARD_ROWS, write_shards, write_store
 
 __all__ = [
     "KEY_PARTS",
@@ -14,9 +14,8 @@ __all__ = [
     "Features",
     "ShardedArray",
     "encode_table",
-    "merge_store",
     "open_store",
-    "write_share",
+    "write_shards",
     "write_store",
     "write_together",
 ]

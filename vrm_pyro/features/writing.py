@@ -58,6 +58,7 @@ def write_store(
     progress: bool = True,
     shard_rows: int = SHARD_ROWS,
     dtype: str = "float32",
+    merge: bool = False,
 ) -> FeatureStore:
     """Compute the states of all texts of a table and write them to a folder.
 
@@ -77,6 +78,8 @@ def write_store(
         progress: Whether to show a progress bar with sequences per second.
         shard_rows: Rows in a shard. Padding is saved, and work lost to a kill, per shard.
         dtype: ``float32`` or ``float16``: how numbers are stored. Reading gives float32.
+        merge: Only put together what :func:`write_shards` has computed; shards that are missing
+            are an error.
 
     Raises:
         InputError: If the folder holds something else (says which part differs), if states are
@@ -85,38 +88,81 @@ def write_store(
     if max_length is not None and max_length != backbone.max_length:
         backbone = backbone.with_max_length(max_length)
     folder = Path(out_dir)
-    plan = plan_store(table, backbone, shard_rows, dtype)
-    if begin_store(folder, plan, resume, overwrite):
+    plan = _plan(table, backbone, shard_rows, dtype)
+    if merge and not (folder / FILE).is_file():
+        raise InputError(f"{folder}: holds no shards to merge. Compute them with --shard first.")
+    if (
+        _begin(folder, plan, resume, overwrite)
+        and store_problem(folder, read_meta(folder)) is None
+    ):
+        log.info("%s: the store is finished already", folder)
         return open_store(folder)
-    compute_shards(folder, plan, table, backbone, progress=progress)
-    return finish_store(folder, table, plan)
+    work = list(_missing_shards(folder, plan))
+    if merge and work:
+        raise InputError(
+            f"{folder}: {len(work)} shards are missing. Run the command with each --shard to its "
+            "end before --merge."
+        )
+    _compute(table, backbone, folder, plan, work, progress)
+    return _finish(folder, table, plan)
 
 
-def begin_store(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) -> bool:
-    """Take a folder for a store; return True if it holds the finished store already."""
-    taken = _begin(folder, plan, resume, overwrite)
-    if not taken or store_problem(folder, read_meta(folder)) is not None:
-        return False
-    log.info("%s: the store is finished already", folder)
-    return True
-
-
-def compute_shards(
-    folder: Path,
-    plan: dict[str, Any],
+def write_shards(
     table: PreferenceTable,
     backbone: Backbone,
-    num_shards: int = 1,
-    shard: int = 0,
+    out_dir: str | os.PathLike[str],
     *,
+    shard: int,
+    num_shards: int,
+    progress: bool = True,
+    shard_rows: int = SHARD_ROWS,
+    dtype: str = "float32",
+) -> None:
+    """Compute a part of what :func:`write_store` writes, beside other processes or machines.
+
+    Files are those that one process would write, bit for bit on machines that compute alike; this
+    takes every ``num_shards``-th of them. Once all parts are there, :func:`write_store` makes a
+    store of them. A part that is killed is resumed by calling this again.
+
+    Args:
+        table: The rows.
+        backbone: What reads the texts.
+        out_dir: Folder to write, the same for all.
+        shard: Which part this is, from 0.
+        num_shards: Number of parts.
+        progress: Whether to show a progress bar.
+        shard_rows: See :func:`write_store`.
+        dtype: See :func:`write_store`.
+
+    Raises:
+        InputError: As :func:`write_store`.
+    """
+    folder = Path(out_dir)
+    plan = _plan(table, backbone, shard_rows, dtype)
+    try:
+        finished = _begin(folder, plan, True, False)
+    except InputError:
+        # Another part may have taken the folder between two looks at it.
+        if not (folder / FILE).is_file():
+            raise
+        finished = _begin(folder, plan, True, False)
+    if not finished:
+        own = [work for work in _missing_shards(folder, plan) if work[1] % num_shards == shard]
+        _compute(table, backbone, folder, plan, own, progress)
+
+
+def _compute(
+    table: PreferenceTable,
+    backbone: Backbone,
+    folder: Path,
+    plan: dict[str, Any],
+    work: list[tuple[str, int, int, int]],
     progress: bool,
-) -> int:
-    """Compute what is missing of every ``num_shards``-th shard; return the number of sequences."""
-    dtype = plan["writing"]["dtype"]
-    work = list(missing_shards(folder, plan, num_shards, shard))
+) -> None:
     total = sum(end - first for _, _, first, end in work)
+    dtype = plan["writing"]["dtype"]
     kept = plan["num_prompts"] + plan["num_responses"] - total
-    if kept and num_shards == 1:
+    if kept:
         log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
         for kind, index, first, end in work:
@@ -126,13 +172,11 @@ def compute_shards(
             save_array(_facts_path(folder, kind, index), token_facts(sequences))
             # Last: a shard counts as done when its states are there.
             save_array(shard_path(folder, kind, index), block)
-    return total
 
 
-def plan_store(
+def _plan(
     table: PreferenceTable, backbone: Backbone, shard_rows: int, dtype: str
 ) -> dict[str, Any]:
-    """Return the description of a store that is to be written."""
     if dtype not in STORED_DTYPES:
         raise InputError(f"dtype is {dtype!r}, but must be one of {', '.join(STORED_DTYPES)}.")
     if shard_rows < 1:
@@ -191,13 +235,10 @@ def _begin(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) ->
     return False
 
 
-def missing_shards(
-    folder: Path, plan: dict[str, Any], num_shards: int = 1, shard: int = 0
-) -> Iterator[tuple[str, int, int, int]]:
-    """Yield kind, number, first row and the row after the last of what is yet to be computed."""
+def _missing_shards(folder: Path, plan: dict[str, Any]) -> Iterator[tuple[str, int, int, int]]:
     for kind in KINDS:
         ranges = shard_ranges(plan[f"num_{kind}"], plan["writing"]["shard_rows"])
-        for index, (first, end) in list(enumerate(ranges))[shard::num_shards]:
+        for index, (first, end) in enumerate(ranges):
             problem = shard_problem(folder, plan, kind, index)
             facts = _facts_path(folder, kind, index)
             problem = problem or array_problem(facts, (end - first, COLUMNS), np.int64)
@@ -234,8 +275,7 @@ def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]
     )
 
 
-def finish_store(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> FeatureStore:
-    """Write what is stored whole, once all shards are there, and open the store."""
+def _finish(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> FeatureStore:
     facts = {
         kind: np.concatenate(
             [

@@ -1,6 +1,15 @@
 """Draws of latents and outcomes of every row, as arrays."""
 
 from vrm_pyro.posterior.draws import Draws, draw_posterior, weighted_draws
-from vrm_pyro.posterior.variables import GROUPS, Variable
+from vrm_pyro.posterior.variables import GROUPS, QUANTILES, SUMMARY_GROUPS, VARIABLES, Variable
 
-__all__ = ["GROUPS", "Draws", "Variable", "draw_posterior", "weighted_draws"]
+__all__ = [
+    "GROUPS",
+    "QUANTILES",
+    "SUMMARY_GROUPS",
+    "VARIABLES",
+    "Draws",
+    "Variable",
+    "draw_posterior",
+    "weighted_draws",
+]

@@ -11,13 +11,13 @@ from torch import Tensor
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.passes import Chunk
-from vrm_pyro.posterior.variables import GROUPS
+from vrm_pyro.posterior.variables import VARIABLES
 
 Group = dict[str, NDArray[Any]]
 
 
 class DrawArrays:
-    """Collects the variables of :data:`GROUPS`.
+    """Collects the variables of :data:`VARIABLES`.
 
     Args:
         source: Tells how many prompts, responses and pairs there are.
@@ -42,7 +42,7 @@ class DrawArrays:
             sites.PAIR_DIM: chunk.pairs,
         }
         for name, value in variables.items():
-            variable = GROUPS[group][name]
+            variable = VARIABLES[group][name]
             array = self._array(group, name, value)
             values = value.numpy()
             if name == sites.WEIGHTS:
@@ -54,7 +54,7 @@ class DrawArrays:
     def _array(self, group: str, name: str, value: Tensor) -> NDArray[Any]:
         held = self.groups.setdefault(group, {})
         if name not in held:
-            variable = GROUPS[group][name]
+            variable = VARIABLES[group][name]
             lead = (self._num_draws,) if variable.sampled else ()
             shape = (*lead, self._sizes[variable.dims[0]], *value.shape[len(lead) + 1 :])
             held[name] = self._new(f"{group}.{name}", shape, variable.dtype)

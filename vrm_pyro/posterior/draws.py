@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from vrm_pyro import sites
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset, optional_column
@@ -23,6 +24,7 @@ from vrm_pyro.likelihood import Preference, Ranking
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, double_copy
 from vrm_pyro.posterior.arrays import DrawArrays, Group
+from vrm_pyro.posterior.summaries import summarize
 from vrm_pyro.predictive import NUM_DRAWS
 from vrm_pyro.rankings import Rankings
 from vrm_pyro.ratings.gaussian import GaussianRatingsModule
@@ -44,6 +46,7 @@ class Draws:
     Args:
         groups: Arrays of each group of the tree.
         num_draws: S.
+        summarized: Whether the groups hold summaries of the draws instead of the draws.
         predictive_group: The group that predicts rows from their text alone, and whose
             calibration on held-out rows means something: ``prior_predictive`` in mode
             ``conditional`` (its posterior has seen the outcomes), ``posterior_predictive`` in
@@ -56,6 +59,7 @@ class Draws:
     num_draws: int
     predictive_group: str
     rating_unit: Mapping[str, Any]
+    summarized: bool = False
 
 
 def draw_posterior(
@@ -65,6 +69,8 @@ def draw_posterior(
     *,
     seed: int = 0,
     storage: Path | None = None,
+    summarized: bool = False,
+    progress: bool = False,
 ) -> Draws:
     """Draw w, z, s, r and outcomes for every prompt, response and pair of a feature source.
 
@@ -83,6 +89,9 @@ def draw_posterior(
         seed: Fixes all draws; torch's global random state is left alone.
         storage: Folder for memory-mapped arrays when the draws do not fit in memory. They live
             as long as the folder does. Omitted: arrays in memory.
+        summarized: Keep mean, standard deviation and quantiles of the draws instead of the draws:
+            memory and files then do not grow with their number.
+        progress: Show a progress bar over prompts.
 
     Raises:
         InputError: If the model has no latent variables, there is nothing to draw, or the
@@ -104,10 +113,17 @@ def draw_posterior(
     with double_copy(model) as copied, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
-        for chunk in chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit):
-            raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
-            for group, variables in _draw_groups(copied, raw, num_draws).items():
-                arrays.put(group, variables, chunk)
+        parts = chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit)
+        with tqdm(
+            total=len(dataset), desc="draws", unit="prompt", leave=False, disable=not progress
+        ) as bar:
+            for chunk in parts:
+                raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
+                groups = _draw_groups(copied, raw, num_draws)
+                kept = summarize(groups) if summarized else groups
+                for group, variables in kept.items():
+                    arrays.put(group, variables, chunk)
+                bar.update(len(chunk.prompts))
     label_blind = isinstance(model.guide, LabelBlindModule)
     predictive = "posterior_predictive" if label_blind else "prior_predictive"
     unit: dict[str, Any] = {}
@@ -117,7 +133,7 @@ def draw_posterior(
             "rating_scale": float(model.rating_scale),
             "rating_offset": model.ratings.offset.double().tolist(),
         }
-    return Draws(arrays.groups, num_draws, predictive, unit)
+    return Draws(arrays.groups, num_draws, predictive, unit, summarized)
 
 
 def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:

@@ -90,6 +90,7 @@ CONSTANT: Final[dict[str, Variable]] = {
     "swapped": _number("whether the row names the first as rejected", PAIR, dtype=np.bool_),
 }
 
+#: Groups of a tree of draws.
 GROUPS: Final[dict[str, dict[str, Variable]]] = {
     "posterior": LATENTS,
     "posterior_predictive": OUTCOMES,
@@ -101,3 +102,33 @@ GROUPS: Final[dict[str, dict[str, Variable]]] = {
     "sample_stats": SAMPLE_STATS,
     "log_prior": LOG_PRIOR,
 }
+
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def _summaries(name: str, drawn: Variable) -> dict[str, Variable]:
+    """Return what stands for the draws of a variable in a tree of summaries."""
+    mean = Variable(drawn.dims, np.float32, False, f"mean over draws: {drawn.meaning}")
+    if name == sites.PREFERENCE:  # two values, or three: its mean says it all
+        return {f"{name}_mean": mean}
+    spread = Variable(drawn.dims, np.float32, False, f"sd over draws: {drawn.meaning}")
+    dims = (*drawn.dims, sites.QUANTILE_DIM)
+    quantile = Variable(dims, np.float32, False, f"quantiles over draws: {drawn.meaning}")
+    return {f"{name}_mean": mean, f"{name}_sd": spread, f"{name}_quantile": quantile}
+
+
+#: Groups of a tree of summaries: no draws, under names of their own, so that nothing that wants
+#: draws takes them for some.
+SUMMARY_GROUPS: Final[dict[str, dict[str, Variable]]] = {
+    f"{group}_summary": {
+        name: summary
+        for drawn, variable in GROUPS[group].items()
+        for name, summary in _summaries(drawn, variable).items()
+    }
+    for group in ("posterior", "posterior_predictive", "prior", "prior_predictive")
+} | {
+    group: {name: variable for name, variable in GROUPS[group].items() if not variable.sampled}
+    for group in ("observed_data", "constant_data", "log_likelihood", "sample_stats")
+}
+
+VARIABLES: Final[dict[str, dict[str, Variable]]] = SUMMARY_GROUPS | GROUPS

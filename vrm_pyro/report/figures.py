@@ -8,13 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
-from vrm_pyro.diagnostics.metrics import (
-    accuracy_values,
-    cluster_mean,
-    expected_calibration_error,
-)
+from vrm_pyro.diagnostics.metrics import expected_calibration_error
+from vrm_pyro.report.reliability import Z_90, Reliability, reliability_points
 from vrm_pyro.report.style import (
     FAINT,
     INK,
@@ -26,7 +22,6 @@ from vrm_pyro.report.style import (
     series_marker,
 )
 
-Z_90 = 1.645  # standard errors on each side of a 90% interval
 OUTER = (0.1, 0.9)  # quantiles that a range over prompts runs between
 
 
@@ -66,7 +61,8 @@ def reliability(
         p = np.asarray(values, dtype=np.float64)
         error = expected_calibration_error(p, label, mass)
         text = f"{name} (ECE {error:.3f})"
-        lowest = _reliability_series(main, i, text, p, label, mass, group, num_bins)
+        found = reliability_points(p, label, mass, group, num_bins)
+        lowest = _reliability_series(main, i, text, found)
         floor = min(floor, lowest - 0.02)
         strip.hist(
             np.maximum(p, 1 - p),
@@ -91,40 +87,21 @@ def reliability(
     return figure
 
 
-def _reliability_series(
-    axes: Axes,
-    index: int,
-    label: str,
-    p: NDArray[np.float64],
-    outcome: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    prompt: NDArray[np.int64],
-    num_bins: int,
-) -> float:
+def _reliability_series(axes: Axes, index: int, label: str, found: Reliability) -> float:
     """Draw one model; return the lower end of its lowest interval."""
-    confidence, right = np.maximum(p, 1 - p), accuracy_values(p, outcome)
-    order = np.argsort(confidence, kind="stable")
-    order = order[weight[order] > 0]
-    # The middle of a pair's own mass decides its bin: equal weights make bins of equal size.
-    share = (np.cumsum(weight[order]) - weight[order] / 2) / weight[order].sum()
-    cuts = np.searchsorted(share, np.arange(1, num_bins) / num_bins)
-    points = []
-    for rows in np.split(order, cuts):
-        if len(rows) == 0:
-            continue
-        mean = cluster_mean(right[rows], weight[rows], prompt[rows])
-        low, high = _wilson(mean.value, mean.standard_error, weight[rows])
-        points.append((np.average(confidence[rows], weights=weight[rows]), mean.value, low, high))
-    x, y, low, high = np.array(points).T
     colour = series_colour(index)
-    fit = isotonic_regression(right[order], weights=weight[order]).x
     axes.plot(
-        confidence[order], fit, drawstyle="steps-post", color=colour, linewidth=1.2, alpha=0.55
+        found.confidence,
+        found.fit,
+        drawstyle="steps-post",
+        color=colour,
+        linewidth=1.2,
+        alpha=0.55,
     )
     axes.errorbar(
-        x,
-        y,
-        yerr=[y - low, high - y],
+        found.bin_confidence,
+        found.share,
+        yerr=[found.share - found.lower, found.upper - found.share],
         fmt=series_marker(index),
         color=colour,
         markersize=5.5,
@@ -133,23 +110,7 @@ def _reliability_series(
         markeredgewidth=0.6,
         label=label,
     )
-    return float(low.min())
-
-
-def _wilson(share: float, error: float, weight: NDArray[np.float64]) -> tuple[float, float]:
-    """Return a 90% interval that stays inside [0, 1] even where every pair agrees.
-
-    The effective number of pairs is the smaller of Kish's, for unequal weights, and the one that
-    would give ``error``, the standard error over prompts.
-    """
-    count = weight.sum() ** 2 / (weight**2).sum()
-    if error > 0:
-        count = min(count, share * (1 - share) / error**2)
-    spread = Z_90**2 / max(count, 1e-9)
-    centre = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-    # The interval holds the share; rounding may miss that by an ulp, which errorbar refuses.
-    return min(centre - half, share), max(centre + half, share)
+    return float(found.lower.min())
 
 
 def weights_by_kind(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.build import RewardModel
@@ -81,11 +82,7 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
                 assert found.weight_mean is not None
                 assert found.score_mean is not None
                 assert found.score_sd is not None
-                mean, sd = found.score_mean, found.score_sd
-                if model.ratings is not None:
-                    mean, sd = rating_moments(model.ratings(), mean, sd)
-                    mean = mean * model.rating_scale + model.rating_loc
-                    sd = sd * model.rating_scale
+                mean, sd = in_rating_unit(model, found.score_mean, found.score_sd)
                 for array, value in zip(latent, (found.weight_mean, mean, sd), strict=True):
                     array[chunk.responses] = value.cpu().numpy()
     weights, scores, scores_sd = latent or (None, None, None)
@@ -104,3 +101,17 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
         delta,
         clean if model.likelihood.lapses else None,
     )
+
+
+def in_rating_unit(model: VRM, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and sd of scores as expected raw ratings; as they are without ratings.
+
+    Args:
+        model: The model.
+        mean: Mean of each score in model units, shape (R, K).
+        sd: Standard deviations, (R, K).
+    """
+    if model.ratings is None:
+        return mean, sd
+    mean, sd = rating_moments(model.ratings(), mean, sd)
+    return mean * model.rating_scale + model.rating_loc, sd * model.rating_scale

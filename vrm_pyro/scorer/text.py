@@ -32,8 +32,8 @@ HASHES: Mapping[str, str] = {
 
 
 @dataclass
-class _States:
-    """A feature source of texts that came without labels."""
+class UnlabelledStates:
+    """A feature source of texts that came without labels; see there for what it holds."""
 
     prompts: NDArray[np.float32]
     responses: NDArray[np.float32]
@@ -180,7 +180,7 @@ class Scorer:
         states = self.backbone.pair_states(
             chat.encode(unique), chat.encode(unique, responses, owner), owner
         )
-        return _States(
+        return UnlabelledStates(
             *states,
             owner,
             np.arange(half),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from vrm_pyro.shares import idle
+from vrm_pyro.batch import idle
 
 
 class TokenBatches(Sampler[list[int]]):

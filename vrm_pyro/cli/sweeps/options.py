@@ -48,7 +48,7 @@ class _ShortHelp(Help):
     """
 
     def add_argument(self, action: argparse.Action) -> None:
-        if action.dest.split(".")[0] not in ("model", "train"):
+        if action.dest.split(".")[0] not in ("model", "train", "tuning"):
             super().add_argument(action)
 
 
@@ -166,6 +166,11 @@ def read_sweep(parser: ArgumentParser, argv: Sequence[str]) -> SweepSettings:
         first = as_options(SIMULATED_SETTINGS) if simulated else ["--config", DEFAULT_CONFIG]
         run = read_settings(parser, [*first, *argv])
     given = run.given
+    if run.tuning.method != "frozen":
+        raise InputError(
+            f"tuning.method is {run.tuning.method}, but a sweep trains its models on states of a "
+            "frozen backbone, computed once for all. Set tuning.method frozen."
+        )
     for name in ("seeds", "pairs"):
         if getattr(given, name) < 1:
             raise UsageError(f"--{name} is {getattr(given, name)}, but must be at least 1.")

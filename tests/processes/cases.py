@@ -1,7 +1,7 @@
 """Trainings that one process and two processes have to agree on.
 
-Run as a program, with RANK and WORLD_SIZE set: ``process_cases.py FOLDER CASE ...`` trains the
-named cases and leaves what each process holds at the end in ``FOLDER/CASE-RANK.pt``.
+Run as a program, with RANK and WORLD_SIZE set: ``cases.py FOLDER CASE ...`` trains the named
+cases and leaves what each process holds at the end in ``FOLDER/CASE-RANK.pt``.
 """
 
 import json
@@ -22,10 +22,10 @@ from tiny_backbones import text, tiny_backbone
 from transformers import TrainerCallback
 
 from vrm_pyro.config import ModelConfig
+from vrm_pyro.errors import Terminated
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.processes import gather, rank, world_size
+from vrm_pyro.processes import from_all, num_processes, process_index
 from vrm_pyro.rows import load_table
-from vrm_pyro.stopping import Stopped
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
@@ -64,7 +64,7 @@ def number_source(num_prompts, seed=0, ratings=False):
 def arguments(folder, batch, accumulated=1, **settings):
     """Settings of a run whose steps take ``2 * batch * accumulated`` prompts."""
     sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated}
-    if world_size() == 1:  # what two processes take
+    if num_processes() == 1:  # what two processes take
         sizes["gradient_accumulation_steps"] *= 2
     values = {
         "output_dir": str(folder),
@@ -96,7 +96,7 @@ class SignalOne(TrainerCallback):
     """Send SIGTERM to the last process alone, in its fourth step."""
 
     def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == 3 and rank() == world_size() - 1:
+        if state.global_step == 3 and process_index() == num_processes() - 1:
             signal.raise_signal(signal.SIGTERM)
 
 
@@ -190,7 +190,7 @@ def tuned(folder, method, checkpointing=False, budget=0):
     tuner = Tuner(tuning, backbone)
     folder.mkdir(exist_ok=True)
     tables = [
-        load_table(write_rows(folder / f"{name}-{rank()}.jsonl", size, seed))
+        load_table(write_rows(folder / f"{name}-{process_index()}.jsonl", size, seed))
         for name, size, seed in (("train", 13, 0), ("validation", 5, 90_000))
     ]
     sources = [read_texts(table, backbone) for table in tables]
@@ -218,13 +218,11 @@ CASES = {
 
 
 def run_case(name, folder):
-    """Train one case in this process; a name where it saves and stops, None if it is cut off."""
+    """Train one case in this process; its last checkpoint where it stops before its end."""
     try:
         return CASES[name](Path(folder))
-    except Stopped as stopped:
-        return stopped.checkpoint.name
-    except KeyboardInterrupt:
-        return None
+    except (Terminated, KeyboardInterrupt):
+        return max(int(path.name.split("-")[1]) for path in Path(folder).glob("checkpoint-*"))
 
 
 def run_pair(folder, names):
@@ -233,7 +231,8 @@ def run_pair(folder, names):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    common["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     pair = [
         subprocess.Popen(
             [sys.executable, __file__, str(folder), *names],
@@ -260,5 +259,5 @@ if __name__ == "__main__":
     for case in sys.argv[2:]:
         # "resume" goes on with what "cut" left.
         found = run_case(case, place / ("cut" if case == "resume" else case))
-        torch.save(found, place / f"{case}-{rank()}.pt")
-        gather(None)
+        torch.save(found, place / f"{case}-{process_index()}.pt")
+        from_all(None)

@@ -1,0 +1,68 @@
+"""Whether weights or features ignore the text: the collapse alarm (spec 4.10)."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vrm_pyro.diagnostics.finding import Finding, is_alarm, smallest
+from vrm_pyro.information import FEATURE_THRESHOLD, weight_threshold
+
+NAME: Final = "collapse"
+ALLOWED: Final = 0.9
+"""Share of collapsed items that is still no alarm: texts may be much alike."""
+
+
+def collapse(
+    expected_weights: NDArray[Any] | None,
+    expected_features: NDArray[Any],
+    reason: str = "",
+) -> Finding:
+    """Return the share of prompts and responses whose latents are those of any other text.
+
+    A prompt counts as collapsed if every E[w_k | x] is within a tenth of the standard deviation
+    of w_k under Dir(1) of the mean over prompts; a response, if every E[z_d | x, y] is within .1
+    of the mean over responses. That is what text moves; KL(q || p) is no sign of it, as a prior
+    that reads the text leaves q little to add. The alarm tests that at most :data:`ALLOWED` of
+    all items are collapsed (binomial, one for each of w and z).
+
+    Args:
+        expected_weights: E[w | x], shape (P, K); None where the model has one law for all
+            prompts by its settings.
+        expected_features: E[z | x, y], shape (R, d_z).
+        reason: Why there are no weights to look at.
+    """
+    shares: dict[str, float] = {}
+    p_values: dict[str, float] = {}
+    looked = {"z": (np.asarray(expected_features, np.float64), FEATURE_THRESHOLD, "responses")}
+    if expected_weights is not None and expected_weights.shape[1] > 1:
+        weights = np.asarray(expected_weights, np.float64)
+        looked = {"w": (weights, weight_threshold(weights.shape[1]), "prompts"), **looked}
+    parts = []
+    for name, (values, threshold, items) in looked.items():
+        near = (np.abs(values - values.mean(0)) < math.sqrt(threshold)).all(1)
+        shares[name] = float(near.mean())
+        p_values[name] = float(stats.binom.sf(near.sum() - 1, len(near), ALLOWED))
+        gone = len(looked) * p_values[name] < 0.01
+        state = "has collapsed to one law" if gone else "hardly follows the text"
+        parts.append(f"{name} {state} on {shares[name]:.0%} of {items}")
+    p_value = smallest(p_values.values())
+    alarm = is_alarm(p_value)
+    verdict = "; ".join(parts) + (f" ({reason})." if reason else ".")
+    advice = (
+        "Lower the weight of the KL while training starts (annealing) or give free bits "
+        "(model.free_bits_weights, free_bits_features); check that labels need it: doctor says "
+        "whether they follow from mean ratings, which leaves weights nothing to learn."
+        if alarm
+        else ""
+    )
+    first = next(iter(looked))
+    size = len(looked[first][0])
+    share = shares[first]
+    return Finding(
+        NAME, share, f"share collapsed ({first})", math.sqrt(share * (1 - share) / size), p_value,
+        alarm, verdict, advice,
+        detail={"shares": shares, "p_values": p_values, "allowed": ALLOWED, "reason": reason},
+    )  # fmt: skip

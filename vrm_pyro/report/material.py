@@ -1,0 +1,150 @@
+"""What the report is made of: all that a model says of some rows, as arrays."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.batch import FeatureSource, PromptDataset
+from vrm_pyro.contributions import contributions
+from vrm_pyro.diagnostics.power_scaling import smooth
+from vrm_pyro.diagnostics.sensitivity import Sensitivity, sensitivity
+from vrm_pyro.evaluate import Predictions, evaluate, predict
+from vrm_pyro.model import VRM
+from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.posterior import draw_posterior
+from vrm_pyro.rows import PreferenceTable
+from vrm_pyro.scorer import Scores, score_source
+from vrm_pyro.to_xarray import Names, to_datatree
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+ALL_PROMPTS: Final = "all prompts"
+NO_KIND: Final = "(none)"
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What each objective adds to rewards, prompt by prompt and response by response.
+
+    Args:
+        parts: E[beta w_k s_k], shape (R, K).
+        slopes: E[beta s_k], (R, K).
+        weights: E[w_k], (P, K).
+        weights_sd: Standard deviation of w_k, (P, K).
+    """
+
+    parts: Floats
+    slopes: Floats
+    weights: Floats
+    weights_sd: Floats
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the model says of the rows.
+
+    Args:
+        table: The rows.
+        objectives: Names of the objectives, K of them.
+        rated: Whether scores are expected raw ratings.
+        kinds: Kind of each prompt, (P,): the subset of its rows.
+        scores: Rewards, scores and probabilities.
+        predictions: Expected latents and their KL.
+        metrics: What ``vrm-pyro evaluate`` writes.
+        reasons: Contributions.
+    """
+
+    table: PreferenceTable
+    objectives: tuple[str, ...]
+    rated: bool
+    kinds: list[str]
+    scores: Scores
+    predictions: Predictions
+    metrics: dict[str, Any]
+    reasons: Reasons
+
+
+def gather(
+    model: VRM, source: FeatureSource, table: PreferenceTable, objectives: tuple[str, ...]
+) -> Material:
+    """Return what a model says of rows.
+
+    Args:
+        model: The model.
+        source: States of the rows.
+        table: The rows, in the order of the source.
+        objectives: Names of the objectives.
+
+    Raises:
+        InputError: If there is no pair with a positive weight.
+    """
+    return Material(
+        table=table,
+        objectives=objectives,
+        rated=model.ratings is not None,
+        kinds=prompt_kinds(table),
+        scores=score_source(model, source),
+        predictions=predict(model, source),
+        metrics=rates(model, source, table),
+        reasons=_reasons(model, source),
+    )
+
+
+def rates(model: Any, source: FeatureSource, table: PreferenceTable) -> dict[str, Any]:
+    """Return the rates of any model on rows, with the length-only rules."""
+    lengths = np.array([len(text) for text in table.responses], dtype=np.int64)
+    return evaluate(model, source, subset=table.pair_subset, lengths=lengths)
+
+
+def prompt_kinds(table: PreferenceTable) -> list[str]:
+    """Return the subset of each prompt, that of its first row; one kind if no row has any."""
+    kinds: list[str | None] = [None] * table.num_prompts
+    for subset, owner in (
+        (table.pair_subset, table.pair_prompt),
+        (table.response_subset, table.response_prompt),
+    ):
+        for name, prompt in zip(subset, owner.tolist(), strict=True):
+            if kinds[prompt] is None:
+                kinds[prompt] = name
+    if all(name is None for name in kinds):
+        return [ALL_PROMPTS] * table.num_prompts
+    return [NO_KIND if name is None else name for name in kinds]
+
+
+def khat_of_prompts(model: VRM, source: FeatureSource, num_draws: int, seed: int = 0) -> Floats:
+    """Return the Pareto k-hat of every prompt's importance weights, guide to posterior, (P,)."""
+    draws = draw_posterior(model, source, num_draws, seed=seed)
+    log_weight = np.asarray(draws.groups["sample_stats"]["log_weight"], dtype=np.float64)
+    return smooth(log_weight).khat
+
+
+def sensitivity_of(
+    model: VRM,
+    source: FeatureSource,
+    objectives: tuple[str, ...],
+    num_draws: int,
+    seed: int = 0,
+) -> Sensitivity:
+    """Return the power-scaling sensitivity of the posterior of every prompt."""
+    draws = draw_posterior(model, source, num_draws, seed=seed)
+    return sensitivity(to_datatree(draws, Names(objectives)), seed=seed)
+
+
+def _reasons(model: VRM, source: FeatureSource) -> Reasons:
+    num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
+    size = model.num_objectives
+    parts, slopes = np.zeros((num_responses, size)), np.zeros((num_responses, size))
+    weights, sd = np.zeros((num_prompts, size)), np.zeros((num_prompts, size))
+    with evaluation_mode(model) as device:
+        for chunk in chunks(PromptDataset(source)):
+            found = contributions(model, chunk.batch.to(device))
+            parts[chunk.responses] = found.parts.cpu().numpy()
+            slopes[chunk.responses] = found.slopes.cpu().numpy()
+            weights[chunk.prompts] = found.weights.cpu().numpy()
+            sd[chunk.prompts] = found.weights_sd.cpu().numpy()
+    return Reasons(parts, slopes, weights, sd)
