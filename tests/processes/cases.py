@@ -225,30 +225,41 @@ def run_case(name, folder):
         return max(int(path.name.split("-")[1]) for path in Path(folder).glob("checkpoint-*"))
 
 
-def run_pair(folder, names):
-    """Train cases on two processes; return what each of the two held."""
+def start_pair(*command, **environment):
+    """Start a program twice, as two processes that a launcher started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    here = Path(__file__).parents[1]
+    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common["TORCH_CPP_LOG_LEVEL"] = "ERROR"
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    pair = [
+    common |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder), *names],
-            env=os.environ | common | {"RANK": str(i), "LOCAL_RANK": str(i), "PYTHONPATH": path},
+            [sys.executable, *map(str, command)],
+            env=os.environ | common | {"RANK": str(i), "LOCAL_RANK": str(i)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         for i in range(2)
     ]
+
+
+def end_pair(pair):
+    """Return exit codes and what was said, in the order of the processes."""
     try:
         said = [process.communicate(timeout=240)[0] for process in pair]
     finally:
         for process in pair:
             process.kill()
-    assert [process.returncode for process in pair] == [0, 0], "\n".join(said)
+    return [process.returncode for process in pair], said
+
+
+def run_pair(folder, names):
+    """Train cases on two processes; return what each of the two held."""
+    codes, said = end_pair(start_pair(__file__, folder, *names))
+    assert codes == [0, 0], "\n".join(said)
     return {
         name: [torch.load(Path(folder) / f"{name}-{i}.pt") for i in range(2)] for name in names
     }

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli.workspace import succeed
+from processes.cases import end_pair, start_pair
 from tiny_backbones import save_tiny_backbone
 from tuning.test_tuning import write_rows
 
@@ -80,3 +82,73 @@ def test_the_command_line_with_two_processes(rows, tmp_path, tuning):
     refused = finish(torchrun(*two))
     assert refused.returncode != 0
     assert refused.stderr.count("holds a finished run") == 1
+
+
+MODEL = ["--model.max_length", 100]
+
+
+@pytest.fixture(scope="module")
+def finished(rows, tmp_path_factory):
+    """A run of one process."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    options = [*rows, *MODEL, "--train.per_device_train_batch_size", 8]
+    succeed("train", *options, "--train.output_dir", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_features_and_scores_of_two_processes_are_those_of_one(rows, finished, tmp_path):
+    data = rows[rows.index("--data.train") + 1]
+    model = [*rows[rows.index("--model.backbone") :][:4], *MODEL]
+    features = ["features", "--data", data, *model, "--device", "cpu"]
+    score = ["score", "--model", finished, "--data", data, "--shard_rows", 10, "--device", "cpu"]
+    for verb, out in ((features, "states"), (score, "scores.jsonl")):
+        command = ["-m", "vrm_pyro.cli", *verb, "--out", tmp_path / "two" / out]
+        codes, said = end_pair(start_pair(*command))
+        assert codes == [0, 0], said
+        assert "features" not in said[1]
+        assert "responses" in said[0]
+        assert "responses" not in said[1]  # the second process has nothing to say
+        succeed(*verb, "--out", tmp_path / "one" / out)
+    files = [
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")}
+        for n in ("one", "two")
+    ]
+    assert len(files[0]) > 10
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "codes", "words"),
+    [
+        ("input", [1, 2], "[process 1] vrm-pyro train: something is wrong here."),
+        ("kill", [1, -9], "vrm-pyro train: another process of this run ended without a word"),
+    ],
+)
+def test_a_failure_in_one_process_is_said_once_and_ends_both(rows, tmp_path, kind, codes, words):
+    program = Path(__file__).with_name("failing.py")
+    options = [*rows, *MODEL, "--train.per_device_train_batch_size", 4]
+    options += ["--train.output_dir", tmp_path]
+    found, said = end_pair(start_pair(program, *options, FAILS_BY=kind))
+    assert found == codes, said
+    assert "".join(said).count(words) == 1
+    assert "".join(said).count("vrm-pyro train:") == 1
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_and_one_process_goes_on(rows, finished, tmp_path):
+    program = Path(__file__).with_name("failing.py")
+    options = [*rows, *MODEL, "--train.output_dir", tmp_path / "run"]
+    sizes = ["--train.per_device_train_batch_size", 4]
+    codes, said = end_pair(start_pair(program, *options, *sizes, FAILS_BY="term"))
+    assert codes == [143, 143], said
+    assert "".join(said).count("A checkpoint was saved") == 1
+    resume = ["--train.output_dir", tmp_path / "run", "--train.resume_from_checkpoint", "true"]
+    done = succeed("train", *resume)
+    assert "it goes on with batches of 4, 2 for a step of each" in done.err
+    metrics = [
+        json.loads((run / "metrics.json").read_text()) for run in (finished, tmp_path / "run")
+    ]
+    assert metrics[1]["training"]["steps"] == metrics[0]["training"]["steps"]
+    assert metrics[1]["log_loss"] == pytest.approx(metrics[0]["log_loss"], rel=1e-4)
