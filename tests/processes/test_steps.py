@@ -5,10 +5,13 @@ import pytest
 import torch
 from processes.cases import frozen, run_case, run_pair
 
+from vrm_pyro.cli.settings import check_arguments
 from vrm_pyro.errors import InputError
 from vrm_pyro.global_batches import GlobalBatches
 from vrm_pyro.manifest import StepShape, read_step
 from vrm_pyro.step_shares import deal
+from vrm_pyro.train import TrainArguments
+from vrm_pyro.trainer import use_one_device
 from vrm_pyro.tuning import TokenBatches
 
 UNEVEN = [f"uneven-{seed}" for seed in range(20)]
@@ -71,6 +74,25 @@ def test_a_run_of_two_processes_goes_on_with_one(pair, place, tmp_path):
     one = run_case("frozen", tmp_path)
     assert len(resumed["losses"]) == 9
     assert_as_one([resumed], one)
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_sharded_weights_are_refused_also_where_accelerate_asks(tmp_path, monkeypatch, name):
+    arguments = TrainArguments(output_dir=str(tmp_path), use_cpu=True)
+    check_arguments(arguments)
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(InputError, match=f"accelerate's configuration asks for {name.lower()}"):
+        check_arguments(arguments)
+
+
+def test_a_single_process_takes_one_of_several_gpus(tmp_path, caplog):
+    arguments = TrainArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert arguments.device.type == "cpu"
+    arguments._n_gpu = 4  # as transformers counts them
+    assert arguments.train_batch_size == 4 * arguments.per_device_train_batch_size
+    use_one_device(arguments)
+    assert arguments.train_batch_size == arguments.per_device_train_batch_size
+    assert "torchrun --nproc_per_node 4" in caplog.text
 
 
 class TestDeal:
