@@ -87,6 +87,7 @@ def test_options(place, tmp_path, name, what, fragments):
 
 
 class TestInAProcessOfItsOwn:
+    @pytest.mark.slow
     def test_rows(self, place, tmp_path):
         data = tmp_path / "rows.jsonl"
         data.write_text('{"prompt": "a", "chosen": "b"}\n')
@@ -101,6 +102,7 @@ class TestInAProcessOfItsOwn:
         refused(run, ("vrm-pyro train: model.weight_prior is", "configs/paper.yaml"))
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.slow
     def test_checkpoint(self, place, tmp_path):
         (tmp_path / "model").mkdir()
         data = ("--data", place / "test.jsonl", "--draws", 3, "--out", tmp_path / "p.nc")

@@ -72,7 +72,7 @@ def test_right_runs_raise_few_alarms():
 
 
 def test_every_finding_is_json_of_one_shape():
-    run = material(0, num_prompts=30, num_draws=150)
+    run = material(0, num_prompts=44, num_draws=150)
     shapes = set()
     for name, finding in diagnose(run).items():
         held = finding.to_json()
