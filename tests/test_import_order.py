@@ -41,7 +41,8 @@ compatibility
 build pair_checks
 reward_draws group_rewards contributions
 checkpoint
-callbacks training_module tuning global_batches validation resume stopping trainer train
+callbacks manifest training_module tuning global_batches validation
+resume step_shares stopping trainer train
 posterior
 to_xarray
 diagnostics

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from vrm_pyro.callbacks import VALIDATED_STEPS
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.errors import InputError
+from vrm_pyro.manifest import read_step, write_manifest
 from vrm_pyro.resume import find_checkpoint, is_over, is_whole, read_state
 from vrm_pyro.train import TrainArguments, train
 
@@ -102,6 +103,7 @@ def test_a_lost_best_checkpoint_is_an_error(whole, tmp_path):
     state = json.loads((newest / "trainer_state.json").read_text())
     state |= {"best_global_step": 3}
     (newest / "trainer_state.json").write_text(json.dumps(state))
+    write_manifest(newest, read_step(newest))
     with pytest.raises(InputError, match=r"checkpoint-3.*gone or damaged"):
         run(folder, resume_from_checkpoint="true")
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 
 import pytest
@@ -10,7 +11,8 @@ from processes.runs import BASELINE, VRM, run
 from transformers import TrainerCallback
 
 from vrm_pyro.errors import InputError, Terminated
-from vrm_pyro.resume import damage, find_checkpoint
+from vrm_pyro.manifest import MANIFEST, damage
+from vrm_pyro.resume import find_checkpoint
 from vrm_pyro.train import TrainArguments
 
 
@@ -53,6 +55,22 @@ def test_a_terminated_run_goes_on_as_if_it_had_not_been(whole, tmp_path, step):
     assert logs[0] == logs[1]
 
 
+def test_ctrl_c_under_a_launcher_saves_too(whole, tmp_path):
+    """It sends SIGINT to all processes, and the launcher SIGTERM right after."""
+    signals = [Signal(5, signal.SIGINT), Signal(5, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt, match="A checkpoint was saved"):
+        run(VRM, tmp_path, callbacks=signals, **SETTINGS)
+    assert damage(tmp_path / "checkpoint-6") is None
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    signals = [Signal(5, signal.SIGINT), Signal(5, signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(VRM, tmp_path, callbacks=signals, **SETTINGS)
+    assert not str(caught.value)
+    assert not (tmp_path / "checkpoint-6").exists()
+
+
 def test_an_interrupt_saves_and_stays_an_interrupt(tmp_path):
     with pytest.raises(KeyboardInterrupt, match="A checkpoint was saved"):
         run(BASELINE, tmp_path, callbacks=[Signal(1, signal.SIGINT)], save_strategy="no",
@@ -65,20 +83,37 @@ def newest(folder):
     return find_checkpoint(TrainArguments(output_dir=str(folder), resume_from_checkpoint="true"))
 
 
-STATE = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
-FILES = ("trainer_state.json", "model.safetensors", *STATE)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_cut_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog, name):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog):
     settings = SETTINGS | {"num_train_epochs": 2, "save_total_limit": None}
     run(BASELINE, tmp_path, **settings)
     assert newest(tmp_path) == str(tmp_path / "checkpoint-8")
-    path = tmp_path / "checkpoint-8" / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert newest(tmp_path) == str(tmp_path / "checkpoint-4")
-    assert "checkpoint-8" in caplog.text
-    assert name in caplog.text
+    files = {path: path.read_bytes() for path in (tmp_path / "checkpoint-8").iterdir()}
+    state = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    assert {path.name for path in files} > {MANIFEST, "trainer_state.json", *state}
+    for path, content in files.items():
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        for damaged in (content[:middle], changed, None):
+            if damaged is None:
+                path.unlink()
+            else:
+                path.write_bytes(damaged)
+            caplog.clear()
+            assert newest(tmp_path) == str(tmp_path / "checkpoint-4"), path.name
+            assert "checkpoint-8" in caplog.text
+            # A digest that changed is that of another file.
+            assert path.name == MANIFEST or path.name in caplog.text
+            path.write_bytes(content)
+
+
+def test_a_resumed_run_after_a_damaged_checkpoint_ends_as_it_would_have(whole, tmp_path):
+    with pytest.raises(Terminated):
+        run(VRM, tmp_path, callbacks=[Signal(9)], save_total_limit=None, **SETTINGS)
+    path = tmp_path / "checkpoint-10" / "optimizer.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    result = run(VRM, tmp_path, resume_from_checkpoint="true", **SETTINGS)
+    for name, value in parameters(whole).items():
+        assert value.equal(parameters(result)[name]), name
 
 
 @pytest.mark.parametrize(
@@ -101,6 +136,18 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays(tmp_path, monkeypat
     monkeypatch.undo()
     result = run(BASELINE, tmp_path, resume_from_checkpoint="true", **SETTINGS)
     assert result.metrics["steps"] == 12
+
+
+def test_a_file_that_the_system_refuses_is_said(tmp_path):
+    """Torch and safetensors have words of their own for it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (2_000, 10_000):  # the weights are too large, or the random state alone
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(InputError, match="could not be written"):
+                run(BASELINE, tmp_path / str(size), **SETTINGS)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_other_faults_of_a_save_are_not_blamed_on_the_disk(tmp_path, monkeypatch):

@@ -253,11 +253,26 @@ class PromptItem(NamedTuple):
 
     dataset: "PromptDataset"
     prompt: int
+    counts: bool = True
+
+
+IDLE: Final = "idle"
+"""Entry of a batch that counts for nothing: see :func:`idle`."""
+
+
+def idle(index: int) -> list[int]:
+    """Return a batch of a dataset that takes part in a step and counts for nothing.
+
+    A process without an item of its own in the last step of an epoch has to compute something:
+    the others wait for its gradients.
+    """
+    return [-1 - index]
 
 
 def collate(items: Sequence[PromptItem]) -> dict[str, Tensor]:
     """Build the tensors of :class:`FeatureBatch` for items of one dataset."""
-    return items[0].dataset.collate([item.prompt for item in items])
+    batch = items[0].dataset.collate([item.prompt for item in items])
+    return batch if items[0].counts else batch | {IDLE: torch.ones(())}
 
 
 class PromptDataset(Dataset[PromptItem]):
@@ -295,7 +310,8 @@ class PromptDataset(Dataset[PromptItem]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> PromptItem:
-        return PromptItem(self, int(self.items[index]))
+        """Return an item; at -1 - i that of i, without it counting for anything."""
+        return PromptItem(self, int(self.items[index if index >= 0 else -1 - index]), index >= 0)
 
     def rows_of(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the response and the pair indices of some prompts, in that order."""

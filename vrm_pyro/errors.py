@@ -11,3 +11,7 @@ class InputError(ValueError):
 
 class Terminated(BaseException):
     """SIGTERM, as an exception: blocks that write a file can then remove what is unfinished."""
+
+
+class EndedElsewhere(Exception):
+    """Another process of this run has ended, and has said why."""

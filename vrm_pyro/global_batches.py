@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from vrm_pyro.batch import idle
 from vrm_pyro.tuning import TokenBatches
 
 
@@ -14,8 +15,8 @@ class GlobalBatches(Sampler[list[int]]):
 
     A single process with batches of the same whole size takes the same prompts in the same steps:
     the order is that of transformers' own sampler. The last batch of an epoch is shared out as
-    evenly as it goes; only where it has fewer items than there are processes, the first items of
-    the epoch fill it up, since no process may stand aside.
+    evenly as it goes; a process for which it has no item is idle there
+    (:func:`vrm_pyro.batch.idle`).
 
     Args:
         num_items: Items of an epoch.
@@ -23,11 +24,19 @@ class GlobalBatches(Sampler[list[int]]):
         seed: Decides the order, together with the epoch.
         rank: Number of this process.
         world_size: Number of processes.
+        drop_last: Whether to leave out a batch that is not full.
     """
 
     def __init__(
-        self, num_items: int, batch_size: int, seed: int, rank: int, world_size: int
+        self,
+        num_items: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        drop_last: bool = False,
     ) -> None:
+        self.drop_last = drop_last
         self.num_items, self.whole = num_items, batch_size * world_size
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
 
@@ -36,15 +45,15 @@ class GlobalBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.num_items // self.whole)
+        full, rest = divmod(self.num_items, self.whole)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(self.num_items, generator=generator)
-        for batch in order.split(self.whole):
-            missing = max(0, self.world_size - len(batch))
-            filled = torch.cat([batch, order.repeat(self.world_size)[:missing]])
-            yield filled.tensor_split(self.world_size)[self.rank].tolist()
+        for batch in order.split(self.whole)[: len(self)]:
+            share = batch.tensor_split(self.world_size)[self.rank].tolist()
+            yield share or idle(int(batch[0]))
 
 
 class OrderOfEpochs(TrainerCallback):

@@ -4,20 +4,18 @@ import errno
 import json
 import logging
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import ExportableState
 
 from vrm_pyro.checkpoint import WEIGHTS_FILE
 from vrm_pyro.errors import InputError
+from vrm_pyro.manifest import damage
 from vrm_pyro.tuning import frozen_names
 
 logger = logging.getLogger(__name__)
@@ -59,7 +57,8 @@ def is_over(arguments: TrainingArguments, state: TrainerState, patience: int) ->
 def find_checkpoint(arguments: TrainingArguments) -> str | None:
     """Return the checkpoint to resume from, or None for a fresh start.
 
-    Checkpoints that were cut off while being written are passed over.
+    Checkpoints that were cut off while being written, or changed since, are passed over with a
+    warning that names the file.
 
     Raises:
         InputError: When a checkpoint is named that is not there or not whole.
@@ -68,10 +67,12 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
     if wanted in (None, False, "false", "False", ""):
         return None
     if wanted not in (True, "true", "True"):
-        if not is_whole(Path(str(wanted))):
+        problem = damage(Path(str(wanted)))
+        if problem is not None:
             raise InputError(
-                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint. Give true to go "
-                "on from the newest one in train.output_dir, or another folder checkpoint-N."
+                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint: {problem}. Give "
+                "true to go on from the newest one in train.output_dir, or another folder "
+                "checkpoint-N."
             )
         return str(wanted)
     found = [
@@ -89,39 +90,15 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint was written to its end and nothing of it was cut since."""
+    """Return whether a checkpoint was written to its end and nothing of it has changed since."""
     return damage(checkpoint) is None
-
-
-def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None.
-
-    Looked at is whether every file is there from its beginning to its end, not every number.
-    """
-    if not (checkpoint / TRAINER_STATE_NAME).is_file():  # transformers writes it last
-        return "was not written to its end"
-    try:
-        read_state(checkpoint)
-    except (OSError, ValueError, TypeError):
-        return f"{TRAINER_STATE_NAME} cannot be read"
-    try:
-        with safe_open(checkpoint / WEIGHTS_FILE, "pt"):
-            pass
-    except (OSError, SafetensorError):
-        return f"{WEIGHTS_FILE} is missing or cut off"
-    torch_files = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt"]
-    for path in (*torch_files, *sorted(checkpoint.glob("rng_state*.pth"))):
-        # torch writes zip archives, whose list of contents stands at their end.
-        if path.exists() and not zipfile.is_zipfile(path):
-            return f"{path.name} is cut off"
-    return None
 
 
 def disk_problem(folder: Path, error: Exception) -> InputError | None:
     """Return the error to show when a checkpoint could not be written, None for other faults."""
     refused = isinstance(error, OSError) and error.errno in _REFUSALS
     # torch and safetensors tell in words alone.
-    words = ("file write failed", "No space left", "PytorchStreamWriter", "I/O error")
+    words = ("PytorchStreamWriter", "inline_container", "No space left", "I/O error")
     if not refused and not any(word in str(error) for word in words):
         return None
     free = shutil.disk_usage(next(p for p in folder.parents if p.exists())).free
@@ -131,47 +108,6 @@ def disk_problem(folder: Path, error: Exception) -> InputError | None:
         "free there. Earlier checkpoints are as they were. Make room, then go on with the same "
         "command and --train.resume_from_checkpoint true."
     )
-
-
-class WholeBatch(TrainerCallback, ExportableState):
-    """Notes in every checkpoint how many prompts all processes take together in a batch."""
-
-    def __init__(self, arguments: TrainingArguments) -> None:
-        self.prompts = arguments.per_device_train_batch_size * arguments.world_size
-
-    def state(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps."""
-        return {"args": {}, "attributes": {"prompts": self.prompts}}
-
-
-def keep_whole_batch(arguments: TrainingArguments, checkpoint: Path) -> None:
-    """Share the batch of a resumed run among the processes there are now.
-
-    Prompts of one process times processes stay what they were, so steps and epochs keep their
-    numbers. Sets ``per_device_train_batch_size``.
-
-    Raises:
-        InputError: If the batch cannot be shared evenly.
-    """
-    callbacks: Any = read_state(checkpoint).stateful_callbacks or {}
-    kept = callbacks.get(WholeBatch.__name__)
-    if not isinstance(kept, dict):
-        return
-    whole, now = int(kept["attributes"]["prompts"]), arguments.world_size
-    if whole % now:
-        raise InputError(
-            f"{checkpoint}: the run takes {whole} prompts in a batch, which {now} processes "
-            "cannot share evenly. Resume with a number of processes that divides it."
-        )
-    if whole // now != arguments.per_device_train_batch_size:
-        arguments.per_device_train_batch_size = whole // now
-        logger.warning(
-            "The run takes %d prompts in a batch: %d in each of the %d processes now. Draws of "
-            "latents and dropout are others than with the number of processes it began with.",
-            whole,
-            whole // now,
-            now,
-        )
 
 
 def read_state(checkpoint: Path) -> TrainerState:

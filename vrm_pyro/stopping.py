@@ -18,7 +18,10 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopOnSignal(TrainerCallback):
-    """Saves and stops on the first SIGINT or SIGTERM; a second one ends the process at once.
+    """Saves and stops on the first SIGINT or SIGTERM; a second Ctrl-C ends the process at once.
+
+    A second signal of another kind does not: Ctrl-C under torchrun sends SIGINT to all processes,
+    and torchrun SIGTERM to each right after it.
 
     A resumed run then gives the numbers of one that nobody stopped, so nothing is evaluated that
     would not be evaluated anyway.
@@ -41,9 +44,9 @@ class StopOnSignal(TrainerCallback):
         before = {number: signal.getsignal(number) for number in SIGNALS}
 
         def note(number: int, frame: FrameType | None) -> None:
-            self._signal = number
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            if self._signal == number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._signal = self._signal or number
 
         for number in SIGNALS:
             signal.signal(number, note)
@@ -83,5 +86,6 @@ class StopOnSignal(TrainerCallback):
 
     @staticmethod
     def _ends_epoch(args: TrainingArguments, state: TrainerState) -> bool:
-        epochs = IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
-        return epochs and float(state.epoch or 0).is_integer()
+        # The last step of all ends an epoch, too, wherever it stands.
+        ends = float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps
+        return ends and IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)

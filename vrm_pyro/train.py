@@ -38,20 +38,18 @@ from vrm_pyro.model import VRM
 from vrm_pyro.networks import Standardize
 from vrm_pyro.pair_checks import check_rankings, warn_ignored_margins, warn_rankings_as_pairs
 from vrm_pyro.priors.base import FittedPrior
-from vrm_pyro.processes import wait_for_all
+from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.resume import (
     EarlyStopping,
-    WholeBatch,
-    find_checkpoint,
     is_over,
     is_whole,
-    keep_whole_batch,
     load_weights,
     read_state,
 )
+from vrm_pyro.step_shares import find_start
 from vrm_pyro.stopping import StopOnSignal
-from vrm_pyro.trainer import ModelTrainer, Progress, diverged
+from vrm_pyro.trainer import ModelTrainer, Progress, diverged, use_one_device
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning import TextModule, Tuner
 from vrm_pyro.tuning.tuner import SCALER_TEXTS
@@ -163,6 +161,7 @@ def train(
     rated = uses_ratings(config, facts)
     view = select_objectives(train_source, objectives if rated else ())
     loc, scale = rating_unit(view, type(config.rating_likelihood))
+    use_one_device(arguments)
     set_seed(arguments.seed)
     hidden_size = train_source.responses.shape[1]
     model = build_model(config, hidden_size, len(objectives), rated)
@@ -183,12 +182,10 @@ def train(
     validation_data = dataset(validation_view, loc, scale, validation_items)
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
     patience = getattr(arguments, "early_stopping_patience", 0)
-    checkpoint = find_checkpoint(arguments)
-    if checkpoint is not None:
-        keep_whole_batch(arguments, Path(checkpoint))
+    checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
     stop = StopOnSignal()
     own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
-    own_callbacks += [OwnNoise(), WholeBatch(arguments), stop]
+    own_callbacks += [OwnNoise(), stop]
     trainer = ModelTrainer(
         model=module,
         args=arguments,
@@ -208,7 +205,7 @@ def train(
         module.eval()
         if isinstance(model, VRM):
             on_states = PromptDataset(view, loc, scale, items)
-            fit_laplace(model, on_states, progress=not arguments.disable_tqdm)
+            fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,
@@ -353,7 +350,7 @@ def _run(
         # By number: the path that the Trainer notes is wrong once a run was moved.
         name = f"checkpoint-{trainer.state.best_global_step}"
         best = Path(str(arguments.output_dir)) / name
-        if not is_whole(best):
+        if not from_main(lambda: is_whole(best)):
             raise InputError(
                 f"{best}: the checkpoint with the best validation log loss is gone or damaged. "
                 "Train again with --overwrite."

@@ -1,5 +1,6 @@
 """transformers' Trainer with this model's logs and learning rates."""
 
+import logging
 import math
 import shutil
 from collections.abc import Mapping, Sized
@@ -19,10 +20,13 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
 
+from vrm_pyro.batch import IDLE
 from vrm_pyro.errors import InputError
 from vrm_pyro.global_batches import GlobalBatches, OrderOfEpochs
+from vrm_pyro.manifest import MANIFEST, StepShape, write_manifest
+from vrm_pyro.processes import from_all, is_main, wait_for_all
 from vrm_pyro.resume import disk_problem, load_weights
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning import TextModule, TokenBatches, frozen_names
@@ -32,6 +36,8 @@ from vrm_pyro.validation import OwnShare, Totals
 # steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
 LIKELIHOOD_STEP: Final = 20.0
 _LIKELIHOOD: Final = "model.likelihood."
+
+log = logging.getLogger(__name__)
 
 
 class Progress(TrainerCallback):
@@ -75,6 +81,7 @@ class ModelTrainer(Trainer):
                 self.args.seed if self.args.data_seed is None else self.args.data_seed,
                 self.args.process_index,
                 self.args.world_size,
+                self.args.dataloader_drop_last,
             )
         if self.batches is not None:
             self.add_callback(OrderOfEpochs(self.batches))
@@ -144,12 +151,12 @@ class ModelTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the loss; in training its share of the mean over all prompts of a step."""
-        outputs = model(**inputs)
+        count = _num_prompts(inputs)
+        outputs = model(**{name: value for name, value in inputs.items() if name != IDLE})
         loss = outputs["loss"]
         if num_items_in_batch is not None:
             # Processes average their gradients; what is wanted is the sum of their shares.
-            share = _num_prompts(inputs) * self.accelerator.num_processes / num_items_in_batch
-            loss = loss * share
+            loss = loss * (count * self.accelerator.num_processes / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
@@ -172,12 +179,16 @@ class ModelTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Return the metrics over all prompts, from sums: nothing is kept by pair or prompt."""
-        model = cast(nn.Module, self.model).eval()
+        model = cast(nn.Module, self.model)
+        if not self.accelerator._models:  # called without training before
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        model.eval()
         totals = Totals(self.args.device)
         for inputs in dataloader:
-            _, sums, _ = self.prediction_step(model, inputs, False, ignore_keys)
-            assert sums is not None
-            totals.add(sums)
+            # Not prediction_step: it counts over all processes, and waits for those that have
+            # fewer batches.
+            with torch.no_grad(), self.compute_loss_context_manager():
+                totals.add(model(**self._prepare_inputs(inputs))["sums"])
             self.control = self.callback_handler.on_prediction_step(
                 self.args, self.state, self.control
             )
@@ -186,20 +197,38 @@ class ModelTrainer(Trainer):
         return EvalLoopOutput(np.zeros(0), None, named, count)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save; where the disk does not take it, say so and leave earlier checkpoints alone.
+        """Save, then note what a checkpoint consists of, and only then remove older ones.
+
+        Where the disk does not take it, say so and leave earlier checkpoints alone.
 
         Raises:
             InputError: If it could not be written.
         """
+        run = Path(str(self.args.output_dir))
+        folder = run / f"checkpoint-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
+            if is_main():
+                (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier try of this step
             super()._save_checkpoint(*args, **kwargs)
+            wait_for_all()  # each process has written its random state
+            if is_main():
+                write_manifest(folder, self._step_shape())
+                rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, True)
         except (OSError, RuntimeError, SafetensorError) as error:
-            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             problem = disk_problem(folder, error)
             if problem is None:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
             raise problem from error
+        finally:
+            self.args.save_total_limit = limit
+
+    def _step_shape(self) -> StepShape:
+        args = self.args
+        return StepShape(
+            args.world_size, args.per_device_train_batch_size, args.gradient_accumulation_steps
+        )
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None
@@ -219,14 +248,15 @@ class ModelTrainer(Trainer):
         """Leave it to the caller, who finds the checkpoint by its number."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the parts of the objective since the last entry.
+        """Add the parts of the objective since the last entry, a mean over all processes.
 
         Raises:
             InputError: If one of them is not finite.
         """
         if "loss" in logs:
             module: Any = self.accelerator.unwrap_model(self.model)
-            parts = module.take_log()
+            shares = from_all(module.take_log())
+            parts = {name: sum(s[name] for s in shares) / len(shares) for name in shares[0]}
             if not all(map(math.isfinite, parts.values())):
                 raise diverged(self.args)
             logs = {**logs, **parts}
@@ -234,8 +264,8 @@ class ModelTrainer(Trainer):
 
 
 def _num_prompts(batch: Mapping[str, Tensor]) -> int:
-    """Return the number of prompts in a batch, by its first entry."""
-    return len(next(iter(batch.values())))
+    """Return the number of prompts in a batch that count, by its first entry."""
+    return 0 if IDLE in batch else len(next(iter(batch.values())))
 
 
 def diverged(arguments: TrainingArguments) -> InputError:
@@ -244,3 +274,19 @@ def diverged(arguments: TrainingArguments) -> InputError:
         "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
         f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
     )
+
+
+def use_one_device(arguments: TrainingArguments) -> None:
+    """Have a process that is alone compute on one of several GPUs.
+
+    transformers would copy the model to all of them within the process, which a Pyro program does
+    not take.
+    """
+    if arguments.n_gpu > 1:
+        log.warning(
+            "There are %d GPUs, and a single process uses one. For all of them: torchrun "
+            "--nproc_per_node %d scripts/train_svi.py, with the same options.",
+            arguments.n_gpu,
+            arguments.n_gpu,
+        )
+        arguments._n_gpu = 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -13,10 +12,11 @@ VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
 
 
 class OwnShare(Sampler[list[int]]):
-    """The batches of one process: every item is in one batch of one process.
+    """The batches of one process, which takes its turn at those that a single one would have.
 
-    transformers' own sampling would repeat items to make batches full; a batch that holds a
-    prompt two times has its pairs once.
+    So the numbers are the same whatever the number of processes, also those that rest on a few
+    draws for each batch. transformers' own sampling would repeat items to make batches full; a
+    batch that holds a prompt two times has its pairs once.
 
     Args:
         num_items: Items of the data set.
@@ -26,13 +26,9 @@ class OwnShare(Sampler[list[int]]):
     """
 
     def __init__(self, num_items: int, batch_size: int, rank: int, world_size: int) -> None:
-        items = np.arange(num_items)
-        turns = -(-num_items // (batch_size * world_size))
-        if world_size == 1:
-            cuts = [items[first : first + batch_size] for first in range(0, num_items, batch_size)]
-        else:
-            cuts = np.array_split(items, turns * world_size)[rank::world_size]
-        self.batches = [cut.tolist() for cut in cuts if len(cut)]
+        starts = range(0, num_items, batch_size)
+        batches = [list(range(i, min(i + batch_size, num_items))) for i in starts]
+        self.batches = batches[rank::world_size]
 
     def __len__(self) -> int:
         return len(self.batches)

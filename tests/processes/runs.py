@@ -1,17 +1,10 @@
-"""Small trainings that one process and two can do alike."""
+"""Small trainings, for tests of how they are stopped and go on."""
 
 import numpy as np
 from sources import NumberSource
-from transformers import TrainerCallback
 
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.guides import DeltaGuide
-from vrm_pyro.priors import (
-    ConditionalDirichletPrior,
-    ConditionalNormalPrior,
-    DirichletPrior,
-    NormalPrior,
-)
+from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.train import TrainArguments, train
 
 BASELINE = ModelConfig(architecture="bradley_terry", head_size=8, head_dropout=0.0)
@@ -22,12 +15,6 @@ _SMALL = {
     "feature_prior": ConditionalNormalPrior(hidden_size=8, dropout=0.0),
 }
 VRM = ModelConfig(**_SMALL)
-# No draws: what it computes does not depend on random numbers.
-POINT = ModelConfig(
-    mode="vib", objective="integrated", supervision="none", num_objectives=3, latent_dim=3,
-    weight_prior=DirichletPrior(), feature_prior=NormalPrior(), kl_weights=0.1, kl_features=0.01,
-    guide=DeltaGuide(hidden_size=8, dropout=0.0),
-)  # fmt: skip
 
 
 def number_source(num_prompts, seed):
@@ -50,18 +37,6 @@ def number_source(num_prompts, seed):
         pair_weight=np.ones(len(first)),
         ratings=np.zeros((len(responses), 0)),
     )
-
-
-class Steps(TrainerCallback):
-    """Keeps the loss and the norm of the gradient of every step."""
-
-    def __init__(self):
-        self.losses, self.gradients = [], []
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if logs and "loss" in logs:
-            self.losses.append(logs["loss"])
-            self.gradients.append(logs["grad_norm"])
 
 
 def run(config, folder, callbacks=None, num_prompts=27, num_validation=9, **settings):

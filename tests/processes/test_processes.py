@@ -1,4 +1,4 @@
-"""Two processes train what one trains: torchrun starts them, gloo joins them."""
+"""The command line with two processes: torchrun starts them, gloo joins them."""
 
 import json
 import os
@@ -6,13 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from processes.runs import BASELINE, POINT, Steps, run
+from cli.workspace import succeed
+from processes.cases import end_pair, start_pair
 from tiny_backbones import save_tiny_backbone
 from tuning.test_tuning import write_rows
-
-from vrm_pyro.resume import WholeBatch, read_state
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -33,85 +31,6 @@ def torchrun(*arguments, processes=2):
 def finish(command, **options):
     return subprocess.run(
         command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options
-    )
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The runs of one process with batches of 8, and the folder of both kinds."""
-    folder = tmp_path_factory.mktemp("runs")
-    found = {}
-    for name, config in (("baseline", BASELINE), ("point", POINT)):
-        steps = Steps()
-        result = run(config, folder / f"one_{name}", [steps], per_device_train_batch_size=8)
-        found[name] = result, steps
-    # For two processes to go on with, after 2 of 4 epochs.
-    run(BASELINE, folder / "alone", per_device_train_batch_size=8, num_train_epochs=2)
-    return found, folder
-
-
-@pytest.fixture(scope="module")
-def together(alone):
-    """What two processes found, each with batches of 4."""
-    folder = alone[1]
-    done = finish(torchrun(TESTS / "processes" / "worker.py", folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["baseline", "point"])
-def test_two_processes_train_what_one_trains(alone, together, name):
-    result, steps = alone[0][name]
-    found = together[name]
-    # Every step: the last batch of an epoch has 3 prompts, 2 for one process and 1 for the other.
-    assert found["gradients"] == pytest.approx(steps.gradients, rel=1e-4)
-    for key, value in result.loaded.model.state_dict().items():
-        if name == "baseline" and value.shape == (1,) and key.endswith("bias"):
-            continue  # cancels in every pair: its gradient is rounding, which Adam makes a step of
-        np.testing.assert_allclose(
-            found["parameters"][key], value.flatten().numpy(), rtol=1e-3, atol=2e-5
-        )
-    for key in ("eval_log_loss", "eval_accuracy"):
-        assert found["metrics"][key] == pytest.approx(result.metrics[key], rel=1e-4)
-
-
-@pytest.mark.slow
-def test_parameters_agree_and_noise_does_not(together):
-    for name in ("baseline", "point", "vrm"):
-        first, second = together[name]["digests"]
-        assert first == second
-    first, second = together["vrm"]["noise"]
-    assert first != second
-
-
-@pytest.mark.slow
-def test_uneven_numbers_of_prompts_end(together):
-    assert len(together["uneven"]) == 20
-    for size, batch, digests, steps in together["uneven"]:
-        assert digests[0] == digests[1], (size, batch)
-        assert steps > 0
-
-
-@pytest.mark.slow
-def test_two_processes_go_on_with_a_run_of_one(together, tmp_path):
-    whole = run(BASELINE, tmp_path / "w", per_device_train_batch_size=8, num_train_epochs=4)
-    assert together["resumed"]["log_loss"] == pytest.approx(
-        whole.metrics["eval_log_loss"], rel=1e-4
-    )
-
-
-@pytest.mark.slow
-def test_one_process_goes_on_with_a_run_of_two(alone, together, tmp_path):
-    folder = alone[1] / "baseline"
-    state = read_state(folder / "checkpoint-12")
-    assert state.stateful_callbacks[WholeBatch.__name__]["attributes"]["prompts"] == 8
-    on = {"per_device_train_batch_size": 4, "num_train_epochs": 5}
-    result = run(BASELINE, folder, **on, resume_from_checkpoint="true")
-    whole = run(BASELINE, tmp_path / "w", per_device_train_batch_size=8, num_train_epochs=5)
-    assert result.metrics["steps"] == whole.metrics["steps"] == 20
-    assert result.metrics["eval_log_loss"] == pytest.approx(
-        whole.metrics["eval_log_loss"], rel=1e-4
     )
 
 
@@ -163,3 +82,74 @@ def test_the_command_line_with_two_processes(rows, tmp_path, tuning):
     refused = finish(torchrun(*two))
     assert refused.returncode != 0
     assert refused.stderr.count("holds a finished run") == 1
+
+
+MODEL = ["--model.max_length", 100]
+
+
+@pytest.fixture(scope="module")
+def finished(rows, tmp_path_factory):
+    """A run of one process."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    options = [*rows, *MODEL, "--train.per_device_train_batch_size", 8]
+    succeed("train", *options, "--train.output_dir", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_features_and_scores_of_two_processes_are_those_of_one(rows, finished, tmp_path):
+    data = rows[rows.index("--data.train") + 1]
+    model = [*rows[rows.index("--model.backbone") :][:4], *MODEL]
+    features = ["features", "--data", data, *model, "--device", "cpu"]
+    score = ["score", "--model", finished, "--data", data, "--shard_rows", 10, "--device", "cpu"]
+    commands = (features, "states"), (score, "scores.jsonl")
+    lines = [[str(part) for part in (*v, "--out", tmp_path / "two" / out)] for v, out in commands]
+    both = f"import sys; from vrm_pyro.cli import main; sys.exit(sum(map(main, {lines})))"
+    codes, said = end_pair(start_pair("-c", both))
+    assert codes == [0, 0], said
+    for words in ("states of 16 prompts", "responses scored"):  # one process talks
+        assert "".join(said).count(words) == 1
+    for verb, out in commands:
+        succeed(*verb, "--out", tmp_path / "one" / out)
+    files = [
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")}
+        for n in ("one", "two")
+    ]
+    assert len(files[0]) > 10
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "codes", "words"),
+    [
+        ("input", [1, 2], "[process 1] vrm-pyro train: something is wrong here."),
+        ("kill", [1, -9], "vrm-pyro train: another process of this run ended without a word"),
+    ],
+)
+def test_a_failure_in_one_process_is_said_once_and_ends_both(rows, tmp_path, kind, codes, words):
+    program = Path(__file__).with_name("failing.py")
+    options = [*rows, *MODEL, "--train.per_device_train_batch_size", 4]
+    options += ["--train.output_dir", tmp_path]
+    found, said = end_pair(start_pair(program, *options, FAILS_BY=kind))
+    assert found == codes, said
+    assert "".join(said).count(words) == 1
+    assert "".join(said).count("vrm-pyro train:") == 1
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_and_one_process_goes_on(rows, finished, tmp_path):
+    program = Path(__file__).with_name("failing.py")
+    options = [*rows, *MODEL, "--train.output_dir", tmp_path / "run"]
+    sizes = ["--train.per_device_train_batch_size", 4]
+    codes, said = end_pair(start_pair(program, *options, *sizes, FAILS_BY="term"))
+    assert codes == [143, 143], said
+    assert "".join(said).count("A checkpoint was saved") == 1
+    resume = ["--train.output_dir", tmp_path / "run", "--train.resume_from_checkpoint", "true"]
+    done = succeed("train", *resume)
+    assert "it goes on with batches of 4, 2 for a step of each" in done.err
+    metrics = [
+        json.loads((run / "metrics.json").read_text()) for run in (finished, tmp_path / "run")
+    ]
+    assert metrics[1]["training"]["steps"] == metrics[0]["training"]["steps"]
+    assert metrics[1]["log_loss"] == pytest.approx(metrics[0]["log_loss"], rel=1e-4)

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, TextIO
 
-from vrm_pyro.errors import InputError, Terminated
-from vrm_pyro.processes import is_main
+from vrm_pyro.errors import EndedElsewhere, InputError, Terminated
+from vrm_pyro.processes import fails_first, is_main, lost_contact, num_processes, process_index
 
 OK: Final = 0
 FAULT: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-# Seconds until torchrun has noticed that another process failed, many times over.
-LAUNCHER_WAIT: Final = 5.0
+# Seconds that a process which ends because another one did leaves to that one for its message:
+# a launcher ends all once the first has left.
+_LAST_WORD: Final = 1.0
 
 # What the machine refuses, and the user can put right.
 _USER_ERRNO: Final = {
@@ -47,6 +48,8 @@ class Outcome:
 def guard(program: str) -> Iterator[Outcome]:
     """Turn what a block raises into an exit code and a readable message.
 
+    Of several processes the first to fail speaks, and the others end without a word.
+
     Args:
         program: Begins the message, such as ``vrm-pyro train``.
     """
@@ -55,17 +58,16 @@ def guard(program: str) -> Iterator[Outcome]:
         try:
             yield outcome
         except InputError as error:
-            if is_main() or not _ended_by_the_launcher():
-                _say(f"{program}: {error}")
             outcome.code = BAD_INPUT
+            _fail(f"{program}: {error}")
         except OSError as error:
             if error.errno not in _USER_ERRNO:
-                _report(program)
                 outcome.code = FAULT
+                _report(program, error)
             else:
                 where = "" if error.filename is None else f"{error.filename}: "
-                _say(f"{program}: {where}{error.strerror}. Free space or choose another place.")
                 outcome.code = BAD_INPUT
+                _fail(f"{program}: {where}{error.strerror}. Free space or choose another place.")
         except SystemExit as leaving:  # --help
             outcome.code = leaving.code if isinstance(leaving.code, int) else OK
         except KeyboardInterrupt as stop:
@@ -74,30 +76,39 @@ def guard(program: str) -> Iterator[Outcome]:
         except Terminated as stop:
             _say_stopped(program, "terminated", stop)
             outcome.code = TERMINATED
-        except Exception:  # noqa: BLE001 - the last door: the user gets a trace and a code
-            _report(program)
+        except EndedElsewhere:
             outcome.code = FAULT
+            time.sleep(_LAST_WORD)
+        except Exception as error:  # noqa: BLE001 - the last door: the user gets a trace and a code
+            outcome.code = FAULT
+            _report(program, error)
 
 
-def _ended_by_the_launcher() -> bool:
-    """Return whether the main process ended too: then it has said what is wrong.
+def _report(program: str, error: Exception) -> None:
+    if lost_contact(error):
+        _fail(
+            f"{program}: another process of this run ended without a word; it may have been "
+            "killed for want of memory. Training can go on from its last checkpoint with "
+            "--train.resume_from_checkpoint true."
+        )
+        return
+    trace = "".join(traceback.format_exception(error))
+    _fail(f"{trace}{program}: this is a fault of vrm_pyro, not of your input; please report it.")
 
-    torchrun ends all processes when the first of them has failed.
-    """
-    try:
-        time.sleep(LAUNCHER_WAIT)
-    except Terminated:
-        return True
-    return False
 
-
-def _report(program: str) -> None:
-    traceback.print_exc(file=sys.stderr)
-    _say(f"{program}: this is a fault of vrm_pyro, not of your input; please report it.")
+def _fail(message: str) -> None:
+    """Say why this process ends, unless another one has said why all do."""
+    if not fails_first():
+        time.sleep(_LAST_WORD)
+    elif num_processes() == 1 or is_main():
+        _say(message)
+    else:  # on a line of its own: the main process may be showing a bar
+        _say(f"\n[process {process_index()}] {message}")
 
 
 def _say_stopped(program: str, how: str, stop: BaseException) -> None:
-    if is_main():
+    # A launcher ends processes that are left when one has failed: that is no news.
+    if fails_first() if not str(stop) else is_main():
         _say(f"{program}: {how}." + (f" {stop}" if str(stop) else ""))
 
 

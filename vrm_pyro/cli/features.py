@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from vrm_pyro.atomic import write_directory
 from vrm_pyro.cli.inputs import (
@@ -15,9 +15,11 @@ from vrm_pyro.cli.inputs import (
     read_rows,
 )
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
+from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.cli.train import TOKENIZER
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.features import write_shards, write_store
+from vrm_pyro.features import write_shards, write_store, write_together
+from vrm_pyro.processes import part
 
 
 def build_parser() -> ArgumentParser:
@@ -25,7 +27,8 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "features",
         "Run the frozen backbone over rows and keep the states in a folder that train, evaluate, "
-        "score and posterior take in place of rows. A stopped run goes on where it was.",
+        "score and posterior take in place of rows. A stopped run goes on where it was; several "
+        "processes or machines that see the folder can share the work.",
     )
     add_row_options(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")
@@ -49,16 +52,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="Replace a store of other content."
     )
-    parser.add_argument(
-        "--num_shards",
-        type=int,
-        default=1,
-        help="Share the work among so many processes or machines that see --out.",
-    )
-    parser.add_argument("--shard", type=int, help="Which of the --num_shards this is, from 0.")
-    parser.add_argument(
-        "--merge", action="store_true", help="All shares are done: make the store of them."
-    )
+    add_share_options(parser)
     return parser
 
 
@@ -67,7 +61,12 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     if is_store(options.data):
         raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
-    _check_sharing(options)
+    share = Share.of(options)
+    if options.overwrite and (share.count > 1 or options.merge):
+        raise UsageError(
+            "--overwrite would delete the shares of others; remove the folder by hand, then start "
+            "them all."
+        )
     table = read_rows(options.data, options.skip_invalid, options.split)
     backbone = read_backbone(
         options.model.backbone,
@@ -76,26 +75,26 @@ def run(argv: Sequence[str]) -> None:
         dtype=options.model.dtype,
         device=options.device,
     )
-    if options.num_shards > 1 and not options.merge:
+    if share.count > 1 and not share.together and not options.merge:
         write_shards(
             table,
             backbone,
             options.out,
-            shard=options.shard,
-            num_shards=options.num_shards,
+            shard=share.index,
+            num_shards=share.count,
             dtype=options.stored_dtype,
         )
-        print(f"{options.out}: share {options.shard} of {options.num_shards} is done")
+        print(f"{options.out}: share {share.index} of {share.count} is done")
         print("next, after all shares: the same command with --merge in place of --shard")
         return
-    store = write_store(
-        table,
-        backbone,
-        options.out,
-        overwrite=options.overwrite,
-        dtype=options.stored_dtype,
-        merge=options.merge,
-    )
+    settings = {"overwrite": options.overwrite, "dtype": options.stored_dtype}
+    if options.merge:
+        store = write_store(table, backbone, options.out, **settings, merge=True)
+    else:
+        store = write_together(table, backbone, Path(options.out), **settings)
+    part()
+    if not share.speaks:
+        return
     # With its tokenizer a store is all that training needs, the backbone can be elsewhere.
     with write_directory(store.path / TOKENIZER, overwrite=True) as partial:
         backbone.tokenizer.save_pretrained(partial)
@@ -105,25 +104,3 @@ def run(argv: Sequence[str]) -> None:
         f"{counts['num_responses']} responses in {counts['num_pairs']} pairs"
     )
     print(f"next: vrm-pyro train --data.train {options.out} --train.output_dir DIR")
-
-
-def _check_sharing(options: Namespace) -> None:
-    if options.num_shards < 1:
-        raise UsageError(f"--num_shards is {options.num_shards}, but must be at least 1.")
-    if options.shard is not None and not 0 <= options.shard < options.num_shards:
-        raise UsageError(
-            f"--shard is {options.shard}, but must be from 0 to {options.num_shards - 1}: "
-            f"--num_shards is {options.num_shards}."
-        )
-    if options.merge and options.shard is not None:
-        raise UsageError("--merge puts all shares together; leave --shard out.")
-    if options.num_shards > 1 and options.shard is None and not options.merge:
-        raise UsageError(
-            f"--num_shards is {options.num_shards}: say with --shard which of them this process "
-            "is, from 0, or pass --merge when all are done."
-        )
-    if options.overwrite and (options.num_shards > 1 or options.merge):
-        raise UsageError(
-            "--overwrite would delete the shares of others; remove the folder by hand, then start "
-            "them all."
-        )

@@ -18,9 +18,11 @@ from vrm_pyro.cli.inputs import (
     read_store,
 )
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
+from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.shards import shard_ranges
+from vrm_pyro.processes import from_main, part, wait_for_all
 from vrm_pyro.scorer import score_source, table_lines, write_scores
 from vrm_pyro.scorer.output_rows import OutputRows
 from vrm_pyro.scorer.parquet import score_schema, write_parquet
@@ -39,22 +41,13 @@ def build_parser() -> ArgumentParser:
     )
     add_model_options(parser)
     add_output_option(parser, "JSONL file to write, or Parquet if its name ends in .parquet")
-    for name, default, text in (
-        ("shard_rows", SHARD_ROWS, "Rows whose states are in memory at a time."),
-        ("num_shards", 1, "Number of processes that share the work, each with a --shard."),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=text)
     parser.add_argument(
-        "--shard",
-        type=int | None,
-        default=None,
-        help="Which of the --num_shards this process is, from 0. All write beside the same --out.",
+        "--shard_rows",
+        type=int,
+        default=SHARD_ROWS,
+        help="Rows whose states are in memory at a time.",
     )
-    parser.add_argument(
-        "--merge",
-        action="store_true",
-        help="Put the parts of all processes together; the backbone is not needed.",
-    )
+    add_share_options(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -66,7 +59,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Score and write."""
     options = parse(build_parser(), argv)
-    _check_options(options)
+    share = _check_options(options)
     loaded = read_model(options)
     if is_store(options.data):
         store = read_store(options.data)
@@ -83,46 +76,40 @@ def run(argv: Sequence[str]) -> None:
         _merge(parts, loaded)
         return
     scorer = read_scorer(options, loaded)
-    parts.claim(
-        parts_key(options.model, rows.table, options.shard_rows, scorer.backbone),
-        options.overwrite,
-    )
-    shards = range(options.shard or 0, parts.count, options.num_shards)
+    key = parts_key(options.model, rows.table, options.shard_rows, scorer.backbone)
+    share.begin(lambda: parts.claim(key, options.overwrite))
+    shards = range(share.index, parts.count, share.count)
     try:
-        speed = score_shards(scorer, rows, parts, shards, options.shard_rows, progress=True)
+        speed = score_shards(
+            scorer, rows, parts, shards, options.shard_rows, progress=share.speaks
+        )
     except BaseException:
-        if options.num_shards == 1:  # else another process may be at work there
+        if share.alone:  # else another process may be at work there
             parts.remove_if_empty()
         raise
-    print(f"{speed.responses} responses in {speed.seconds:.1f} s: {speed.words()}")
-    if options.num_shards == 1:
+    if share.speaks:
+        print(f"{speed.responses} responses in {speed.seconds:.1f} s: {speed.words()}")
+    if share.together:
+        wait_for_all()
+        from_main(lambda: _merge(parts, loaded))
+        part()
+    elif share.alone:
         _merge(parts, loaded)
     else:
         print(f"{len(shards)} of {parts.count} parts are done: {parts.folder}")
         print("next, when all processes are: the same command with --merge in place of --shard")
 
 
-def _check_options(options: Namespace) -> None:
-    for name in ("shard_rows", "num_shards"):
-        if options[name] < 1:
-            raise UsageError(f"--{name} is {options[name]}, but must be at least 1.")
-    if options.shard is not None and not 0 <= options.shard < options.num_shards:
-        raise UsageError(
-            f"--shard is {options.shard}, but must be from 0 to {options.num_shards - 1}: "
-            f"--num_shards is {options.num_shards}."
-        )
-    if options.merge and options.shard is not None:
-        raise UsageError("--merge puts the shards of all processes together; leave --shard out.")
-    if options.num_shards > 1 and options.shard is None and not options.merge:
-        raise UsageError(
-            f"--num_shards is {options.num_shards}: say with --shard which of them this process "
-            "is, from 0, or pass --merge when all are done."
-        )
-    if is_store(options.data) and (options.num_shards > 1 or options.merge):
+def _check_options(options: Namespace) -> Share:
+    if options.shard_rows < 1:
+        raise UsageError(f"--shard_rows is {options.shard_rows}, but must be at least 1.")
+    share = Share.of(options)
+    if is_store(options.data) and (not share.alone or options.merge):
         raise UsageError(
             f"--data {options.data}: is a feature store, whose states are there already; it is "
             "scored at once. Leave --num_shards, --shard and --merge out."
         )
+    return share
 
 
 def _merge(parts: ScoreParts, loaded: LoadedModel) -> None:

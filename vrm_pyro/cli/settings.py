@@ -1,6 +1,7 @@
 """The settings of a run, which ``train`` and ``doctor`` share: model, data and train."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +121,14 @@ def check_arguments(arguments: TrainArguments) -> None:
             "compile. Set tuning.compile true: it compiles a backbone that is trained."
         )
     for name in ("fsdp", "deepspeed"):
-        if getattr(arguments, name, None):
+        # accelerate's own configuration asks by the environment.
+        launched = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower() == "true"
+        if getattr(arguments, name, None) or launched:
+            where = "accelerate's configuration" if launched else f"train.{name}"
             raise InputError(
-                f"train.{name} is {getattr(arguments, name)}, but sharded weights have not been "
-                "tried with this model. Leave it out: torchrun keeps the model whole in each "
-                "process (docs/scale.md)."
+                f"{where} asks for {name}, but runs with sharded weights can be neither saved nor "
+                "resumed here yet. Leave it out: torchrun keeps the model whole in each process "
+                "(docs/scale.md)."
             )
     metric = str(arguments.metric_for_best_model).removeprefix("eval_")
     if metric not in VALIDATION_METRICS:

@@ -65,10 +65,8 @@ def run(argv: Sequence[str]) -> None:
     assert settings.arguments.device is not None  # asked for, it makes the processes meet
     if not is_main():
         settings.arguments.disable_tqdm = True
-    try:
-        _run(settings)
-    finally:
-        part()
+    _run(settings)
+    part()  # not after a failure: processes still have to agree on who says what happened
 
 
 def _run(settings: RunSettings) -> None:

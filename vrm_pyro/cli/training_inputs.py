@@ -15,8 +15,7 @@ from vrm_pyro.cli.inputs import Spec, backbone_facts, is_store, read_rows, read_
 from vrm_pyro.cli.sources import Inputs, select_prompts, without_pairs
 from vrm_pyro.config import DataConfig, DataFacts, ModelConfig
 from vrm_pyro.errors import InputError
-from vrm_pyro.features import FeatureStore, open_store, write_shards, write_store
-from vrm_pyro.processes import from_main, is_main, num_processes, process_index, wait_for_all
+from vrm_pyro.features import FeatureStore, write_together
 from vrm_pyro.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.rows.splits import prompt_positions
 from vrm_pyro.train import data_facts, select_objectives
@@ -58,20 +57,7 @@ class Material:
         if self.store is not None:
             return self.store
         assert backbone is not None
-        if num_processes() > 1:
-            write_shards(
-                self.table,
-                backbone,
-                folder,
-                shard=process_index(),
-                num_shards=num_processes(),
-                progress=is_main(),
-            )
-            wait_for_all()
-            table = self.table
-            from_main(lambda: write_store(table, backbone, folder).path)
-            return open_store(folder)
-        return write_store(self.table, backbone, folder)
+        return write_together(self.table, backbone, folder)
 
 
 @dataclass(frozen=True)

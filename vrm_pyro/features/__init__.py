@@ -3,6 +3,7 @@
 from vrm_pyro.features.memory import Features, encode_table
 from vrm_pyro.features.meta import KEY_PARTS
 from vrm_pyro.features.shards import ShardedArray
+from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.features.writing import SHARD_ROWS, write_shards, write_store
 
@@ -16,4 +17,5 @@ __all__ = [
     "open_store",
     "write_shards",
     "write_store",
+    "write_together",
 ]

@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from vrm_pyro.batch import idle
+
 
 class TokenBatches(Sampler[list[int]]):
     """Groups items of like length; their order is new in every epoch, the groups are not.
 
     So the number of batches is the same in every epoch and process, as a schedule of the learning
-    rate and a meeting of processes need it. Processes take turns; where the last turn is not
-    full, the first batches fill it, as in transformers' own sampling.
+    rate and a meeting of processes need it. Processes take turns; one without a batch in the
+    last turn is idle there.
 
     Args:
         lengths: Tokens of each item.
@@ -55,6 +57,7 @@ class TokenBatches(Sampler[list[int]]):
         # The longest first, once: what does not fit in memory fails at once, not after hours.
         if self.epoch == 0:
             order = np.concatenate([[0], order[order != 0]])
-        order = np.resize(order, len(self) * self.world_size)
-        for turn in order[self.rank :: self.world_size]:
-            yield self.batches[turn]
+        for turn in range(len(self)):
+            place = turn * self.world_size + self.rank
+            # Idle with the shortest item.
+            yield self.batches[order[place]] if place < len(order) else idle(self.batches[-1][-1])
