@@ -5,6 +5,7 @@ from tiny_backbones import CHAT_TEMPLATE, text, tiny_tokenizer
 from vrm_pyro.backbone import packaged_folder
 from vrm_pyro.chat import MIN_PROMPT_TOKENS, ChatEncoder, as_messages, split_budget
 from vrm_pyro.errors import InputError
+from vrm_pyro.rows.conversation import check_prompt
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -50,6 +51,20 @@ def test_single_user_message_stands_alone_and_turns_get_role_names():
     (joined,) = encoder.encode([turns])
     (expected,) = encoder.encode(["user: the bird\nassistant: red\nuser: why"])
     assert joined.input_ids.tolist() == expected.input_ids.tolist()
+
+
+def test_turns_of_every_role_pass_through_the_template():
+    tokenizer = tiny_tokenizer("llama-chat")
+    turns = [
+        {"role": "system", "content": text(1, 3)},
+        {"role": "user", "content": text(2, 4)},
+        {"role": "assistant", "content": text(3, 2)},
+        {"role": "tool", "content": text(4, 5)},
+        {"role": "user", "content": text(5, 3)},
+    ]
+    (prompt,) = ChatEncoder(tokenizer, 120, is_decoder=True).encode([check_prompt(turns)])
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert prompt.input_ids.tolist()[-len(rendered) :] == rendered
 
 
 def test_chat_template_ids_have_one_opening_token_and_an_exact_boundary():

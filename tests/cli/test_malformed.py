@@ -38,10 +38,10 @@ def test_rows(place, tmp_path, name, what, fragments):
 def test_configs(place, tmp_path, name, what, fragments):
     config = tmp_path / "wrong.yaml"
     config.write_bytes(what if isinstance(what, bytes) else what.encode())
-    # The file speaks last, and only of settings that the command line leaves to it.
-    settings = {"model__max_length": None} if "max_length" in str(what) else {}
-    if "backbone" in str(what):
-        settings["model__backbone"] = None
+    # Options win over a file: those of a setting that the file is about are left out.
+    free = ("model__max_length", "model__backbone", "train__num_train_epochs")
+    free += ("train__per_device_train_batch_size",)
+    settings = {key: None for key in free if key.partition("__")[2] in str(what)}
     refused(vrm_pyro(*train(place, tmp_path, "--config", config, **settings)), fragments)
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.yaml"]
 
@@ -87,6 +87,7 @@ def test_options(place, tmp_path, name, what, fragments):
 
 
 class TestInAProcessOfItsOwn:
+    @pytest.mark.slow
     def test_rows(self, place, tmp_path):
         data = tmp_path / "rows.jsonl"
         data.write_text('{"prompt": "a", "chosen": "b"}\n')
@@ -101,6 +102,7 @@ class TestInAProcessOfItsOwn:
         refused(run, ("vrm-pyro train: model.weight_prior is", "configs/paper.yaml"))
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.slow
     def test_checkpoint(self, place, tmp_path):
         (tmp_path / "model").mkdir()
         data = ("--data", place / "test.jsonl", "--draws", 3, "--out", tmp_path / "p.nc")

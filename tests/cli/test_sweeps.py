@@ -170,6 +170,7 @@ def test_lambda_zero_has_no_ratings_and_as_many_objectives(run, stores, tmp_path
     assert (with_ratings.supervision, with_ratings.rating_power) == ("scores", 0.3)
 
 
+@pytest.mark.slow
 def test_supervision_shows_each_type_at_its_best_lambda(run, stores, tmp_path, trainings):
     out = tmp_path / "supervision"
     types = ("none", "ordinal", "none_vib", "dirichlet_kl")
@@ -198,6 +199,7 @@ def test_supervision_shows_each_type_at_its_best_lambda(run, stores, tmp_path, t
     assert_figure(out)
 
 
+@pytest.mark.slow
 def test_curves_compare_growing_parts_at_equal_steps(run, stores, tmp_path, trainings):
     out = tmp_path / "curves"
     options = ("--shares", 0.4, 1, "--seeds", 1, "--train.num_train_epochs", 2)

@@ -72,7 +72,7 @@ def test_right_runs_raise_few_alarms():
 
 
 def test_every_finding_is_json_of_one_shape():
-    run = material(0, num_prompts=30, num_draws=150)
+    run = material(0, num_prompts=44, num_draws=150)
     shapes = set()
     for name, finding in diagnose(run).items():
         held = finding.to_json()
@@ -126,5 +126,5 @@ def test_log_scores_are_those_of_single_pairs():
     found = log_scores(run.loaded, source, p)
     c = one.preference.numpy()
     assert found[0] == pytest.approx((c * np.log(p) + (1 - c) * np.log(1 - p))[0], abs=0.01)
-    assert (found[1:] == 0).all()
+    assert np.abs(found[1:]).max() < 1e-12
     assert model.num_objectives == len(OBJECTIVES)

@@ -1,5 +1,6 @@
 """Fixed quasi-random points: the same for every law and call."""
 
+import warnings
 from functools import lru_cache
 from typing import Final
 
@@ -15,8 +16,14 @@ SEED: Final = 20260304
 
 @lru_cache(maxsize=32)
 def uniforms(num_draws: int, dimensions: int) -> NDArray[np.float64]:
-    """Return scrambled Sobol points in the open unit cube, shape (S, dimensions)."""
-    points = qmc.Sobol(dimensions, scramble=True, rng=SEED).random(num_draws)
+    """Return scrambled Sobol points in the open unit cube, shape (S, dimensions).
+
+    A power of 2 of them is balanced best; SciPy warns of other numbers, which serve as well as
+    their part of the next power does.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The balance properties of Sobol", UserWarning)
+        points = qmc.Sobol(dimensions, scramble=True, rng=SEED).random(num_draws)
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
