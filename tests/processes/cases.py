@@ -69,7 +69,8 @@ def arguments(folder, batch, accumulated=1, **settings):
     values = {
         "output_dir": str(folder),
         "num_train_epochs": 3,
-        "per_device_eval_batch_size": 3,
+        # Of the 11 prompts one process has two batches, and the other one.
+        "per_device_eval_batch_size": 4,
         "logging_steps": 1,
         "use_cpu": True,
         "disable_tqdm": True,
