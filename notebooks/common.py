@@ -105,7 +105,7 @@ def real_rows(name: str) -> Rows:
     if QUICK:
         table = _some_prompts(table)
     inputs = _with_states(table, name)
-    kind = _kinds(inputs.table)
+    kind = np.array(inputs.table.prompt_subset, dtype=str)
     if name == "cohere_feedback":
         kind = np.array([COHERE_KINDS[subset.split("/")[1]] for subset in kind])
     return Rows(name, inputs, kind)
@@ -117,7 +117,12 @@ def simulated_rows(num_pairs: int = 2400, seed: int = 0, quick_pairs: int = 240)
     simulation = simulate_texts(number, seed, pairs_per_prompt=6, shared_responses=4)
     table = load_table([row for split in SPLITS for row in simulation.rows(split)])
     inputs = _with_states(table, f"simulated-{number}-{seed}")
-    return Rows("simulated texts", inputs, _kinds(inputs.table), simulation.truth)
+    return Rows(
+        "simulated texts",
+        inputs,
+        np.array(inputs.table.prompt_subset, dtype=str),
+        simulation.truth,
+    )
 
 
 def overall_rating(part: Rows) -> NDArray[np.float64]:
@@ -191,9 +196,3 @@ def _few_responses(files: list[str], limit: int) -> list[dict[str, Any]]:
 def _some_prompts(table: PreferenceTable) -> PreferenceTable:
     folds = max(2, table.num_prompts // QUICK_PROMPTS)
     return table.select_prompts(fold_by_prompt(table, folds, seed=1) == 0)
-
-
-def _kinds(table: PreferenceTable) -> NDArray[Any]:
-    kinds = np.empty(table.num_prompts, dtype=object)
-    kinds[table.pair_prompt] = table.pair_subset
-    return kinds.astype(str)

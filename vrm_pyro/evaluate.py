@@ -17,6 +17,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.information import kl_features, kl_weights
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.rows import PreferenceTable
 
 NO_SUBSET = "(none)"
 RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
@@ -84,6 +85,7 @@ def evaluate(
     *,
     subset: Sequence[str | None] | None = None,
     lengths: Sequence[int] | NDArray[np.int64] | None = None,
+    predictions: Predictions | None = None,
 ) -> dict[str, Any]:
     """Return rates on the pairs of a feature source, as JSON values.
 
@@ -100,6 +102,7 @@ def evaluate(
         source: States and labels.
         subset: Subset of each pair, shape (N,).
         lengths: Characters of each response, shape (R,).
+        predictions: What :func:`predict` gave for the same model and source, where it is known.
 
     Raises:
         InputError: If there is no pair with a positive weight.
@@ -117,7 +120,8 @@ def evaluate(
         raise ValueError(
             f"evaluate: {len(lengths)} lengths for {source.responses.shape[0]} responses."
         )
-    predictions = predict(model, source)
+    if predictions is None:
+        predictions = predict(model, source)
     size = None if lengths is None else np.asarray(lengths)
     result = _rates(predictions.p_first, source, size, np.arange(len(weight)))
     if predictions.p_without_lapse is not None:
@@ -129,6 +133,19 @@ def evaluate(
         for name, rows in _subsets(subset, weight).items()
     }
     return result
+
+
+def evaluate_table(
+    model: RewardModel,
+    source: FeatureSource,
+    table: PreferenceTable,
+    predictions: Predictions | None = None,
+) -> dict[str, Any]:
+    """Return :func:`evaluate` of a source and its rows, by subset and beside the length rules."""
+    lengths = np.array([len(text) for text in table.responses], dtype=np.int64)
+    return evaluate(
+        model, source, subset=table.pair_subset, lengths=lengths, predictions=predictions
+    )
 
 
 def _rates(

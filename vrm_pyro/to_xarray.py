@@ -73,18 +73,13 @@ class Names:
         Rows do not name prompts: a prompt is called by a digest of its messages, the same in
         every file that holds it.
         """
-        subset: list[str | None] = [None] * table.num_prompts
-        of_responses = zip(table.response_prompt, table.response_subset, strict=True)
-        of_pairs = zip(table.response_prompt[table.pair_first], table.pair_subset, strict=True)
-        for prompt, name in (*of_responses, *of_pairs):
-            subset[prompt] = name if name is not None else subset[prompt]
         return cls(
             objectives,
             prompt=[prompt_id(prompt_key(messages)) for messages in table.prompts],
             response=table.response_id,
             pair=table.pair_id,
             pair_subset=table.pair_subset,
-            prompt_subset=subset,
+            prompt_subset=table.prompt_subset,
         )
 
 

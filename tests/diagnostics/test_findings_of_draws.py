@@ -5,7 +5,7 @@ import pytest
 
 from vrm_pyro.diagnostics.gaps import TOLERANCE, gaps
 from vrm_pyro.diagnostics.khat import khat
-from vrm_pyro.diagnostics.predictive_checks import Outcomes, by_prompt, predictive_checks
+from vrm_pyro.diagnostics.predictive_checks import Outcomes, predictive_checks
 from vrm_pyro.diagnostics.prior_overlap import PriorAndPosterior, overlap, prior_overlap
 from vrm_pyro.diagnostics.rating_pit import rating_pit
 
@@ -193,7 +193,3 @@ def test_predictive_checks_name_the_subset_with_flipped_labels():
     far = [r for r in found.detail["statistics"] if r["p_value"] < 1e-4]
     assert {r["subset"] for r in far} - {"all rows"} == {"code"}
     assert "wrong way round" in found.advice
-
-
-def test_subset_of_a_prompt_is_that_of_its_pairs():
-    assert by_prompt(4, np.array([0, 0, 2, 3]), [None, "a", "b", None]) == ["a", "", "b", ""]

@@ -137,3 +137,15 @@ def test_concatenated_tables_share_prompts_responses_and_objectives():
     assert both.report.rows_read == 2
     with pytest.raises(InputError, match="at least one"):
         concatenate([])
+
+
+def test_subset_of_a_prompt_is_that_of_its_first_row_that_has_one():
+    pair = {"chosen": "a", "rejected": "b"}
+    rows = [
+        {"prompt": "p", **pair},
+        {"prompt": "p", "chosen": "c", "rejected": "d", "subset": "first"},
+        {"prompt": "p", "chosen": "e", "rejected": "f", "subset": "second"},
+        {"prompt": "q", "response": "a", "ratings": {"x": 1}, "subset": "of a response"},
+        {"prompt": "r", **pair, "subset": ""},
+    ]
+    assert load_table(rows).prompt_subset == ["first", "of a response", None]

@@ -1,6 +1,5 @@
 """``vrm-pyro certify``: upper limits of the risk of a model, and what each of them is about."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +8,6 @@ from typing import Any, Literal, cast
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.certificates import (
     PRIOR_SCALES,
     FitSettings,
@@ -33,6 +31,7 @@ from vrm_pyro.cli.inputs import (
     read_scorer,
     read_store,
 )
+from vrm_pyro.cli.json_output import add_json_options, show
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.cli.training_overlap import Overlap, training_overlap
@@ -129,10 +128,7 @@ def build_parser() -> ArgumentParser:
         action="store_true",
         help="Leave out and count prompts that are in the run's training or validation rows.",
     )
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of the table.")
-    parser.add_argument(
-        "--out", type=str, metavar="FILE", help="JSON file to write; one there is replaced."
-    )
+    add_json_options(parser)
     return parser
 
 
@@ -152,13 +148,7 @@ def run(argv: Sequence[str]) -> None:
     if options.backbone_saw_these_labels == "unknown":
         log.warning("if the backbone saw these labels, the limits below are void")
     report = certificates(options, loaded, inputs, overlap)
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    if options.out:
-        with write_file(options.out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
-    print(text if options.json else table_of(report))
-    if options.out and not options.json:
-        print(f"\nwritten: {options.out}")
+    show(options, report, lambda: table_of(report))
 
 
 def check_options(options: Namespace) -> None:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import vrm_pyro
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.checkpoint import load_model
+from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.recovery import (
     Truth,
     compare_scores,
@@ -127,9 +128,7 @@ class _Demo:
             self._verb("posterior", *where, self.out / "posterior.nc", "--draws", DRAWS)
             result = self._compare()
         result["seconds"] = self.seconds | {"total": round(time.perf_counter() - start, 1)}
-        with write_file(self.out / RESULT_FILE) as partial:
-            text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
-            partial.write_text(text + "\n", encoding="utf-8")
+        write_json(self.out / RESULT_FILE, result)
         return result
 
     def _claim(self) -> None:

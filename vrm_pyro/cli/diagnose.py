@@ -1,7 +1,6 @@
 """``vrm-pyro diagnose``: what is wrong with a model on some rows, and what to try."""
 
 import copy
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.cli.inputs import add_model_options, add_output_option, read_inputs, read_model
+from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.parsing import UsageError, did_you_mean, new_parser, parse
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.diagnose import DIAGNOSTICS, Material, Rows, diagnose, log_scores
@@ -93,9 +92,7 @@ def run(argv: Sequence[str]) -> None:
         "alarms": [name for name, finding in found.items() if finding.alarm],
         "findings": [entry(name, finding) for name, finding in found.items()],
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    with write_file(options.out) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(options.out, content, indent=1)
     print(summary(found, material))
     print(options.out)
 

@@ -1,12 +1,11 @@
 """``vrm-pyro evaluate``: how well a model predicts the preferences of some rows."""
 
-import json
 from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.cli.inputs import add_model_options, add_output_option, read_inputs, read_model
+from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.parsing import new_parser, parse
 from vrm_pyro.cli.results import evaluate_inputs
 
@@ -28,9 +27,7 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     loaded = read_model(options)
     metrics = evaluate_inputs(loaded, read_inputs(options, loaded))
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    with write_file(options.out) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(options.out, metrics)
     error = metrics["accuracy_se"]
     spread = "" if error is None else f" +- {error:.3f}"
     print(

@@ -9,7 +9,6 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from numpy.typing import NDArray
 
-from vrm_pyro.atomic import write_file
 from vrm_pyro.batch import FeatureSource, SourceParts
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.cli.inputs import (
@@ -21,6 +20,7 @@ from vrm_pyro.cli.inputs import (
     read_scorer,
     read_store,
 )
+from vrm_pyro.cli.json_output import add_json_options, show
 from vrm_pyro.cli.parsing import UsageError, did_you_mean, new_parser, parse
 from vrm_pyro.errors import InputError
 from vrm_pyro.explanation import decide
@@ -70,10 +70,7 @@ def build_parser() -> ArgumentParser:
         "--draws", type=int, default=4000, help="Joint draws behind intervals and P(best)."
     )
     parser.add_argument("--seed", type=int, default=0, help="Fixes the draws.")
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of the table.")
-    parser.add_argument(
-        "--out", type=str, metavar="FILE", help="JSON file to write; one there is replaced."
-    )
+    add_json_options(parser)
     return parser
 
 
@@ -98,13 +95,7 @@ def run(argv: Sequence[str]) -> None:
         seed=options.seed,
     )
     content = {"model": str(options.model), **as_json(decision, names)}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    if options.out:
-        with write_file(options.out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
-    print(text if options.json else table(decision, names))
-    if options.out and not options.json:
-        print(f"\nwritten: {options.out}")
+    show(options, content, lambda: table(decision, names))
 
 
 def check_options(options: Namespace) -> None:

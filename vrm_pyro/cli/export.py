@@ -12,7 +12,13 @@ from vrm_pyro.atomic import write_directory
 from vrm_pyro.backbone import quiet_transformers
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.checkpoint import CONFIG_FILE, load_model
-from vrm_pyro.cli.inputs import add_device_option, backbone_name, read_rows, read_scorer
+from vrm_pyro.cli.inputs import (
+    add_device_option,
+    add_reading_options,
+    backbone_name,
+    read_rows,
+    read_scorer,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.results import METRICS_FILE, evaluate_inputs
 from vrm_pyro.cli.run_directory import SETTINGS_FILE
@@ -77,14 +83,7 @@ def build_parser() -> ArgumentParser:
         metavar="ROWS",
         help="Rows that the model has not seen, for metrics and calibration in the model card.",
     )
-    parser.add_argument(
-        "--split", type=str, default="train", help="Split of a Hub id; files are read whole."
-    )
-    parser.add_argument(
-        "--skip-invalid",
-        action="store_true",
-        help="Leave out and count unusable rows instead of stopping at them.",
-    )
+    add_reading_options(parser)
     parser.add_argument(
         "--backbone",
         type=str,

@@ -71,6 +71,11 @@ def add_row_options(parser: ArgumentParser, required: bool = True) -> None:
         help="Rows: a file, a quoted pattern, a Hub id, a list of these, or a folder that "
         "features wrote.",
     )
+    add_reading_options(parser)
+
+
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add the options that say how rows are read, wherever they come from."""
     parser.add_argument(
         "--split", type=str, default="train", help="Split of a Hub id; files are read whole."
     )

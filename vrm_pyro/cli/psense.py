@@ -1,6 +1,5 @@
 """``vrm-pyro psense``: how much a posterior depends on its priors and on its outcomes."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from vrm_pyro import sites
 from vrm_pyro.atomic import write_file
+from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.diagnostics.power_scaling import ALPHAS, khat_limit
 from vrm_pyro.diagnostics.sensitivity import (
@@ -104,9 +104,7 @@ def run(argv: Sequence[str]) -> None:
     diagnoses = diagnosis_rows(found, options.threshold)
     if options.out is not None:
         content = report(found, components, diagnoses, options.posterior, options.threshold)
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        with write_file(options.out) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+        write_json(options.out, content, indent=1)
     if options.plot is not None:
         figure = sensitivity_intervals(panels(found), options.threshold)
         with write_file(options.plot) as partial:

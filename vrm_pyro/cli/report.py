@@ -22,11 +22,11 @@ from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.cli.training_overlap import training_overlap
 from vrm_pyro.diagnostics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
-from vrm_pyro.evaluate import predict
+from vrm_pyro.evaluate import evaluate_table, predict
 from vrm_pyro.model import VRM
 from vrm_pyro.report import latent_sections, sections
 from vrm_pyro.report.blocks import Section
-from vrm_pyro.report.material import Material, gather, khat_of_prompts, rates, sensitivity_of
+from vrm_pyro.report.material import Material, gather, khat_of_prompts, sensitivity_of
 from vrm_pyro.report.page import render
 
 log = logging.getLogger(__name__)
@@ -153,9 +153,9 @@ def build(
     material = gather(loaded.model, inputs.source, inputs.table, loaded.objectives)
     baseline = None
     if against is not None:
+        found = predict(against.model, inputs.source)
         baseline = sections.Baseline(
-            rates(against.model, inputs.source, inputs.table),
-            predict(against.model, inputs.source).p_first,
+            evaluate_table(against.model, inputs.source, inputs.table, found), found.p_first
         )
     made = [
         sections.summary(material, baseline),

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model, settings_to_json
+from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.compatibility import what_it_bounds
-from vrm_pyro.evaluate import evaluate
+from vrm_pyro.evaluate import evaluate_table
 from vrm_pyro.posterior import draw_posterior
 from vrm_pyro.to_xarray import Names, to_datatree, write_netcdf
 from vrm_pyro.train import TrainResult
@@ -60,8 +61,8 @@ def write_results(
     try:
         for save in savers:
             save(partial)
-        _write_json(partial / METRICS_FILE, metrics)
-        _write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
+        write_json(partial / METRICS_FILE, metrics)
+        write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
         if loaded.architecture == "vrm":
             some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
             write_posterior(
@@ -80,12 +81,7 @@ def write_results(
 
 def evaluate_inputs(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
     """Return the metrics of a model on rows."""
-    return evaluate(
-        loaded.model,
-        inputs.source,
-        subset=inputs.table.pair_subset,
-        lengths=np.array([len(text) for text in inputs.table.responses], dtype=np.int64),
-    )
+    return evaluate_table(loaded.model, inputs.source, inputs.table)
 
 
 def write_posterior(
@@ -177,8 +173,3 @@ def _finite(entry: Mapping[str, Any]) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in entry.items()
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

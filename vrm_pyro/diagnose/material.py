@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vrm_pyro.batch import FeatureBatch, FeatureSource, PromptDataset
 from vrm_pyro.checkpoint import LoadedModel
-from vrm_pyro.diagnostics.predictive_checks import by_prompt
 from vrm_pyro.evaluate import Predictions, predict
 from vrm_pyro.evidence import log_evidence
 from vrm_pyro.guides import LabelBlindModule
@@ -21,6 +20,7 @@ from vrm_pyro.laws import as_gaussian
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import Chunk, chunks, double_copy
 from vrm_pyro.posterior import Draws, draw_posterior
+from vrm_pyro.rows.table import first_subsets
 from vrm_pyro.to_xarray import Names, to_datatree
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,8 @@ class Rows:
     @cached_property
     def prompt_subset(self) -> list[str]:
         """Subset of each prompt, shape (P,); empty text for none."""
-        return by_prompt(self.num_prompts, self.pair_prompt, self.pair_subset)
+        found = first_subsets(self.num_prompts, (self.pair_prompt, self.pair_subset))
+        return [name or "" for name in found]
 
 
 class Means(NamedTuple):

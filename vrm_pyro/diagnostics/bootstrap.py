@@ -29,6 +29,12 @@ class Difference(NamedTuple):
     upper: float
     level: float
 
+    @classmethod
+    def of_draws(cls, difference: float, draws: NDArray[Any], level: float) -> "Difference":
+        """Return a difference with the spread of its bootstrap draws, shape (draws,)."""
+        lower, upper = np.quantile(draws, [1 - level, level])
+        return cls(difference, float(draws.std(ddof=1)), float(lower), float(upper), level)
+
 
 def prompt_bootstrap(
     statistic: Statistic | Callable[[NDArray[Any]], NDArray[np.float64]],
@@ -79,14 +85,7 @@ def paired_statistic(
     draws = prompt_bootstrap(
         lambda w: statistic_a(w) - statistic_b(w), weight, prompt, num_draws, seed
     )
-    lower, upper = np.quantile(draws, [1 - level, level])
-    return Difference(
-        statistic_a(weight) - statistic_b(weight),
-        float(draws.std(ddof=1)),
-        float(lower),
-        float(upper),
-        level,
-    )
+    return Difference.of_draws(statistic_a(weight) - statistic_b(weight), draws, level)
 
 
 def paired_bootstrap(
@@ -129,11 +128,4 @@ def paired_bootstrap(
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=num_draws)
     draws: NDArray[Any] = (counts @ sums) / (counts @ masses)
-    lower, upper = np.quantile(draws, [1 - level, level])
-    return Difference(
-        float(sums.sum() / masses.sum()),
-        float(draws.std(ddof=1)),
-        float(lower),
-        float(upper),
-        level,
-    )
+    return Difference.of_draws(float(sums.sum() / masses.sum()), draws, level)

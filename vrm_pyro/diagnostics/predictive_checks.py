@@ -142,14 +142,3 @@ def _statistics(
         made = np.asarray(outcomes.drawn_ratings[:, rated, k], np.float64)
         yield f"mean rating of {name}", float(values.mean()), made.mean(1)
         yield f"sd of ratings of {name}", float(values.std()), made.std(1)
-
-
-def by_prompt(
-    num_prompts: int, pair_prompt: NDArray[np.int64], pair_subset: Sequence[str | None]
-) -> list[str]:
-    """Return the subset of each prompt: that of its first pair that has one, else empty."""
-    found = [""] * num_prompts
-    for prompt, name in zip(pair_prompt.tolist(), pair_subset, strict=True):
-        if name and not found[prompt]:
-            found[prompt] = str(name)
-    return found

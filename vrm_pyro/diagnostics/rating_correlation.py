@@ -93,14 +93,7 @@ def correlation_difference(
     if not both.any():
         raise ValueError("correlation_difference: no objective varies in scores and ratings.")
     draws = np.nanmean(draws_a[:, both] - draws_b[:, both], axis=1)
-    lower, upper = np.quantile(draws, [1 - level, level])
-    return Difference(
-        float((whole_a - whole_b)[both].mean()),
-        float(draws.std(ddof=1)),
-        float(lower),
-        float(upper),
-        level,
-    )
+    return Difference.of_draws(float((whole_a - whole_b)[both].mean()), draws, level)
 
 
 def _bootstrapped(

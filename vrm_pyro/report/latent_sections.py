@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vrm_pyro import sites
 from vrm_pyro.diagnostics.active_units import active_units
 from vrm_pyro.diagnostics.identification import WeightErrors, weight_standard_errors
+from vrm_pyro.diagnostics.khat import ALLOWED
 from vrm_pyro.diagnostics.power_scaling import khat_limit
 from vrm_pyro.diagnostics.sensitivity import Sensitivity
 from vrm_pyro.diagnostics.sensitivity_summary import (
@@ -247,10 +248,10 @@ def guide(khat: Floats, num_draws: int) -> Section:
             + (
                 "The guide misses parts of the posterior of these prompts: train it longer, or "
                 "give it a full covariance."
-                if above > 0.1
+                if above > ALLOWED
                 else "The guide covers the posterior."
             ),
-            "alarm" if above > 0.1 else "plain",
+            "alarm" if above > ALLOWED else "plain",
         )
     ]
     if len(finite):

@@ -11,7 +11,7 @@ from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.contributions import contributions
 from vrm_pyro.diagnostics.power_scaling import smooth
 from vrm_pyro.diagnostics.sensitivity import Sensitivity, sensitivity
-from vrm_pyro.evaluate import Predictions, evaluate, predict
+from vrm_pyro.evaluate import Predictions, evaluate_table, predict
 from vrm_pyro.model import VRM
 from vrm_pyro.passes import chunks, evaluation_mode
 from vrm_pyro.posterior import draw_posterior
@@ -83,34 +83,22 @@ def gather(
     Raises:
         InputError: If there is no pair with a positive weight.
     """
+    predictions = predict(model, source)
     return Material(
         table=table,
         objectives=objectives,
         rated=model.ratings is not None,
         kinds=prompt_kinds(table),
         scores=score_source(model, source),
-        predictions=predict(model, source),
-        metrics=rates(model, source, table),
+        predictions=predictions,
+        metrics=evaluate_table(model, source, table, predictions),
         reasons=_reasons(model, source),
     )
 
 
-def rates(model: Any, source: FeatureSource, table: PreferenceTable) -> dict[str, Any]:
-    """Return the rates of any model on rows, with the length-only rules."""
-    lengths = np.array([len(text) for text in table.responses], dtype=np.int64)
-    return evaluate(model, source, subset=table.pair_subset, lengths=lengths)
-
-
 def prompt_kinds(table: PreferenceTable) -> list[str]:
     """Return the subset of each prompt, that of its first row; one kind if no row has any."""
-    kinds: list[str | None] = [None] * table.num_prompts
-    for subset, owner in (
-        (table.pair_subset, table.pair_prompt),
-        (table.response_subset, table.response_prompt),
-    ):
-        for name, prompt in zip(subset, owner.tolist(), strict=True):
-            if kinds[prompt] is None:
-                kinds[prompt] = name
+    kinds = table.prompt_subset
     if all(name is None for name in kinds):
         return [ALL_PROMPTS] * table.num_prompts
     return [NO_KIND if name is None else name for name in kinds]

@@ -103,6 +103,15 @@ class PreferenceTable:
         return self.response_prompt[self.pair_first]
 
     @property
+    def prompt_subset(self) -> list[str | None]:
+        """Subset of each prompt: that of its first pair that has one, else of its responses."""
+        return first_subsets(
+            self.num_prompts,
+            (self.pair_prompt, self.pair_subset),
+            (self.response_prompt, self.response_subset),
+        )
+
+    @property
     def ranking_numbers(self) -> list[int]:
         """Numbers of the rankings, rising."""
         return np.unique(self.pair_ranking[self.pair_ranking != NO_RANKING]).tolist()
@@ -217,3 +226,19 @@ class PreferenceTable:
         for name in ("pair_id", "pair_subset", "pair_source"):
             values[name] = [values[name][index] for index in pairs]
         return PreferenceTable(**values)
+
+
+def first_subsets(
+    num_prompts: int, *rows: tuple[NDArray[np.int64], Sequence[str | None]]
+) -> list[str | None]:
+    """Return the first subset that rows name for each prompt, None where none does.
+
+    Args:
+        num_prompts: Number of prompts.
+        *rows: Prompt and subset of each row; an empty name counts as none.
+    """
+    found: list[str | None] = [None] * num_prompts
+    for owners, names in rows:
+        for prompt, name in zip(owners.tolist(), names, strict=True):
+            found[prompt] = found[prompt] or name or None
+    return found
