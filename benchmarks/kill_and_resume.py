@@ -54,6 +54,8 @@ def trial(folder: Path, number: int, after: float, epochs: int) -> dict[str, Any
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
     killed = process.returncode == -signal.SIGKILL
+    if not killed and process.returncode:
+        raise SystemExit(f"{name} failed by itself, with exit code {process.returncode}.")
     steps = [int(p.name.split("-")[1]) for p in (folder / name).glob("checkpoint-*")]
     began = (folder / name / "config.yaml").is_file()
     if killed:  # what was killed before it took its folder is simply started again

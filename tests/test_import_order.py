@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vrm_pyro"
 # A module imports what stands above it, or to its left. A package stands here once; its parts may
 # import each other as long as no circle results.
 LAYERS = """
-sites errors atomic processes
+sites errors atomic processes sharding
 rows
 chat
 backbone
@@ -42,7 +42,7 @@ build pair_checks
 reward_draws group_rewards contributions
 checkpoint
 callbacks manifest training_module tuning global_batches validation
-resume step_shares stopping trainer train
+resume step_shares stopping trainer sharded_trainer train
 posterior
 to_xarray
 diagnostics

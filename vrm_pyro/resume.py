@@ -16,6 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from vrm_pyro.checkpoint import WEIGHTS_FILE
 from vrm_pyro.errors import InputError
 from vrm_pyro.manifest import damage
+from vrm_pyro.sharding import shard_like
 from vrm_pyro.tuning import frozen_names
 
 logger = logging.getLogger(__name__)
@@ -130,4 +131,6 @@ def load_weights(module: nn.Module, checkpoint: Path) -> None:
             f"{checkpoint / WEIGHTS_FILE}: holds other tensors than this run trains, such as "
             f"{differing[0]!r}. Resume with the settings it was started with."
         )
-    module.load_state_dict(state, strict=False)
+    places = module.state_dict()
+    cut = {name: shard_like(value, places[name]) for name, value in state.items()}
+    module.load_state_dict(cut, strict=False)

@@ -47,6 +47,7 @@ from vrm_pyro.resume import (
     load_weights,
     read_state,
 )
+from vrm_pyro.sharded_trainer import ShardedTrainer
 from vrm_pyro.step_shares import find_start
 from vrm_pyro.stopping import StopOnSignal
 from vrm_pyro.trainer import ModelTrainer, Progress, diverged, use_one_device
@@ -164,6 +165,8 @@ def train(
     use_one_device(arguments)
     set_seed(arguments.seed)
     hidden_size = train_source.responses.shape[1]
+    if tuner is not None:
+        tuner.place(arguments)
     model = build_model(config, hidden_size, len(objectives), rated)
     if isinstance(model, VRM):
         for notice in check_program(model, config.objective):
@@ -186,7 +189,8 @@ def train(
     stop = StopOnSignal()
     own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
     own_callbacks += [OwnNoise(), stop]
-    trainer = ModelTrainer(
+    kind = ShardedTrainer if tuner is not None and tuner.shards else ModelTrainer
+    trainer = kind(
         model=module,
         args=arguments,
         train_dataset=train_data,

@@ -30,6 +30,7 @@ from vrm_pyro.processes import from_all, is_main, wait_for_all
 from vrm_pyro.resume import disk_problem, load_weights
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning import TextModule, TokenBatches, frozen_names
+from vrm_pyro.tuning.module import BACKBONE
 from vrm_pyro.validation import OwnShare, Totals
 
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
@@ -63,6 +64,9 @@ class ModelTrainer(Trainer):
             several processes share in their place.
         **kwargs: What transformers' Trainer takes.
     """
+
+    #: Whether a process holds shards of the weights: all then have to take the same passes.
+    sharded = False
 
     def __init__(
         self,
@@ -101,24 +105,23 @@ class ModelTrainer(Trainer):
         optimizer: Optimizer = super().create_optimizer(*args, **kwargs)
         if not fresh:
             return optimizer
-        names = {id(value): name for name, value in self.model.named_parameters()}
-        for group in list(optimizer.param_groups):
-            parts: dict[tuple[float, float], list[Any]] = {}
-            for parameter in group["params"]:
-                rate, decay = self.args.learning_rate, group["weight_decay"]
-                name = names[id(parameter)]
-                if _LIKELIHOOD in name:
-                    rate, decay = LIKELIHOOD_STEP * rate, 0.0
-                for prefix, own in self.learning_rates.items():
-                    rate = own if name.startswith(prefix) else rate
-                parts.setdefault((rate, decay), []).append(parameter)
-            group["params"] = []
-            for (rate, decay), parameters in parts.items():
-                own_group = {"params": parameters, "lr": rate, "weight_decay": decay}
-                if not group["params"]:
-                    group.update(own_group)
-                else:
-                    optimizer.add_param_group(own_group)
+        given = {id(value): g for g in optimizer.param_groups for value in g["params"]}
+        # In an order of one's own: transformers' depends on whether weights are sharded, and the
+        # state of the optimizer is kept by place.
+        parts: dict[tuple[float, float, bool], dict[str, Any]] = {}
+        for name, value in self.model.named_parameters():
+            if id(value) not in given:
+                continue
+            rate, decay = self.args.learning_rate, given[id(value)]["weight_decay"]
+            if _LIKELIHOOD in name:
+                rate, decay = LIKELIHOOD_STEP * rate, 0.0
+            for prefix, own in self.learning_rates.items():
+                rate = own if name.startswith(prefix) else rate
+            # A step takes a group at once, and shards not together with whole tensors.
+            part = (rate, decay, name.startswith(BACKBONE))
+            fresh_part = {**given[id(value)], "params": [], "lr": rate, "weight_decay": decay}
+            parts.setdefault(part, fresh_part)["params"].append(value)
+        optimizer.param_groups[:] = parts.values()
         return optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -167,6 +170,7 @@ class ModelTrainer(Trainer):
             self.args.eval_batch_size,
             self.args.process_index,
             self.args.world_size,
+            together=self.sharded,
         )
         return self._loader(dataset, share)
 
@@ -185,10 +189,13 @@ class ModelTrainer(Trainer):
         model.eval()
         totals = Totals(self.args.device)
         for inputs in dataloader:
+            counts = inputs.pop(IDLE, None) is None
             # Not prediction_step: it counts over all processes, and waits for those that have
             # fewer batches.
             with torch.no_grad(), self.compute_loss_context_manager():
-                totals.add(model(**self._prepare_inputs(inputs))["sums"])
+                sums = model(**self._prepare_inputs(inputs))["sums"]
+            if counts:
+                totals.add(sums)
             self.control = self.callback_handler.on_prediction_step(
                 self.args, self.state, self.control
             )

@@ -7,6 +7,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from vrm_pyro.batch import idle
+
 # What validation gives, and training can be judged by.
 VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
 
@@ -23,11 +25,22 @@ class OwnShare(Sampler[list[int]]):
         batch_size: Most items in a batch.
         rank: Number of this process.
         world_size: Number of processes.
+        together: Whether all take part in each turn, those without a batch in the last one idly
+            (:func:`vrm_pyro.batch.idle`), as sharded weights need it.
     """
 
-    def __init__(self, num_items: int, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        together: bool = False,
+    ) -> None:
         starts = range(0, num_items, batch_size)
         batches = [list(range(i, min(i + batch_size, num_items))) for i in starts]
+        if together:
+            batches += [idle(0)] * (-len(batches) % world_size)
         self.batches = batches[rank::world_size]
 
     def __len__(self) -> int:

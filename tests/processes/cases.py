@@ -26,6 +26,7 @@ from vrm_pyro.errors import Terminated
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.processes import from_all, num_processes, process_index
 from vrm_pyro.rows import load_table
+from vrm_pyro.sharding import is_shard, whole
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
@@ -184,9 +185,11 @@ def write_rows(path, num_prompts, seed):
     return str(path)
 
 
-def tuned(folder, method, checkpointing=False, budget=0):
+def tuned(folder, method, checkpointing=False, budget=0, **settings):
     """Backbone and head of a tiny Llama; the last step has prompts for one process alone."""
-    tuning = TuningConfig(method, learning_rate=1e-3, rank=4, dropout=0.0, max_batch_tokens=budget)
+    rates = {"learning_rate": 1e-3, "dropout": 0.0}
+    more = {name: settings.pop(name) for name in ("shard", "frozen_fraction") if name in settings}
+    tuning = TuningConfig(method, rank=4, max_batch_tokens=budget, **rates, **more)
     backbone = tiny_backbone("llama-chat", max_length=100)
     tuner = Tuner(tuning, backbone)
     folder.mkdir(exist_ok=True)
@@ -195,13 +198,22 @@ def tuned(folder, method, checkpointing=False, budget=0):
         for name, size, seed in (("train", 13, 0), ("validation", 5, 90_000))
     ]
     sources = [read_texts(table, backbone) for table in tables]
-    made = arguments(
-        folder, 2, num_train_epochs=2, max_grad_norm=1e9, activation_checkpointing=checkpointing
-    )
-    seen = Seen()
+    seen = Seen(settings.pop("stop_after", None))
+    values = {"num_train_epochs": 2, "activation_checkpointing": checkpointing}
+    made = arguments(folder, 2, **({"max_grad_norm": 1e9} | values | settings))
     result = train(BASELINE, made, *sources, callbacks=[seen], tuner=tuner)
-    trained = {n: p.detach() for n, p in backbone.model.named_parameters() if p.requires_grad}
+    parameters = dict(backbone.model.named_parameters())
+    if tuner.shards:
+        held_here = sum(p.to_local().numel() for p in parameters.values() if is_shard(p))
+        assert 0 < held_here < 0.6 * sum(p.numel() for p in parameters.values() if is_shard(p))
+    trained = {n: whole(p.detach()) for n, p in parameters.items() if p.requires_grad}
     return held(result, seen, {f"backbone.{n}": p for n, p in trained.items()})
+
+
+def sharded(folder, method="full", **settings):
+    """The backbone in shards; the norm of all gradients is clipped in every step."""
+    sgd = {"optim": "sgd", "learning_rate": 0.1} if settings.get("budget") else {}
+    return tuned(folder, method, True, shard=True, max_grad_norm=0.1, **sgd, **settings)
 
 
 CASES = {
@@ -211,6 +223,14 @@ CASES = {
     "lora": lambda folder: tuned(folder, "lora", checkpointing=True),
     "full": lambda folder: tuned(folder, "full"),
     "budget": lambda folder: tuned(folder, "full", budget=60),
+    "sharded": sharded,
+    "sharded-lora": lambda folder: sharded(folder, "lora"),
+    "sharded-budget": lambda folder: sharded(folder, budget=60),
+    "sharded-later": lambda folder: sharded(folder, frozen_fraction=0.4),
+    "sharded-low": lambda folder: sharded(folder, bf16=True),
+    "sharded-cut": lambda folder: sharded(folder, stop_after=5),
+    "sharded-stop": lambda folder: sharded(folder, stop_after=5),
+    "sharded-resume": lambda folder: sharded(folder, resume_from_checkpoint="true"),
     "resume": lambda folder: frozen(folder, resume_from_checkpoint="true"),
     "cut": lambda folder: frozen(folder, stop_after=5),
     "signal": lambda folder: frozen(folder, callbacks=[SignalOne()]),
@@ -270,6 +290,6 @@ if __name__ == "__main__":
     place = Path(sys.argv[1])
     for case in sys.argv[2:]:
         # "resume" goes on with what "cut" left.
-        found = run_case(case, place / ("cut" if case == "resume" else case))
+        found = run_case(case, place / case.replace("resume", "cut"))
         torch.save(found, place / f"{case}-{process_index()}.pt")
         from_all(None)

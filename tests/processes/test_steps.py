@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from processes.cases import frozen, run_case, run_pair
+from processes.cases import frozen, run_case, run_pair, sharded
 
 from vrm_pyro.cli.settings import check_arguments
 from vrm_pyro.errors import InputError
@@ -15,21 +15,24 @@ from vrm_pyro.trainer import use_one_device
 from vrm_pyro.tuning import TokenBatches
 
 UNEVEN = [f"uneven-{seed}" for seed in range(20)]
-EQUAL = ["frozen", "sampled", "lora", "full", "budget", *UNEVEN]
+SHARDED = ["sharded", "sharded-lora", "sharded-budget", "sharded-later"]
+EQUAL = ["frozen", "sampled", "lora", "full", "budget", *SHARDED, *UNEVEN]
+STOPPED = ["signal", "resume", "sharded-stop", "sharded-resume"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder where one process was cut off in a run of its own."""
+    """A folder where one process was cut off in runs of its own."""
     folder = tmp_path_factory.mktemp("processes")
     assert run_case("cut", folder / "cut") == 3
+    assert run_case("sharded-cut", folder / "sharded-cut") == 4
     return folder
 
 
 @pytest.fixture(scope="module")
 def pair(place):
     """What each of two processes held at the end of every case."""
-    return run_pair(place, [*EQUAL, "noisy", "signal", "resume"])
+    return run_pair(place, [*EQUAL, "sharded-low", "noisy", *STOPPED])
 
 
 def assert_as_one(pair, one):
@@ -74,6 +77,28 @@ def test_a_run_of_two_processes_goes_on_with_one(pair, place, tmp_path):
     one = run_case("frozen", tmp_path)
     assert len(resumed["losses"]) == 9
     assert_as_one([resumed], one)
+
+
+@pytest.mark.slow
+def test_a_run_with_whole_weights_goes_on_in_shards(pair, tmp_path):
+    assert_as_one(pair["sharded-resume"], run_case("sharded", tmp_path))
+
+
+@pytest.mark.slow
+def test_a_run_in_shards_goes_on_with_whole_weights(pair, place, tmp_path):
+    assert pair["sharded-stop"] == [4, 4]
+    resumed = sharded(place / "sharded-stop", resume_from_checkpoint="true")
+    assert_as_one([resumed], run_case("sharded", tmp_path))
+
+
+@pytest.mark.slow
+def test_shards_in_bfloat16_are_near_mixed_precision(pair, tmp_path):
+    """What is multiplied is bfloat16 in both; between layers, shards hand on bfloat16, too."""
+    first, second = pair["sharded-low"]
+    one = run_case("sharded-low", tmp_path)
+    assert all(first["state"][name].equal(second["state"][name]) for name in first["state"])
+    assert first["losses"] == pytest.approx(one["losses"], rel=2e-2)
+    assert first["losses"] != one["losses"]
 
 
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])

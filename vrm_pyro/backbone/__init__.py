@@ -22,7 +22,7 @@ from vrm_pyro.backbone.pooling import (
     pool,
     positions,
 )
-from vrm_pyro.backbone.precision import has_native_bfloat16
+from vrm_pyro.backbone.precision import choose_precision, has_native_bfloat16
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -34,6 +34,7 @@ __all__ = [
     "Row",
     "RowBatch",
     "TokenBatch",
+    "choose_precision",
     "has_native_bfloat16",
     "last_position",
     "load_backbone",

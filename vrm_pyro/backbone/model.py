@@ -20,6 +20,7 @@ from vrm_pyro.backbone.precision import choose_precision, prepare
 from vrm_pyro.backbone.running import accepted_inputs, last_states
 from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.errors import InputError
+from vrm_pyro.sharding import whole
 
 TOKEN_BUDGETS = {"cpu": 2048}
 """Most tokens in a batch, padding included, by kind of device.
@@ -81,9 +82,7 @@ class Backbone:
         self.device = torch.device(device)
         self.precision = choose_precision(dtype, self.device)
         self.name, self.source = name, source
-        self.token_budget = token_budget or TOKEN_BUDGETS.get(
-            self.device.type, DEFAULT_TOKEN_BUDGET
-        )
+        self._token_budget: int | None = token_budget
         self.tokenizer = tokenizer
         self.model = prepare(model, self.precision).to(self.device)
         self._accepted = accepted_inputs(self.model)
@@ -125,6 +124,15 @@ class Backbone:
         return bool((together - apart).abs().max() <= tolerance * apart.abs().max())
 
     @property
+    def token_budget(self) -> int:
+        """Most tokens in a batch, padding included."""
+        return self._token_budget or TOKEN_BUDGETS.get(self.device.type, DEFAULT_TOKEN_BUDGET)
+
+    @token_budget.setter
+    def token_budget(self, value: int) -> None:
+        self._token_budget = value
+
+    @property
     def hidden_size(self) -> int:
         """Length of a state."""
         return int(self.model.config.get_text_config().hidden_size)
@@ -137,11 +145,14 @@ class Backbone:
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of all weights by name, as float32 values; computed once, when asked for."""
+        """SHA-256 of all weights by name, as float32 values; computed once, when asked for.
+
+        Where they are sharded, all processes have to ask.
+        """
         state = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             # float32 holds bfloat16 and float16 exactly, so the precision of loading is no part.
-            values = tensor.detach().float().cpu().contiguous()
+            values = whole(tensor.detach()).float().cpu().contiguous()
             state.update(f"{name}{tuple(values.shape)}".encode())
             state.update(values.numpy().tobytes())
         return state.hexdigest()
@@ -226,7 +237,7 @@ class Backbone:
             mask, response = (
                 t.to(self.device) for t in (batch.attention_mask, batch.response_mask)
             )
-            with torch.inference_mode():
+            with torch.no_grad():
                 hidden = self.token_states(batch.input_ids, mask, batch.type_ids)
                 pooled = pool(hidden, mask, self.pooling, response)
             states[rows] = pooled.cpu().numpy()
@@ -273,7 +284,7 @@ class Backbone:
         states = np.empty((len(sequences), self.hidden_size), dtype=np.float32)
         for group in token_batches([len(row) for row in rows], self.token_budget):
             batch = pad_rows([rows[r] for r in group], self.pad_id)
-            with torch.inference_mode():
+            with torch.no_grad():
                 states[batch.states.numpy()] = self.row_states(batch).cpu().numpy()
             finished(len(batch.states), int((batch.states >= len(prompts)).sum()))
         return states[: len(prompts)], states[len(prompts) :]

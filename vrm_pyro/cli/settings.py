@@ -126,9 +126,8 @@ def check_arguments(arguments: TrainArguments) -> None:
         if getattr(arguments, name, None) or launched:
             where = "accelerate's configuration" if launched else f"train.{name}"
             raise InputError(
-                f"{where} asks for {name}, but runs with sharded weights can be neither saved nor "
-                "resumed here yet. Leave it out: torchrun keeps the model whole in each process "
-                "(docs/scale.md)."
+                f"{where} asks for {name}, but heads that are a Pyro program stay whole. Leave it "
+                "out, and set tuning.shard true to shard the backbone under them (docs/scale.md)."
             )
     metric = str(arguments.metric_for_best_model).removeprefix("eval_")
     if metric not in VALIDATION_METRICS:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from jsonargparse import ArgumentParser
 from transformers import set_seed
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import Backbone, choose_precision
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.cli.inputs import read_backbone
 from vrm_pyro.cli.results import Save, write_results
@@ -20,7 +20,7 @@ from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
-from vrm_pyro.processes import from_main, is_main, part
+from vrm_pyro.processes import from_main, is_main, num_processes, part
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 
@@ -106,16 +106,18 @@ def _run(settings: RunSettings) -> None:
         result = train(
             settings.model, arguments, states.train, states.validation.source, tuner=tuner
         )
+        tuner.gather()
         savers.append(tuner.save)
     else:
         states = rows.encoded(backbone, directory.path)
         validation = states.validation
         result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+    if tuned and (is_main() or tuner.shards):  # shards compute together
+        assert backbone is not None
+        table = states.validation.table
+        validation = Inputs.of(encode_table(table, backbone, progress=is_main()))
     if not is_main():
         return  # one process writes the results
-    if tuned:
-        assert backbone is not None
-        validation = Inputs.of(encode_table(states.validation.table, backbone, progress=True))
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),
@@ -154,12 +156,17 @@ def _read(argv: Sequence[str]) -> RunSettings:
 
 
 def _backbone(settings: RunSettings) -> Backbone:
+    device = "cpu" if settings.arguments.use_cpu else "auto"
+    dtype: str = settings.model.dtype
+    if settings.tuning.shard and num_processes() > 1:
+        # Whole, it may fit no device. What computes it decides the precision all the same.
+        device, dtype = "cpu", choose_precision(dtype, settings.arguments.device)
     return read_backbone(
         settings.model.backbone,
         pooling=settings.model.pooling,
         max_length=settings.model.max_length,
-        dtype=settings.model.dtype,
-        device="cpu" if settings.arguments.use_cpu else "auto",
+        dtype=dtype,
+        device=device,
     )
 
 

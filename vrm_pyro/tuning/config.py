@@ -32,6 +32,8 @@ class TuningConfig:
             like length then stand together, fewer of them where they are long. 0: no limit, and
             train.per_device_train_batch_size prompts at random.
         compile: Compile the backbone with torch.compile; the first steps take minutes.
+        shard: Leave to each process of several its share of the backbone's weights (FSDP2), for
+            backbones that do not fit one device. Heads and adapters stay whole.
     """
 
     method: Literal["frozen", "lora", "full"] = "frozen"
@@ -44,6 +46,7 @@ class TuningConfig:
     share_prompts: bool = True
     max_batch_tokens: int = 0
     compile: bool = False
+    shard: bool = False
 
     @property
     def backbone_rate(self) -> float:
@@ -64,3 +67,13 @@ def check_tuning(tuning: TuningConfig) -> None:
     ):
         if not holds:
             raise InputError(f"tuning.{key} is {getattr(tuning, key)}, but must be {allowed}.")
+    if tuning.shard and tuning.method == "frozen":
+        raise InputError(
+            "tuning.shard is true, but tuning.method is frozen: states are then computed once, by "
+            "a whole backbone in each process. Set tuning.method lora or full, or shard false."
+        )
+    if tuning.shard and tuning.compile:
+        raise InputError(
+            "tuning.shard and tuning.compile are both true; a backbone in shards is not compiled. "
+            "Set one of them false."
+        )

@@ -1,6 +1,7 @@
 """Making a backbone trainable, and what training needs of it."""
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import TrainingArguments
 from vrm_pyro.backbone import Backbone, peft_calls
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.errors import InputError
+from vrm_pyro.processes import num_processes
+from vrm_pyro.sharding import find_layers, shard_model, sharded_names, whole_state
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning.batches import TokenBatches
 from vrm_pyro.tuning.config import TuningConfig, check_tuning
@@ -23,6 +26,9 @@ BACKBONE_FOLDER = "backbone"
 
 SCALER_TEXTS = 1024
 """Texts whose states, before training, set the standardisation of the heads' inputs."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Tuner:
@@ -46,6 +52,12 @@ class Tuner:
             # Updates of 1e-5 of a weight vanish in bfloat16: float32 masters, mixed precision.
             backbone.model = backbone.model.float().requires_grad_(True)
         self.share = config.share_prompts and backbone.shares_prompts
+        self._whole: dict[str, torch.Tensor] | None = None
+
+    @property
+    def shards(self) -> bool:
+        """Whether each process holds a share of the weights, once :meth:`place` was called."""
+        return self.config.shard and num_processes() > 1
 
     @property
     def hidden_size(self) -> int:
@@ -57,9 +69,27 @@ class Tuner:
         """Learning rate of the parameters whose names begin so."""
         return {BACKBONE: self.config.backbone_rate}
 
+    def place(self, arguments: TrainingArguments) -> None:
+        """Have the backbone compute where a run with these arguments does, in shards if asked to.
+
+        Raises:
+            InputError: If it is to be sharded, and does not say what its layers are.
+        """
+        backbone = self.backbone
+        if self.config.shard and not self.shards:
+            log.warning(
+                "tuning.shard is true, but a single process trains: weights stay whole. For "
+                "several: torchrun --nproc_per_node N scripts/train_svi.py, with the same options."
+            )
+        if self.shards and not sharded_names(backbone.model):
+            layers = find_layers(backbone.model, backbone.module_under_adapters)
+            shard_model(backbone.model, layers, arguments.device, arguments.bf16)
+        elif not self.shards:
+            backbone.model.to(arguments.device)
+        backbone.device = arguments.device
+
     def wrap(self, module: TrainingModule, arguments: TrainingArguments) -> TextModule:
         """Return backbone and heads as one module, as a run with these arguments needs it."""
-        self.backbone.device = arguments.device
         if self.config.frozen_fraction and arguments.ddp_find_unused_parameters is None:
             # Parameters without a gradient in the first steps would stop other processes.
             arguments.ddp_find_unused_parameters = True
@@ -100,13 +130,21 @@ class Tuner:
             "template_hash": now.template_hash,
         }
 
+    def gather(self) -> None:
+        """Put sharded weights together in the main process; all have to call it before it saves.
+
+        Adapters are whole anyway.
+        """
+        if self.shards and self.config.method == "full":
+            self._whole = whole_state(self.backbone.model.state_dict())
+
     def save(self, folder: Path) -> None:
         """Write what was trained of the backbone below a run's folder."""
         model: Any = self.backbone.model
         if self.config.method == "lora":
             model.save_pretrained(folder / ADAPTER_FOLDER)
             return
-        model.save_pretrained(folder / BACKBONE_FOLDER)
+        model.save_pretrained(folder / BACKBONE_FOLDER, state_dict=self._whole)
         self.backbone.tokenizer.save_pretrained(folder / BACKBONE_FOLDER)
 
 
