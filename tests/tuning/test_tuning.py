@@ -18,6 +18,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.rows import load_table
 from vrm_pyro.scorer import Scorer
+from vrm_pyro.sharding import find_layers, sharded_names
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.trainer import LIKELIHOOD_STEP
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
@@ -360,14 +361,31 @@ def test_a_scalar_reward_model_gives_its_backbone(tmp_path):
         ({"dropout": 1.5}, ("tuning.dropout is 1.5",)),
         ({"alpha": 0}, ("tuning.alpha is 0",)),
         ({"max_batch_tokens": -1}, ("tuning.max_batch_tokens is -1",)),
+        ({"shard": True, "compile": True}, ("tuning.shard and tuning.compile",)),
+        ({"shard": True, "method": "frozen"}, ("tuning.shard is true", "method is frozen")),
         ({"target_modules": " "}, ("tuning.target_modules", "all-linear")),
         ({"target_modules": "nothing_like_it"}, ("tuning.target_modules", "all-linear")),
     ],
 )
 def test_wrong_settings(settings, words):
     with pytest.raises(InputError) as error:
-        Tuner(TuningConfig("lora", **settings), tiny_backbone("qwen3"))
+        Tuner(TuningConfig(**({"method": "lora"} | settings)), tiny_backbone("qwen3"))
     assert all(word in str(error.value) for word in words)
+
+
+def test_a_single_process_says_that_it_does_not_shard(tmp_path, caplog):
+    tuner = Tuner(TuningConfig("full", shard=True), tiny_backbone("qwen3"))
+    tuner.place(arguments(tmp_path))
+    assert "a single process trains: weights stay whole" in caplog.text
+    assert not sharded_names(tuner.backbone.model)
+
+
+def test_a_model_that_does_not_name_its_layers_is_not_sharded():
+    backbone = tiny_backbone("llama-chat")
+    layers = find_layers(backbone.model, backbone.module_under_adapters)
+    assert layers == list(backbone.model.layers)
+    with pytest.raises(InputError, match="Linear does not say what its layers are"):
+        find_layers(backbone.model, torch.nn.Linear(2, 2))
 
 
 def test_the_heads_are_not_compiled(tmp_path, capsys):
