@@ -1,9 +1,12 @@
 """Runs killed at a random moment and resumed, against one that was left alone.
 
-``vrm-pyro train`` on simulated texts with the frozen default backbone is killed (SIGKILL) once,
-after a time drawn at random from the whole length of the run, start and extraction of states
-included, and started again with ``--train.resume_from_checkpoint true``. Weights and metrics of
-the end are compared byte by byte and number by number with the run that nobody killed.
+``vrm-pyro train`` on simulated texts with the frozen default backbone is killed (SIGKILL) once and
+started again with ``--train.resume_from_checkpoint true``. Weights and metrics of the end are
+compared byte by byte and number by number with the run that nobody killed.
+
+``steps``: training on kept states, killed after a random step.
+``times``: rows, killed at a time drawn from the whole length of the run: start, extraction of
+states (most of it) and training.
 
     python benchmarks/kill_and_resume.py --trials 10 --out kill_and_resume.json
 """
@@ -22,15 +25,17 @@ import numpy as np
 from emit import emit
 from tqdm import tqdm
 
+KINDS = ("steps", "times")
 VERB = [sys.executable, "-m", "vrm_pyro.cli"]
 
 
-def command(folder: Path, run: str, epochs: int, resume: bool = False) -> list[str]:
+def command(folder: Path, kind: str, run: str, epochs: int, resume: bool = False) -> list[str]:
     """Return the command line of a run."""
     more = ["--train.resume_from_checkpoint", "true"] if resume else []
+    suffix = ".jsonl" if kind == "times" else ""
     return [
-        *VERB, "train", "--config", "ratings", "--data.train", str(folder / "data/train.jsonl"),
-        "--data.validation", str(folder / "data/validation.jsonl"), "--train.use_cpu", "true",
+        *VERB, "train", "--config", "ratings", "--data.train", str(folder / f"data/train{suffix}"),
+        "--data.validation", str(folder / f"data/validation{suffix}"), "--train.use_cpu", "true",
         "--train.num_train_epochs", str(epochs), "--train.early_stopping_patience", "0",
         "--train.per_device_train_batch_size", "16",
         "--train.output_dir", str(folder / run), *more,
@@ -44,54 +49,91 @@ def outcome(run: Path) -> tuple[bytes, dict[str, Any]]:
     return (run / "model.safetensors").read_bytes(), metrics
 
 
-def trial(folder: Path, number: int, after: float, epochs: int) -> dict[str, Any]:
-    """Kill a run after so many seconds, resume it, and say where it was."""
-    name = f"killed{number}"
+def kill_after_step(process: subprocess.Popen[bytes], run: Path, step: int, wait: float) -> bool:
+    """Kill a run a moment after the checkpoint of a step appeared; return whether it still ran."""
+    sign = run / f"checkpoint-{step}" if step else run / "config.yaml"
+    while not sign.exists():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    return kill_after(process, wait)
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Kill a run after a while; return whether it still ran."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return process.returncode == -signal.SIGKILL
+
+
+def trials(folder: Path, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Kill and resume runs of a kind; return what came of them."""
+    generator = np.random.default_rng(options.seed)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command(folder, name, epochs), **quiet) as process:
-        try:
-            process.wait(after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-    killed = process.returncode == -signal.SIGKILL
-    if not killed and process.returncode:
-        raise SystemExit(f"{name} failed by itself, with exit code {process.returncode}.")
-    steps = [int(p.name.split("-")[1]) for p in (folder / name).glob("checkpoint-*")]
-    began = (folder / name / "config.yaml").is_file()
-    if killed:  # what was killed before it took its folder is simply started again
-        subprocess.run(command(folder, name, epochs, resume=began), check=True, **quiet)
+    whole, found = f"{kind}-whole", []
+    start = time.perf_counter()
+    subprocess.run(command(folder, kind, whole, options.epochs), check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    training = outcome(folder / whole)[1]["training"]
+    an_epoch = training["steps"] // options.epochs
+    for number in tqdm(range(options.trials), desc=kind):
+        name = f"{kind}-{number}"
+        with subprocess.Popen(command(folder, kind, name, options.epochs), **quiet) as process:
+            if kind == "steps":
+                step = an_epoch * int(generator.integers(options.epochs))
+                wait = float(generator.uniform(0, options.epoch_seconds))
+                killed = kill_after_step(process, folder / name, step, wait)
+            else:
+                killed = kill_after(process, float(generator.uniform(0, seconds)))
+        if not killed and process.returncode:
+            raise SystemExit(f"{name} failed by itself, with exit code {process.returncode}.")
+        steps = [int(p.name.split("-")[1]) for p in (folder / name).glob("checkpoint-*")]
+        began = (folder / name / "config.yaml").is_file()
+        if killed:  # what was killed before it took its folder is simply started again
+            again = command(folder, kind, name, options.epochs, resume=began)
+            subprocess.run(again, check=True, **quiet)
+        equal = outcome(folder / name) == outcome(folder / whole)
+        found.append(
+            {
+                "killed": killed,
+                "had_its_folder": began,
+                "last_checkpoint": max(steps, default=0),
+                "equal": equal,
+            }
+        )
     return {
-        "killed_after_s": round(after, 1),
-        "killed": killed,
-        "had_its_folder": began,
-        "last_checkpoint": max(steps, default=0),
-        "equal": outcome(folder / name) == outcome(folder / "whole"),
+        "whole_run_s": round(seconds, 1),
+        "steps": training["steps"],
+        "equal": sum(one["equal"] for one in found),
+        "trials": found,
     }
 
 
 def main() -> None:
     """Run all trials."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--trials", type=int, default=10, help="of each kind")
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument(
+        "--epoch_seconds", type=float, default=0.5, help="longest wait after a checkpoint"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--out", default=None, help="JSON file for the result")
     args = parser.parse_args()
-    generator = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulate = [*VERB, "simulate", "--out", str(folder / "data"), "--pairs", str(args.pairs)]
         subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL)
-        start = time.perf_counter()
-        subprocess.run(command(folder, "whole", args.epochs), check=True, capture_output=True)
-        seconds = time.perf_counter() - start
-        trials = [
-            trial(folder, i, float(generator.uniform(0, seconds)), args.epochs)
-            for i in tqdm(range(args.trials), desc="trials")
-        ]
-    equal = sum(found["equal"] for found in trials)
-    emit({"whole_run_s": round(seconds, 1), "equal": equal, "trials": trials}, args.out)
+        for split in ("train", "validation") if "steps" in args.kinds else ():
+            rows, out = folder / f"data/{split}.jsonl", folder / f"data/{split}"
+            read = [*VERB, "features", "--data", str(rows), "--out", str(out), "--device", "cpu"]
+            subprocess.run(read, check=True, capture_output=True)
+        emit({kind: trials(folder, kind, args) for kind in args.kinds}, args.out)
 
 
 if __name__ == "__main__":
