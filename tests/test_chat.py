@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from tiny_backbones import CHAT_TEMPLATE, text, tiny_tokenizer
@@ -5,7 +7,7 @@ from tiny_backbones import CHAT_TEMPLATE, text, tiny_tokenizer
 from vrm_pyro.backbone import packaged_folder
 from vrm_pyro.chat import MIN_PROMPT_TOKENS, ChatEncoder, as_messages, split_budget
 from vrm_pyro.errors import InputError
-from vrm_pyro.rows.conversation import check_prompt
+from vrm_pyro.rows.conversation import check_prompt, turn_text
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -65,6 +67,37 @@ def test_turns_of_every_role_pass_through_the_template():
     (prompt,) = ChatEncoder(tokenizer, 120, is_decoder=True).encode([check_prompt(turns)])
     rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
     assert prompt.input_ids.tolist()[-len(rendered) :] == rendered
+
+
+CALL = {"type": "function", "function": {"name": text(6, 1), "arguments": {"place": "bird"}}}
+CALLING = [
+    {"role": "user", "content": text(2, 4)},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": text(4, 5), "name": text(6, 1), "tool_call_id": "a"},
+]
+
+
+def test_calls_of_tools_reach_the_template():
+    tokenizer = tiny_tokenizer("llama-chat")
+    call = "{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+    end = "{{ m['content'] }}"
+    assert end in CHAT_TEMPLATE
+    tokenizer.chat_template = CHAT_TEMPLATE.replace(end, end + call + "{{ m.name }}")
+    (prompt,) = ChatEncoder(tokenizer, 120, is_decoder=True).encode([check_prompt(CALLING)])
+    rendered = tokenizer.apply_chat_template(CALLING, add_generation_prompt=True, tokenize=False)
+    assert '{"place": "bird"}' in rendered
+    wanted = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    assert prompt.input_ids.tolist() == wanted
+
+
+def test_without_a_template_calls_of_tools_are_json():
+    tokenizer = tiny_tokenizer("llama")
+    encoder = ChatEncoder(tokenizer, 120, is_decoder=True)
+    (called,) = encoder.encode([check_prompt(CALLING)])
+    written = [{**turn, "content": turn_text(turn)} for turn in CALLING]
+    assert written[1]["content"] == json.dumps([CALL])
+    plain = [{"role": turn["role"], "content": turn["content"]} for turn in written]
+    assert encoder.encode([plain])[0].digest == called.digest
 
 
 def test_chat_template_ids_have_one_opening_token_and_an_exact_boundary():

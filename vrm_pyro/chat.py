@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.errors import InputError
+from vrm_pyro.rows.conversation import turn_text
 
 MIN_PROMPT_TOKENS = 64
 """Tokens of an overlong prompt (its end) that stay before the response is cut."""
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, Any]]
 
 # What a tokenizer does with these texts (case, accents, spaces, digits, other scripts) is part of
 # its hash; a serialised tokenizer is not hashed, since it changes with the library's version.
@@ -308,8 +309,8 @@ class ChatEncoder:
         if self.template == "chat":
             return self._render(messages, add_generation_prompt=True)
         if self.template == "pair" and len(messages) == 1 and messages[0]["role"] == "user":
-            return messages[0]["content"]
-        joined = "\n".join(f"{m['role']}: {m['content']}" for m in messages)
+            return str(messages[0]["content"])
+        joined = "\n".join(f"{m['role']}: {turn_text(m)}" for m in messages)
         return joined if self.template == "pair" else joined + "\nassistant:"
 
     def _response_text(self, prompt: str | Messages, prompt_text: str, response: str) -> str:

@@ -15,8 +15,10 @@ from tiny_backbones import text
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.rl import VRMReward
+from vrm_pyro.rl.conversations import prompt_messages
 from vrm_pyro.rl.reward import reward
 from vrm_pyro.rows import load_table
+from vrm_pyro.rows.conversation import check_prompt
 from vrm_pyro.scorer import Scorer
 
 PROMPTS = [text(0, 6)] * 3 + [text(1, 8)] * 3
@@ -53,7 +55,17 @@ class TestMean:
         parts = [messages("user", [{"type": "text", "text": prompt}]) for prompt in PROMPTS]
         assert call(mean, parts, completions) == pytest.approx(call(mean), abs=1e-6)
 
-    def test_tool_calls_are_not_read(self, mean):
+    def test_a_prompt_says_what_it_says_as_a_row(self):
+        call = {"type": "function", "function": {"name": "look", "arguments": {"at": "sky"}}}
+        prompt = [
+            *messages("user", "why"),
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "blue", "name": "look"},
+        ]
+        assert prompt_messages(prompt) == check_prompt(prompt)
+        assert prompt_messages(prompt)[1]["tool_calls"] == [call]
+
+    def test_tool_calls_of_a_completion_are_not_read(self, mean):
         spoken = [
             {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]},
             {"role": "tool", "content": "42"},

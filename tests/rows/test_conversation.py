@@ -2,6 +2,7 @@ import random
 
 import pytest
 
+from vrm_pyro.rows.build import prompt_key
 from vrm_pyro.rows.conversation import (
     check_prompt,
     check_response,
@@ -77,12 +78,45 @@ def test_text_prompt_is_one_user_message():
     assert check_prompt("Hello") == [turn("user", "Hello")]
 
 
-def test_messages_keep_role_and_content_only():
+def test_messages_keep_role_and_content():
     message = {"role": "user", "content": "Hi", "name": "Ann", "tool_calls": None}
     assert check_prompt([turn("system", "s"), message]) == [
         turn("system", "s"),
         turn("user", "Hi"),
     ]
+
+
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "sky"}}}
+RESULT = {"role": "tool", "content": "blue", "name": "look_up", "tool_call_id": "1"}
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}])
+def test_turns_that_call_tools_keep_their_calls(content):
+    filled = {**CALL, "id": None, "function": {**CALL["function"], "description": None}}
+    calling = {"role": "assistant", "tool_calls": [filled], **content}
+    found = check_prompt([turn("user", "Hi"), calling, {**RESULT, "tool_calls": None}])
+    assert found[1:] == [{"role": "assistant", "content": "", "tool_calls": [CALL]}, RESULT]
+
+
+def test_prompts_with_other_calls_are_other_prompts():
+    calling = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    plain = [turn("user", "Hi"), turn("assistant", "x"), turn("user", "so?")]
+    keys = {
+        prompt_key(check_prompt([turn("user", "Hi"), called, RESULT]))
+        for called in (calling, {**calling, "tool_calls": [CALL, CALL]})
+    }
+    assert len(keys) == 2
+    assert prompt_key(plain) == '[["user", "Hi"], ["assistant", "x"], ["user", "so?"]]'
+
+
+def test_wrong_calls_of_tools_are_refused():
+    wrong = {"role": "assistant", "content": "", "tool_calls": "look_up()"}
+    with pytest.raises(RowProblem, match=r"prompt\[0\].tool_calls.*is no list of objects"):
+        check_prompt([wrong, RESULT])
+    with pytest.raises(RowProblem, match='"chosen" calls tools'):
+        check_response([{"role": "assistant", "content": "x", "tool_calls": [CALL]}], "chosen")
+    with pytest.raises(RowProblem, match="is empty"):
+        check_prompt([turn("user", "")])
 
 
 def test_response_message_is_its_text():

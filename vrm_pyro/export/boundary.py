@@ -152,7 +152,7 @@ def find_marker(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tu
     return tuple(header), tuple(marker)
 
 
-def answered(prompt: Messages, answer: str) -> list[dict[str, str]]:
+def answered(prompt: Messages, answer: str) -> list[dict[str, Any]]:
     """Return a conversation that ends with an answer."""
     return [*(dict(m) for m in as_messages(prompt)), {"role": "assistant", "content": answer}]
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vrm_pyro.diagnostics.metrics import accuracy_values, log_loss_values
 from vrm_pyro.report.blocks import Case, Reason, Side
 from vrm_pyro.report.material import Material
+from vrm_pyro.rows.conversation import turn_text
 
 # Longer texts are cut: twenty pairs of long answers would fill megabytes.
 LONGEST: Final = 1500
@@ -62,7 +63,7 @@ def case_of(material: Material, pair: int, texts: bool = True) -> Case:
             f"label: {verdict}",
             f"reward of A above that of B {delta:+.2f} ({spread})",
         ),
-        prompt=[(m["role"], *_cut(m["content"])) for m in table.prompts[prompt]]
+        prompt=[(m["role"], *_cut(turn_text(m))) for m in table.prompts[prompt]]
         if texts
         else None,
         sides=[

@@ -5,17 +5,23 @@ from typing import Any
 
 from vrm_pyro.chat import Messages
 from vrm_pyro.errors import InputError
+from vrm_pyro.rows.conversation import tool_parts
 
 
 def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
     """Return a prompt as messages of role and text; a plain text is one user message.
+
+    Earlier calls of tools and their results go along, for the chat template to write.
 
     Raises:
         InputError: If a message has no role, or content other than text.
     """
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    return [{"role": _role(message), "content": message_text(message)} for message in prompt]
+    return [
+        {"role": _role(message), "content": message_text(message), **tool_parts(message)}
+        for message in prompt
+    ]
 
 
 def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:

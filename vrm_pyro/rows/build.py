@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.rows.conversation import Message
+from vrm_pyro.rows.conversation import Message, tool_parts
 from vrm_pyro.rows.ranked import RankedResponses
 from vrm_pyro.rows.rankings import NO_RANKING, pair_weight, pairs_of
 from vrm_pyro.rows.report import RowReport, add_counts
@@ -17,7 +17,10 @@ from vrm_pyro.rows.table import PreferenceTable
 
 def prompt_key(prompt: list[Message]) -> str:
     """Return the text by which two prompts count as the same, and by which splits are drawn."""
-    turns = [[message["role"], message["content"]] for message in prompt]
+    turns = [
+        [turn["role"], turn["content"], *([tools] if (tools := tool_parts(turn)) else [])]
+        for turn in prompt
+    ]
     return json.dumps(turns, ensure_ascii=False)
 
 

@@ -1,12 +1,40 @@
 """Chat messages: checking them, and taking an implicit prompt out of two conversations."""
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 from vrm_pyro.rows.problem import RowProblem
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""A turn: ``role`` and ``content`` as text, and what :func:`tool_parts` says."""
 
 ROLES = ("system", "user", "assistant", "tool")
+# Beside role and content, what chat templates read of turns that call tools and of their results.
+_TOOL_KEYS: Final = {"assistant": ("tool_calls",), "tool": ("name", "tool_call_id")}
+
+
+def tool_parts(message: Mapping[str, Any]) -> Message:
+    """Return what a turn says of tools: ``tool_calls``, or which call it is the result of.
+
+    Entries that are null are left out, inside calls too: a table of many calls fills them in for
+    arguments that only other calls have.
+    """
+    keys = _TOOL_KEYS.get(message["role"], ())
+    return {key: _without_null(message[key]) for key in keys if message.get(key)}
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_null(v) for k, v in value.items() if v is not None}
+    return [_without_null(v) for v in value] if isinstance(value, list) else value
+
+
+def turn_text(message: Mapping[str, Any]) -> str:
+    """Return a turn as text where no chat template writes it: content, then calls as JSON."""
+    calls = message.get("tool_calls")
+    written = [json.dumps(calls, ensure_ascii=False)] if calls else []
+    return "\n".join([message["content"]] * bool(message["content"]) + written)
 
 
 def check_text(value: object, column: str) -> str:
@@ -31,9 +59,10 @@ def check_text(value: object, column: str) -> str:
 
 
 def check_messages(value: list[Any], column: str) -> list[Message]:
-    """Return a list of messages with ``role`` and ``content`` only.
+    """Return a list of messages with ``role``, ``content``, and calls of tools and their results.
 
-    Other keys of a message are left out: they are not part of the text that is encoded.
+    Other keys of a message are left out: they are not part of the text that is encoded. The
+    content of a turn that calls tools may be empty or null.
 
     Raises:
         RowProblem: If the list is empty or a message lacks a known role or a text.
@@ -43,7 +72,7 @@ def check_messages(value: list[Any], column: str) -> list[Message]:
     messages = []
     for index, message in enumerate(value):
         where = f"{column}[{index}]"
-        if not isinstance(message, dict) or "role" not in message or "content" not in message:
+        if not _is_message(message):
             raise RowProblem(
                 "bad messages",
                 f'"{where}" is {kind_of(message)}, but must be a message such as '
@@ -54,9 +83,32 @@ def check_messages(value: list[Any], column: str) -> list[Message]:
                 "bad messages",
                 f'"{where}" has role {message["role"]!r:.40}; use one of {", ".join(ROLES)}.',
             )
-        content = check_text(message["content"], f"{where}.content")
-        messages.append({"role": message["role"], "content": content})
+        tools = tool_parts(message)
+        content = message.get("content")
+        if "tool_calls" in tools:
+            _check_calls(tools["tool_calls"], f"{where}.tool_calls")
+            content = content or ""
+        if content or "tool_calls" not in tools:
+            content = check_text(content, f"{where}.content")
+        messages.append({"role": message["role"], "content": content, **tools})
     return messages
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and "role" in value
+        and ("content" in value or "tool_calls" in value)
+    )
+
+
+def _check_calls(calls: Any, where: str) -> None:
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise RowProblem(
+            "bad messages",
+            f'"{where}" is no list of objects. Give calls of tools as a chat template reads them: '
+            '[{"type": "function", "function": {"name": "...", "arguments": {...}}}].',
+        )
 
 
 def check_prompt(value: object) -> list[Message]:
@@ -100,7 +152,14 @@ def check_response(value: object, column: str) -> str:
             "assistant message. Put the turns that both responses share into the prompt; "
             "conversations that part before the last turn cannot be compared here.",
         )
-    return messages[0]["content"]
+    if "tool_calls" in messages[0]:
+        raise RowProblem(
+            "bad messages",
+            f'"{column}" calls tools, but responses are read as text. Write the call as text, or '
+            "compare the answers that come after it.",
+        )
+    text: str = messages[0]["content"]
+    return text
 
 
 def split_conversations(
