@@ -5,12 +5,13 @@ CPU. Both sides get the same tokens in the same batches.
 
 ``train``: seconds a step and peak memory of ``vrm-pyro``'s training against TRL's RewardTrainer
 (activation checkpointing off in both), one pair a prompt, at two ratios of prompt to response.
-``head``: the VRM against the Bradley-Terry head in the same loop of ours.
+``head``: a step with the VRM head against one with the Bradley-Terry head, on the same backbone
+and batch, one after the other in one process.
 ``score``: 16 responses a prompt, the prompt computed once against whole sequences.
 ``pipeline``: single responses of mixed length against transformers' text-classification pipeline.
 
-``train`` and ``head`` run each side in processes of their own, in turns; a ratio is formed within
-each turn. ``score`` and ``pipeline`` alternate within one process.
+``train`` runs each side in processes of their own, in turns; a ratio is formed within each turn.
+The others alternate within one process.
 
     python benchmarks/decoder_throughput.py --out decoder_throughput.json
 """
@@ -41,12 +42,14 @@ from transformers import (
 )
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.batch import collate
 from vrm_pyro.build import build_model
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.rows import load_table
 from vrm_pyro.scorer import Scorer
 from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
 VOCABULARY = 8000
@@ -58,7 +61,7 @@ TEMPLATE = (
 RATIOS = {"1:4": (64, 256), "4:1": (256, 64)}  # tokens of prompt and response
 PROMPTS_A_STEP = 8
 SKIPPED_STEPS = 2
-SIDES = {"train": ("vrm", "trl"), "head": ("vrm", "bradley_terry")}
+SIDES = ("vrm", "trl")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -157,12 +160,8 @@ def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
             arguments = TrainArguments(
                 **common, load_best_model_at_end=False, early_stopping_patience=0
             )
-            architecture = "bradley_terry" if side == "bradley_terry" else "vrm"
             sources = (read_texts(table, backbone) for table in (rows, few))
-            train(
-                ModelConfig(architecture=architecture), arguments, *sources,
-                callbacks=[times], tuner=tuner,
-            )  # fmt: skip
+            train(ModelConfig(), arguments, *sources, callbacks=[times], tuner=tuner)
     seconds = np.diff(times.ends)[SKIPPED_STEPS - 1 :]
     return {
         "seconds_a_step": seconds.tolist(),
@@ -193,9 +192,9 @@ def _train_trl(rows: Any, common: dict[str, Any], times: StepTimes) -> None:
     trainer.train()
 
 
-def in_turns(part: str, ratio: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run both sides in processes of their own, in turns of changing order."""
-    sides = SIDES[part]
+def in_turns(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train with both sides in processes of their own, in turns of changing order."""
+    sides = SIDES
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for turn in range(options.turns):
         for side in sides if turn % 2 == 0 else sides[::-1]:
@@ -211,7 +210,7 @@ def in_turns(part: str, ratio: str, options: argparse.Namespace) -> dict[str, An
     }
     ours, other = sides
     return {
-        "part": part,
+        "part": "train",
         "prompt:response": ratio,
         "seconds_a_step": medians,
         f"throughput of {ours} over {other}": spread(
@@ -223,6 +222,46 @@ def in_turns(part: str, ratio: str, options: argparse.Namespace) -> dict[str, An
                 for a, b in zip(found[ours], found[other], strict=True)
             ]
         ),
+    }
+
+
+def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Full training steps with either head: the same backbone, batch and kind of optimizer."""
+    backbone = new_backbone()
+    tuner = Tuner(TuningConfig("full"), backbone)
+    with tempfile.TemporaryDirectory() as name:
+        size = PROMPTS_A_STEP * (options.steps + 1)
+        pairs = load_table(write_pairs(Path(name) / "rows.jsonl", size, RATIOS[ratio], 0))
+        arguments = TrainArguments(output_dir=name, use_cpu=True, disable_tqdm=True)
+    data = tuner.dataset(read_texts(pairs, backbone), 0.0, 1.0, np.arange(size))
+    seconds: dict[str, list[float]] = {}
+    steps = {}
+    for side in ("vrm", "bradley_terry"):
+        config = ModelConfig(architecture="vrm" if side == "vrm" else "bradley_terry")
+        torch.manual_seed(0)
+        heads = build_model(config, backbone.hidden_size, config.num_objectives, rated=False)
+        module = tuner.wrap(TrainingModule(heads, config, size), arguments).train()
+        optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5)
+        steps[side], seconds[side] = (module, optimizer), []
+    for number in range(options.steps + 1):
+        items = range(PROMPTS_A_STEP * number, PROMPTS_A_STEP * (number + 1))
+        batch = collate([data[i] for i in items])
+        for side in list(steps) if number % 2 else list(steps)[::-1]:
+            module, optimizer = steps[side]
+            start = time.perf_counter()
+            module(**batch)["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), arguments.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            if number:  # the first step of each makes the optimizer's state
+                seconds[side].append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(seconds["vrm"], seconds["bradley_terry"], strict=True)]
+    return {
+        "part": "head",
+        "prompt:response": ratio,
+        "seconds_a_step": {side: spread(found) for side, found in seconds.items()},
+        "time of vrm over bradley_terry": spread(ratios)
+        | {"standard_error": float(np.std(ratios, ddof=1) / len(ratios) ** 0.5)},
     }
 
 
@@ -330,7 +369,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4, help="of part score")
     parser.add_argument("--texts", type=int, default=192, help="of part pipeline")
     parser.add_argument("--out", default=None)
-    parser.add_argument("--worker", choices=("vrm", "trl", "bradley_terry"), default=None)
+    parser.add_argument("--worker", choices=SIDES, default=None)
     parser.add_argument("--ratio", choices=list(RATIOS), default="1:4")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -344,7 +383,8 @@ def main() -> None:
         elif part == "pipeline":
             results.append(against_pipeline(options))
         else:
-            results += [in_turns(part, ratio, options) for ratio in RATIOS]
+            measure = in_turns if part == "train" else head
+            results += [measure(ratio, options) for ratio in RATIOS]
         print(json.dumps(results[-1]), flush=True)
     size = sum(p.numel() for p in LlamaModel(llama()).parameters())
     machine = {

@@ -1,0 +1,278 @@
+"""Decoders on a GPU: tokens a second, model FLOPs utilisation and peak memory.
+
+Random weights in the shapes of Qwen3-0.6B and Llama-8B, texts of random words, bfloat16. Every
+method and side runs in a process of its own; what does not fit is said.
+
+``frozen`` reads the states of prompts and responses; ``lora`` and ``full`` take training steps,
+with activation checkpointing, ours against TRL's RewardTrainer on the same pairs; ``score`` is
+the Scorer with 4 responses a prompt.
+
+Tokens are those of the texts, a prompt counted for each of its responses, so that both sides have
+done the same work whatever they compute for it. Utilisation counts the FLOPs of matrix products
+that this work takes when nothing is shared (2 N a token forward, 4 N backward, of which adapters
+leave out 2 N; attention left out), over what the card can do. Where prompts are shared it may
+therefore be above what the card reaches.
+
+    python benchmarks/gpu_decoders.py --peak_tflops 989 --out gpu_decoders.json    # H100 SXM
+    python benchmarks/gpu_decoders.py --shapes tiny --device cpu --steps 3         # does it run?
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from decoder_throughput import SKIPPED_STEPS, VOCABULARY, StepTimes, tokenizer, words, write_pairs
+from emit import emit
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+)
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.build import build_model
+from vrm_pyro.checkpoint import LoadedModel
+from vrm_pyro.config import ModelConfig
+from vrm_pyro.features import encode_table
+from vrm_pyro.rows import PreferenceTable, load_table
+from vrm_pyro.scorer import Scorer
+from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "model_type": "qwen3", "hidden_size": 64, "intermediate_size": 128, "head_dim": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": VOCABULARY,
+    },
+    "qwen3-0.6b": {
+        "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072, "head_dim": 128,
+        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "vocab_size": 151936,
+    },
+    "llama-8b": {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+}  # fmt: skip
+RATIOS = {"1:4": (128, 512), "4:1": (512, 128)}  # tokens of prompt and response
+CASES = (
+    ("frozen", "vrm"),
+    ("lora", "vrm"),
+    ("lora", "trl"),
+    ("full", "vrm"),
+    ("full", "trl"),
+    ("score", "vrm"),
+)
+FLOPS_A_PARAMETER = {"frozen": 2, "lora": 4, "full": 6, "score": 2}
+RANK = 16
+
+
+def shape(name: str) -> PreTrainedConfig:
+    """Return the configuration of a decoder."""
+    values = dict(SHAPES[name])
+    kind = values.pop("model_type")
+    return AutoConfig.for_model(kind, max_position_embeddings=4096, pad_token_id=0, **values)
+
+
+def random_model(options: argparse.Namespace, auto: Any, **settings: Any) -> Any:
+    """Return a decoder with random weights in bfloat16, made where it computes."""
+    torch.manual_seed(0)
+    config = shape(options.shape)
+    for name, value in settings.items():
+        setattr(config, name, value)
+    with torch.device(options.device):
+        return auto.from_config(config, dtype=torch.bfloat16)
+
+
+def new_backbone(options: argparse.Namespace) -> Backbone:
+    """Return it as a backbone."""
+    return Backbone(
+        random_model(options, AutoModel), tokenizer(), name=options.shape,
+        source="random weights", max_length=2048, dtype="bfloat16", device=options.device,
+    )  # fmt: skip
+
+
+def arguments(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return the settings of a run that both sides share."""
+    return {
+        "output_dir": str(folder / "run"),
+        "max_steps": options.steps,
+        "per_device_train_batch_size": options.pairs,
+        "bf16": True,
+        "use_cpu": options.device == "cpu",
+        "disable_tqdm": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_steps": 10_000,
+    }
+
+
+def train_ours(
+    options: argparse.Namespace, rows: PreferenceTable, folder: Path, times: StepTimes
+) -> None:
+    """Train a VRM with its backbone."""
+    backbone = new_backbone(options)
+    tuner = Tuner(TuningConfig(options.method, rank=RANK, dropout=0.0), backbone)
+    few = load_table(write_pairs(folder / "few.jsonl", 2, RATIOS[options.ratio], 1))
+    made = TrainArguments(
+        **arguments(options, folder), activation_checkpointing=True,
+        load_best_model_at_end=False, early_stopping_patience=0,
+    )  # fmt: skip
+    sources = (read_texts(table, backbone) for table in (rows, few))
+    train(ModelConfig(), made, *sources, callbacks=[times], tuner=tuner)
+
+
+def train_trl(
+    options: argparse.Namespace, rows: PreferenceTable, folder: Path, times: StepTimes
+) -> None:
+    """Train TRL's scalar reward model on the same pairs."""
+    from datasets import Dataset
+    from peft import LoraConfig, TaskType
+    from trl import RewardConfig, RewardTrainer
+
+    reader = new_backbone(argparse.Namespace(shape="tiny", device="cpu"))
+    encoded = reader.chat.encode(rows.prompts, rows.responses, rows.response_prompt)
+    ids = [sequence.input_ids.tolist() for sequence in encoded]
+    pairs = {
+        "chosen_ids": [ids[j] for j in rows.pair_first],
+        "rejected_ids": [ids[j] for j in rows.pair_second],
+    }
+    model = random_model(options, AutoModelForSequenceClassification, num_labels=1)
+    lora = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=RANK, lora_dropout=0.0, target_modules="all-linear"
+    )
+    full = options.method == "full"
+    trainer = RewardTrainer(
+        model=model.float() if full else model,  # float32 masters, as ours
+        args=RewardConfig(
+            **arguments(options, folder), gradient_checkpointing=True, max_length=None
+        ),
+        processing_class=reader.tokenizer,
+        train_dataset=Dataset.from_dict(pairs),
+        callbacks=[times],
+        peft_config=None if full else lora,
+    )
+    trainer.train()
+
+
+def passes(options: argparse.Namespace, rows: PreferenceTable) -> list[float]:
+    """Read or score all rows several times; return the seconds of each time but the first."""
+    backbone = new_backbone(options)
+    if options.method == "frozen":
+        run: Any = lambda: encode_table(rows, backbone)  # noqa: E731
+    else:
+        config = ModelConfig()
+        heads = build_model(config, backbone.hidden_size, config.num_objectives, rated=False)
+        names = tuple(f"objective_{k}" for k in range(config.num_objectives))
+        facts = {"name": backbone.name, "weights_hash": backbone.weights_hash}
+        scorer = Scorer(LoadedModel(heads.eval(), config, names, False, facts), backbone)
+        generator = np.random.default_rng(2)
+        size = RATIOS[options.ratio][1]
+        prompts = [prompt for prompt in rows.prompts for _ in range(4)]
+        answers = [words(size, generator) for _ in prompts]
+        run = lambda: scorer(prompts, answers)  # noqa: E731
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def work(options: argparse.Namespace) -> dict[str, Any]:
+    """Run one case in this process; return what it took."""
+    prompt, response = RATIOS[options.ratio]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = options.pairs * options.steps
+        path = write_pairs(folder / "rows.jsonl", count, (prompt, response), 0)
+        rows = load_table(path)
+        if options.method in ("lora", "full"):
+            times = StepTimes()
+            trains = train_ours if options.side == "vrm" else train_trl
+            trains(options, rows, folder, times)
+            seconds = np.diff(times.ends)[SKIPPED_STEPS - 1 :].tolist()
+            tokens = 2 * options.pairs * (prompt + response)
+        else:
+            seconds = passes(options, rows)
+            a_prompt = 2 if options.method == "frozen" else 4
+            tokens = a_prompt * count * (prompt + response)
+    with torch.device("meta"):
+        empty = AutoModel.from_config(shape(options.shape))
+        embedded = empty.get_input_embeddings().weight.numel()
+        computing = sum(value.numel() for value in empty.parameters()) - embedded
+    rate = tokens / float(np.median(seconds))
+    on_gpu = options.device == "cuda"
+    found = {
+        "tokens_a_second": round(rate),
+        "seconds": [round(value, 4) for value in seconds],
+        "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None,
+    }
+    if options.peak_tflops:
+        flops = rate * computing * FLOPS_A_PARAMETER[options.method]
+        found["utilisation"] = flops / (options.peak_tflops * 1e12)
+    return found
+
+
+def main() -> None:
+    """Run all cases, each in a process of its own, or be one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["qwen3-0.6b", "llama-8b"])
+    parser.add_argument("--methods", nargs="+", choices=FLOPS_A_PARAMETER, default=None)
+    parser.add_argument("--ratios", nargs="+", choices=RATIOS, default=list(RATIOS))
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=8, help="pairs in a step")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument(
+        "--peak_tflops", type=float, default=0, help="bfloat16, dense, as the card's maker says"
+    )
+    parser.add_argument("--out", default=None, help="JSON file for the result")
+    for name in ("worker", "shape", "method", "side", "ratio"):
+        parser.add_argument(f"--{name}", default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        try:
+            print(json.dumps(work(options)))
+        except torch.OutOfMemoryError:
+            print(json.dumps({"out_of_memory": True}))
+        return
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU here; --device cpu --shapes tiny tries whether it runs.")
+    results = []
+    for name in options.shapes:
+        for ratio in options.ratios:
+            for method, side in CASES:
+                if options.methods is None or method in options.methods:
+                    case = {"shape": name, "ratio": ratio, "method": method, "side": side}
+                    results.append({**case, **run_worker(options, case)})
+                    print(json.dumps(results[-1]), flush=True)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    emit({"device": device, "torch": torch.__version__, "results": results}, options.out)
+
+
+def run_worker(options: argparse.Namespace, case: dict[str, str]) -> dict[str, Any]:
+    """Run a case in a fresh process, so that its memory is its own."""
+    named = {**case, "worker": "yes"}
+    kept = ("steps", "pairs", "device", "peak_tflops")
+    named |= {name: str(getattr(options, name)) for name in kept}
+    command = [sys.executable, __file__, *(f"--{key}={value}" for key, value in named.items())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
