@@ -6,7 +6,7 @@ CPU. Both sides get the same tokens in the same batches.
 ``train``: seconds a step and peak memory of ``vrm-pyro``'s training against TRL's RewardTrainer
 (activation checkpointing off in both), one pair a prompt, at two ratios of prompt to response.
 ``head``: a step with the VRM head against one with the Bradley-Terry head, on the same backbone
-and batch, one after the other in one process.
+and batch, one after the other in one process; and what the heads alone take of it.
 ``score``: 16 responses a prompt, the prompt computed once against whole sequences.
 ``pipeline``: single responses of mixed length against transformers' text-classification pipeline.
 
@@ -17,6 +17,7 @@ The others alternate within one process.
 """
 
 import argparse
+import inspect
 import json
 import os
 import resource
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 from emit import emit, spread
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
 from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
@@ -50,7 +52,7 @@ from vrm_pyro.rows import load_table
 from vrm_pyro.scorer import Scorer
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.tuning import TextModule, Tuner, TuningConfig, read_texts
 
 VOCABULARY = 8000
 SPECIAL = ("<pad>", "<|im_start|>", "<|im_end|>", "<unk>")
@@ -62,6 +64,8 @@ RATIOS = {"1:4": (64, 256), "4:1": (256, 64)}  # tokens of prompt and response
 PROMPTS_A_STEP = 8
 SKIPPED_STEPS = 2
 SIDES = ("vrm", "trl")
+# What the backbone takes of a batch; the rest is for the heads.
+TEXT_INPUTS = set(inspect.signature(TextModule.forward).parameters) - {"self", "labels"}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -235,6 +239,7 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
         arguments = TrainArguments(output_dir=name, use_cpu=True, disable_tqdm=True)
     data = tuner.dataset(read_texts(pairs, backbone), 0.0, 1.0, np.arange(size))
     seconds: dict[str, list[float]] = {}
+    alone: dict[str, list[float]] = {}
     steps = {}
     for side in ("vrm", "bradley_terry"):
         config = ModelConfig(architecture="vrm" if side == "vrm" else "bradley_terry")
@@ -242,7 +247,7 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
         heads = build_model(config, backbone.hidden_size, config.num_objectives, rated=False)
         module = tuner.wrap(TrainingModule(heads, config, size), arguments).train()
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5)
-        steps[side], seconds[side] = (module, optimizer), []
+        steps[side], seconds[side], alone[side] = (module, optimizer), [], []
     for number in range(options.steps + 1):
         items = range(PROMPTS_A_STEP * number, PROMPTS_A_STEP * (number + 1))
         batch = collate([data[i] for i in items])
@@ -255,6 +260,11 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
             optimizer.zero_grad()
             if number:  # the first step of each makes the optimizer's state
                 seconds[side].append(time.perf_counter() - start)
+                alone[side].append(head_seconds(module, batch))
+    extra = [
+        (a - b) / step
+        for a, b, step in zip(*alone.values(), seconds["bradley_terry"], strict=True)
+    ]
     ratios = [a / b for a, b in zip(seconds["vrm"], seconds["bradley_terry"], strict=True)]
     return {
         "part": "head",
@@ -262,7 +272,26 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
         "seconds_a_step": {side: spread(found) for side, found in seconds.items()},
         "time of vrm over bradley_terry": spread(ratios)
         | {"standard_error": float(np.std(ratios, ddof=1) / len(ratios) ** 0.5)},
+        "seconds_of_the_head_alone": {side: spread(found) for side, found in alone.items()},
+        "its extra time over a step with bradley_terry": spread(extra),
     }
+
+
+def head_seconds(module: TextModule, batch: dict[str, Tensor]) -> float:
+    """Return what forward and backward of the heads take, from given states to their gradients."""
+    generator = torch.Generator().manual_seed(0)
+    labels = {name: batch[name] for name in batch if name not in TEXT_INPUTS}
+    states = {
+        name: torch.randn(
+            len(batch[place]), module.reader.hidden_size, generator=generator
+        ).requires_grad_()
+        for name, place in (("prompts", "prompt_state"), ("responses", "response_state"))
+    }
+    start = time.perf_counter()
+    module.heads(**states, **labels)["loss"].backward()
+    seconds = time.perf_counter() - start
+    module.zero_grad()
+    return seconds
 
 
 def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
