@@ -96,6 +96,9 @@ class VRM(nn.Module):
         self.weight_prior = weight_prior.build(hidden_size, num_objectives)
         self.feature_prior = feature_prior.build(hidden_size, latent_dim)
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
+        reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
+        #: Whether the law of w that predicts can depend on the prompt at all.
+        self.weights_follow_prompt = reads and num_objectives > 1
         self.reward = reward
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()

@@ -26,7 +26,7 @@ from vrm_pyro.evaluate import evaluate_table, predict
 from vrm_pyro.model import VRM
 from vrm_pyro.report import latent_sections, sections
 from vrm_pyro.report.blocks import Section
-from vrm_pyro.report.material import Material, gather, khat_of_prompts, sensitivity_of
+from vrm_pyro.report.material import Material, find_khat, gather, sensitivity_of
 from vrm_pyro.report.page import render
 
 log = logging.getLogger(__name__)
@@ -191,8 +191,8 @@ def posterior_sections(
         part = select_prompts(inputs, chosen)
         return with_objectives(part.source, loaded.objectives if loaded.rated else ())
 
-    khat = khat_of_prompts(model, some(options.khat_prompts), options.draws, options.seed)
-    guide = latent_sections.guide(khat, options.draws)
+    khat = find_khat(model, some(options.khat_prompts), options.draws, options.seed)
+    guide = latent_sections.guide(khat)
     if options.psense_prompts == 0:
         return guide, latent_sections.withheld(*names, "--psense_prompts is 0")
     found = sensitivity_of(

@@ -242,18 +242,9 @@ def find_collapse(material: Material) -> Finding:
         return not_applicable(collapse.NAME, NO_LATENTS)
     found = material.predictions
     assert found.expected_features is not None
-    reads = reads_prompt(material)
+    reads = model.weights_follow_prompt
     return collapse.collapse(
         found.expected_weights if reads else None,
         found.expected_features,
         "" if reads else "w is one law for all prompts, as model.weight_prior asks",
     )
-
-
-def reads_prompt(material: Material) -> bool:
-    """Whether the law of w that predicts can depend on the prompt at all."""
-    model = material.vrm
-    assert model is not None
-    config = material.loaded.config
-    blind = isinstance(model.guide, LabelBlindModule)
-    return (blind or config.weight_prior.conditional) and model.num_objectives > 1

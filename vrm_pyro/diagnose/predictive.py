@@ -3,7 +3,7 @@
 import numpy as np
 
 from vrm_pyro import sites
-from vrm_pyro.diagnose.latent import NO_LATENTS, reads_prompt
+from vrm_pyro.diagnose.latent import NO_LATENTS
 from vrm_pyro.diagnose.material import Floats, Material, shuffled_predictions
 from vrm_pyro.diagnostics import (
     artefacts,
@@ -125,7 +125,7 @@ def find_shuffle(material: Material) -> Finding:
     if _no_pairs(material):
         return not_applicable(shuffle.NAME, NO_PAIRS)
     pairs, found = shuffled_predictions(material)
-    if not reads_prompt(material):
+    if not material.vrm.weights_follow_prompt:
         found = {name: values for name, values in found.items() if name != "w"}
     return shuffle.shuffle(
         material.predictions.p_first[pairs],

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from vrm_pyro import sites
 from vrm_pyro.diagnostics.active_units import active_units
+from vrm_pyro.diagnostics.finding import Finding
 from vrm_pyro.diagnostics.identification import WeightErrors, weight_standard_errors
-from vrm_pyro.diagnostics.khat import ALLOWED
-from vrm_pyro.diagnostics.power_scaling import khat_limit
 from vrm_pyro.diagnostics.sensitivity import Sensitivity
 from vrm_pyro.diagnostics.sensitivity_summary import (
     THRESHOLD,
@@ -168,26 +167,14 @@ def collapse(material: Material) -> Section:
     active = active_units(found.expected_weights, found.expected_features)
     num_weights = found.expected_weights.shape[1]
     num_features = found.expected_features.shape[1]
-    blocks: list[Block] = []
-    lost = [
-        f"{what} do not follow the {text}: of {size} {units} none varies by more than 1% of the "
-        "reference variance. The posterior has collapsed; lower the weight of the KL or the "
-        "dropout, or train longer"
-        for what, text, size, units, count in (
-            ("Weights", "prompt", num_weights, "weights", active.weights),
-            ("Features", "response", num_features, "features", active.features),
-        )
-        if count == 0
+    blocks: list[Block] = [
+        finding_words(material.collapse),
+        Words(
+            f"{active.weights} of {num_weights} weights vary with the prompt, "
+            f"{active.features} of {num_features} features with the response (by more than 1% of "
+            "the variance of the reference)."
+        ),
     ]
-    blocks += [Words(f"{text}.", "alarm") for text in lost]
-    if not lost:
-        blocks.append(
-            Words(
-                f"{active.weights} of {num_weights} weights vary with the prompt, "
-                f"{active.features} of {num_features} features with the response (by more than 1% "
-                "of the variance of the reference): no collapse."
-            )
-        )
     pictures = []
     for values, label, title, unit in (
         (
@@ -233,27 +220,18 @@ def collapse(material: Material) -> Section:
     return Section("collapse", "KL and collapse", blocks)
 
 
-def guide(khat: Floats, num_draws: int) -> Section:
+def finding_words(found: Finding) -> Words:
+    """Return the verdict of a diagnostic as ``vrm-pyro diagnose`` words it, with its advice."""
+    text = found.verdict[:1].upper() + found.verdict[1:]
+    return Words(f"{text} {found.advice}".rstrip(), "alarm" if found.alarm else "plain")
+
+
+def guide(found: Finding) -> Section:
     """Return how well draws of the guide stand for the posterior of each prompt."""
-    limit = khat_limit(num_draws)
+    khat, limit = np.asarray(found.detail["khat"]), float(found.detail["limit"])
     finite = khat[np.isfinite(khat)]
-    above = float((khat > limit).mean())
-    text = (
-        f"k-hat is above {limit:.2f} on {above:.1%} of {len(khat):,} prompts "
-        f"({num_draws:,} draws each). "
-    )
-    blocks: list[Block] = [
-        Words(
-            text
-            + (
-                "The guide misses parts of the posterior of these prompts: train it longer, or "
-                "give it a full covariance."
-                if above > ALLOWED
-                else "The guide covers the posterior."
-            ),
-            "alarm" if above > ALLOWED else "plain",
-        )
-    ]
+    draws = Words(f"{found.detail['num_draws']:,} draws of the guide for each prompt.")
+    blocks: list[Block] = [finding_words(found), draws]
     if len(finite):
         picture = histogram(
             finite,

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.contributions import contributions
-from vrm_pyro.diagnostics.power_scaling import smooth
+from vrm_pyro.diagnostics.collapse import collapse
+from vrm_pyro.diagnostics.finding import Finding
+from vrm_pyro.diagnostics.khat import khat
 from vrm_pyro.diagnostics.sensitivity import Sensitivity, sensitivity
 from vrm_pyro.evaluate import Predictions, evaluate_table, predict
 from vrm_pyro.model import VRM
@@ -57,6 +59,7 @@ class Material:
         predictions: Expected latents and their KL.
         metrics: What ``vrm-pyro evaluate`` writes.
         reasons: Contributions.
+        collapse: Whether weights and features ignore the text.
     """
 
     table: PreferenceTable
@@ -67,6 +70,7 @@ class Material:
     predictions: Predictions
     metrics: dict[str, Any]
     reasons: Reasons
+    collapse: Finding
 
 
 def gather(
@@ -93,6 +97,7 @@ def gather(
         predictions=predictions,
         metrics=evaluate_table(model, source, table, predictions),
         reasons=_reasons(model, source),
+        collapse=find_collapse(model, predictions),
     )
 
 
@@ -104,11 +109,21 @@ def prompt_kinds(table: PreferenceTable) -> list[str]:
     return [NO_KIND if name is None else name for name in kinds]
 
 
-def khat_of_prompts(model: VRM, source: FeatureSource, num_draws: int, seed: int = 0) -> Floats:
-    """Return the Pareto k-hat of every prompt's importance weights, guide to posterior, (P,)."""
+def find_collapse(model: VRM, predictions: Predictions) -> Finding:
+    """Return whether weights and features ignore the text, as ``vrm-pyro diagnose`` judges it."""
+    assert predictions.expected_features is not None
+    follows = model.weights_follow_prompt
+    return collapse(
+        predictions.expected_weights if follows else None,
+        predictions.expected_features,
+        "" if follows else "w is one law for all prompts, as model.weight_prior asks",
+    )
+
+
+def find_khat(model: VRM, source: FeatureSource, num_draws: int, seed: int = 0) -> Finding:
+    """Return whether the guide covers the posterior of every prompt, judged as by ``diagnose``."""
     draws = draw_posterior(model, source, num_draws, seed=seed)
-    log_weight = np.asarray(draws.groups["sample_stats"]["log_weight"], dtype=np.float64)
-    return smooth(log_weight).khat
+    return khat(draws.groups["sample_stats"]["log_weight"])
 
 
 def sensitivity_of(
