@@ -141,6 +141,7 @@ def test_divergence_counts_once_for_the_data_set():
     assert (losses[0] - losses[1]).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_epistemic_variance_falls_with_more_data(tmp_path):
     """Of the square of a reward difference, twenty times the comparisons leave less open."""
     generator = torch.Generator().manual_seed(0)

@@ -336,6 +336,7 @@ def planted(num_pairs, off_domain, generator):
     )
 
 
+@pytest.mark.slow
 def test_variance_grows_where_no_training_state_points(tmp_path):
     generator = torch.Generator().manual_seed(0)
     rows, inside, outside = (planted(n, off, generator) for n, off in

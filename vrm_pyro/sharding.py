@@ -26,13 +26,14 @@ def shard_model(
 
     Args:
         model: The model, whole and equal in all processes.
-        blocks: Its layers, each a unit of what is put together.
+        blocks: Its layers, each a unit of what is put together; none inside another.
         device: Where this process computes.
         low: Whether blocks compute in bfloat16; weights that are trained stay as they are, and
             gradients are summed in float32.
     """
-    trained = {value for value in model.parameters() if value.requires_grad}
-    all_trained = len(trained) == len(list(model.parameters()))
+    # No name may hold on to a parameter that is sharded: block by block, what is whole is freed.
+    all_trained = all(value.requires_grad for value in model.parameters())
+    adapters = set() if all_trained else {p for p in model.parameters() if p.requires_grad}
     policy = MixedPrecisionPolicy()
     if low and all_trained:
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -41,32 +42,44 @@ def shard_model(
         # Also the outermost: after validation its weights would stay, as they were before a step.
         "reshard_after_forward": True,
         "mp_policy": policy,
-        "ignored_params": None if all_trained else trained,
+        "ignored_params": adapters,
     }
     for block in [*blocks, model]:
         fully_shard(block, **options)
-    for value in () if all_trained else trained:
+    for value in adapters:
         value.data = value.data.to(device)
 
 
-def find_layers(model: nn.Module, named_by: nn.Module) -> list[nn.Module]:
-    """Return the layers of a model of transformers: what it says should not be split.
+def find_blocks(model: nn.Module, named_by: Any) -> list[nn.Module]:
+    """Return the layers of a model of transformers, and its embeddings where they stand apart.
 
     Args:
         model: The model, perhaps with adapters around it.
-        named_by: The model itself.
+        named_by: The model of transformers, which says which modules should not be split.
 
     Raises:
-        InputError: If it does not say.
+        InputError: If it does not say, or skips layers at random.
     """
     kinds = set(getattr(named_by, "_no_split_modules", None) or ())
-    layers = [module for module in model.modules() if type(module).__name__ in kinds]
-    if not layers:
+    blocks: list[nn.Module] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():  # outer ones first
+        if module not in inside and type(module).__name__ in kinds:
+            blocks.append(module)
+            inside.update(module.modules())
+    if not blocks:
         raise InputError(
             f"tuning.shard is true, but {type(named_by).__name__} does not say what its layers "
             "are. Set tuning.shard false."
         )
-    return layers
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        if getattr(named_by.config, name, 0):
+            raise InputError(
+                f"tuning.shard is true, but the backbone skips layers at random ({name} in its "
+                "config.json), each process other ones. Set that to 0, or tuning.shard false."
+            )
+    embeddings = named_by.get_input_embeddings()
+    return blocks if embeddings in inside else [*blocks, embeddings]
 
 
 def is_shard(value: Any) -> bool:

@@ -105,6 +105,10 @@ class TrainArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(
         default=False, metadata={"help": "Pin memory; it warns where there is no GPU."}
     )
+    ddp_timeout: int = field(
+        default=10_800,
+        metadata={"help": "Most seconds that processes wait for one that saves or reads alone."},
+    )
     early_stopping_patience: int = field(
         default=5, metadata={"help": "Evaluations without improvement; 0 never stops early."}
     )

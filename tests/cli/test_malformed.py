@@ -95,6 +95,7 @@ class TestInAProcessOfItsOwn:
         refused(run, ("rows.jsonl:1:", '"rejected" is missing', "--skip-invalid"))
         assert run.out == ""
 
+    @pytest.mark.slow
     def test_config(self, place, tmp_path):
         config = tmp_path / "wrong.yaml"
         config.write_text("model:\n  mode: vib\n")

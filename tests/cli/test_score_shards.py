@@ -54,6 +54,7 @@ def test_shards_give_the_lines_of_one(place, data, whole, tmp_path):
     close(lines(whole), lines(tmp_path / "s.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(place, tmp_path):
     made = write_rows(tmp_path / "many.jsonl", rows(80, seed=6, ratings=False))
     small = ("--shard_rows", 3, "--dtype", "float32")

@@ -18,7 +18,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.rows import load_table
 from vrm_pyro.scorer import Scorer
-from vrm_pyro.sharding import find_layers, sharded_names
+from vrm_pyro.sharding import find_blocks, sharded_names
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.trainer import LIKELIHOOD_STEP
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
@@ -380,12 +380,36 @@ def test_a_single_process_says_that_it_does_not_shard(tmp_path, caplog):
     assert not sharded_names(tuner.backbone.model)
 
 
-def test_a_model_that_does_not_name_its_layers_is_not_sharded():
-    backbone = tiny_backbone("llama-chat")
-    layers = find_layers(backbone.model, backbone.module_under_adapters)
-    assert layers == list(backbone.model.layers)
-    with pytest.raises(InputError, match="Linear does not say what its layers are"):
-        find_layers(backbone.model, torch.nn.Linear(2, 2))
+def test_shards_are_not_trained_in_float16(tmp_path, monkeypatch):
+    tuner = Tuner(TuningConfig("full", shard=True), tiny_backbone("qwen3"))
+    made = arguments(tmp_path)
+    made.fp16 = True
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="tuning.shard and train.fp16"):
+        tuner.place(made)
+
+
+class TestFindBlocks:
+    def test_layers_and_embeddings(self):
+        backbone = tiny_backbone("llama-chat")
+        model = backbone.model
+        blocks = find_blocks(model, backbone.module_under_adapters)
+        assert blocks == [*model.layers, model.embed_tokens]
+
+    def test_no_block_inside_another(self):
+        model = tiny_backbone("llama-chat").model
+        model._no_split_modules = {"LlamaDecoderLayer", "LlamaAttention"}
+        assert find_blocks(model, model) == [*model.layers, model.embed_tokens]
+
+    def test_layers_that_are_not_known_or_skipped(self):
+        model = tiny_backbone("llama-chat").model
+        model._no_split_modules = []
+        with pytest.raises(InputError, match="LlamaModel does not say what its layers are"):
+            find_blocks(model, model)
+        model._no_split_modules = ["LlamaDecoderLayer"]
+        model.config.layerdrop = 0.1
+        with pytest.raises(InputError, match="skips layers at random"):
+            find_blocks(model, model)
 
 
 def test_the_heads_are_not_compiled(tmp_path, capsys):

@@ -14,7 +14,7 @@ from vrm_pyro.backbone import Backbone, peft_calls
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.errors import InputError
 from vrm_pyro.processes import num_processes
-from vrm_pyro.sharding import find_layers, shard_model, sharded_names, whole_state
+from vrm_pyro.sharding import find_blocks, shard_model, sharded_names, whole_state
 from vrm_pyro.training_module import TrainingModule
 from vrm_pyro.tuning.batches import TokenBatches
 from vrm_pyro.tuning.config import TuningConfig, check_tuning
@@ -73,7 +73,8 @@ class Tuner:
         """Have the backbone compute where a run with these arguments does, in shards if asked to.
 
         Raises:
-            InputError: If it is to be sharded, and does not say what its layers are.
+            InputError: If it is to be sharded, and its layers are not known or change, or the
+                run is in float16.
         """
         backbone = self.backbone
         if self.config.shard and not self.shards:
@@ -82,8 +83,14 @@ class Tuner:
                 "several: torchrun --nproc_per_node N scripts/train_svi.py, with the same options."
             )
         if self.shards and not sharded_names(backbone.model):
-            layers = find_layers(backbone.model, backbone.module_under_adapters)
-            shard_model(backbone.model, layers, arguments.device, arguments.bf16)
+            if arguments.fp16:
+                raise InputError(
+                    "tuning.shard and train.fp16 are both true; shards are trained in float32 or "
+                    "bfloat16. Set train.bf16 true instead of train.fp16."
+                )
+            blocks = find_blocks(backbone.model, backbone.module_under_adapters)
+            low = arguments.bf16 or backbone.precision == "bfloat16"
+            shard_model(backbone.model, blocks, arguments.device, low)
         elif not self.shards:
             backbone.model.to(arguments.device)
         backbone.device = arguments.device
