@@ -221,7 +221,9 @@ class ModelTrainer(Trainer):
             wait_for_all()  # each process has written its random state
             if is_main():
                 write_manifest(folder, self._step_shape())
-                rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, True)
+                rotate_checkpoints(
+                    str(run), limit, self.state.best_model_checkpoint, use_mtime=_has_ages(run)
+                )
         except (OSError, RuntimeError, SafetensorError) as error:
             problem = disk_problem(folder, error)
             if problem is None:
@@ -268,6 +270,16 @@ class ModelTrainer(Trainer):
                 raise diverged(self.args)
             logs = {**logs, **parts}
         super().log(logs, start_time)
+
+
+def _has_ages(run: Path) -> bool:
+    """Return whether checkpoints are told apart by age; transformers warns where they are not.
+
+    Age counts where it can: a run that went on from an earlier checkpoint may hold later numbers
+    that are older.
+    """
+    ages = [path.stat().st_mtime for path in run.glob("checkpoint-*")]
+    return max(ages) - min(ages) >= 1.0
 
 
 def _num_prompts(batch: Mapping[str, Tensor]) -> int:
