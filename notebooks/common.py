@@ -12,14 +12,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.cli.recovery import Truth
-from vrm_pyro.cli.sources import Inputs, select_prompts
 from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.features import write_store
 from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.ratings import GaussianRatings
+from vrm_pyro.recovery import Truth
 from vrm_pyro.rows import PreferenceTable, fold_by_prompt, load_table, prompt_key
 from vrm_pyro.simulate import SPLITS, simulate_texts
+from vrm_pyro.sources import Inputs, select_prompts
 from vrm_pyro.train import TrainArguments, TrainResult, train
 
 QUICK = os.environ.get("VRM_PYRO_QUICK") == "1"

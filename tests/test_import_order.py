@@ -18,7 +18,7 @@ chat
 backbone
 features
 rankings
-batch passes
+batch passes sources
 laws
 networks priors
 bayesian_head laplace_head
@@ -47,7 +47,7 @@ posterior
 to_xarray
 diagnostics
 certificates
-scorer doctor evaluate
+scorer doctor evaluate recovery
 diagnose
 explanation
 report

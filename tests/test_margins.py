@@ -15,7 +15,6 @@ from sources import source_of
 from tiny_backbones import tiny_backbone
 
 from vrm_pyro.batch import PromptDataset, optional_column, replace_parts, select_pairs
-from vrm_pyro.cli.sources import Inputs, select_prompts
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.elbo import CollapsedObjective, IntegratedObjective, SampledObjective, Weights
 from vrm_pyro.elbo.collapsed import prompt_log_weights
@@ -27,6 +26,7 @@ from vrm_pyro.pair_checks import warn_ignored_margins
 from vrm_pyro.posterior import draw_posterior
 from vrm_pyro.refine import prompt_elbo
 from vrm_pyro.rows import concatenate, load_table
+from vrm_pyro.sources import Inputs, select_prompts
 
 
 def problem(single_use=False, ratings=True, mode="conditional"):

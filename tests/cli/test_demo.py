@@ -15,9 +15,9 @@ from matplotlib.image import imread
 from vrm_pyro.backbone import packaged_folder
 from vrm_pyro.cli.demo import run_demo
 from vrm_pyro.cli.demo_summary import summary
-from vrm_pyro.cli.recovery import Truth, compare_weights
 from vrm_pyro.errors import InputError
 from vrm_pyro.features import open_store
+from vrm_pyro.recovery import Truth, compare_weights
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 PAIRS = 120

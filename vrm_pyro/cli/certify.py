@@ -33,12 +33,12 @@ from vrm_pyro.cli.inputs import (
 )
 from vrm_pyro.cli.json_output import add_json_options, show
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
-from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.cli.training_overlap import Overlap, training_overlap
 from vrm_pyro.errors import InputError
 from vrm_pyro.evaluate import predict
 from vrm_pyro.features import encode_table
 from vrm_pyro.model import VRM
+from vrm_pyro.sources import Inputs, select_prompts, with_objectives
 
 log = logging.getLogger(__name__)
 

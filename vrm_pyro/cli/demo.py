@@ -18,7 +18,10 @@ import vrm_pyro
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.checkpoint import load_model
 from vrm_pyro.cli.json_output import write_json
-from vrm_pyro.cli.recovery import (
+from vrm_pyro.errors import InputError
+from vrm_pyro.features import open_store
+from vrm_pyro.model import VRM
+from vrm_pyro.recovery import (
     Truth,
     compare_scores,
     compare_weights,
@@ -26,13 +29,10 @@ from vrm_pyro.cli.recovery import (
     predicted_weights,
     truth_rates,
 )
-from vrm_pyro.cli.sources import Inputs
-from vrm_pyro.errors import InputError
-from vrm_pyro.features import open_store
-from vrm_pyro.model import VRM
 from vrm_pyro.report import reliability, reward_spread, training_curves, weights_by_kind
 from vrm_pyro.scorer import score_source
 from vrm_pyro.simulate import SPLITS, TRUTH_FILE
+from vrm_pyro.sources import Inputs
 
 DEFAULT_PAIRS = 3000
 DEFAULT_OUT = "runs/demo"

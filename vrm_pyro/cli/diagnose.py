@@ -12,10 +12,10 @@ from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.cli.inputs import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.json_output import write_json
 from vrm_pyro.cli.parsing import UsageError, did_you_mean, new_parser, parse
-from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.diagnose import DIAGNOSTICS, Material, Rows, diagnose, log_scores
 from vrm_pyro.diagnostics.finding import LEVEL, Finding
 from vrm_pyro.evaluate import predict
+from vrm_pyro.sources import Inputs, select_prompts, with_objectives
 
 NUM_PROMPTS: Final = 200
 NUM_DRAWS: Final = 1000

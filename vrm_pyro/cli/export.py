@@ -22,7 +22,6 @@ from vrm_pyro.cli.inputs import (
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.results import METRICS_FILE, evaluate_inputs
 from vrm_pyro.cli.run_directory import SETTINGS_FILE
-from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.export.card import FIGURE, Evaluation, model_card, origin_of
 from vrm_pyro.export.reading import WITHOUT_BOUNDARY
@@ -36,6 +35,7 @@ from vrm_pyro.export.writing import (
 from vrm_pyro.features import encode_table
 from vrm_pyro.report import reliability
 from vrm_pyro.scorer import Scorer, score_source
+from vrm_pyro.sources import Inputs
 
 
 def build_parser() -> ArgumentParser:

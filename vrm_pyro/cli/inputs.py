@@ -13,7 +13,6 @@ from jsonargparse import ArgumentParser, Namespace
 from vrm_pyro.backbone import Backbone, load_backbone
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.checkpoint import TABLES, LoadedModel, load_model
-from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.features import FeatureStore, encode_table, open_store
 from vrm_pyro.features.meta import FILE as STORE_FILE
@@ -24,6 +23,7 @@ from vrm_pyro.priors import FeaturePrior, WeightPrior
 from vrm_pyro.ratings import RatingLikelihood
 from vrm_pyro.rows import PreferenceTable, load_table
 from vrm_pyro.scorer import Scorer, backbone_of
+from vrm_pyro.sources import Inputs
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from vrm_pyro.checkpoint import LoadedModel, load_model
 from vrm_pyro.cli.certify_report import CONTAMINATED
 from vrm_pyro.cli.inputs import FACTS, add_model_options, own_classes, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
-from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.cli.training_overlap import training_overlap
 from vrm_pyro.diagnostics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
@@ -28,6 +27,7 @@ from vrm_pyro.report import latent_sections, sections
 from vrm_pyro.report.blocks import Section
 from vrm_pyro.report.material import Material, find_khat, gather, sensitivity_of
 from vrm_pyro.report.page import render
+from vrm_pyro.sources import Inputs, select_prompts, with_objectives
 
 log = logging.getLogger(__name__)
 

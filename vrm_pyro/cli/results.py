@@ -15,10 +15,10 @@ import numpy as np
 
 from vrm_pyro.checkpoint import CONFIG_FILE, LoadedModel, save_model, settings_to_json
 from vrm_pyro.cli.json_output import write_json
-from vrm_pyro.cli.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.compatibility import what_it_bounds
 from vrm_pyro.evaluate import evaluate_table
 from vrm_pyro.posterior import draw_posterior
+from vrm_pyro.sources import Inputs, select_prompts, with_objectives
 from vrm_pyro.to_xarray import Names, to_datatree, write_netcdf
 from vrm_pyro.train import TrainResult
 

@@ -19,7 +19,6 @@ from vrm_pyro.cli.inputs import (
 )
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import Share, add_share_options
-from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.processes import from_main, part, wait_for_all
@@ -28,6 +27,7 @@ from vrm_pyro.scorer.output_rows import OutputRows
 from vrm_pyro.scorer.parquet import score_schema, write_parquet
 from vrm_pyro.scorer.parts import ScoreParts, parts_key
 from vrm_pyro.scorer.sharded import SHARD_ROWS, score_shards
+from vrm_pyro.sources import Inputs
 
 
 def build_parser() -> ArgumentParser:

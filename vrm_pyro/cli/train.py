@@ -15,12 +15,12 @@ from vrm_pyro.cli.inputs import read_backbone
 from vrm_pyro.cli.results import Save, write_results
 from vrm_pyro.cli.run_directory import SETTINGS_FILE, RunDirectory
 from vrm_pyro.cli.settings import RunSettings, read_settings, run_parser
-from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.cli.training_inputs import TrainingRows, adopt_store
 from vrm_pyro.config import check_data, check_data_settings
 from vrm_pyro.features import FeatureStore, encode_table
 from vrm_pyro.pair_checks import check_rankings, count_ignored_margins
 from vrm_pyro.processes import from_main, is_main, num_processes, part
+from vrm_pyro.sources import Inputs
 from vrm_pyro.train import train
 from vrm_pyro.tuning import Tuner
 

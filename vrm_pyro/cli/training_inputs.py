@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.batch import FeatureSource
 from vrm_pyro.cli.inputs import Spec, backbone_facts, is_store, read_rows, read_store
-from vrm_pyro.cli.sources import Inputs, select_prompts, without_pairs
 from vrm_pyro.config import DataConfig, DataFacts, ModelConfig
 from vrm_pyro.errors import InputError
 from vrm_pyro.features import FeatureStore, write_together
 from vrm_pyro.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.rows.splits import prompt_positions
+from vrm_pyro.sources import Inputs, select_prompts, without_pairs
 from vrm_pyro.train import data_facts, select_objectives
 from vrm_pyro.tuning import read_texts
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from vrm_pyro.batch import FeatureSource, select_pairs
 from vrm_pyro.cli.demo import PAIRS_PER_PROMPT, RESPONSES_PER_PROMPT
 from vrm_pyro.cli.inputs import read_backbone
-from vrm_pyro.cli.sources import Inputs, Ints, select_prompts, without_pairs
 from vrm_pyro.cli.sweeps.options import SweepData, SweepSettings
 from vrm_pyro.cli.training_inputs import Material, TrainingRows, adopt_store
 from vrm_pyro.errors import InputError
 from vrm_pyro.rows import prompt_key
 from vrm_pyro.rows.splits import prompt_positions
 from vrm_pyro.simulate import SPLITS, simulate_texts, write_simulation
+from vrm_pyro.sources import Inputs, Ints, select_prompts, without_pairs
 from vrm_pyro.train import select_objectives
 
 #: What a smaller training set lacks: whole prompts with all their rows, or preference labels.

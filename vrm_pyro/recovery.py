@@ -10,12 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vrm_pyro import sites
-from vrm_pyro.cli.sources import Inputs
 from vrm_pyro.diagnostics.bootstrap import paired_bootstrap
 from vrm_pyro.diagnostics.metrics import pair_metrics
 from vrm_pyro.model import VRM
 from vrm_pyro.scorer import score_source
 from vrm_pyro.simulate.simulation import KIND_DIM
+from vrm_pyro.sources import Inputs
 
 Floats = NDArray[Any]
 
