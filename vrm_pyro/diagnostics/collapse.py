@@ -46,8 +46,11 @@ def collapse(
         shares[name] = float(near.mean())
         p_values[name] = float(stats.binom.sf(near.sum() - 1, len(near), ALLOWED))
         gone = len(looked) * p_values[name] < 0.01
-        state = "has collapsed to one law" if gone else "hardly follows the text"
-        parts.append(f"{name} {state} on {shares[name]:.0%} of {items}")
+        parts.append(
+            f"{name} has collapsed to one law on {shares[name]:.0%} of {items}"
+            if gone
+            else f"{name} follows the text on {1 - shares[name]:.0%} of {items}"
+        )
     p_value = smallest(p_values.values())
     alarm = is_alarm(p_value)
     verdict = "; ".join(parts) + (f" ({reason})." if reason else ".")

@@ -222,8 +222,7 @@ def collapse(material: Material) -> Section:
 
 def finding_words(found: Finding) -> Words:
     """Return the verdict of a diagnostic as ``vrm-pyro diagnose`` words it, with its advice."""
-    text = found.verdict[:1].upper() + found.verdict[1:]
-    return Words(f"{text} {found.advice}".rstrip(), "alarm" if found.alarm else "plain")
+    return Words(f"{found.verdict} {found.advice}".rstrip(), "alarm" if found.alarm else "plain")
 
 
 def guide(found: Finding) -> Section:
