@@ -23,6 +23,7 @@ from vrm_pyro.diagnostics.finding import Finding, not_applicable
 from vrm_pyro.diagnostics.power_scaling import MIN_DRAWS, khat_limit, smooth
 from vrm_pyro.diagnostics.prior_overlap import PriorAndPosterior
 from vrm_pyro.diagnostics.sensitivity import sensitivity
+from vrm_pyro.evaluate import Predictions
 from vrm_pyro.evidence import log_evidence
 from vrm_pyro.guides import LabelBlindModule
 from vrm_pyro.heads import Heads
@@ -240,11 +241,15 @@ def find_collapse(material: Material) -> Finding:
     model = material.vrm
     if model is None:
         return not_applicable(collapse.NAME, NO_LATENTS)
-    found = material.predictions
+    return collapse_of(model, material.predictions)
+
+
+def collapse_of(model: VRM, found: Predictions) -> Finding:
+    """Whether w and z ignore the text, by what a model predicts of it."""
     assert found.expected_features is not None
-    reads = model.weights_follow_prompt
+    follows = model.weights_follow_prompt
     return collapse.collapse(
-        found.expected_weights if reads else None,
+        found.expected_weights if follows else None,
         found.expected_features,
-        "" if reads else "w is one law for all prompts, as model.weight_prior asks",
+        "" if follows else "w is one law for all prompts, as model.weight_prior asks",
     )

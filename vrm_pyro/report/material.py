@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.batch import FeatureSource, PromptDataset
 from vrm_pyro.contributions import contributions
-from vrm_pyro.diagnostics.collapse import collapse
+from vrm_pyro.diagnose.latent import collapse_of
 from vrm_pyro.diagnostics.finding import Finding
 from vrm_pyro.diagnostics.khat import khat
 from vrm_pyro.diagnostics.sensitivity import Sensitivity, sensitivity
@@ -97,7 +97,7 @@ def gather(
         predictions=predictions,
         metrics=evaluate_table(model, source, table, predictions),
         reasons=_reasons(model, source),
-        collapse=find_collapse(model, predictions),
+        collapse=collapse_of(model, predictions),
     )
 
 
@@ -107,17 +107,6 @@ def prompt_kinds(table: PreferenceTable) -> list[str]:
     if all(name is None for name in kinds):
         return [ALL_PROMPTS] * table.num_prompts
     return [NO_KIND if name is None else name for name in kinds]
-
-
-def find_collapse(model: VRM, predictions: Predictions) -> Finding:
-    """Return whether weights and features ignore the text, as ``vrm-pyro diagnose`` judges it."""
-    assert predictions.expected_features is not None
-    follows = model.weights_follow_prompt
-    return collapse(
-        predictions.expected_weights if follows else None,
-        predictions.expected_features,
-        "" if follows else "w is one law for all prompts, as model.weight_prior asks",
-    )
 
 
 def find_khat(model: VRM, source: FeatureSource, num_draws: int, seed: int = 0) -> Finding:

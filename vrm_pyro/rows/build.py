@@ -17,10 +17,7 @@ from vrm_pyro.rows.table import PreferenceTable
 
 def prompt_key(prompt: list[Message]) -> str:
     """Return the text by which two prompts count as the same, and by which splits are drawn."""
-    turns = [
-        [turn["role"], turn["content"], *([tools] if (tools := tool_parts(turn)) else [])]
-        for turn in prompt
-    ]
+    turns = [[turn["role"], turn["content"], *filter(None, [tool_parts(turn)])] for turn in prompt]
     return json.dumps(turns, ensure_ascii=False)
 
 

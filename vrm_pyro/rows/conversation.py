@@ -33,8 +33,8 @@ def _without_null(value: Any) -> Any:
 def turn_text(message: Mapping[str, Any]) -> str:
     """Return a turn as text where no chat template writes it: content, then calls as JSON."""
     calls = message.get("tool_calls")
-    written = [json.dumps(calls, ensure_ascii=False)] if calls else []
-    return "\n".join([message["content"]] * bool(message["content"]) + written)
+    written = json.dumps(calls, ensure_ascii=False) if calls else ""
+    return "\n".join(filter(None, (message["content"], written)))
 
 
 def check_text(value: object, column: str) -> str:
@@ -87,10 +87,9 @@ def check_messages(value: list[Any], column: str) -> list[Message]:
         content = message.get("content")
         if "tool_calls" in tools:
             _check_calls(tools["tool_calls"], f"{where}.tool_calls")
-            content = content or ""
         if content or "tool_calls" not in tools:
             content = check_text(content, f"{where}.content")
-        messages.append({"role": message["role"], "content": content, **tools})
+        messages.append({"role": message["role"], "content": content or "", **tools})
     return messages
 
 
