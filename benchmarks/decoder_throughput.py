@@ -48,7 +48,7 @@ from vrm_pyro.batch import collate
 from vrm_pyro.build import build_model
 from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.config import ModelConfig
-from vrm_pyro.rows import load_table
+from vrm_pyro.rows import PreferenceTable, load_table
 from vrm_pyro.scorer import Scorer
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.training_module import TrainingModule
@@ -84,25 +84,25 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def llama(**settings: Any) -> LlamaConfig:
-    """Return the shape of the decoder."""
-    return LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=512,
-        intermediate_size=1408,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        **settings,
-    )
+    """Return the shape of the decoder, with changes to it."""
+    usual = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 512,
+        "intermediate_size": 1408,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 0,
+    }
+    return LlamaConfig(**(usual | settings))
 
 
-def new_backbone(max_length: int = 2048) -> Backbone:
-    """Return the decoder with random weights."""
+def new_backbone(**settings: Any) -> Backbone:
+    """Return the decoder with random weights; settings change its shape."""
     torch.manual_seed(0)
     return Backbone(
-        LlamaModel(llama()), tokenizer(), name="random-llama", source="random weights",
-        max_length=max_length, dtype="float32", device="cpu",
+        LlamaModel(llama(**settings)), tokenizer(), name="random-llama", source="random weights",
+        max_length=2048, dtype="float32", device="cpu",
     )  # fmt: skip
 
 
@@ -173,19 +173,25 @@ def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _train_trl(rows: Any, common: dict[str, Any], times: StepTimes) -> None:
+def trl_pairs(rows: PreferenceTable, backbone: Backbone) -> Any:
+    """Return the tokens of both texts of each pair, as TRL's RewardTrainer takes them."""
     from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
 
-    torch.manual_seed(0)
-    backbone = new_backbone()
     encoded = backbone.chat.encode(rows.prompts, rows.responses, rows.response_prompt)
-    pairs = Dataset.from_dict(
+    return Dataset.from_dict(
         {
             "chosen_ids": [encoded[j].input_ids.tolist() for j in rows.pair_first],
             "rejected_ids": [encoded[j].input_ids.tolist() for j in rows.pair_second],
         }
     )
+
+
+def _train_trl(rows: PreferenceTable, common: dict[str, Any], times: StepTimes) -> None:
+    from trl import RewardConfig, RewardTrainer
+
+    backbone = new_backbone()
+    pairs = trl_pairs(rows, backbone)
+    torch.manual_seed(0)
     trainer = RewardTrainer(
         model=LlamaForSequenceClassification(llama(num_labels=1)),
         args=RewardConfig(**common, bf16=False, gradient_checkpointing=False, max_length=None),
@@ -198,10 +204,9 @@ def _train_trl(rows: Any, common: dict[str, Any], times: StepTimes) -> None:
 
 def in_turns(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train with both sides in processes of their own, in turns of changing order."""
-    sides = SIDES
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for turn in range(options.turns):
-        for side in sides if turn % 2 == 0 else sides[::-1]:
+        for side in SIDES if turn % 2 == 0 else SIDES[::-1]:
             command = [
                 sys.executable, __file__, "--worker", side, "--ratio", ratio,
                 "--steps", str(options.steps), "--seed", str(turn),
@@ -212,7 +217,7 @@ def in_turns(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
         side: [float(np.median(run["seconds_a_step"])) for run in runs]
         for side, runs in found.items()
     }
-    ours, other = sides
+    ours, other = SIDES
     return {
         "part": "train",
         "prompt:response": ratio,
@@ -306,18 +311,22 @@ def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list
     return seconds
 
 
-def new_scorer(share: bool) -> Scorer:
-    """Return a scorer with random weights that shares prompts or not."""
-    backbone = new_backbone()
+def scorer_on(backbone: Backbone) -> Scorer:
+    """Return a scorer with random heads."""
     torch.manual_seed(1)
     config = ModelConfig()
     model = build_model(config, backbone.hidden_size, config.num_objectives, rated=False).eval()
     names = tuple(f"objective_{k}" for k in range(config.num_objectives))
     facts = {"name": backbone.name, "weights_hash": backbone.weights_hash}
-    scorer = Scorer(LoadedModel(model, config, names, False, facts), backbone)
+    return Scorer(LoadedModel(model, config, names, False, facts), backbone)
+
+
+def new_scorer(share: bool) -> Scorer:
+    """Return a scorer with random weights that shares prompts or not."""
+    backbone = new_backbone()
     assert backbone.shares_prompts
     vars(backbone)["shares_prompts"] = share
-    return scorer
+    return scorer_on(backbone)
 
 
 def score(options: argparse.Namespace) -> dict[str, Any]:

@@ -28,7 +28,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from decoder_throughput import SKIPPED_STEPS, VOCABULARY, StepTimes, tokenizer, words, write_pairs
+from decoder_throughput import (
+    SKIPPED_STEPS,
+    VOCABULARY,
+    StepTimes,
+    scorer_on,
+    tokenizer,
+    trl_pairs,
+    words,
+    write_pairs,
+)
 from emit import emit
 from transformers import (
     AutoConfig,
@@ -38,12 +47,9 @@ from transformers import (
 )
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.build import build_model
-from vrm_pyro.checkpoint import LoadedModel
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.features import encode_table
 from vrm_pyro.rows import PreferenceTable, load_table
-from vrm_pyro.scorer import Scorer
 from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
@@ -137,17 +143,10 @@ def train_trl(
     options: argparse.Namespace, rows: PreferenceTable, folder: Path, times: StepTimes
 ) -> None:
     """Train TRL's scalar reward model on the same pairs."""
-    from datasets import Dataset
     from peft import LoraConfig, TaskType
     from trl import RewardConfig, RewardTrainer
 
     reader = new_backbone(argparse.Namespace(shape="tiny", device="cpu"))
-    encoded = reader.chat.encode(rows.prompts, rows.responses, rows.response_prompt)
-    ids = [sequence.input_ids.tolist() for sequence in encoded]
-    pairs = {
-        "chosen_ids": [ids[j] for j in rows.pair_first],
-        "rejected_ids": [ids[j] for j in rows.pair_second],
-    }
     model = random_model(options, AutoModelForSequenceClassification, num_labels=1)
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=RANK, lora_dropout=0.0, target_modules="all-linear"
@@ -159,7 +158,7 @@ def train_trl(
             **arguments(options, folder), gradient_checkpointing=True, max_length=None
         ),
         processing_class=reader.tokenizer,
-        train_dataset=Dataset.from_dict(pairs),
+        train_dataset=trl_pairs(rows, reader),
         callbacks=[times],
         peft_config=None if full else lora,
     )
@@ -172,11 +171,7 @@ def passes(options: argparse.Namespace, rows: PreferenceTable) -> list[float]:
     if options.method == "frozen":
         run: Any = lambda: encode_table(rows, backbone)  # noqa: E731
     else:
-        config = ModelConfig()
-        heads = build_model(config, backbone.hidden_size, config.num_objectives, rated=False)
-        names = tuple(f"objective_{k}" for k in range(config.num_objectives))
-        facts = {"name": backbone.name, "weights_hash": backbone.weights_hash}
-        scorer = Scorer(LoadedModel(heads.eval(), config, names, False, facts), backbone)
+        scorer = scorer_on(backbone)
         generator = np.random.default_rng(2)
         size = RATIOS[options.ratio][1]
         prompts = [prompt for prompt in rows.prompts for _ in range(4)]

@@ -13,18 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import torch
-from decoder_throughput import VOCABULARY, tokenizer, write_pairs
+from decoder_throughput import SKIPPED_STEPS, StepTimes, new_backbone, write_pairs
 from emit import emit, spread
-from transformers import LlamaConfig, LlamaModel, TrainerCallback
 
-from vrm_pyro.backbone import Backbone
 from vrm_pyro.config import ModelConfig
 from vrm_pyro.processes import from_all, is_main, part
 from vrm_pyro.rows import load_table
@@ -32,39 +28,23 @@ from vrm_pyro.train import TrainArguments, train
 from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
 
 SIDES = {"whole": False, "shards": True}
+SHAPE = {
+    "hidden_size": 1024, "intermediate_size": 2816,
+    "num_hidden_layers": 11, "num_attention_heads": 16,
+}  # fmt: skip
 TOKENS = (32, 32)
 PROMPTS = 2
-SKIPPED_STEPS = 2
 
 
-class Watch(TrainerCallback):
+class Watch(StepTimes):
     """Notes when each step ends, and the memory then."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.resident = 0
+    resident = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note both."""
-        self.ends.append(time.perf_counter())
+        super().on_step_end(args, state, control, **kwargs)
         self.resident = psutil.Process().memory_info().rss
-
-
-def new_backbone() -> Backbone:
-    """Return the decoder with random weights."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=1024,
-        intermediate_size=2816,
-        num_hidden_layers=11,
-        num_attention_heads=16,
-        pad_token_id=0,
-    )
-    return Backbone(
-        LlamaModel(config), tokenizer(), name="random-llama", source="random weights",
-        max_length=1024, dtype="float32", device="cpu",
-    )  # fmt: skip
 
 
 def work(shard: bool, steps: int, seed: int) -> dict[str, Any]:
@@ -86,7 +66,7 @@ def work(shard: bool, steps: int, seed: int) -> dict[str, Any]:
             early_stopping_patience=0,
         )
         assert arguments.device is not None  # asked for, it makes the processes meet
-        backbone = new_backbone()
+        backbone = new_backbone(**SHAPE)
         tuner = Tuner(TuningConfig("full", shard=shard), backbone)
         count = sum(value.numel() for value in backbone.model.parameters())
         tables = [
