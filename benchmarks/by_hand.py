@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import Dirichlet
 from torch.nn.functional import logsigmoid, softplus
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.model import VRM
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.vrm import VRM
 
 X, MASS = np.polynomial.hermite.hermgauss(32)
 NODES = torch.tensor(X * math.sqrt(2), dtype=torch.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from vrm_pyro.atomic import write_file
-from vrm_pyro.report.style import (
+from vrm_pyro.report.plots.style import (
     INK,
     bare_axes,
     new_figure,

@@ -44,15 +44,16 @@ from transformers import (
 )
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.batch import collate
-from vrm_pyro.build import build_model
-from vrm_pyro.checkpoint import LoadedModel
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.rows import PreferenceTable, load_table
-from vrm_pyro.scorer import Scorer
-from vrm_pyro.train import TrainArguments, train
-from vrm_pyro.training_module import TrainingModule
-from vrm_pyro.tuning import TextModule, Tuner, TuningConfig, read_texts
+from vrm_pyro.data.dataset import collate
+from vrm_pyro.data.rows import PreferenceTable, load_table
+from vrm_pyro.models.checkpoint import LoadedModel
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.prediction.scorer import Scorer
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.finetuning import TextModule, Tuner, TuningConfig, read_texts
+from vrm_pyro.training.module import TrainingModule
+from vrm_pyro.training.train import train
 
 VOCABULARY = 8000
 SPECIAL = ("<pad>", "<|im_start|>", "<|im_end|>", "<unk>")

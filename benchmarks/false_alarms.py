@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from right_runs import material
+from helpers.right_runs import material
 
-from vrm_pyro.diagnose import DIAGNOSTICS, diagnose
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS, diagnose
 
 # No alarm by design.
 WITHOUT_TEST = ("sensitivity", "units")

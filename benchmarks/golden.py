@@ -21,19 +21,24 @@ import torch
 from torch import Tensor
 
 from vrm_pyro.atomic import write_file
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.conjugate import features_given_ratings, rating_evidence
-from vrm_pyro.elbo import CollapsedObjective, IntegratedObjective, Objective, SampledObjective
-from vrm_pyro.elbo import Weights as KLWeights
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.guides import GuideModule, OutcomeAwareGuide
-from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import GaussianDelta, root
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import DirichletPrior, NormalPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.refine import FixedGuide
-from vrm_pyro.reward import LinearReward
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conjugate import features_given_ratings, rating_evidence
+from vrm_pyro.models.guides import GuideModule, OutcomeAwareGuide
+from vrm_pyro.models.likelihoods import GaussianDelta, root
+from vrm_pyro.models.objectives import (
+    CollapsedObjective,
+    IntegratedObjective,
+    Objective,
+    SampledObjective,
+)
+from vrm_pyro.models.objectives import Weights as KLWeights
+from vrm_pyro.models.objectives.integrated import integrated_terms
+from vrm_pyro.models.priors import DirichletPrior, NormalPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 EXACT, Z_LIMIT = 1e-6, 4.0
 COLLAPSED = (-0.63342, 2e-4)  # spec 2.13: q(w) = Dir(2.2, 1), 8 draws

@@ -47,11 +47,12 @@ from transformers import (
 )
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.features import encode_table
-from vrm_pyro.rows import PreferenceTable, load_table
-from vrm_pyro.train import TrainArguments, train
-from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.data.rows import PreferenceTable, load_table
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.training.train import train
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -27,16 +27,16 @@ import torch
 from emit import emit
 from torch import Tensor
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.elbo import IntegratedObjective, Objective, SampledObjective, Weights
-from vrm_pyro.guides import OutcomeAwareGuide
-from vrm_pyro.heads import Heads
-from vrm_pyro.likelihood import BradleyTerry
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import DirichletPrior, NormalPrior
-from vrm_pyro.ratings import GaussianRatings, GaussianValues
-from vrm_pyro.refine import FixedGuide
-from vrm_pyro.reward import LinearReward, RewardParameters
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.guides import OutcomeAwareGuide
+from vrm_pyro.models.likelihoods import BradleyTerry
+from vrm_pyro.models.objectives import IntegratedObjective, Objective, SampledObjective, Weights
+from vrm_pyro.models.priors import DirichletPrior, NormalPrior
+from vrm_pyro.models.ratings import GaussianRatings, GaussianValues
+from vrm_pyro.models.reward import LinearReward, RewardParameters
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 TARGET = 10.0
 TARGET_BLOCKS = ("concentration", "log_scale")

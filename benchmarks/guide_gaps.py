@@ -24,19 +24,21 @@ import torch
 from emit import emit
 from real_pairs import part
 
-from vrm_pyro.batch import FeatureBatch, PromptDataset
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.diagnostics.power_scaling import smooth
-from vrm_pyro.elbo.base import kl_terms
-from vrm_pyro.evidence import log_evidence, weighted_draws
-from vrm_pyro.features import open_store
-from vrm_pyro.guides import FlowGuide, FullCovarianceGuide, Guide, OutcomeAwareGuide
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.refine import refine
-from vrm_pyro.rows import fold_by_prompt
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.rows import fold_by_prompt
+from vrm_pyro.diagnostics.metrics.power_scaling import smooth
+from vrm_pyro.features.store import open_store
+from vrm_pyro.models.guides import FlowGuide, FullCovarianceGuide, Guide, OutcomeAwareGuide
+from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
+from vrm_pyro.prediction.posterior.refine import refine
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 GUIDES: dict[str, Guide] = {
     "OutcomeAwareGuide": OutcomeAwareGuide(),

@@ -1,7 +1,7 @@
 """Memory of head training at 10,000 and at 300,000 pairs on memory-mapped states.
 
 Stores of random states are written to a temporary folder and removed afterwards. Each size is
-trained for the same number of steps through ``vrm_pyro.train.train`` in a process of its own,
+trained for the same number of steps through ``vrm_pyro.training.train.train`` in a process of its own,
 which notes its anonymous memory (RssAnon: what cannot be dropped and read again from a file)
 every few milliseconds; the mapped states are not part of it. Sizes take turns over the seeds.
 Steps are few and the first ones cost most; what would grow with the rows is there from the start.
@@ -105,9 +105,10 @@ def train_and_watch(
     # Here, not at the top: the parent never needs them, and a child should start small.
     import torch
 
-    from vrm_pyro.config import ModelConfig
-    from vrm_pyro.features import open_store
-    from vrm_pyro.train import TrainArguments, train
+    from vrm_pyro.features.store import open_store
+    from vrm_pyro.models.settings.config import ModelConfig
+    from vrm_pyro.training.arguments import TrainArguments
+    from vrm_pyro.training.train import train
 
     torch.set_num_threads(1)
     config = ModelConfig(objective=options.objective)

@@ -33,16 +33,17 @@ from real_pairs import SPLITS, candidates, fit
 from tqdm import tqdm
 
 from vrm_pyro.backbone import Backbone, load_backbone
-from vrm_pyro.batch import FeatureSource
-from vrm_pyro.config import DEFAULT_BACKBONE
-from vrm_pyro.diagnostics.bootstrap import paired_bootstrap
-from vrm_pyro.diagnostics.metrics import accuracy_values, log_loss_values
-from vrm_pyro.evaluate import predict
-from vrm_pyro.features import open_store, write_store
-from vrm_pyro.likelihood import Lapse
-from vrm_pyro.rows import load_table
-from vrm_pyro.simulate import SPLITS as SIMULATED
-from vrm_pyro.simulate import TRUTH_FILE, simulate_texts, write_simulation
+from vrm_pyro.data.rows import load_table
+from vrm_pyro.data.simulation import SPLITS as SIMULATED
+from vrm_pyro.data.simulation import TRUTH_FILE, simulate_texts, write_simulation
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.bootstrap import paired_bootstrap
+from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
+from vrm_pyro.features.store import open_store
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.likelihoods import Lapse
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE
+from vrm_pyro.prediction.predict import predict
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
 SEARCH_RATE, SEARCH_SEED = 0.2, 100

@@ -29,13 +29,14 @@ from scipy.special import expit, logit
 from tqdm import tqdm
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.batch import FeatureSource
-from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
-from vrm_pyro.diagnostics.metrics import accuracy_values, log_loss_values
-from vrm_pyro.evaluate import predict
-from vrm_pyro.likelihood import Lapse, PreferenceLikelihood
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
+from vrm_pyro.models.likelihoods import Lapse, PreferenceLikelihood
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.prediction.predict import predict
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 RATES = (0.0, 0.1, 0.3)
 START = 0.2

@@ -28,12 +28,17 @@ from real_pairs import ERRORS, SPLITS, candidates, fit, part
 from tqdm import tqdm
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.config import DEFAULT_BACKBONE
-from vrm_pyro.diagnostics.bootstrap import paired_bootstrap
-from vrm_pyro.diagnostics.metrics import accuracy_values, cluster_mean, log_loss_values
-from vrm_pyro.evaluate import predict
-from vrm_pyro.features import open_store, write_store
-from vrm_pyro.rows import fold_by_prompt, load_table
+from vrm_pyro.data.rows import fold_by_prompt, load_table
+from vrm_pyro.diagnostics.metrics.bootstrap import paired_bootstrap
+from vrm_pyro.diagnostics.metrics.pair_metrics import (
+    accuracy_values,
+    cluster_mean,
+    log_loss_values,
+)
+from vrm_pyro.features.store import open_store
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE
+from vrm_pyro.prediction.predict import predict
 
 SET = "cohere_feedback"
 LABELS = (250, 500, 1000, 2000, None)  # None: all

@@ -24,11 +24,11 @@ from by_hand import HandWritten
 from emit import emit
 from torch import Tensor
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.build import build_model
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.model import VRM
-from vrm_pyro.training_module import TrainingModule
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.training.module import TrainingModule
 
 TARGETS = {512: 1.15, 4096: 1.05}
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.chat import TokenSequence
-from vrm_pyro.features import FeatureStore, write_store
-from vrm_pyro.rows import PreferenceTable, RowReport
+from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.data.rows import PreferenceTable, RowReport
+from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.features.writing import write_store
 
 
 class RandomBackbone(Backbone):

@@ -25,21 +25,22 @@ from emit import write_result
 from scipy.special import expit, logit
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
-from vrm_pyro.diagnostics.bootstrap import paired_bootstrap, paired_statistic
-from vrm_pyro.diagnostics.metrics import (
+from vrm_pyro.data.rows import fold_by_prompt, keep_labels, load_table
+from vrm_pyro.diagnostics.metrics.bootstrap import paired_bootstrap, paired_statistic
+from vrm_pyro.diagnostics.metrics.pair_metrics import (
     accuracy_values,
     expected_calibration_error,
     log_loss_values,
     pair_metrics,
 )
-from vrm_pyro.diagnostics.temperature import temperature_scale
-from vrm_pyro.evaluate import predict
-from vrm_pyro.features import write_store
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.rows import fold_by_prompt, keep_labels, load_table
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.diagnostics.metrics.temperature import temperature_scale
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.prediction.predict import predict
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 SPLITS = ("train", "validation", "test")
 ERRORS = (

@@ -21,11 +21,12 @@ import psutil
 from decoder_throughput import SKIPPED_STEPS, StepTimes, new_backbone, write_pairs
 from emit import emit, spread
 
-from vrm_pyro.config import ModelConfig
+from vrm_pyro.data.rows import load_table
+from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.processes import from_all, is_main, part
-from vrm_pyro.rows import load_table
-from vrm_pyro.train import TrainArguments, train
-from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.training.train import train
 
 SIDES = {"whole": False, "shards": True}
 SHAPE = {

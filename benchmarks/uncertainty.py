@@ -41,14 +41,15 @@ from uncertainty_scores import SCORES, WITHOUT_MODEL, TrainingStates, scores, un
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.backbone import Backbone, load_backbone
-from vrm_pyro.batch import FeatureSource
-from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
-from vrm_pyro.diagnostics.bootstrap import paired_statistic, prompt_bootstrap
-from vrm_pyro.diagnostics.metrics import accuracy_values, surest_half_accuracy
-from vrm_pyro.diagnostics.monotone_error import monotone_error
-from vrm_pyro.diagnostics.separation import auroc
-from vrm_pyro.features import FeatureStore, open_store, write_store
-from vrm_pyro.rows import fold_by_prompt, load_table
+from vrm_pyro.data.rows import fold_by_prompt, load_table
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.auroc import auroc
+from vrm_pyro.diagnostics.metrics.bootstrap import paired_statistic, prompt_bootstrap
+from vrm_pyro.diagnostics.metrics.monotone_error import monotone_error
+from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, surest_half_accuracy
+from vrm_pyro.features.store import FeatureStore, open_store
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
 
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
 PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units

@@ -13,11 +13,13 @@ import copy
 import numpy as np
 import torch
 
-from vrm_pyro.batch import FeatureSource, PromptDataset
-from vrm_pyro.evaluate import predict
-from vrm_pyro.laplace_head import LaplaceHead
-from vrm_pyro.model import VRM
-from vrm_pyro.passes import chunks, evaluation_mode
+from vrm_pyro.data.chunks import chunks
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.models.epistemic.laplace import LaplaceHead
+from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.predict import predict
 
 LENGTH_SCALE, NOISE_VARIANCE = 0.3, 0.1
 WITHOUT_MODEL = ("distance", "leverage", "gaussian_process")

@@ -24,13 +24,15 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
-from vrm_pyro.diagnostics.identification import weight_standard_errors
-from vrm_pyro.features import write_store
-from vrm_pyro.priors import ConditionalNormalPrior, KernelDirichletPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.rows import check_label_identification, load_table
-from vrm_pyro.train import TrainArguments, rated_objectives, train
+from vrm_pyro.data.rows import check_label_identification, load_table
+from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.priors import ConditionalNormalPrior, KernelDirichletPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.preparation import rated_objectives
+from vrm_pyro.training.train import train
 
 SPLITS = ("train", "validation", "test")
 

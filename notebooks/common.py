@@ -12,15 +12,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.config import DEFAULT_BACKBONE, ModelConfig
-from vrm_pyro.features import write_store
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.recovery import Truth
-from vrm_pyro.rows import PreferenceTable, fold_by_prompt, load_table, prompt_key
-from vrm_pyro.simulate import SPLITS, simulate_texts
-from vrm_pyro.sources import Inputs, select_prompts
-from vrm_pyro.train import TrainArguments, TrainResult, train
+from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt, load_table, prompt_key
+from vrm_pyro.data.simulation import SPLITS, simulate_texts
+from vrm_pyro.diagnostics.recovery import Truth
+from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import TrainResult, train
 
 QUICK = os.environ.get("VRM_PYRO_QUICK") == "1"
 RUNS = Path(__file__).resolve().parents[1] / "runs" / "notebooks" / ("quick" if QUICK else "full")

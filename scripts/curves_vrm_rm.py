@@ -2,8 +2,9 @@
 
 import sys
 
+from sweeps import vrm_against_rm
+
 from vrm_pyro.cli.console import guard
-from vrm_pyro.cli.sweeps import vrm_against_rm
 
 
 def main() -> int:

@@ -3,9 +3,10 @@
 import argparse
 import sys
 
+from demo_run import DEFAULT_OUT, DEFAULT_PAIRS, run_demo
+from demo_summary import summary
+
 from vrm_pyro.cli.console import guard
-from vrm_pyro.cli.demo import DEFAULT_OUT, DEFAULT_PAIRS, run_demo
-from vrm_pyro.cli.demo_summary import summary
 
 
 def main() -> int:

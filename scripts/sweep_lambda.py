@@ -2,8 +2,9 @@
 
 import sys
 
+from sweeps import rating_power
+
 from vrm_pyro.cli.console import guard
-from vrm_pyro.cli.sweeps import rating_power
 
 
 def main() -> int:

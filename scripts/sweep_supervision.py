@@ -2,8 +2,9 @@
 
 import sys
 
+from sweeps import supervision
+
 from vrm_pyro.cli.console import guard
-from vrm_pyro.cli.sweeps import supervision
 
 
 def main() -> int:

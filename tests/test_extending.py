@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from problems import Arrays, small_batch
+from helpers.problems import Arrays, small_batch
 
-from vrm_pyro.checkpoint import load_model, save_model
 from vrm_pyro.cli.settings import read_settings, run_parser
 from vrm_pyro.errors import InputError
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.models.checkpoint import load_model, save_model
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 

@@ -1,11 +1,13 @@
 """Outputs that appear whole or not at all."""
 
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vrm_pyro.errors import InputError
 
@@ -198,3 +200,15 @@ def _flush(path: Path) -> None:
 
 def _token() -> str:
     return secrets.token_hex(4)
+
+
+def json_text(content: Any, indent: int = 2) -> str:
+    """Return content as JSON; numbers that are not finite are a fault of the caller."""
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: str | os.PathLike[str], content: Any, indent: int = 2) -> None:
+    """Write content as a JSON file, whole or not at all."""
+    text = json_text(content, indent)  # before a file is begun
+    with write_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

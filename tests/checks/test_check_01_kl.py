@@ -5,12 +5,12 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import assert_within, random_heads, small_batch, small_model
+from helpers.problems import assert_within, random_heads, small_batch, small_model
 
-from vrm_pyro.elbo import SampledObjective, Weights
-from vrm_pyro.elbo.base import kl_terms
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.likelihood import hermite_nodes
+from vrm_pyro.models.likelihoods import hermite_nodes
+from vrm_pyro.models.objectives import SampledObjective, Weights
+from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.objectives.integrated import integrated_terms
 
 
 def kl_of_weights(q, p):

@@ -1,18 +1,18 @@
 """Check 2: every bound stays below the evidence, and meets the golden numbers of spec 2.12."""
 
-import golden
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import repeat, repeat_heads, small_model, with_guide
+from helpers import golden
+from helpers.problems import repeat, repeat_heads, small_model, with_guide
 from pyro import poutine
 
-from vrm_pyro import sites
-from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Weights
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.guides import OutcomeAwareGuide
-from vrm_pyro.refine import FixedGuide
+from vrm_pyro import names
+from vrm_pyro.models.guides import OutcomeAwareGuide
+from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Weights
+from vrm_pyro.models.objectives.integrated import integrated_terms
+from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 RATINGS = pytest.mark.parametrize("ratings", [False, True], ids=["labels", "ratings"])
 EVIDENCE = {False: golden.EVIDENCE, True: golden.EVIDENCE_JOINT}
@@ -153,8 +153,8 @@ def test_importance_estimate_of_the_evidence(ratings):
         value = trace.nodes[site]["log_prob"]
         return value - guide_trace.nodes[site]["log_prob"] if site in guide_trace else value
 
-    log_weight = ratio(sites.WEIGHTS) + ratio(sites.PREFERENCE)
-    by_response = ratio(sites.FEATURES) + (ratio(sites.RATING) if ratings else 0)
+    log_weight = ratio(names.WEIGHTS) + ratio(names.PREFERENCE)
+    by_response = ratio(names.FEATURES) + (ratio(names.RATING) if ratings else 0)
     log_weight = log_weight + by_response.unflatten(-1, (copies, 2)).sum(-1)  # (draws, copies)
     estimates = log_weight.logsumexp(0) - torch.tensor(float(draws)).log()
     assert estimates.mean().item() == pytest.approx(EVIDENCE[ratings], abs=3e-3)

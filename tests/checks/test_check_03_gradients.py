@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import golden
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import (
+from helpers import golden
+from helpers.problems import (
     assert_within,
     repeat,
     repeat_heads,
@@ -15,10 +15,10 @@ from problems import (
     with_guide,
 )
 
-from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Weights
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.networks import CONCENTRATION_FLOOR, concentration_from, scale_from
-from vrm_pyro.refine import FixedGuide
+from vrm_pyro.models.networks import CONCENTRATION_FLOOR, concentration_from, scale_from
+from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Weights
+from vrm_pyro.models.objectives.integrated import integrated_terms
+from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 STEP = 1e-5
 

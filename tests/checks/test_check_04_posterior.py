@@ -6,16 +6,16 @@ import pyro.distributions as dist
 import pytest
 import torch
 from arviz_stats.base import array_stats
-from exact import exact_draws, rated_pairs
-from problems import small_model
+from helpers.exact import exact_draws, rated_pairs
+from helpers.problems import small_model
 from pyro.infer import MCMC, NUTS
 
-from vrm_pyro.diagnostics.power_scaling import smooth
-from vrm_pyro.evidence import weighted_draws
-from vrm_pyro.guides import FullCovarianceGuide, OutcomeAwareGuide
-from vrm_pyro.laws import Gaussian, as_gaussian
-from vrm_pyro.refine import FixedGuide, refine
-from vrm_pyro.sites import FEATURES, WEIGHTS
+from vrm_pyro.diagnostics.metrics.power_scaling import smooth
+from vrm_pyro.models.distributions import Gaussian, as_gaussian
+from vrm_pyro.models.guides import FullCovarianceGuide, OutcomeAwareGuide
+from vrm_pyro.names import FEATURES, WEIGHTS
+from vrm_pyro.prediction.posterior.evidence import weighted_draws
+from vrm_pyro.prediction.posterior.refine import FixedGuide, refine
 
 NUM_PROMPTS = 20
 EXACT_DRAWS = 20_000

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import random_heads, small_batch
+from helpers.problems import random_heads, small_batch
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.elbo import IntegratedObjective, Weights
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.guides import LabelBlindGuide
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import DirichletPrior, NormalPrior
-from vrm_pyro.reward import LinearReward
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.guides import LabelBlindGuide
+from vrm_pyro.models.objectives import IntegratedObjective, Weights
+from vrm_pyro.models.objectives.integrated import integrated_terms
+from vrm_pyro.models.priors import DirichletPrior, NormalPrior
+from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.vrm import VRM
 
 LOG_HALF = -0.6931471805599453
 

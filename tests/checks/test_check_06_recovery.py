@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from vrm_pyro.batch import FeatureBatch
-from vrm_pyro.diagnostics.identification import weight_standard_errors
-from vrm_pyro.elbo import IntegratedObjective
-from vrm_pyro.guides import OutcomeAwareGuide
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import ConditionalDirichletPrior, NormalPrior
-from vrm_pyro.ratings import GaussianRatings
-from vrm_pyro.reward import LinearReward
-from vrm_pyro.rows import check_label_identification, load_table
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.rows import check_label_identification, load_table
+from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
+from vrm_pyro.models.guides import OutcomeAwareGuide
+from vrm_pyro.models.objectives import IntegratedObjective
+from vrm_pyro.models.priors import ConditionalDirichletPrior, NormalPrior
+from vrm_pyro.models.ratings import GaussianRatings
+from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.vrm import VRM
 
 WEIGHTS = torch.tensor([0.5, 0.3, 0.15, 0.05]).double()
 SCALE, NUM_PAIRS, TAU = 3.0, 4000, 0.1

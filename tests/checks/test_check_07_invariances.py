@@ -5,14 +5,21 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import Arrays, delta_moments_of, moments_of, random_heads, small_batch, small_model
+from helpers.problems import (
+    Arrays,
+    delta_moments_of,
+    moments_of,
+    random_heads,
+    small_batch,
+    small_model,
+)
 from pyro import poutine
 
-from vrm_pyro import sites
-from vrm_pyro.batch import PromptDataset
-from vrm_pyro.elbo import OBJECTIVES, Weights
-from vrm_pyro.elbo.integrated import integrated_terms
-from vrm_pyro.reward import RewardParameters
+from vrm_pyro import names
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.models.objectives import OBJECTIVES, Weights
+from vrm_pyro.models.objectives.integrated import integrated_terms
+from vrm_pyro.models.reward import RewardParameters
 
 NAMES = sorted(OBJECTIVES)
 
@@ -293,10 +300,10 @@ def test_weights_of_a_prompt_are_shared_bit_for_bit():
 
     heads = model.heads(model.standardize(batch))
     trace = poutine.trace(model.program).get_trace(batch, heads)
-    w, z = trace.nodes[sites.WEIGHTS]["value"], trace.nodes[sites.FEATURES]["value"]
+    w, z = trace.nodes[names.WEIGHTS]["value"], trace.nodes[names.FEATURES]["value"]
     assert w.shape == (9, 3)
     scores = heads.reward.scores(z)
     expected = heads.reward.delta(
         w[batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]
     )
-    assert torch.equal(trace.nodes[sites.PREFERENCE]["fn"].delta, expected)
+    assert torch.equal(trace.nodes[names.PREFERENCE]["fn"].delta, expected)

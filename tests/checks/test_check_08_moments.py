@@ -5,10 +5,21 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import assert_within, covariance_of, delta_moments_of, moments_of, random_heads
+from helpers.problems import (
+    assert_within,
+    covariance_of,
+    delta_moments_of,
+    moments_of,
+    random_heads,
+)
 
-from vrm_pyro.likelihood import PREFERENCE_LIKELIHOODS, GaussianDelta, Preference, expect_normal
-from vrm_pyro.predictive import preference_probability
+from vrm_pyro.models.likelihoods import (
+    PREFERENCE_LIKELIHOODS,
+    GaussianDelta,
+    Preference,
+    expect_normal,
+)
+from vrm_pyro.models.predictive import preference_probability
 
 NUM_DRAWS = 1_000_000
 NUM_OBJECTIVES, LATENT_DIM = 4, 5

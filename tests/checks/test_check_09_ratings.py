@@ -2,23 +2,23 @@
 
 from dataclasses import replace
 
-import golden
 import pyro.distributions as dist
 import pytest
 import torch
-from problems import HIDDEN_SIZE, small_batch, small_model
+from helpers import golden
+from helpers.problems import HIDDEN_SIZE, small_batch, small_model
 from pyro import poutine
 
-from vrm_pyro import sites
-from vrm_pyro.elbo import IntegratedObjective, Weights
-from vrm_pyro.elbo.base import kl_terms
-from vrm_pyro.elbo.integrated import expected_rating, integrated_terms
-from vrm_pyro.guides import FullCovarianceGuide, LabelBlindGuide
-from vrm_pyro.likelihood.weight_supervision import weight_targets
-from vrm_pyro.model import VRM
-from vrm_pyro.priors import DirichletPrior, NormalPrior
-from vrm_pyro.refine import FixedGuide
-from vrm_pyro.reward import LinearReward
+from vrm_pyro import names as sites
+from vrm_pyro.models.guides import FullCovarianceGuide, LabelBlindGuide
+from vrm_pyro.models.likelihoods.weight_supervision import weight_targets
+from vrm_pyro.models.objectives import IntegratedObjective, Weights
+from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.objectives.integrated import expected_rating, integrated_terms
+from vrm_pyro.models.priors import DirichletPrior, NormalPrior
+from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 
 def without_pairs(batch):

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import Arrays, random_heads, small_batch, small_model
+from helpers.problems import Arrays, random_heads, small_batch, small_model
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
-from vrm_pyro.batch import FeatureBatch, PromptDataset
-from vrm_pyro.elbo import IntegratedObjective, SampledObjective, Weights
-from vrm_pyro.elbo.integrated import integrated_terms
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Weights
+from vrm_pyro.models.objectives.integrated import integrated_terms
 
 
 def quadrature_terms(model, batch):

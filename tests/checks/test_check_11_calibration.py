@@ -6,16 +6,17 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from exact import exact_draws, rated_pairs
-from problems import Arrays, small_batch, small_model
+from helpers.exact import exact_draws, rated_pairs
+from helpers.problems import Arrays, small_batch, small_model
 
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.diagnostics.metrics import expected_calibration_error
-from vrm_pyro.guides import FullCovarianceGuide
-from vrm_pyro.laws import Gaussian, as_gaussian
-from vrm_pyro.likelihood import Lapse
-from vrm_pyro.refine import refine
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.diagnostics.metrics.pair_metrics import expected_calibration_error
+from vrm_pyro.models.distributions import Gaussian, as_gaussian
+from vrm_pyro.models.guides import FullCovarianceGuide
+from vrm_pyro.models.likelihoods import Lapse
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.prediction.posterior.refine import refine
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 NUM_PROMPTS = 1000
 NUM_RANKS = 99  # draws a rank is taken among: 100 possible ranks

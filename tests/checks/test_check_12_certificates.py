@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vrm_pyro.certificates import (
+from vrm_pyro.diagnostics.certificates import (
     binary_kl,
     binary_kl_inverse,
     clopper_pearson_upper,

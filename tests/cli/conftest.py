@@ -1,7 +1,7 @@
 """What all tests of the command line start from."""
 
 import pytest
-from cli.workspace import make_workspace, options, succeed
+from helpers.workspace import make_workspace, options, succeed
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from cli.workspace import lines, options, rows, store_options, succeed, vrm_pyro, write_rows
+from helpers.workspace import lines, options, rows, store_options, succeed, vrm_pyro, write_rows
 
-from vrm_pyro.certificates import chernoff_upper, clopper_pearson_upper
-from vrm_pyro.checkpoint import load_model
+from vrm_pyro.diagnostics.certificates import chernoff_upper, clopper_pearson_upper
+from vrm_pyro.models.checkpoint import load_model
 
 QUICK = ("--draws", 20, "--steps", 5, "--prior_scales", "[0.01, 0.1]", "--dtype", "float32")
 NOT_SEEN = ("--backbone_saw_these_labels", "no")

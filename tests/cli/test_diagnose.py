@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from cli.workspace import rows, succeed, vrm_pyro, write_rows
+from helpers.workspace import rows, succeed, vrm_pyro, write_rows
 
-from vrm_pyro.diagnose import DIAGNOSTICS
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS
 
 
 @pytest.fixture(scope="module")

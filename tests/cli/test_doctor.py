@@ -1,8 +1,8 @@
 import pytest
-from cli.workspace import everything, lines, options, rows, succeed, vrm_pyro, write_rows
+from helpers.workspace import everything, lines, options, rows, succeed, vrm_pyro, write_rows
 
-from vrm_pyro.cli.doctor import data_option, row
-from vrm_pyro.doctor import Check
+from vrm_pyro.cli.verbs.doctor import data_option, row
+from vrm_pyro.training.preflight import Check
 
 NAMES = ("versions", "devices", "threads")
 OF_ROWS = ("labels", "length", "template and boundary", "overfit", "label orientation")

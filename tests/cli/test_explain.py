@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli.workspace import OBJECTIVES, lines, succeed, vrm_pyro, write_rows
+from helpers.workspace import OBJECTIVES, lines, succeed, vrm_pyro, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import stat
 
 import pytest
 import torch
-from tiny_backbones import save_tiny_backbone, text
+from helpers.tiny_backbones import save_tiny_backbone, text
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tuning.test_tuning import write_rows
 
-import vrm_pyro.export  # noqa: F401 - registers the class
+import vrm_pyro.integrations.huggingface  # noqa: F401 - registers the class
 from vrm_pyro.cli import main
-from vrm_pyro.scorer import Scorer
+from vrm_pyro.prediction.scorer import Scorer
 
 
 @pytest.fixture(scope="module")

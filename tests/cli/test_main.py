@@ -4,13 +4,13 @@ import subprocess
 import sys
 
 import pytest
-from cli.workspace import process, vrm_pyro
+from helpers.workspace import process, vrm_pyro
 
 import vrm_pyro as package
 from vrm_pyro.cli import VERBS
 from vrm_pyro.cli.parsing import configs_first
 from vrm_pyro.cli.settings import read_settings
-from vrm_pyro.cli.train import build_parser
+from vrm_pyro.cli.verbs.train import build_parser
 
 
 def test_help_lists_every_verb():
@@ -83,7 +83,7 @@ def test_module_can_be_run():
 
 
 def test_faults_of_ours_end_with_1_and_a_trace(monkeypatch):
-    from vrm_pyro.cli import simulate
+    from vrm_pyro.cli.verbs import simulate
 
     def broken(argv):
         raise ZeroDivisionError("on purpose")
@@ -104,7 +104,7 @@ def test_faults_of_ours_end_with_1_and_a_trace(monkeypatch):
     ],
 )
 def test_exit_codes(monkeypatch, error, code, fragment):
-    from vrm_pyro.cli import simulate
+    from vrm_pyro.cli.verbs import simulate
 
     def broken(argv):
         raise error

@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from cli.malformed import CHECKPOINTS, CONFIGS, OPTIONS
-from cli.workspace import everything, options, process, vrm_pyro
-from malformed_stores import BACKBONES, STORES
-from rows.malformed import FILES, ROWS
+from helpers.malformed_commands import CHECKPOINTS, CONFIGS, OPTIONS
+from helpers.malformed_rows import FILES, ROWS
+from helpers.malformed_stores import BACKBONES, STORES
+from helpers.workspace import everything, options, process, vrm_pyro
 
 
 def cases(table):

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from cli.workspace import options, rows, succeed, write_rows
+from helpers.workspace import options, rows, succeed, write_rows
 
-from vrm_pyro.checkpoint import load_model
-from vrm_pyro.cli.inputs import read_store
+from vrm_pyro.features.reading import read_store
+from vrm_pyro.models.checkpoint import load_model
 
 RAO_KUPPER = ("--model.likelihood", "RaoKupper")
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from cli.workspace import succeed, vrm_pyro
+from helpers.workspace import succeed, vrm_pyro
 
-from vrm_pyro.diagnostics.sensitivity import sensitivity
-from vrm_pyro.to_xarray import write_netcdf
+from vrm_pyro.diagnostics.sensitivity.measure import sensitivity
+from vrm_pyro.prediction.posterior.to_xarray import write_netcdf
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from cli.workspace import lines, options, succeed, vrm_pyro, write_rows
-from tiny_backbones import text
+from helpers.tiny_backbones import text
+from helpers.workspace import lines, options, succeed, vrm_pyro, write_rows
 
 JOINT = ("--model.likelihood", "PlackettLuce", "--model.objective", "sampled")
 

@@ -6,8 +6,8 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from browser import browse
-from cli.workspace import lines, options, rows, succeed, vrm_pyro, write_rows
+from helpers.browser import browse
+from helpers.workspace import lines, options, rows, succeed, vrm_pyro, write_rows
 
 QUICK = ("--draws", 100, "--psense_prompts", 3)
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&amp; {{ 7 * 7 }}"

@@ -10,7 +10,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from cli.workspace import everything, lines, rows, succeed, vrm_pyro, write_rows
+from helpers.workspace import everything, lines, rows, succeed, vrm_pyro, write_rows
 
 SMALL = ("--shard_rows", 5, "--dtype", "float32")
 

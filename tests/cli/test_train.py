@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from cli.workspace import everything, options, rows, succeed, vrm_pyro, write_rows
+from helpers.workspace import everything, options, rows, succeed, vrm_pyro, write_rows
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from vrm_pyro.checkpoint import load_model
+from vrm_pyro.models.checkpoint import load_model
 
 SHIPPED = ("default", "ratings", "paper", "bradley_terry")
 
@@ -250,7 +250,7 @@ class TestLabelsThatAreAFunctionOfRatings:
 def test_a_users_own_class_is_trained_and_handed_in(place, tmp_path, monkeypatch):
     (tmp_path / "own_priors.py").write_text(
         "from dataclasses import dataclass\n"
-        "from vrm_pyro.priors import ConditionalDirichletPrior\n\n"
+        "from vrm_pyro.models.priors import ConditionalDirichletPrior\n\n"
         "@dataclass(frozen=True)\n"
         "class OwnPrior(ConditionalDirichletPrior):\n"
         '    """A prior of my own.\n\n    Args:\n        sharpness: How sharp.\n    """\n\n'
@@ -271,7 +271,7 @@ def test_a_users_own_class_is_trained_and_handed_in(place, tmp_path, monkeypatch
 def test_a_users_own_rating_likelihood_is_trained_and_handed_in(place, tmp_path, monkeypatch):
     (tmp_path / "own_ratings.py").write_text(
         "from dataclasses import dataclass\n"
-        "from vrm_pyro.ratings import GaussianRatings\n\n"
+        "from vrm_pyro.models.ratings import GaussianRatings\n\n"
         "@dataclass(frozen=True)\n"
         "class OwnRatings(GaussianRatings):\n"
         '    """Ratings of my own."""\n'

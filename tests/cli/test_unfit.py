@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from cli.workspace import everything, lines, options, rows, vrm_pyro, write_rows
+from helpers.tiny_backbones import save_tiny_backbone
+from helpers.workspace import everything, lines, options, rows, vrm_pyro, write_rows
 from safetensors.torch import load_file, save_file
-from tiny_backbones import save_tiny_backbone
 
 
 def refused(run, fragments):

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from cli.workspace import everything, lines, store_options, succeed, vrm_pyro, write_rows
+from helpers.workspace import everything, lines, store_options, succeed, vrm_pyro, write_rows
 
-from vrm_pyro.checkpoint import load_model
-from vrm_pyro.features import open_store
-from vrm_pyro.posterior import GROUPS, SUMMARY_GROUPS
-from vrm_pyro.rows import load_table, prompt_key
-from vrm_pyro.scorer import Scorer
-from vrm_pyro.to_xarray import prompt_id
+from vrm_pyro.data.rows import load_table, prompt_key
+from vrm_pyro.features.store import open_store
+from vrm_pyro.models.checkpoint import load_model
+from vrm_pyro.prediction.posterior import GROUPS, SUMMARY_GROUPS
+from vrm_pyro.prediction.posterior.to_xarray import prompt_id
+from vrm_pyro.prediction.scorer import Scorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "posterior.md"
 RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")

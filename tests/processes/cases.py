@@ -19,19 +19,20 @@ from unittest import mock
 import numpy as np
 import pyro.distributions as dist
 import torch
-from sources import NumberSource
-from tiny_backbones import text, tiny_backbone
+from helpers.sources import NumberSource
+from helpers.tiny_backbones import text, tiny_backbone
 from torch.distributed.fsdp import fully_shard
 from transformers import TrainerCallback
 
-from vrm_pyro.config import ModelConfig
+from vrm_pyro.backbone.sharding import is_shard, whole
+from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import Terminated
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.processes import from_all, num_processes, process_index
-from vrm_pyro.rows import load_table
-from vrm_pyro.sharding import is_shard, whole
-from vrm_pyro.train import TrainArguments, train
-from vrm_pyro.tuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
+from vrm_pyro.training.train import train
 
 BASELINE = ModelConfig(
     architecture="bradley_terry", head_size=8, head_dropout=0.0, max_length=100, dtype="float32"
@@ -227,7 +228,7 @@ def freeing_shard(block, **options):
 def sharded(folder, method="full", **settings):
     """The backbone in shards; the norm of all gradients is clipped in every step."""
     sgd = {"optim": "sgd", "learning_rate": 0.1} if settings.get("budget") else {}
-    with mock.patch("vrm_pyro.sharding.fully_shard", freeing_shard):
+    with mock.patch("vrm_pyro.backbone.sharding.fully_shard", freeing_shard):
         return tuned(folder, method, True, shard=True, max_grad_norm=0.1, **sgd, **settings)
 
 

@@ -6,7 +6,7 @@ import sys
 
 from vrm_pyro.cli import main
 from vrm_pyro.errors import InputError
-from vrm_pyro.trainer import ModelTrainer
+from vrm_pyro.training.trainer import ModelTrainer
 
 KIND = os.environ["FAILS_BY"]
 step = ModelTrainer.training_step

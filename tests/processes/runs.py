@@ -1,11 +1,12 @@
 """Small trainings, for tests of how they are stopped and go on."""
 
 import numpy as np
-from sources import NumberSource
+from helpers.sources import NumberSource
 
-from vrm_pyro.config import ModelConfig
-from vrm_pyro.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.train import TrainArguments, train
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.train import train
 
 BASELINE = ModelConfig(architecture="bradley_terry", head_size=8, head_dropout=0.0)
 _SMALL = {

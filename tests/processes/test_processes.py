@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.workspace import succeed
+from helpers.tiny_backbones import save_tiny_backbone
+from helpers.workspace import succeed
 from processes.cases import end_pair, start_pair
 from safetensors.torch import load_file
-from tiny_backbones import save_tiny_backbone
 from tuning.test_tuning import write_rows
 
 TESTS = Path(__file__).parents[1]

@@ -5,14 +5,14 @@ import pytest
 import torch
 from processes.cases import frozen, run_case, run_pair, sharded
 
-from vrm_pyro.cli.settings import check_arguments
 from vrm_pyro.errors import InputError
-from vrm_pyro.global_batches import GlobalBatches
-from vrm_pyro.manifest import StepShape, read_step
-from vrm_pyro.step_shares import deal
-from vrm_pyro.train import TrainArguments
-from vrm_pyro.trainer import use_one_device
-from vrm_pyro.tuning import TokenBatches
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.distributed.global_batches import GlobalBatches
+from vrm_pyro.training.distributed.step_shares import deal
+from vrm_pyro.training.finetuning import TokenBatches
+from vrm_pyro.training.manifest import StepShape, read_step
+from vrm_pyro.training.run.settings import check_arguments
+from vrm_pyro.training.trainer import use_one_device
 
 UNEVEN = [f"uneven-{seed}" for seed in range(20)]
 SHARDED = ["sharded", "sharded-lora", "sharded-budget", "sharded-later"]

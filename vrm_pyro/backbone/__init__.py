@@ -8,11 +8,7 @@ from vrm_pyro.backbone.loading import (
     peft_calls,
     quiet_transformers,
 )
-from vrm_pyro.backbone.model import (
-    DEFAULT_TOKEN_BUDGET,
-    TOKEN_BUDGETS,
-    Backbone,
-)
+from vrm_pyro.backbone.model import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, Backbone
 from vrm_pyro.backbone.packing import Row, RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import (
     DEFAULT_ENCODER_POOLING,

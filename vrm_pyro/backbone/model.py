@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.batching import pad_batch, token_batches
+from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence
+from vrm_pyro.backbone.forward import accepted_inputs, last_states
 from vrm_pyro.backbone.packing import RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
 from vrm_pyro.backbone.precision import choose_precision, prepare
-from vrm_pyro.backbone.running import accepted_inputs, last_states
-from vrm_pyro.chat import ChatEncoder, Messages, TokenSequence
+from vrm_pyro.backbone.sharding import whole
 from vrm_pyro.errors import InputError
-from vrm_pyro.sharding import whole
 
 TOKEN_BUDGETS = {"cpu": 2048}
 """Most tokens in a batch, padding included, by kind of device.

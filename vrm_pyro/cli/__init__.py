@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     with guard(f"vrm-pyro {verb}".strip()) as outcome:
         check_verb(verb)
-        importlib.import_module(f"vrm_pyro.cli.{verb}").run(arguments[1:])
+        importlib.import_module(f"vrm_pyro.cli.verbs.{verb}").run(arguments[1:])
     return outcome.code
 
 

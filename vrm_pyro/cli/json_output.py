@@ -1,25 +1,11 @@
 """JSON that a verb writes to a file, or prints in place of its table."""
 
-import json
-import os
 from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.atomic import write_file
-
-
-def json_text(content: Any, indent: int = 2) -> str:
-    """Return content as JSON; numbers that are not finite are a fault of the caller."""
-    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def write_json(path: str | os.PathLike[str], content: Any, indent: int = 2) -> None:
-    """Write content as a JSON file, whole or not at all."""
-    text = json_text(content, indent)  # before a file is begun
-    with write_file(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+from vrm_pyro.atomic import json_text, write_json
 
 
 def add_json_options(parser: ArgumentParser) -> None:

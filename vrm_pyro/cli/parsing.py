@@ -20,6 +20,7 @@ from jsonargparse import (
 )
 
 from vrm_pyro.errors import InputError
+from vrm_pyro.models.settings.own_classes import short_class_names
 
 CONFIGS = Path(str(files("vrm_pyro"))) / "configs"
 
@@ -37,7 +38,10 @@ class ConfigFile(ActionConfigFile):
         """Read the file into the settings."""
         path = config_path(str(values))
         try:
-            super().__call__(parser, cfg, str(path), option_string)
+            text = path.read_text(encoding="utf-8")
+            moved = short_class_names(text)
+            source = str(path) if moved == text else moved
+            super().__call__(parser, cfg, source, option_string)
         except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise UsageError(f"{path}: {readable(error, options_of(parser))}") from error
 
@@ -222,7 +226,7 @@ def _choice(found: re.Match[str], key: str, options: Sequence[str]) -> str:
 
 
 def _class(found: re.Match[str], key: str, options: Sequence[str]) -> str:
-    from vrm_pyro.checkpoint import TABLES
+    from vrm_pyro.models.checkpoint import TABLES
 
     table = TABLES.get(key.rpartition(".")[2])
     if table is None:

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.features.tokens import settle, token_facts
-from vrm_pyro.rows import PreferenceTable
 
 
 @dataclass(frozen=True)
 class Features:
     """States of prompts and responses with their comparisons.
 
-    Satisfies :class:`vrm_pyro.batch.FeatureSource`, like the store on disk.
+    Satisfies :class:`vrm_pyro.data.source.FeatureSource`, like the store on disk.
 
     Args:
         prompts: Prompt states, shape (P, hidden): an array, or what is indexed like one.

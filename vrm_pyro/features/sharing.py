@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.features.writing import write_shards, write_store
 from vrm_pyro.processes import from_main, is_main, num_processes, process_index, wait_for_all
-from vrm_pyro.rows import PreferenceTable
 
 
 def write_together(
@@ -23,7 +23,7 @@ def write_together(
         table: The rows, the same in all processes.
         backbone: What reads the texts.
         folder: Folder to write, which all of them see.
-        overwrite: See :func:`~vrm_pyro.features.write_store`; for a process that is alone.
+        overwrite: See :func:`~vrm_pyro.features.writing.write_store`; for a process that is alone.
         dtype: See there.
     """
     if num_processes() == 1:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vrm_pyro.data.rows import PreferenceTable, RowReport
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, compare, read_meta
 from vrm_pyro.features.shards import (
@@ -18,7 +19,6 @@ from vrm_pyro.features.shards import (
     shard_ranges,
 )
 from vrm_pyro.features.texts import FILES, read_texts
-from vrm_pyro.rows import PreferenceTable, RowReport
 
 KINDS = ("responses", "prompts")
 
@@ -27,7 +27,7 @@ class FeatureStore:
     """States of prompts and responses with their comparisons, on disk.
 
     Nothing large is read into memory: states and arrays are mapped, and what a batch needs is
-    copied when it is indexed. Satisfies :class:`vrm_pyro.batch.FeatureSource`.
+    copied when it is indexed. Satisfies :class:`vrm_pyro.data.source.FeatureSource`.
 
     Attributes:
         path: The folder.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vrm_pyro.atomic import write_file
-from vrm_pyro.rows import PreferenceTable
+from vrm_pyro.data.rows import PreferenceTable
 
 FILES = ("prompts.jsonl", "responses.jsonl", "pairs.jsonl")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.chat import TokenSequence
-from vrm_pyro.rows import PreferenceTable
+from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.data.rows import PreferenceTable
 
 COLUMNS = 5
 """Tokens, prompt cut, response cut, and two halves of a digest."""

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.chat import TokenSequence
+from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.meta import (
     FILE,
@@ -37,7 +38,6 @@ from vrm_pyro.features.store import (
 )
 from vrm_pyro.features.texts import FILES, write_texts
 from vrm_pyro.features.tokens import COLUMNS, settle, token_facts
-from vrm_pyro.rows import PreferenceTable
 
 SHARD_ROWS = 2048
 """Rows in a shard: about half a minute of work of a small encoder on two cores."""

@@ -1,0 +1,233 @@
+"""Options of a sweep: those of ``train``, test rows, seeds and a folder."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from demo_run import VRM_SETTINGS
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.cli.parsing import Help, UsageError
+from vrm_pyro.cli.settings import read_settings, run_parser
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.training.data_config import DataConfig
+from vrm_pyro.training.run.settings import RunSettings
+
+DEFAULT_PAIRS = 3000
+#: With real rows and no ``--config``.
+DEFAULT_CONFIG = "ratings"
+
+# lambda and tau of Gaussian ratings are one parameter (spec 2.5): a sweep holds tau. 0.5 is near
+# the noise that simulated ratings have.
+_FIXED_SCALE = {"class_path": "GaussianRatings", "init_args": {"scale": 0.5, "learn_scale": False}}
+SIMULATED_SETTINGS: dict[str, Any] = {
+    **VRM_SETTINGS,
+    "model": VRM_SETTINGS["model"] | {"rating_likelihood": _FIXED_SCALE},
+}
+
+_MORE = (
+    "Rows are those of vrm-pyro train: files, or folders that vrm-pyro features wrote. Without "
+    "--data.train the command simulates texts with ratings, as scripts/demo.py does; --config is "
+    "then the demo's model, else the shipped config ratings. All settings of vrm-pyro train can "
+    "be given too, --model.NAME and --train.NAME; vrm-pyro train --help explains them. "
+    "train.output_dir and train.seed are set by the sweep.\n\n"
+    "A number is a mean over seeds; its spread is the lowest and the highest seed. Seeds share "
+    "the test prompts, so the spread says nothing of how other prompts would do: the limits of "
+    "the differences in the table do. A sweep that was stopped goes on where it was when it is "
+    "started again with the same --out: finished cells are kept. More seeds or values add to it."
+)
+
+
+class _ShortHelp(Help):
+    """Help without the settings that ``vrm-pyro train --help`` explains on many pages.
+
+    Left out where they are shown: an action whose help is suppressed is also left out of what
+    jsonargparse gives back as the settings of a run.
+    """
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if action.dest.split(".")[0] not in ("model", "train", "tuning"):
+            super().add_argument(action)
+
+
+@dataclass
+class SweepData(DataConfig):
+    """What to train and test on.
+
+    Args:
+        train: Training rows, or a folder that ``vrm-pyro features`` wrote; omitted: simulated.
+        validation: Rows or a folder for early stopping. Omitted: cut from ``train`` by prompt.
+        validation_fraction: Share of the prompts of ``train`` for validation, when omitted.
+        test: Rows or a folder for the numbers that are shown. Omitted: cut from ``train``.
+        test_fraction: Share of the prompts of ``train`` for the test, when that is omitted.
+        split_seed: Which prompts are cut; another seed, others.
+        max_prompts: Use at most so many prompts of ``train``, for a quick try; 0 uses all.
+        skip_invalid: Leave out and count unusable rows instead of stopping at them.
+        on_unidentified: What to do when the labels are a function of the ratings: ``warn``,
+            ``drop_ratings`` or ``drop_preferences``.
+    """
+
+    test: str | list[str] | None = None
+    test_fraction: float = 0.3
+
+
+@dataclass
+class SweepSettings:
+    """Settings of a sweep.
+
+    Args:
+        run: Model, data and training arguments that every cell starts from.
+        seeds: Number of training seeds, from 0.
+        resplit: Whether each seed has another split.
+        simulated: Whether texts are simulated.
+        out: Folder of the sweep.
+        given: The parsed command line, with the options of the sweep itself.
+    """
+
+    run: RunSettings
+    seeds: int
+    resplit: bool
+    simulated: bool
+    out: Path
+    given: Any
+
+    @property
+    def data(self) -> SweepData:
+        """Settings of the data."""
+        assert isinstance(self.run.data, SweepData)
+        return self.run.data
+
+    @property
+    def split_seeds(self) -> dict[int, int]:
+        """Which split each training seed has."""
+        return {seed: seed if self.resplit else 0 for seed in range(self.seeds)}
+
+    @property
+    def rows_name(self) -> str:
+        """What the rows are called in figures and tables."""
+        if self.simulated:
+            return "simulated texts"
+        named = self.data.test or self.data.train
+        return Path(named).name.partition(".")[0] if isinstance(named, str) else "several files"
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model that ``--config`` and ``--model`` options describe."""
+        return self.run.model
+
+
+def sweep_parser(script: str, description: str, examples: Sequence[str]) -> ArgumentParser:
+    """Return a parser with the options all sweeps share.
+
+    Args:
+        script: Path of the script, as the user types it.
+        description: What is varied, and what comes out.
+        examples: Command lines that show its use.
+    """
+    program = f"python {script}"
+    lines = [f"{program} {example}" for example in ("  # simulated texts", *examples)]
+    parser = run_parser("train", description, lines, _MORE, program, SweepData)
+    parser.formatter_class = _ShortHelp
+    name = Path(script).stem
+    parser.add_argument(
+        "--out", type=str, default=f"runs/{name}", metavar="DIR", help="Folder to write."
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="Trainings of each cell.")
+    parser.add_argument(
+        "--resplit",
+        action="store_true",
+        help="Cut other validation and test prompts from --data.train for every seed: the spread "
+        "then is one over prompts, too.",
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=DEFAULT_PAIRS, help="Comparisons to simulate without data."
+    )
+    parser.add_argument(
+        "--simulation_seed", type=int, default=0, help="Seed of the simulated texts."
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Throw away a sweep that lies in --out."
+    )
+    return parser
+
+
+def read_sweep(parser: ArgumentParser, argv: Sequence[str]) -> SweepSettings:
+    """Return checked settings.
+
+    Raises:
+        InputError: For settings that are wrong whatever the rows.
+    """
+    named = any(item == "--config" or item.startswith("--config=") for item in argv)
+    run = read_settings(parser, argv)
+    simulated = not run.data.train
+    if not named:
+        first = as_options(SIMULATED_SETTINGS) if simulated else ["--config", DEFAULT_CONFIG]
+        run = read_settings(parser, [*first, *argv])
+    given = run.given
+    if run.tuning.method != "frozen":
+        raise InputError(
+            f"tuning.method is {run.tuning.method}, but a sweep trains its models on states of a "
+            "frozen backbone, computed once for all. Set tuning.method frozen."
+        )
+    for name in ("seeds", "pairs"):
+        if getattr(given, name) < 1:
+            raise UsageError(f"--{name} is {getattr(given, name)}, but must be at least 1.")
+    settings = SweepSettings(
+        run, given.seeds, given.resplit, simulated, Path(given.out).expanduser(), given
+    )
+    _check_data(settings)
+    return settings
+
+
+def other_model(parser: ArgumentParser, config: str, settings: SweepSettings) -> ModelConfig:
+    """Return the model of another config on the same backbone."""
+    model = read_settings(parser, ["--config", config]).model
+    base = settings.model
+    return replace(
+        model,
+        backbone=base.backbone,
+        pooling=base.pooling,
+        max_length=base.max_length,
+        dtype=base.dtype,
+    )
+
+
+def as_options(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return nested settings as a command line."""
+    found = []
+    for group, values in settings.items():
+        for name, value in values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            found += [f"--{group}.{name}", text]
+    return found
+
+
+def _check_data(settings: SweepSettings) -> None:
+    data = settings.data
+    if settings.simulated and (data.validation or data.test):
+        raise UsageError(
+            "--data.validation and --data.test need --data.train; leave all three out to simulate."
+        )
+    if settings.resplit and data.validation and data.test:
+        raise UsageError("--resplit cuts parts from --data.train, but both other parts are given.")
+    cut = []
+    for name, given in (("validation_fraction", data.validation), ("test_fraction", data.test)):
+        share = getattr(data, name)
+        if not 0 < share < 1:
+            raise InputError(f"data.{name} is {share}, but must lie between 0 and 1.")
+        cut += [] if given else [share]
+    if sum(cut) >= 1:
+        raise InputError(
+            f"data.validation_fraction + data.test_fraction is {sum(cut):g}, which leaves no "
+            "prompt to train on; give less than 1."
+        )
+
+
+def use_backbone_of(model: ModelConfig, other: ModelConfig) -> None:
+    """Give another model of the sweep the states that this one has; a store may have set them."""
+    for key in ("backbone", "pooling", "max_length"):
+        setattr(other, key, getattr(model, key))

@@ -1,0 +1,43 @@
+"""A small reward model on disk, with the tiny backbone it was made for."""
+
+import torch
+from helpers import tiny_backbones
+
+from vrm_pyro.backbone import load_backbone
+from vrm_pyro.models.checkpoint import LoadedModel, save_model
+from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.config import ModelConfig
+
+OBJECTIVES = ("clarity", "depth", "safety")
+
+
+def save_reward_model(folder, kind="bert", **settings):
+    """Write a model of random networks that react to their inputs; return its folder."""
+    place = tiny_backbones.save_tiny_backbone(folder / kind, kind)
+    backbone = load_backbone(str(place), max_length=120, dtype="float32")
+    torch.manual_seed(3)
+    standard = {
+        "weight_prior": ConditionalDirichletPrior(hidden_size=8),
+        "feature_prior": ConditionalNormalPrior(hidden_size=8),
+        "dtype": "float32",
+    }
+    config = ModelConfig(**(standard | settings))
+    model = build_model(config, 32, 3, True)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.mul_(3)
+    if config.bayesian_head and config.head_covariance == "laplace":
+        model.head.fit(10 * torch.eye(model.head.size, dtype=torch.float64))
+    facts = {
+        "name": str(place),
+        "pooling": backbone.pooling,
+        "max_length": backbone.max_length,
+        "weights_hash": backbone.weights_hash,
+        "tokenizer_hash": backbone.tokenizer_hash,
+        "template_hash": backbone.template_hash,
+    }
+    (folder / "model").mkdir()
+    save_model(LoadedModel(model.eval(), config, OBJECTIVES, True, facts), folder / "model")
+    return folder / "model"

@@ -1,0 +1,91 @@
+import pyro.distributions as dist
+import pytest
+import torch
+from helpers.problems import random_heads
+from scipy.stats import beta, kstest
+
+from vrm_pyro.models.distributions import weight_nodes
+from vrm_pyro.models.likelihoods import BradleyTerry
+from vrm_pyro.models.predictive import NUM_DRAWS, preference_probability
+
+
+def dirichlet_nodes(concentration, num_draws=NUM_DRAWS):
+    return weight_nodes(dist.Dirichlet(concentration), num_draws)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 30.0])
+def test_nodes_have_the_moments_of_the_dirichlet(alpha):
+    concentration = alpha * torch.tensor([[1.0, 2.0, 0.5], [1.0, 1.0, 1.0]]).double()
+    w = dirichlet_nodes(concentration, 4096)
+    law = torch.distributions.Dirichlet(concentration)
+    assert w.shape == (4096, 2, 3)
+    assert torch.allclose(w.sum(-1), torch.ones(4096, 2).double())
+    assert torch.allclose(w.mean(0), law.mean, atol=2e-3)
+    assert torch.allclose(w.var(0), law.variance, rtol=0.05)
+
+
+def test_nodes_have_beta_marginals():
+    concentration = torch.tensor([[0.7, 2.0, 1.3]]).double()
+    w = dirichlet_nodes(concentration, 4096)[:, 0]
+    for k, a in enumerate((0.7, 2.0, 1.3)):
+        assert kstest(w[:, k].numpy(), beta(a, 4.0 - a).cdf).statistic < 0.01
+
+
+def test_nodes_depend_on_their_own_concentration_only():
+    """A score must not change with batch mates, order, call or seed."""
+    concentration = torch.rand(6, 4) + 0.3
+    together = dirichlet_nodes(concentration)
+    assert together.shape == (NUM_DRAWS, 6, 4)
+    torch.manual_seed(99)
+    assert torch.equal(dirichlet_nodes(concentration), together)
+    assert torch.equal(dirichlet_nodes(concentration[2:3])[:, 0], together[:, 2])
+    assert torch.equal(dirichlet_nodes(concentration.flip(0)).flip(1), together)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha", [0.1, 1e4])
+def test_nodes_are_finite_at_the_limits(alpha, dtype):
+    w = dirichlet_nodes(torch.full((1, 8), alpha, dtype=dtype))
+    assert w.dtype == dtype
+    assert w.isfinite().all()
+    assert (w >= 0).all()
+    assert torch.allclose(w.sum(-1), torch.ones(NUM_DRAWS, 1, dtype=dtype), atol=1e-5)
+
+
+def test_probability_without_spread_is_the_sigmoid():
+    heads = random_heads(1, 2)
+    loc = heads.features.base_dist.loc
+    features = dist.Normal(loc, torch.full_like(loc, 1e-12)).to_event(1)
+    weights = dist.Dirichlet(1e12 * heads.weights.mean)
+    pair = (torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
+    probability = preference_probability(weights, features, pair, heads.reward, BradleyTerry())
+    scores = heads.reward.scores(loc)
+    delta = heads.reward.delta(heads.weights.mean[0], scores[0], scores[1])
+    assert probability.item() == pytest.approx(torch.sigmoid(delta).item(), abs=1e-5)
+
+
+def test_equal_answers_are_a_tie():
+    heads = random_heads(1, 1)
+    pair = (torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    probability = preference_probability(
+        heads.weights, heads.features, pair, heads.reward, BradleyTerry()
+    )
+    assert probability.item() == pytest.approx(0.5, abs=1e-12)
+
+
+def test_more_spread_of_features_moves_towards_one_half():
+    heads = random_heads(20, 40)
+    normal = heads.features.base_dist
+    prompt = torch.arange(20)
+    pairs = (prompt, 2 * prompt, 2 * prompt + 1)
+    sure, unsure = (
+        preference_probability(
+            heads.weights,
+            dist.Normal(normal.loc, factor * normal.scale).to_event(1),
+            pairs,
+            heads.reward,
+            BradleyTerry(),
+        )
+        for factor in (0.1, 3.0)
+    )
+    assert (unsure - 0.5).abs().mean() < 0.8 * (sure - 0.5).abs().mean()

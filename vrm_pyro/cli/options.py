@@ -1,0 +1,125 @@
+"""Options that several verbs share, and what they name."""
+
+from typing import cast
+
+from jsonargparse import ArgumentParser, Namespace
+
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.reading import backbone_name, is_store, read_rows, read_store
+from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.settings.own_classes import own_classes
+from vrm_pyro.models.settings.row_checks import warn_ignored_margins
+from vrm_pyro.prediction.check_states import check_store
+from vrm_pyro.prediction.scorer import Scorer, backbone_of
+
+
+def add_model_options(parser: ArgumentParser, data_required: bool = True) -> None:
+    """Add the options of verbs that use a trained model on rows."""
+    parser.add_argument(
+        "--model", type=str, required=True, metavar="DIR", help="Folder that train wrote."
+    )
+    add_row_options(parser, data_required)
+    parser.add_argument(
+        "--classes",
+        type=str | list[str],
+        metavar="PATH",
+        help="Dotted path of a prior, guide or likelihood class of your own that the model uses; "
+        "several as a list: '[pkg.MyPrior, pkg.MyGuide]'.",
+    )
+    parser.add_argument(
+        "--backbone",
+        type=str,
+        metavar="NAME",
+        help="Where the model's backbone is now, if it was moved. It has to be the same one.",
+    )
+    add_device_options(parser)
+
+
+def add_row_options(parser: ArgumentParser, required: bool = True) -> None:
+    """Add the options that say which rows to read."""
+    parser.add_argument(
+        "--data",
+        type=str | list[str],
+        required=required,
+        metavar="ROWS",
+        help="Rows: a file, a quoted pattern, a Hub id, a list of these, or a folder that "
+        "features wrote.",
+    )
+    add_reading_options(parser)
+
+
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add the options that say how rows are read, wherever they come from."""
+    parser.add_argument(
+        "--split", type=str, default="train", help="Split of a Hub id; files are read whole."
+    )
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="Leave out and count unusable rows instead of stopping at them.",
+    )
+
+
+def add_output_option(parser: ArgumentParser, what: str) -> None:
+    """Add the option that names the one file a verb writes; ``what`` begins its help."""
+    parser.add_argument(
+        "--out",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help=f"{what}; one that is there is replaced.",
+    )
+
+
+def add_device_option(parser: ArgumentParser) -> None:
+    """Add the option that says where the backbone runs."""
+    parser.add_argument(
+        "--device", type=str, default="auto", help="Where the backbone runs: auto, cpu, cuda."
+    )
+
+
+def add_device_options(parser: ArgumentParser) -> None:
+    """Add the options that say where and how the backbone of a trained model runs."""
+    add_device_option(parser)
+    parser.add_argument(
+        "--dtype",
+        type=str,
+        metavar="PRECISION",
+        help="Precision of the backbone: auto, float32 or bfloat16; that of training if omitted.",
+    )
+
+
+def read_model(options: Namespace) -> LoadedModel:
+    """Load the model that the options name, with the user's own classes."""
+    loaded = load_model(options.model, own_classes(options.classes or []))
+    if options.backbone:
+        loaded.backbone["name"] = backbone_name(options.backbone)
+    return loaded
+
+
+def read_scorer(options: Namespace, loaded: LoadedModel) -> Scorer:
+    """Return the model with its backbone, after a check that it is the right one."""
+    try:
+        dtype = options.dtype or loaded.config.dtype
+        backbone = backbone_of(loaded, device=options.device, dtype=dtype)
+    except RuntimeError as error:
+        if options.device == "auto":
+            raise
+        raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    return Scorer(loaded, backbone)
+
+
+def read_inputs(options: Namespace, loaded: LoadedModel) -> Inputs:
+    """Return the rows that the options name with states as the model knows them."""
+    if is_store(options.data):
+        store = read_store(options.data)
+        check_store(store, loaded, options.model)
+        warn_ignored_margins(loaded.config, cast(FeatureSource, store))
+        return Inputs.of(store)
+    table = read_rows(options.data, options.skip_invalid, options.split)
+    warn_ignored_margins(loaded.config, cast(FeatureSource, table))
+    scorer = read_scorer(options, loaded)
+    return Inputs.of(encode_table(table, scorer.backbone, progress=True))

@@ -1,0 +1,130 @@
+"""``vrm-pyro doctor``: what stands in the way of a run, found before it starts."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.cli.parsing import UsageError
+from vrm_pyro.cli.settings import read_with_options, run_parser
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.rows.readers import Spec
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.reading import is_store, read_backbone, read_rows
+from vrm_pyro.training.data_config import DataConfig
+from vrm_pyro.training.preflight import Check, check_environment, environment, preflight, worst
+
+NAME_WIDTH = 24
+ENDINGS = {
+    "ok": "Nothing stands in the way.",
+    "warn": "Nothing stands in the way, but read the warnings above before you trust a number.",
+    "fail": "Put right what failed first: training now would be wasted.",
+}
+
+
+class Failed(InputError):
+    """A check failed; the table has said which and what to do."""
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``doctor``."""
+    parser = run_parser(
+        "doctor",
+        "Check versions and devices and, given rows, everything about a run that can be known "
+        "before it: labels and their orientation, what length alone predicts, template and "
+        "boundary, and whether the model learns 32 pairs by heart. Each check is ok, warn or "
+        "fail, with what to do; the exit code is 2 if one fails. Settings are those of train.",
+        examples=("vrm-pyro doctor", "vrm-pyro doctor --config ratings --data rows.jsonl"),
+    )
+    parser.add_argument(
+        "--max_responses",
+        type=int,
+        default=600,
+        help="Texts are encoded for a sample of prompts with about so many responses.",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Check and print a table.
+
+    Raises:
+        Failed: If a check fails.
+    """
+    settings, options = read_with_options(build_parser(), data_option(argv))
+    if options.max_responses < 2:
+        raise UsageError(f"--max_responses is {options.max_responses}, but must be at least 2.")
+    data, model = settings.data, settings.model
+    checks: list[Check] = []
+
+    def tell(check: Check) -> None:
+        checks.append(check)
+        print(row(check, shutil.get_terminal_size((100, 24)).columns), flush=True)
+
+    if not data.train:
+        for check in check_environment(environment()):
+            tell(check)
+        print("\nTo check rows and settings too, name them: --data rows.jsonl --config NAME.")
+    else:
+        train = _rows(data.train, data, "train")
+        validation = _rows(data.validation, data, "validation") if data.validation else None
+        backbone = read_backbone(
+            model.backbone,
+            pooling=model.pooling,
+            max_length=model.max_length,
+            dtype=model.dtype,
+            device="cpu" if settings.arguments.use_cpu else "auto",
+        )
+        for check in preflight(
+            model,
+            backbone,
+            train,
+            validation,
+            max_responses=options.max_responses,
+            progress=True,
+        ):
+            tell(check)
+        if settings.tuning.method != "frozen":
+            print(
+                f"\ntuning.method is {settings.tuning.method}; these checks trained the heads "
+                "alone, on states of the backbone as it is."
+            )
+    print(f"\n{ENDINGS[worst(checks)]}", flush=True)
+    failed = [check.name for check in checks if check.verdict == "fail"]
+    if failed:
+        raise Failed(f"{', '.join(failed)} failed; the table says what to do.")
+
+
+def data_option(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with ``--data F`` written out as ``--data.train F``."""
+    return [
+        "--data.train" + item.removeprefix("--data")
+        if item == "--data" or item.startswith("--data=")
+        else item
+        for item in argv
+    ]
+
+
+def row(check: Check, width: int = 100) -> str:
+    """Return a check as lines of a table: verdict, name, finding, and what to do below."""
+    indent = " " * (NAME_WIDTH + 8)
+    body = textwrap.wrap(check.finding, max(width - len(indent), 30))
+    if check.advice:
+        body += textwrap.wrap(
+            check.advice,
+            max(width - len(indent), 30),
+            initial_indent="-> ",
+            subsequent_indent="   ",
+        )
+    head = f"{check.verdict:<6}{check.name:<{NAME_WIDTH}}  "
+    return "\n".join([head + body[0], *(indent + line for line in body[1:])])
+
+
+def _rows(spec: Spec, data: DataConfig, split: str) -> PreferenceTable:
+    if is_store(spec):
+        raise UsageError(
+            f"--data {spec}: is a feature store; doctor looks at texts. Give the rows it was made "
+            "from."
+        )
+    return read_rows(spec, data.skip_invalid, split)

@@ -1,0 +1,102 @@
+"""``vrm-pyro features``: the states of a frozen backbone, kept on disk."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.atomic import write_directory
+from vrm_pyro.cli.options import add_device_option, add_row_options
+from vrm_pyro.cli.parsing import UsageError, new_parser, parse
+from vrm_pyro.cli.sharing import Share, add_share_options
+from vrm_pyro.features.reading import is_store, read_backbone, read_rows
+from vrm_pyro.features.sharing import write_together
+from vrm_pyro.features.writing import write_shards, write_store
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.processes import part
+from vrm_pyro.training.run.run import TOKENIZER
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``features``."""
+    parser = new_parser(
+        "features",
+        "Run the frozen backbone over rows and keep the states in a folder that train, evaluate, "
+        "score and posterior take in place of rows. A stopped run goes on where it was; several "
+        "processes or machines that see the folder can share the work.",
+    )
+    add_row_options(parser)
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")
+    defaults = {item.name: item for item in fields(ModelConfig)}
+    for name, text in (
+        ("backbone", "Local folder or Hub id of a transformers model."),
+        ("pooling", "How a state is read off: auto, mean, response_mean or last."),
+        ("max_length", "Longest sequence in tokens, prompt and response together."),
+        ("dtype", "Precision of the backbone; auto is bfloat16 where the device has it."),
+    ):
+        parser.add_argument(
+            f"--model.{name}", type=defaults[name].type, default=defaults[name].default, help=text
+        )
+    add_device_option(parser)
+    parser.add_argument(
+        "--stored_dtype",
+        type=str,
+        default="float32",
+        help="How states are stored: float32, or float16 for half the space.",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace a store of other content."
+    )
+    add_share_options(parser)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Write or finish a store."""
+    options = parse(build_parser(), argv)
+    if is_store(options.data):
+        raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
+    share = Share.of(options)
+    if options.overwrite and (share.count > 1 or options.merge):
+        raise UsageError(
+            "--overwrite would delete the shares of others; remove the folder by hand, then start "
+            "them all."
+        )
+    table = read_rows(options.data, options.skip_invalid, options.split)
+    backbone = read_backbone(
+        options.model.backbone,
+        pooling=options.model.pooling,
+        max_length=options.model.max_length,
+        dtype=options.model.dtype,
+        device=options.device,
+    )
+    if share.count > 1 and not share.together and not options.merge:
+        write_shards(
+            table,
+            backbone,
+            options.out,
+            shard=share.index,
+            num_shards=share.count,
+            dtype=options.stored_dtype,
+        )
+        print(f"{options.out}: share {share.index} of {share.count} is done")
+        print("next, after all shares: the same command with --merge in place of --shard")
+        return
+    settings = {"overwrite": options.overwrite, "dtype": options.stored_dtype}
+    if options.merge:
+        store = write_store(table, backbone, options.out, **settings, merge=True)
+    else:
+        store = write_together(table, backbone, Path(options.out), **settings)
+    part()
+    if not share.speaks:
+        return
+    # With its tokenizer a store is all that training needs, the backbone can be elsewhere.
+    with write_directory(store.path / TOKENIZER, overwrite=True) as partial:
+        backbone.tokenizer.save_pretrained(partial)
+    counts = store.meta
+    print(
+        f"{Path(options.out)}: states of {counts['num_prompts']} prompts and "
+        f"{counts['num_responses']} responses in {counts['num_pairs']} pairs"
+    )
+    print(f"next: vrm-pyro train --data.train {options.out} --train.output_dir DIR")

@@ -1,0 +1,84 @@
+"""``vrm-pyro train``: rows or states in, a run folder out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from vrm_pyro.cli.settings import read_settings, run_parser
+from vrm_pyro.processes import is_main, part
+from vrm_pyro.training.run import run as training
+from vrm_pyro.training.run.directory import SETTINGS_FILE
+from vrm_pyro.training.run.settings import RunSettings
+
+
+def build_parser() -> ArgumentParser:
+    """Return the options of ``train``."""
+    parser = run_parser(
+        "train",
+        "Train a reward model on rows of preferences (and ratings), or on states that features "
+        "wrote. Into train.output_dir go the model, metrics.json, posterior.nc and config.yaml.",
+        examples=(
+            "vrm-pyro train --data.train rows.jsonl --train.output_dir runs/first",
+            "vrm-pyro train --config ratings --data.train rows.jsonl --train.output_dir runs/two",
+            "vrm-pyro train --train.output_dir runs/first --train.resume_from_checkpoint true",
+            "vrm-pyro train --config paper --print_config > my.yaml   # then edit and --config it",
+        ),
+        more="Without --config it is default. Shipped configs: default (preferences; ratings "
+        "where rows have them), ratings (ratings on the scores of named objectives), paper "
+        "(fixed priors, a guide that sees the text alone), bradley_terry (one reward, no "
+        "distribution: the baseline).\n\n"
+        "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
+        "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
+        "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
+        "with other defaults for some. tuning.method lora or full trains the backbone, too. "
+        "Settings of a class: --model.guide.help OutcomeAwareGuide.",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Replace a run that lies in train.output_dir, with all its files.",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train, or go on with a run that was stopped; alone or as one of several processes."""
+    settings = _read(argv)
+    assert settings.arguments.device is not None  # asked for, it makes the processes meet
+    if not is_main():
+        settings.arguments.disable_tqdm = True
+    done = training.run(settings)
+    if done is not None and is_main():
+        print(summary(done))
+    part()  # not after a failure: processes still have to agree on who says what happened
+
+
+def summary(done: training.Run) -> str:
+    """Return what the user reads at the end: how good, where, and what next."""
+    metrics, directory = done.metrics, done.path
+    if not done.trained:
+        return f"{directory}: the run is finished; there is nothing to resume."
+    rates = ", ".join(
+        f"{words} {metrics[name]:.3f}" + ("" if se is None else f" +- {se:.3f}")
+        for name, words in (("accuracy", "accuracy"), ("log_loss", "log loss"), ("ece", "ECE"))
+        for se in [metrics[f"{name}_se"]]
+    )
+    return "\n".join(
+        [
+            f"validation: {rates} ({metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts)",
+            f"model, metrics and draws: {directory}",
+            f"next: vrm-pyro evaluate --model {directory} --data TEST_ROWS --out metrics.json",
+        ]
+    )
+
+
+def _read(argv: Sequence[str]) -> RunSettings:
+    parser = build_parser()
+    settings = read_settings(parser, argv)
+    named = any(item == "--config" or item.startswith("--config=") for item in argv)
+    held = Path(str(settings.arguments.output_dir)) / SETTINGS_FILE
+    if settings.arguments.resume_from_checkpoint and not named and held.is_file():
+        # To resume, the folder is enough: it knows what it was started with.
+        return read_settings(parser, ["--config", str(held), *argv])
+    return settings

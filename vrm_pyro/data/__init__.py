@@ -1,0 +1,1 @@
+"""Preference data: rows, tables, simulated texts, batches of prompts."""

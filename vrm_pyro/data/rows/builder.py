@@ -1,0 +1,250 @@
+"""Collecting rows into a table in which each prompt and each response stands once."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vrm_pyro.data.rows.conversation import Message, tool_parts
+from vrm_pyro.data.rows.counts import RowReport, add_counts
+from vrm_pyro.data.rows.ranked_row import RankedResponses
+from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, pair_weight, pairs_of
+from vrm_pyro.data.rows.schema import RatedResponse, Row
+from vrm_pyro.data.rows.table import PreferenceTable
+from vrm_pyro.errors import InputError
+
+
+def prompt_key(prompt: list[Message]) -> str:
+    """Return the text by which two prompts count as the same, and by which splits are drawn."""
+    turns = [[turn["role"], turn["content"], *filter(None, [tool_parts(turn)])] for turn in prompt]
+    return json.dumps(turns, ensure_ascii=False)
+
+
+class TableBuilder:
+    """Adds rows one at a time and merges what is equal.
+
+    Prompts are the same if all their messages are, responses if prompt and text are. A response
+    rated several times keeps the mean of the *different* values of each objective: in files of
+    comparisons one rating is repeated for every pair the response is in, and such copies must
+    not count as votes.
+    """
+
+    def __init__(self) -> None:
+        self._prompts: list[list[Message]] = []
+        self._prompt_index: dict[str, int] = {}
+        self._responses: list[str] = []
+        self._response_prompt: list[int] = []
+        self._response_index: dict[tuple[int, str], int] = {}
+        self._response_id: list[str | None] = []
+        self._response_subset: list[str | None] = []
+        self._ratings: list[dict[str, float]] = []
+        self._conflicts: dict[tuple[int, str], list[float]] = {}
+        self._pairs: list[tuple[int, int]] = []
+        self._pair_numbers: list[tuple[float, float]] = []
+        self._pair_margins: list[float] = []
+        self._pair_rankings: list[int] = []
+        self._num_rankings = 0
+        self._pair_labels: list[tuple[str | None, str | None, str | None]] = []
+
+    @property
+    def num_responses(self) -> int:
+        """Responses collected so far."""
+        return len(self._responses)
+
+    @property
+    def rated_objectives(self) -> tuple[str, ...]:
+        """Objectives with at least one rating, sorted by name."""
+        return tuple(sorted({name for ratings in self._ratings for name in ratings}))
+
+    def add(self, row: Row) -> None:
+        """Add a checked row."""
+        prompt = self.add_prompt(row.prompt)
+        subset = row.labels["subset"]
+        if isinstance(row, RatedResponse):
+            self.add_response(prompt, row.response, row.ratings, row.labels["id"], subset)
+            return
+        if isinstance(row, RankedResponses):
+            self._add_ranking(prompt, row)
+            return
+        first = self.add_response(prompt, row.chosen, row.chosen_ratings, None, subset)
+        second = self.add_response(prompt, row.rejected, row.rejected_ratings, None, subset)
+        labels = (row.labels["id"], subset, row.labels["source"])
+        self.add_pair(first, second, row.preference, row.weight, labels, row.margin)
+
+    def _add_ranking(self, prompt: int, row: RankedResponses) -> None:
+        """Add all pairs of a ranking; one of two is a pair like any other."""
+        subset, size = row.labels["subset"], len(row.responses)
+        items = [
+            self.add_response(prompt, text, ratings, None, subset)
+            for text, ratings in zip(row.responses, row.ratings, strict=True)
+        ]
+        number = self.new_ranking() if size > 2 else NO_RANKING
+        labels = (row.labels["id"], subset, row.labels["source"])
+        weight = pair_weight(row.weight, size)
+        for better, worse in pairs_of(size):
+            self.add_pair(items[better], items[worse], 1.0, weight, labels, ranking=number)
+
+    def new_ranking(self) -> int:
+        """Return a number for a ranking whose pairs are added next."""
+        self._num_rankings += 1
+        return self._num_rankings - 1
+
+    def add_prompt(self, prompt: list[Message]) -> int:
+        """Return the index of a prompt, new or known."""
+        index = self._prompt_index.setdefault(prompt_key(prompt), len(self._prompts))
+        if index == len(self._prompts):
+            self._prompts.append(prompt)
+        return index
+
+    def add_response(
+        self,
+        prompt: int,
+        text: str,
+        ratings: Mapping[str, float],
+        identifier: str | None,
+        subset: str | None,
+    ) -> int:
+        """Return the index of a response, new or known, after taking its ratings in."""
+        index = self._response_index.setdefault((prompt, text), len(self._responses))
+        if index == len(self._responses):
+            self._responses.append(text)
+            self._response_prompt.append(prompt)
+            self._response_id.append(None)
+            self._response_subset.append(None)
+            self._ratings.append({})
+        self._response_id[index] = self._response_id[index] or identifier
+        self._response_subset[index] = self._response_subset[index] or subset
+        known = self._ratings[index]
+        for name, value in ratings.items():
+            if known.setdefault(name, value) != value:
+                values = self._conflicts.setdefault((index, name), [known[name]])
+                if value not in values:
+                    values.append(value)
+        return index
+
+    def add_pair(
+        self,
+        first: int,
+        second: int,
+        preference: float,
+        weight: float,
+        labels: tuple[str | None, str | None, str | None],
+        margin: float = math.nan,
+        ranking: int = NO_RANKING,
+    ) -> None:
+        """Add a pair of responses with its labels, its margin if known, and its ranking."""
+        self._pairs.append((first, second))
+        self._pair_numbers.append((preference, weight))
+        self._pair_margins.append(margin)
+        self._pair_rankings.append(ranking)
+        self._pair_labels.append(labels)
+
+    def conflicting_ratings(self, objectives: Sequence[str]) -> int:
+        """Count ratings of these objectives that came with several different values."""
+        return sum(name in objectives for _, name in self._conflicts)
+
+    def build(self, objectives: tuple[str, ...], report: RowReport) -> PreferenceTable:
+        """Return the table, with the ratings of these objectives in this order."""
+        columns = {name: column for column, name in enumerate(objectives)}
+        ratings = np.full((len(self._responses), len(objectives)), np.nan)
+        for index, values in enumerate(self._ratings):
+            for name, value in values.items():
+                if name in columns:
+                    ratings[index, columns[name]] = value
+        for (index, name), several in self._conflicts.items():
+            if name in columns:
+                ratings[index, columns[name]] = np.mean(several)
+        pairs = np.asarray(self._pairs, dtype=np.int64).reshape(-1, 2)
+        numbers = np.asarray(self._pair_numbers, dtype=np.float64).reshape(-1, 2)
+        return PreferenceTable(
+            prompts=self._prompts,
+            responses=self._responses,
+            response_prompt=np.asarray(self._response_prompt, dtype=np.int64),
+            pair_first=pairs[:, 0].copy(),
+            pair_second=pairs[:, 1].copy(),
+            preference=numbers[:, 0].copy(),
+            pair_weight=numbers[:, 1].copy(),
+            ratings=ratings,
+            objectives=objectives,
+            pair_id=[labels[0] for labels in self._pair_labels],
+            pair_subset=[labels[1] for labels in self._pair_labels],
+            pair_source=[labels[2] for labels in self._pair_labels],
+            response_id=self._response_id,
+            response_subset=self._response_subset,
+            report=report,
+            pair_margin=np.asarray(self._pair_margins, dtype=np.float64),
+            pair_ranking=np.asarray(self._pair_rankings, dtype=np.int64),
+        )
+
+
+def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
+    """Return one table with the rows of several, prompts and responses merged where equal.
+
+    Objectives are those of all tables, in the order in which they first appear. Ratings of one
+    response that differ between tables are averaged and counted, each table being one voice.
+
+    Raises:
+        InputError: If no table is given.
+    """
+    if not tables:
+        raise InputError("concatenate: give at least one table.")
+    builder = TableBuilder()
+    for table in tables:
+        prompts = [builder.add_prompt(prompt) for prompt in table.prompts]
+        responses = [
+            builder.add_response(
+                prompts[table.response_prompt[index]],
+                text,
+                {
+                    name: float(value)
+                    for name, value in zip(table.objectives, table.ratings[index], strict=True)
+                    if not np.isnan(value)
+                },
+                table.response_id[index],
+                table.response_subset[index],
+            )
+            for index, text in enumerate(table.responses)
+        ]
+        numbers = {NO_RANKING: NO_RANKING}
+        for number in table.ranking_numbers:
+            numbers[number] = builder.new_ranking()
+        labels = zip(table.pair_id, table.pair_subset, table.pair_source, strict=True)
+        for pair, label in enumerate(labels):
+            builder.add_pair(
+                responses[table.pair_first[pair]],
+                responses[table.pair_second[pair]],
+                float(table.preference[pair]),
+                float(table.pair_weight[pair]),
+                label,
+                float(table.pair_margin[pair]),
+                numbers[int(table.pair_ranking[pair])],
+            )
+    objectives = tuple(dict.fromkeys(name for table in tables for name in table.objectives))
+    return builder.build(objectives, _joint_report(tables, builder, objectives))
+
+
+def _joint_report(
+    tables: Sequence[PreferenceTable], builder: TableBuilder, objectives: tuple[str, ...]
+) -> RowReport:
+    reports = [table.report for table in tables]
+    counts: dict[str, dict[str, int]] = {"invalid": {}, "dropped": {}, "extra": {}}
+    for report in reports:
+        for name, total in counts.items():
+            counts[name] = add_counts(total, getattr(report, name))
+    ignored = {name for report in reports for name in report.ignored_objectives}
+    absent = {name for report in reports for name in report.absent_objectives}
+    return RowReport(
+        rows_read=sum(report.rows_read for report in reports),
+        comparisons=sum(report.comparisons for report in reports),
+        rated_responses=sum(report.rated_responses for report in reports),
+        rankings=sum(report.rankings for report in reports),
+        margins=sum(report.margins for report in reports),
+        margins_ignored=sum(report.margins_ignored for report in reports),
+        conflicting_ratings=sum(report.conflicting_ratings for report in reports)
+        + builder.conflicting_ratings(objectives),
+        cut_inside_word=sum(report.cut_inside_word for report in reports),
+        ignored_objectives=tuple(sorted(ignored)),
+        absent_objectives=tuple(sorted(absent - set(builder.rated_objectives))),
+        **counts,
+    )

@@ -1,0 +1,231 @@
+"""Chat messages: checking them, and taking an implicit prompt out of two conversations."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vrm_pyro.data.rows.problem import RowProblem
+
+Message = dict[str, Any]
+"""A turn: ``role`` and ``content`` as text, and what :func:`tool_parts` says."""
+
+ROLES = ("system", "user", "assistant", "tool")
+# Beside role and content, what chat templates read of turns that call tools and of their results.
+_TOOL_KEYS: Final = {"assistant": ("tool_calls",), "tool": ("name", "tool_call_id")}
+
+
+def tool_parts(message: Mapping[str, Any]) -> Message:
+    """Return what a turn says of tools: ``tool_calls``, or which call it is the result of.
+
+    Entries that are null are left out, inside calls too: a table of many calls fills them in for
+    arguments that only other calls have.
+    """
+    keys = _TOOL_KEYS.get(message["role"], ())
+    return {key: _without_null(message[key]) for key in keys if message.get(key)}
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_null(v) for k, v in value.items() if v is not None}
+    return [_without_null(v) for v in value] if isinstance(value, list) else value
+
+
+def turn_text(message: Mapping[str, Any]) -> str:
+    """Return a turn as text where no chat template writes it: content, then calls as JSON."""
+    calls = message.get("tool_calls")
+    written = json.dumps(calls, ensure_ascii=False) if calls else ""
+    return "\n".join(filter(None, (message["content"], written)))
+
+
+def check_text(value: object, column: str) -> str:
+    """Return ``value`` if it is usable text.
+
+    Raises:
+        RowProblem: If it is not a string, has no visible character, or cannot be encoded.
+    """
+    if not isinstance(value, str):
+        raise RowProblem("wrong type", f'"{column}" is {kind_of(value)}, but must be text.')
+    if not value.strip():
+        raise RowProblem("empty text", f'"{column}" is empty. Fill it in or remove the row.')
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RowProblem(
+            "broken text",
+            f'"{column}" holds half of a surrogate pair (a cut emoji, for instance), which no '
+            "tokenizer can read. Remove that character.",
+        ) from None
+    return value
+
+
+def check_messages(value: list[Any], column: str) -> list[Message]:
+    """Return a list of messages with ``role``, ``content``, and calls of tools and their results.
+
+    Other keys of a message are left out: they are not part of the text that is encoded. The
+    content of a turn that calls tools may be empty or null.
+
+    Raises:
+        RowProblem: If the list is empty or a message lacks a known role or a text.
+    """
+    if not value:
+        raise RowProblem("empty text", f'"{column}" is an empty list of messages.')
+    messages = []
+    for index, message in enumerate(value):
+        where = f"{column}[{index}]"
+        if not _is_message(message):
+            raise RowProblem(
+                "bad messages",
+                f'"{where}" is {kind_of(message)}, but must be a message such as '
+                '{"role": "user", "content": "..."}.',
+            )
+        if message["role"] not in ROLES:
+            raise RowProblem(
+                "bad messages",
+                f'"{where}" has role {message["role"]!r:.40}; use one of {", ".join(ROLES)}.',
+            )
+        tools = tool_parts(message)
+        content = message.get("content")
+        if "tool_calls" in tools:
+            _check_calls(tools["tool_calls"], f"{where}.tool_calls")
+        if content or "tool_calls" not in tools:
+            content = check_text(content, f"{where}.content")
+        messages.append({"role": message["role"], "content": content or "", **tools})
+    return messages
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and "role" in value
+        and ("content" in value or "tool_calls" in value)
+    )
+
+
+def _check_calls(calls: Any, where: str) -> None:
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise RowProblem(
+            "bad messages",
+            f'"{where}" is no list of objects. Give calls of tools as a chat template reads them: '
+            '[{"type": "function", "function": {"name": "...", "arguments": {...}}}].',
+        )
+
+
+def check_prompt(value: object) -> list[Message]:
+    """Return a prompt, text or messages, as messages; text is one message of the user.
+
+    Raises:
+        RowProblem: If it is neither, or ends with a turn of the assistant.
+    """
+    if isinstance(value, list):
+        messages = check_messages(value, "prompt")
+        if messages[-1]["role"] == "assistant":
+            raise RowProblem(
+                "bad messages",
+                '"prompt" ends with an assistant message, but the responses are the '
+                "assistant's next turn. End the prompt with the user's message.",
+            )
+        return messages
+    if not isinstance(value, str):
+        raise RowProblem(
+            "wrong type",
+            f'"prompt" is {kind_of(value)}, but must be text or a list of '
+            '{"role", "content"} messages.',
+        )
+    return [{"role": "user", "content": check_text(value, "prompt")}]
+
+
+def check_response(value: object, column: str) -> str:
+    """Return a response, given as text or as a list with one assistant message, as text.
+
+    Raises:
+        RowProblem: If it is empty, of another type, or more than one assistant message.
+    """
+    if not isinstance(value, list):
+        return check_text(value, column)
+    messages = check_messages(value, column)
+    if len(messages) > 1 or messages[0]["role"] != "assistant":
+        roles = ", ".join(message["role"] for message in messages)
+        raise RowProblem(
+            "bad messages",
+            f'"{column}" is a response of {len(messages)} messages ({roles}), but must be one '
+            "assistant message. Put the turns that both responses share into the prompt; "
+            "conversations that part before the last turn cannot be compared here.",
+        )
+    if "tool_calls" in messages[0]:
+        raise RowProblem(
+            "bad messages",
+            f'"{column}" calls tools, but responses are read as text. Write the call as text, or '
+            "compare the answers that come after it.",
+        )
+    text: str = messages[0]["content"]
+    return text
+
+
+def split_conversations(
+    chosen: list[Any], rejected: list[Any]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Return the shared beginning of two conversations and what is left of each.
+
+    As in TRL's ``extract_prompt``, the shared turns are the prompt and at least one turn is left
+    on each side.
+
+    Raises:
+        RowProblem: If the first turns already differ, or messages are malformed.
+    """
+    first = check_messages(chosen, "chosen")
+    second = check_messages(rejected, "rejected")
+    cut = _shared_length(first, second)
+    if cut == 0:
+        raise RowProblem(
+            "no shared prompt",
+            'there is no "prompt", and "chosen" and "rejected" do not begin with the same '
+            'messages. Add a "prompt" column.',
+        )
+    return first[:cut], first[cut:], second[cut:]
+
+
+def split_texts(chosen: str, rejected: str) -> tuple[str, str, str, bool]:
+    """Return the shared beginning of two texts, what is left of each, and a warning sign.
+
+    The cut is that of TRL's ``extract_prompt``: before the first character that differs, moved
+    back by one if that follows a space, and never past the last character. Two answers that
+    begin alike are therefore cut later than where the answer begins, possibly inside a word;
+    the last value says whether this one is.
+
+    Raises:
+        RowProblem: If the first characters already differ.
+    """
+    cut = _shared_length(chosen, rejected)
+    if cut and chosen[cut] != rejected[cut] and chosen[cut - 1] == " ":
+        cut -= 1
+    if not chosen[:cut].strip():
+        raise RowProblem(
+            "no shared prompt",
+            'there is no "prompt", and "chosen" and "rejected" do not begin with the same text. '
+            'Add a "prompt" column.',
+        )
+    inside_word = chosen[cut - 1].isalnum() and (chosen[cut].isalnum() or rejected[cut].isalnum())
+    return chosen[:cut], chosen[cut:], rejected[cut:], inside_word
+
+
+def _shared_length(first: Any, second: Any) -> int:
+    """Return the length of the common beginning, leaving at least one element on each side."""
+    low, high = 0, max(min(len(first), len(second)) - 1, 0)
+    # Bisection over slices: comparing long texts character by character takes seconds per set.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def kind_of(value: object) -> str:
+    """Name the JSON type of a value in a message to the user."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+    if value is None:
+        return "null"
+    if type(value) in names:
+        return names[type(value)]
+    return "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"

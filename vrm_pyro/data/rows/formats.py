@@ -1,0 +1,299 @@
+"""Readers of single files: every row with its place, every broken line on its own.
+
+All go through ``datasets.load_dataset`` in streaming mode, which opens and decompresses files and
+leaves no copy in a cache. JSON and CSV are taken from its ``text`` reader and parsed here, record
+by record: its ``json`` and ``csv`` readers infer one type per column, so that a prompt that is
+text in one row and messages in another, a broken line or a ragged record fails the whole file
+without naming the row, ``"007"`` becomes 7 and the answer "NA" goes missing.
+"""
+
+import contextlib
+import csv
+import glob
+import json
+import lzma
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.exceptions import DatasetsError
+
+from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.rows.schema import KNOWN_COLUMNS, NUMBER_COLUMNS
+from vrm_pyro.errors import InputError
+
+Rows = Iterator[tuple[str, object]]
+
+# What readers raise on files that are broken or not what their name says.
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    csv.Error,
+    zlib.error,
+    lzma.LZMAError,
+    pa.ArrowException,
+    DatasetsError,
+)
+
+_TEXT_COLUMNS = ("prompt", "chosen", "rejected", "response")
+_ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
+_BATCH_ROWS = 1000
+
+
+def read_json_lines(path: Path, name: str) -> Rows:
+    """Yield the rows of a file with one JSON object a line; blank lines are skipped."""
+    # A byte that is not UTF-8 arrives as \xNN, which no JSON text may hold: the parser stops at
+    # it, and the error belongs to its line instead of to the whole file.
+    lines = _texts(path, encoding_errors="backslashreplace")
+    for number, line in enumerate(lines, start=1):
+        if line and not line.isspace():
+            yield f"{name}:{number}", _parse_line(line)
+
+
+def read_json(path: Path, name: str) -> Rows:
+    """Yield the rows of a JSON list, of ``{"data": [...]}``, or of JSON lines named ``.json``.
+
+    Raises:
+        InputError: If the text is not JSON; what follows the fault cannot be told apart.
+    """
+    text = next(_texts(path, sample_by="document"), "")
+    start = _skip_space(text, 0)
+    whole = text[start : start + 1] == "["
+    if text[start : start + 1] == "{":
+        if _is_json_lines(text):
+            yield from read_json_lines(path, name)
+            return
+        start = _data_list(text, name)
+    elif not whole:
+        raise InputError(f'{name}: holds neither a JSON list of rows nor {{"data": [...]}}.')
+    line, counted = 1, 0
+    for position, row in _list_items(text, start, name, whole):
+        line, counted = line + text.count("\n", counted, position), position
+        yield f"{name}:{line}", row
+
+
+def read_csv(path: Path, name: str) -> Rows:
+    """Yield the records of a CSV or TSV file with a header line.
+
+    An empty cell is missing, except in the text columns, where it is an empty text. A text cell
+    that is a JSON list of messages is read as messages.
+    """
+    lines = _texts(path, keep_linebreaks=True)
+    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    limit = csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long documents
+    try:
+        records = csv.reader(lines, delimiter=delimiter, strict=True)
+        header = next(records, [])
+        place = f"{name}:{records.line_num + 1}"
+        while True:
+            try:
+                record = next(records, None)
+            except csv.Error as error:
+                if "end of data" in str(error):
+                    raise InputError(
+                        f"{place}: a quote opened in this record is never closed, so that the "
+                        "rest of the file belongs to it. Close it; a quote inside a text is "
+                        'written "".'
+                    ) from error
+                yield (
+                    place,
+                    RowProblem(
+                        "invalid CSV",
+                        f"not valid CSV ({error}). Put texts with commas, quotes or line breaks "
+                        'in quotes, and write a quote inside as "".',
+                    ),
+                )
+            else:
+                if record is None:
+                    return
+                if record:
+                    yield place, _record(header, record)
+            place = f"{name}:{records.line_num + 1}"
+    finally:
+        csv.field_size_limit(limit)
+
+
+def read_parquet(path: Path, name: str) -> Rows:
+    """Yield the rows of a Parquet file."""
+    with _opened("parquet", path) as rows:
+        yield from read_dataset(rows, name)
+
+
+def read_arrow(path: Path, name: str) -> Rows:
+    """Yield the rows of an Arrow file, in the file or the stream format."""
+    with _opened("arrow", path) as rows:
+        yield from read_dataset(rows, name)
+
+
+def read_dataset(dataset: datasets.Dataset | datasets.IterableDataset, name: str) -> Rows:
+    """Yield the rows of a data set of ``datasets``, placed by their index: ``name[12]``."""
+    others = {}
+    if dataset.column_names:
+        # Columns of other names still appear, so that a misspelled one is noticed, but what they
+        # hold (images, embeddings) is not decoded.
+        known = [column for column in dataset.column_names if column in KNOWN_COLUMNS]
+        others = dict.fromkeys(c for c in dataset.column_names if c not in KNOWN_COLUMNS)
+        dataset = dataset.select_columns(known) if known else dataset
+    index = 0
+    for batch in dataset.with_format(None).iter(batch_size=_BATCH_ROWS):
+        for values in zip(*batch.values(), strict=True):
+            yield f"{name}[{index}]", {**others, **dict(zip(batch, values, strict=True))}
+            index += 1
+
+
+READERS: dict[str, Callable[[Path, str], Rows]] = {
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+}
+
+
+@contextlib.contextmanager
+def _opened(reader: str, path: Path, **options: Any) -> Iterator[datasets.IterableDataset]:
+    # Streaming copies nothing, but a lock file per data file would stay in the user's cache.
+    with tempfile.TemporaryDirectory(prefix="vrm_pyro_rows_") as cache:
+        yield datasets.load_dataset(
+            reader,
+            data_files=glob.escape(str(path)),  # a name with brackets would pass for a pattern
+            split="train",
+            streaming=True,
+            cache_dir=cache,
+            **options,
+        )
+
+
+def _texts(path: Path, **options: Any) -> Iterator[str]:
+    """Yield the lines (or the whole) of a text file, compressed or not."""
+    options = {"encoding": "utf-8-sig", **options}
+    with _opened("text", path, **options) as texts:
+        for batch in texts.iter(batch_size=_BATCH_ROWS):
+            yield from batch["text"]
+
+
+def _parse_line(line: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        stray = _ESCAPED_BYTE.match(line, error.pos) or _ESCAPED_BYTE.match(line, error.pos - 1)
+        if stray:
+            what = f"byte 0x{stray[1]} is not UTF-8"
+            return RowProblem("not UTF-8", f"{what}. Save the file in the encoding UTF-8.")
+        what = f"{error.msg} at column {error.colno}"
+        return RowProblem(
+            "invalid JSON", f"not valid JSON ({what}). Write one whole JSON object on each line."
+        )
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of open brackets
+        return RowProblem("invalid JSON", f"not a row ({error}). Remove it.")
+
+
+def _is_json_lines(text: str) -> bool:
+    """Whether the first line alone is a row: then the file is JSON lines despite its name."""
+    first = text.lstrip().split("\n", 1)[0]
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return not KNOWN_COLUMNS.isdisjoint(row)
+
+
+def _data_list(text: str, name: str) -> int:
+    """Return where the list of a ``{"data": [...]}`` document begins."""
+    decoder = json.JSONDecoder(parse_constant=str)  # as text: NaN is not equal to itself
+    try:
+        document = decoder.decode(text)
+    except ValueError as error:
+        raise _broken(name, error) from error
+    rows = document.get("data")
+    if isinstance(rows, list):
+        for match in re.finditer(r'"data"\s*:\s*(\[)', text):
+            # the same characters may also stand inside a text
+            with contextlib.suppress(ValueError):
+                if decoder.raw_decode(text, match.start(1))[0] == rows:
+                    return match.start(1)
+    raise InputError(
+        f'{name}: the JSON object has no list under "data" (keys: '
+        f'{", ".join(list(document)[:12])}). Write a list of rows, or {{"data": [...]}}.'
+    )
+
+
+def _list_items(text: str, start: int, name: str, whole: bool) -> Iterator[tuple[int, object]]:
+    """Yield position and value of each item of the JSON list at ``start``.
+
+    Item by item, because a row parsed as part of the list no longer knows its line.
+    """
+    decoder = json.JSONDecoder()
+    position = _skip_space(text, start + 1)
+    more = text[position : position + 1] != "]"
+    try:
+        while more:
+            value, end = decoder.raw_decode(text, position)
+            yield position, value
+            position = _skip_space(text, end)
+            more = text[position : position + 1] == ","
+            if more:
+                position = _skip_space(text, position + 1)
+        if text[position : position + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
+        rest = _skip_space(text, position + 1)
+        if whole and rest < len(text):
+            raise json.JSONDecodeError("Extra data", text, rest)
+    except ValueError as error:
+        raise _broken(name, error) from error
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+def _broken(name: str, error: ValueError) -> InputError:
+    line = getattr(error, "lineno", 1)
+    return InputError(
+        f"{name}:{line}: not valid JSON ({error}). Correct it from there on; in JSON lines "
+        "(.jsonl) a broken row would not hide the others."
+    )
+
+
+def _record(header: list[str], record: list[str]) -> object:
+    if len(record) != len(header):
+        return RowProblem(
+            "invalid CSV",
+            f"{len(record)} fields, but the header names {len(header)}. Put texts with commas "
+            "or line breaks in quotes.",
+        )
+    return {column: _cell(column, text) for column, text in zip(header, record, strict=True)}
+
+
+def _cell(column: str, text: str) -> object:
+    if column in _TEXT_COLUMNS:
+        return _messages(text)
+    if not text.strip():
+        return None
+    if column in NUMBER_COLUMNS:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _messages(text: str) -> object:
+    if text.lstrip().startswith("["):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return text
+        if value and all(isinstance(item, dict) and "role" in item for item in value):
+            return value
+    return text

@@ -1,0 +1,195 @@
+"""Loading: from anything with rows to a checked table, or one message that lists every bad row."""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from vrm_pyro.data.rows.builder import TableBuilder
+from vrm_pyro.data.rows.counts import RowReport
+from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.rows.ranked_row import RankedResponses
+from vrm_pyro.data.rows.ranking_pairs import pairs_of
+from vrm_pyro.data.rows.readers import Source, TableSpec, open_sources
+from vrm_pyro.data.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
+from vrm_pyro.data.rows.table import PreferenceTable
+from vrm_pyro.errors import InputError
+
+MAX_LISTED = 20
+IDENTICAL = "identical responses"
+_FORGOTTEN_PROMPT = '"prompt" is missing, while other rows of this file have it. Fill it in.'
+
+
+def load_table(
+    spec: TableSpec,
+    *,
+    objectives: Sequence[str] | None = None,
+    skip_invalid: bool = False,
+    split: str = "train",
+) -> PreferenceTable:
+    """Read rows, check every one, and merge equal prompts and responses.
+
+    Args:
+        spec: A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; text formats also compressed),
+            a glob, a directory written by ``save_to_disk``, a Hub id (``owner/name``, or
+            ``owner/name:config``), a ``datasets`` data set, rows as dicts, or a list of these.
+        objectives: Objectives to keep, in this order; an objective no row rates becomes a column
+            of NaN. When omitted, all that some row rates, sorted by name.
+        skip_invalid: Leave invalid rows out and count them, instead of raising.
+        split: Split of a Hub id or of a data set with several; files are read whole.
+
+    Returns:
+        The table; ``table.report`` holds the counts.
+
+    Raises:
+        InputError: If a source cannot be read, a row is invalid (all are listed by file and
+            line), an objective looks misspelled, or no row is left.
+
+    Warns:
+        UserWarning: With the number of rows whose implicit prompt ends inside a word.
+    """
+    loading = _Loading()
+    sources = open_sources(spec, split)
+    for source in sources:
+        loading.read(source)
+    if loading.problems and not skip_invalid:
+        raise InputError(_listing(loading))
+    report = RowReport(
+        rows_read=loading.rows_read,
+        comparisons=loading.comparisons,
+        rated_responses=loading.rated_responses,
+        rankings=loading.rankings,
+        invalid=loading.invalid_counts(),
+        dropped={IDENTICAL: loading.identical} if loading.identical else {},
+        margins=loading.margins,
+        cut_inside_word=loading.cut_inside_word,
+    )
+    if loading.builder.num_responses == 0:
+        names = ", ".join(source.name for source in sources[:3])
+        raise InputError(
+            f"{names}: no usable row is left ({report.summary()}). {_first_problem(loading)}"
+        )
+    _warn(report)
+    rated = loading.builder.rated_objectives
+    wanted = rated if objectives is None else tuple(objectives)
+    _check_objectives(wanted, rated)
+    report = replace(
+        report,
+        conflicting_ratings=loading.builder.conflicting_ratings(wanted),
+        ignored_objectives=tuple(name for name in rated if name not in wanted),
+        absent_objectives=tuple(name for name in wanted if name not in rated),
+    )
+    return loading.builder.build(wanted, report)
+
+
+@dataclass
+class _Loading:
+    """What one load has met so far."""
+
+    builder: TableBuilder = field(default_factory=TableBuilder)
+    problems: list[tuple[str, RowProblem]] = field(default_factory=list)
+    rows_read: int = 0
+    comparisons: int = 0
+    rated_responses: int = 0
+    rankings: int = 0
+    identical: int = 0
+    margins: int = 0
+    cut_inside_word: int = 0
+
+    def read(self, source: Source) -> None:
+        """Check and take in all rows of a source."""
+        explicit_prompts = False
+        waiting: list[tuple[str, Comparison]] = []
+        for place, raw in source.rows:
+            self.rows_read += 1
+            try:
+                if isinstance(raw, RowProblem):
+                    raise raw
+                row = parse_row(raw)
+            except RowProblem as problem:
+                self.problems.append((place, problem))
+                continue
+            if isinstance(row, Comparison) and row.implicit_text:
+                waiting.append((place, row))
+            else:
+                explicit_prompts = True
+                self._add(row)
+        for place, row in waiting:
+            # Two texts nearly always share a first letter: among rows that have a prompt, one
+            # without is a mistake rather than an implicit prompt.
+            if explicit_prompts:
+                self.problems.append((place, RowProblem("missing column", _FORGOTTEN_PROMPT)))
+            else:
+                self._add(row)
+
+    def invalid_counts(self) -> dict[str, int]:
+        """Count the problems by reason."""
+        return dict(Counter(problem.reason for _, problem in self.problems))
+
+    def _add(self, row: Row) -> None:
+        if isinstance(row, RatedResponse):
+            self.rated_responses += 1
+            self.builder.add(row)
+            return
+        if isinstance(row, RankedResponses):
+            self._add_ranking(row)
+            return
+        if row.chosen == row.rejected:
+            self.identical += 1
+            return
+        self.margins += not math.isnan(row.margin)
+        self.cut_inside_word += row.cut_inside_word
+        self.comparisons += 1
+        self.builder.add(row)
+
+    def _add_ranking(self, row: RankedResponses) -> None:
+        left = row.without_repeats()
+        before, after = (len(pairs_of(len(some.responses))) for some in (row, left))
+        self.identical += before - after
+        if after:
+            self.rankings += 1
+            self.builder.add(left)
+
+
+def _listing(loading: _Loading) -> str:
+    count = len(loading.problems)
+    rows = "1 invalid row" if count == 1 else f"{count:,} invalid rows"
+    lines = [f"{rows} of {loading.rows_read:,}; fix them, or leave them out with --skip-invalid:"]
+    lines += [f"  {place}: {problem.message}" for place, problem in loading.problems[:MAX_LISTED]]
+    rest = Counter(problem.reason for _, problem in loading.problems[MAX_LISTED:])
+    if rest:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in rest.items())
+        lines.append(f"  ... and {rest.total():,} more ({reasons})")
+    return "\n".join(lines)
+
+
+def _first_problem(loading: _Loading) -> str:
+    if not loading.problems:
+        return "Give a file with at least one row whose two responses differ."
+    place, problem = loading.problems[0]
+    return f"The first invalid one is {place}: {problem.message}"
+
+
+def _warn(report: RowReport) -> None:
+    if report.cut_inside_word:
+        warnings.warn(
+            f"{report.cut_inside_word:,} rows without a prompt hold two texts that part inside a "
+            'word, so that their responses begin there. Add a "prompt" column.',
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _check_objectives(wanted: tuple[str, ...], rated: tuple[str, ...]) -> None:
+    if len(set(wanted)) != len(wanted):
+        raise InputError(f"objectives: a name repeats in {', '.join(wanted)}.")
+    unused = tuple(name for name in rated if name not in wanted)
+    for name in wanted:
+        # an objective may be absent from a set, but one that nearly matches is a slip
+        match = None if name in rated else close_name(name, unused)
+        if match is not None:
+            raise InputError(
+                f'objectives: no row rates "{name}"; did you mean "{match}"? Rated are '
+                f"{', '.join(rated)}."
+            )

@@ -1,0 +1,170 @@
+"""From what the user names to raw rows that know where they stand."""
+
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import datasets
+
+from vrm_pyro.data.rows import formats
+from vrm_pyro.errors import InputError
+
+AnyDataset: TypeAlias = datasets.Dataset | datasets.IterableDataset
+# A DatasetDict is a mapping, and so is a row.
+TableSpec: TypeAlias = str | Path | AnyDataset | Mapping[str, Any] | Sequence[Any]
+
+_COMPRESSED = (".gz", ".bz2", ".xz")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:\w[\w.-]*)?")
+
+
+class Source(NamedTuple):
+    """Rows of one file or data set.
+
+    Attributes:
+        name: What the user would call it.
+        rows: Pairs of a place, such as ``rows.jsonl:214``, and a raw row; the row is a
+            :class:`RowProblem` where the text could not even be parsed.
+    """
+
+    name: str
+    rows: Iterator[tuple[str, object]]
+
+
+def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
+    """Find what ``spec`` names; rows are read when the sources are iterated.
+
+    Args:
+        spec: A path, glob, directory of ``save_to_disk``, Hub id (``owner/name`` or
+            ``owner/name:config``), data set of ``datasets``, row as a dict, or a list of these.
+        split: Split of a Hub id or of a data set with several; files have no splits.
+
+    Raises:
+        InputError: If something does not exist, is empty, or is of an unknown kind.
+    """
+    if isinstance(spec, datasets.DatasetDict):
+        return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset")]
+    if isinstance(spec, datasets.Dataset | datasets.IterableDataset):
+        return [_dataset(spec, "dataset")]
+    if isinstance(spec, str | Path):
+        return _named(str(spec), split)
+    if isinstance(spec, Mapping):
+        return [Source("row", iter([("row", spec)]))]
+    if not isinstance(spec, Sequence):
+        raise InputError(
+            f"data: cannot read rows from a {type(spec).__name__}; give a file, a glob, a Hub "
+            "id, a datasets.Dataset, or a list of these."
+        )
+    if not spec:
+        raise InputError("data: the list of files is empty; name at least one.")
+    if all(isinstance(item, Mapping) for item in spec):
+        rows = iter([(f"rows[{index}]", row) for index, row in enumerate(spec)])
+        return [Source("rows", rows)]
+    return [source for item in spec for source in open_sources(item, split)]
+
+
+def _named(name: str, split: str) -> list[Source]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return [_dataset(_saved(path, split), name)]
+    if path.is_file():
+        return [_file(path, name)]
+    if glob.has_magic(name):
+        files = sorted(glob.glob(str(path), recursive=True))
+        found = [_file(Path(file), file) for file in files if Path(file).is_file()]
+        if not found:
+            raise InputError(f"{name}: no file matches this pattern.")
+        return found
+    if _HUB_ID.fullmatch(name) and _format_of(path) is None:
+        return [_dataset(_hub(name, split), name)]
+    raise InputError(f"{name}: no such file or directory.")
+
+
+def _format_of(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in formats.READERS else None
+
+
+def _file(path: Path, name: str) -> Source:
+    kind = _format_of(path)
+    if kind is None:
+        known = ", ".join(formats.READERS)
+        raise InputError(
+            f"{name}: unknown kind of file. Known endings are {known}, the text formats also "
+            f"with {', '.join(_COMPRESSED)}; rename or convert the file."
+        )
+    return Source(name, _guarded(formats.READERS[kind](path.absolute(), name), name))
+
+
+def _guarded(rows: Iterator[tuple[str, object]], name: str) -> Iterator[tuple[str, object]]:
+    """Turn what a reader raises on a broken file into one message that names the file."""
+    with _quiet_datasets():
+        try:
+            yield from rows
+        except InputError:
+            raise
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}: not UTF-8 text ({error.reason}, byte 0x{error.object[error.start]:02x})."
+                " Save the file in the encoding UTF-8."
+            ) from error
+        except formats.READ_ERRORS as error:
+            detail = str(error).strip().rstrip(".") or type(error).__name__
+            raise InputError(
+                f"{name}: cannot be read ({detail}). Is the file whole, and is its ending right?"
+            ) from error
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    # datasets logs a failed read on stderr as well; the user should see one message
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(before)
+
+
+def _dataset(dataset: AnyDataset, name: str) -> Source:
+    return Source(name, _guarded(formats.read_dataset(dataset, name), name))
+
+
+def _saved(path: Path, split: str) -> datasets.Dataset:
+    if not (path / "state.json").is_file() and not (path / "dataset_dict.json").is_file():
+        raise InputError(
+            f"{path}: a directory, but not one written by datasets' save_to_disk. "
+            f'To read the files in it, give a pattern such as "{path}/*.jsonl".'
+        )
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except formats.READ_ERRORS as error:
+        raise InputError(f"{path}: the saved data set cannot be read ({error}).") from error
+    if isinstance(loaded, datasets.DatasetDict):
+        return _pick_split(loaded, split, str(path))
+    return loaded
+
+
+def _pick_split(loaded: Mapping[str, Any], split: str, name: str) -> datasets.Dataset:
+    if split not in loaded:
+        raise InputError(f"{name} has no split {split!r}; choose one of {', '.join(loaded)}.")
+    return loaded[split]
+
+
+def _hub(name: str, split: str) -> datasets.Dataset:
+    repository, _, config = name.partition(":")
+    try:
+        return datasets.load_dataset(repository, config or None, split=split)
+    except (RuntimeError, *formats.READ_ERRORS) as error:
+        raise InputError(
+            f"{name}: no file of this name here, and as a Hub data set (split {split!r}) it "
+            f"cannot be loaded: {error}. Check the spelling, the split, and that the Hub can be "
+            "reached, or give a file."
+        ) from error
+
+
+Spec = str | list[str]

@@ -1,0 +1,236 @@
+"""The row schema: what a comparison and a rated response are made of, and which row is which."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from vrm_pyro.data.rows.conversation import (
+    Message,
+    check_prompt,
+    check_response,
+    check_text,
+    kind_of,
+    split_conversations,
+    split_texts,
+)
+from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.rows.ranked_row import RANKING_COLUMNS, RankedResponses, parse_ranking
+from vrm_pyro.data.rows.values import (
+    EXPECTED,
+    LABEL_COLUMNS,
+    labels_of,
+    number_of,
+    ratings_of,
+    required,
+)
+
+COMPARISON_COLUMNS = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "chosen_ratings",
+    "rejected_ratings",
+    "preference",
+    "weight",
+    "margin",
+)
+RESPONSE_COLUMNS = ("prompt", "response", "ratings")
+KNOWN_COLUMNS = frozenset(
+    (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *RANKING_COLUMNS, *LABEL_COLUMNS)
+)
+NUMBER_COLUMNS = ("preference", "weight", "margin")
+_PREFERENCE = "a number from 0 to 1, the probability that chosen is preferred"
+_MARGIN = "a finite number >= 0: the threshold that a difference of rewards has to pass"
+_TWO_SIDED = re.compile(
+    r"(response|answer|completion|output|option|candidate|text|model)s?_?([ab012])", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two responses to one prompt, the first preferred with probability ``preference``.
+
+    Args:
+        prompt: Chat messages, the last not from the assistant.
+        chosen: Text of the first response.
+        rejected: Text of the second response.
+        chosen_ratings: Finite ratings of the first response by objective, missing ones absent.
+        rejected_ratings: The same for the second.
+        preference: Probability in [0, 1] that the first is preferred.
+        weight: Power on the likelihood of this row, >= 0.
+        labels: ``id``, ``subset`` and ``source``, None where absent.
+        margin: Known threshold t of the pair, >= 0, in units of the reward; NaN where absent.
+        implicit_text: Whether the prompt was taken from the beginning of two plain texts.
+        cut_inside_word: Whether that cut fell inside a word.
+    """
+
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    chosen_ratings: dict[str, float]
+    rejected_ratings: dict[str, float]
+    preference: float
+    weight: float
+    labels: dict[str, str | None]
+    margin: float = math.nan
+    implicit_text: bool = False
+    cut_inside_word: bool = False
+
+
+@dataclass(frozen=True)
+class RatedResponse:
+    """One response to a prompt with its ratings, which may all be missing."""
+
+    prompt: list[Message]
+    response: str
+    ratings: dict[str, float]
+    labels: dict[str, str | None]
+
+
+Row = Comparison | RatedResponse | RankedResponses
+
+
+def parse_row(row: object) -> Row:
+    """Check one row and bring it into the form above.
+
+    A value of None counts as absent, because tables with columns (Parquet, ``datasets``) fill
+    what a row does not have with None.
+
+    Raises:
+        RowProblem: With the reason and the fix, if the row is not usable.
+    """
+    if not isinstance(row, Mapping):
+        raise RowProblem(
+            "wrong type",
+            f"the row is {kind_of(row)}, but must be an object such as "
+            '{"prompt": "...", "chosen": "...", "rejected": "..."}.',
+        )
+    misspelled = _misspelled(tuple(map(str, row)))
+    if misspelled:
+        raise RowProblem("misspelled column", misspelled)
+    pair = row.get("chosen") is not None or row.get("rejected") is not None
+    single = row.get("response") is not None
+    several = row.get("responses") is not None
+    if several and (row.get("ranks") is not None or not (pair or single)):
+        return parse_ranking(row)
+    if pair and single:
+        raise RowProblem(
+            "unclear columns",
+            'the row has "response" beside "chosen" or "rejected". ' + EXPECTED,
+        )
+    if pair:
+        return _comparison(row)
+    if single:
+        return RatedResponse(
+            prompt=check_prompt(required(row, "prompt")),
+            response=check_response(row["response"], "response"),
+            ratings=ratings_of(row, "ratings"),
+            labels=labels_of(row),
+        )
+    raise RowProblem("missing column", _no_responses(row))
+
+
+def close_name(name: str, candidates: tuple[str, ...]) -> str | None:
+    """Return the candidate that ``name`` most likely misspells, if any."""
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    if plain in candidates:
+        return plain
+    for match in difflib.get_close_matches(plain, candidates, n=1, cutoff=0.8):
+        # "response_id" is 0.84 close to "response", yet a column of its own
+        ratio = difflib.SequenceMatcher(None, plain, match).ratio()
+        if abs(len(match) - len(plain)) <= 1 or ratio > 0.87:
+            return match
+    return None
+
+
+def _comparison(row: Mapping[str, Any]) -> Comparison:
+    chosen, rejected = required(row, "chosen"), required(row, "rejected")
+    given = row.get("prompt")
+    implicit_text = inside_word = False
+    if isinstance(chosen, list) and isinstance(rejected, list) and _holds_prompt(given, chosen):
+        # TRL writes such rows too with a text prompt beside whole conversations; the
+        # conversations hold the prompt, and the text only repeats a part of it.
+        prompt, chosen, rejected = split_conversations(chosen, rejected)
+        # before the prompt: a late parting is the plainer reason of the two
+        chosen, rejected = check_response(chosen, "chosen"), check_response(rejected, "rejected")
+        prompt = check_prompt(prompt)
+    elif "prompt" not in row and isinstance(chosen, str) and isinstance(rejected, str):
+        check_text(chosen, "chosen")
+        check_text(rejected, "rejected")
+        text, chosen, rejected, inside_word = split_texts(chosen, rejected)
+        prompt, implicit_text = check_prompt(text), True
+    else:
+        prompt = check_prompt(required(row, "prompt"))
+    return Comparison(
+        prompt=prompt,
+        chosen=check_response(chosen, "chosen"),
+        rejected=check_response(rejected, "rejected"),
+        chosen_ratings=ratings_of(row, "chosen_ratings"),
+        rejected_ratings=ratings_of(row, "rejected_ratings"),
+        preference=number_of(row, "preference", 1.0, _PREFERENCE),
+        weight=number_of(row, "weight", math.inf, "a finite number >= 0"),
+        labels=labels_of(row),
+        margin=_margin(row),
+        implicit_text=implicit_text,
+        cut_inside_word=inside_word,
+    )
+
+
+def _holds_prompt(prompt: object, chosen: list[Any]) -> bool:
+    """Whether the messages of a response are a whole conversation that begins with the prompt."""
+    if prompt is None:
+        return True
+    starts_elsewhere = (
+        bool(chosen) and isinstance(chosen[0], dict) and chosen[0].get("role") != "assistant"
+    )
+    return starts_elsewhere and (
+        isinstance(prompt, str) or (isinstance(prompt, list) and chosen[: len(prompt)] == prompt)
+    )
+
+
+def _margin(row: Mapping[str, Any]) -> float:
+    margin = number_of(row, "margin", math.inf, _MARGIN, absent=math.nan)
+    if margin == 0 and row.get("preference") not in (None, 0, 1):
+        raise RowProblem(
+            "bad margin",
+            f'"margin" is 0, at which nothing is a tie, but "preference" is {row["preference"]}. '
+            "Give a margin above 0, or none.",
+        )
+    return margin
+
+
+@lru_cache(maxsize=1024)
+def _misspelled(columns: tuple[str, ...]) -> str | None:
+    """Return a message if a column looks like one that is missing; other columns are ignored."""
+    if "chosen" in columns and "rejected" in columns:
+        targets: tuple[str, ...] = COMPARISON_COLUMNS
+    elif "response" in columns and "chosen" not in columns and "rejected" not in columns:
+        targets = RESPONSE_COLUMNS
+    elif "responses" in columns and "chosen" not in columns and "rejected" not in columns:
+        targets = RANKING_COLUMNS
+    else:
+        targets = (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS)
+    for column in columns:
+        if column in KNOWN_COLUMNS or _TWO_SIDED.fullmatch(column):
+            continue
+        match = close_name(column, targets)
+        if match is not None and match not in columns:
+            return f'unknown column "{column}": is it "{match}"? Rename or remove it.'
+    return None
+
+
+def _no_responses(row: Mapping[str, Any]) -> str:
+    columns = [str(column) for column in row]
+    found = ", ".join(f'"{column}"' for column in columns[:12]) or "none"
+    sided = [column for column in columns if _TWO_SIDED.fullmatch(column)]
+    advice = ""
+    if len(sided) > 1:
+        advice = (
+            f' Rename {sided[0]} and {sided[1]}: the preferred response is "chosen", the other '
+            '"rejected", and "preference" in [0, 1] holds a soft label.'
+        )
+    return f"no response in this row (columns: {found}). {EXPECTED}{advice}"

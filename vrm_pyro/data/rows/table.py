@@ -1,0 +1,244 @@
+"""The comparisons and ratings of a data set, with shared prompts and responses stored once."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.data.rows.conversation import Message
+from vrm_pyro.data.rows.counts import RowReport
+from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
+from vrm_pyro.errors import InputError
+
+PAIR_ARRAYS = (
+    "pair_first",
+    "pair_second",
+    "preference",
+    "pair_weight",
+    "pair_margin",
+    "pair_ranking",
+)
+
+
+@dataclass(frozen=True)
+class PreferenceTable:
+    """Prompts, responses and pairs on three flat index sets (spec 2.1).
+
+    Args:
+        prompts: Unique prompts as chat messages, length P.
+        responses: Texts of the responses, unique within a prompt, length R.
+        response_prompt: Index of the prompt of each response, shape (R,).
+        pair_first: Index of the response called "chosen", shape (N,).
+        pair_second: Index of the other response, of the same prompt, shape (N,).
+        preference: Probability in [0, 1] that the first is preferred, shape (N,).
+        pair_weight: Power on the likelihood of the pair, >= 0, shape (N,).
+        ratings: Ratings in raw units, NaN where missing, shape (R, K); K = 0 when there are none.
+        objectives: Names of the rated objectives, length K.
+        pair_id: ``id`` of the row each pair comes from, None where absent.
+        pair_subset: ``subset`` of each pair.
+        pair_source: ``source`` of each pair.
+        response_id: ``id`` of the single-response row, None for responses met in pairs only.
+        response_subset: ``subset`` of the first row that holds the response.
+        report: Counts of what was read, kept and left out.
+        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); all NaN when
+            omitted.
+        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape (N,);
+            all -1 when omitted. A ranking of n responses, 3 or more, is all its n (n - 1) / 2
+            pairs, the better one first, each with 2 / n of its weight.
+    """
+
+    prompts: list[list[Message]]
+    responses: list[str]
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...]
+    pair_id: list[str | None]
+    pair_subset: list[str | None]
+    pair_source: list[str | None]
+    response_id: list[str | None]
+    response_subset: list[str | None]
+    report: RowReport
+    pair_margin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    pair_ranking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.pair_margin) == 0:
+            object.__setattr__(self, "pair_margin", np.full(self.num_pairs, np.nan))
+        if len(self.pair_ranking) == 0:
+            object.__setattr__(self, "pair_ranking", np.full(self.num_pairs, NO_RANKING))
+        assert self.response_prompt.shape == (self.num_responses,)
+        assert self.ratings.shape == (self.num_responses, len(self.objectives))
+        assert len(self.pair_second) == len(self.preference) == self.num_pairs
+        assert len(self.pair_weight) == len(self.pair_id) == self.num_pairs
+        assert len(self.pair_margin) == len(self.pair_ranking) == self.num_pairs
+        second_prompt = self.response_prompt[self.pair_second]
+        assert (self.pair_prompt == second_prompt).all(), "a pair spans two prompts"
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of prompts P."""
+        return len(self.prompts)
+
+    @property
+    def num_responses(self) -> int:
+        """Number of responses R."""
+        return len(self.responses)
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs N."""
+        return len(self.pair_first)
+
+    @property
+    def pair_prompt(self) -> NDArray[np.int64]:
+        """Index of the prompt of each pair, shape (N,)."""
+        return self.response_prompt[self.pair_first]
+
+    @property
+    def prompt_subset(self) -> list[str | None]:
+        """Subset of each prompt: that of its first pair that has one, else of its responses."""
+        return first_subsets(
+            self.num_prompts,
+            (self.pair_prompt, self.pair_subset),
+            (self.response_prompt, self.response_subset),
+        )
+
+    @property
+    def ranking_numbers(self) -> list[int]:
+        """Numbers of the rankings, rising."""
+        return np.unique(self.pair_ranking[self.pair_ranking != NO_RANKING]).tolist()
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether any rating is observed."""
+        return bool((~np.isnan(self.ratings)).any())
+
+    def content_hash(self) -> str:
+        """Return a SHA-256 of texts, structure, labels and ratings, in the order of the table.
+
+        Equal hashes mean equal arrays row by row, so that features stored under one can be used
+        with a table that has the other. Hence the order of the rows counts. Ids, subsets,
+        sources and the report do not: they change no feature and no label.
+        """
+        digest = hashlib.sha256(b"vrm_pyro rows 1")
+        texts = (self.prompts, self.responses, list(self.objectives))
+        for part in texts:
+            encoded = json.dumps(part, ensure_ascii=False, sort_keys=True).encode("utf-8")
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        for indices in (self.response_prompt, self.pair_first, self.pair_second):
+            digest.update(len(indices).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(indices, dtype="<i8").tobytes())
+        for values in (self.preference, self.pair_weight, self.ratings):
+            # one bit pattern for every NaN, one for both zeros
+            plain = np.where(np.isnan(values), np.nan, values) + 0.0
+            digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        if not np.isnan(self.pair_margin).all():  # else the hash of versions without margins
+            plain = np.where(np.isnan(self.pair_margin), np.nan, self.pair_margin) + 0.0
+            digest.update(b"margin" + np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        if self.ranking_numbers:
+            digest.update(b"ranking" + np.ascontiguousarray(self.pair_ranking, "<i8").tobytes())
+        return digest.hexdigest()
+
+    def select_prompts(self, indices: NDArray[Any] | Sequence[int]) -> "PreferenceTable":
+        """Return the table of some prompts with all their responses and pairs.
+
+        Args:
+            indices: Prompt indices without repeats, or a mask of shape (P,). The prompts come in
+                this order; responses and pairs keep theirs.
+
+        Raises:
+            ValueError: If an index repeats.
+        """
+        chosen = np.asarray(indices)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError("select_prompts: a prompt index repeats; give each prompt once.")
+        new_prompt = np.full(self.num_prompts, -1, dtype=np.int64)
+        new_prompt[chosen] = np.arange(len(chosen))
+        responses = np.flatnonzero(new_prompt[self.response_prompt] >= 0)
+        new_response = np.full(self.num_responses, -1, dtype=np.int64)
+        new_response[responses] = np.arange(len(responses))
+        kept = self._with_pairs(new_prompt[self.pair_prompt] >= 0)
+        return replace(
+            kept,
+            prompts=[self.prompts[index] for index in chosen],
+            responses=[self.responses[index] for index in responses],
+            response_prompt=new_prompt[self.response_prompt[responses]],
+            pair_first=new_response[kept.pair_first],
+            pair_second=new_response[kept.pair_second],
+            ratings=self.ratings[responses],
+            response_id=[self.response_id[index] for index in responses],
+            response_subset=[self.response_subset[index] for index in responses],
+        )
+
+    def drop_pairs(self, mask: NDArray[np.bool_], reason: str) -> "PreferenceTable":
+        """Return the table without some pairs, counted in the report.
+
+        Prompts and responses stay, also those in no pair any more, so that indices into states
+        computed for them remain valid. A ranking that loses a pair loses the lower item of the
+        pair, see :meth:`complete_drop`.
+
+        Args:
+            mask: True for pairs to drop, shape (N,).
+            reason: Name of the count, such as "identical after truncation".
+
+        Raises:
+            InputError: If neither a pair nor a rating is left.
+        """
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != (self.num_pairs,):
+            raise ValueError(f"drop_pairs: mask has shape {mask.shape}, not ({self.num_pairs},).")
+        if not mask.any():
+            return self
+        mask = self.complete_drop(mask)
+        count = int(mask.sum())
+        report = self.report.with_dropped(reason, count)
+        if count == self.num_pairs and not self.has_ratings:
+            raise InputError(f"nothing left to learn from: {report.summary()}.")
+        number, weight = shrink(self.pair_ranking, self.pair_weight, ~mask)
+        kept = self._with_pairs(~mask)
+        return replace(kept, pair_ranking=number, pair_weight=weight, report=report)
+
+    def complete_drop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of pairs to drop with those that have to go with them, shape (N,).
+
+        A response that loses a pair to a better one of its ranking leaves the ranking.
+        """
+        return complete_drop(self.pair_ranking, self.pair_first, self.pair_second, mask)
+
+    def with_report(self, counts: Mapping[str, int]) -> "PreferenceTable":
+        """Return the same table with further named counts in its report."""
+        return replace(self, report=self.report.with_extra(counts))
+
+    def _with_pairs(self, keep: NDArray[np.bool_]) -> "PreferenceTable":
+        pairs = np.flatnonzero(keep)
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in PAIR_ARRAYS:
+            values[name] = values[name][pairs]
+        for name in ("pair_id", "pair_subset", "pair_source"):
+            values[name] = [values[name][index] for index in pairs]
+        return PreferenceTable(**values)
+
+
+def first_subsets(
+    num_prompts: int, *rows: tuple[NDArray[np.int64], Sequence[str | None]]
+) -> list[str | None]:
+    """Return the first subset that rows name for each prompt, None where none does.
+
+    Args:
+        num_prompts: Number of prompts.
+        *rows: Prompt and subset of each row; an empty name counts as none.
+    """
+    found: list[str | None] = [None] * num_prompts
+    for owners, names in rows:
+        for prompt, name in zip(owners.tolist(), names, strict=True):
+            found[prompt] = found[prompt] or name or None
+    return found

@@ -1,0 +1,16 @@
+"""Data with known truth: texts for the whole pipeline, scores for checks of the inference."""
+
+from vrm_pyro.data.simulation.scores import ScoreSimulation, simulate_scores
+from vrm_pyro.data.simulation.simulation import SPLITS, Simulation
+from vrm_pyro.data.simulation.texts import simulate_texts
+from vrm_pyro.data.simulation.write import TRUTH_FILE, write_simulation
+
+__all__ = [
+    "SPLITS",
+    "TRUTH_FILE",
+    "ScoreSimulation",
+    "Simulation",
+    "simulate_scores",
+    "simulate_texts",
+    "write_simulation",
+]

@@ -1,0 +1,68 @@
+"""Information cost (rate): KL of the local posterior from the prior. A diagnostic only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vrm_pyro.data.chunks import chunks
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean
+from vrm_pyro.models.evaluation import double_copy
+from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.vrm import VRM
+
+
+@dataclass(frozen=True)
+class InformationCost:
+    """D(Q || P) of Theorem 5.1, block by block.
+
+    It says how much the labels told the posterior beyond the prior. It bounds nothing: D / n does
+    not shrink with n, and where the prior was trained on the same labels it can be 0 for a model
+    that has learned them by heart (spec 3.2).
+
+    Args:
+        weights: KL(q(w | outcomes) || p(w)), nats per prompt, with its error over prompts.
+        features: KL(q(z | outcomes) || p(z)), nats per response.
+        total: D, nats, over all prompts and responses.
+        num_prompts: Prompts n.
+        num_responses: Responses.
+    """
+
+    weights: Estimate
+    features: Estimate
+    total: float
+    num_prompts: int
+    num_responses: int
+
+    @property
+    def per_prompt(self) -> float:
+        """D / n, nats a prompt."""
+        return self.total / self.num_prompts
+
+
+def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
+    """Measure how far q(w, z | texts, outcomes) lies from p on some rows.
+
+    Args:
+        model: A trained model.
+        source: States and outcomes; ratings in raw units, of the model's objectives.
+    """
+    kl_w = np.zeros(source.prompts.shape[0])
+    kl_z = np.zeros(source.responses.shape[0])
+    with double_copy(model) as copied:
+        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
+        for chunk in chunks(dataset):
+            batch = copied.standardize(chunk.batch.to(torch.float64))
+            heads = copied.heads(batch)
+            weights, features = kl_terms(*copied.guide.posterior(batch, heads), heads)
+            kl_w[chunk.prompts], kl_z[chunk.responses] = weights.numpy(), features.numpy()
+    prompts, responses = np.arange(len(kl_w)), np.asarray(source.response_prompt)
+    return InformationCost(
+        cluster_mean(kl_w, np.ones(len(kl_w)), prompts),
+        cluster_mean(kl_z, np.ones(len(kl_z)), responses),
+        float(kl_w.sum() + kl_z.sum()),
+        len(kl_w),
+        len(kl_z),
+    )

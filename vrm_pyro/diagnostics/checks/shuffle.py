@@ -1,0 +1,131 @@
+"""Whether predictions need the w and z of their own rows: the shuffle test."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import logit
+
+from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
+from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
+from vrm_pyro.diagnostics.checks.material import Material, shuffled_predictions
+from vrm_pyro.diagnostics.metrics.clustered_tests import (
+    MIN_PROMPTS,
+    mean_test,
+    prompt_sums,
+    residual_z,
+)
+from vrm_pyro.diagnostics.metrics.pair_metrics import PROBABILITY_FLOOR, log_loss_values
+
+NAME: Final = "shuffle"
+LEAST_CHANGE: Final = 0.005
+"""Mean change of the probability below which a permutation counts as without effect."""
+
+
+def shuffle(
+    p_first: NDArray[Any],
+    shuffled: Mapping[str, NDArray[Any]],
+    preference: NDArray[Any],
+    weight: NDArray[Any],
+    prompt: NDArray[Any],
+) -> Finding:
+    """Compare predictions with those after w, or z, was dealt to other rows.
+
+    If the model is right, another row's w costs KL(p || p') nats a pair, p' being the prediction
+    with it; that much the log loss has to rise. Two one-sided tests for each of w and z: that the
+    rise is not below what the model itself expects (else the latents sit on the wrong rows, or
+    differ without meaning anything), and that the probability changes by :data:`LEAST_CHANGE` at
+    least (else predictions do without the text).
+
+    Args:
+        p_first: Predicted probability that the first is preferred, shape (N,).
+        shuffled: The same after a permutation, by what was permuted, each (permutations, N).
+        preference: Observed, shape (N,).
+        weight: Weight of each pair, shape (N,).
+        prompt: Prompt of each pair, shape (N,).
+    """
+    used = np.asarray(weight) > 0
+    p, c, w = (np.asarray(a, np.float64)[used] for a in (p_first, preference, weight))
+    prompt = np.asarray(prompt)[used]
+    groups = len(np.unique(prompt))
+    if groups < MIN_PROMPTS:
+        return not_applicable(
+            NAME, f"{groups} prompts with a comparison; it takes {MIN_PROMPTS} or more."
+        )
+    rows, p_values, parts, advice = {}, [], [], ""
+    for name, other in shuffled.items():
+        q = np.asarray(other, np.float64)[:, used]
+        rise = (log_loss_values(q, c) - log_loss_values(p, c)).mean(0)
+        expected = (log_loss_values(q, p) - log_loss_values(p, p)).mean(0)
+        change = np.abs(np.clip(q, PROBABILITY_FLOOR, 1) - p).mean(0)
+        mass = prompt_sums(w, prompt)
+        per_pair = mass.mean()
+        observed = mean_test(prompt_sums(w * rise, prompt) / per_pair)
+        # Rise less expected rise is label minus prediction times the change of the logit.
+        turned = _logit(p) - _logit(q).mean(0)
+        lacking = float(stats.norm.cdf(residual_z(w * turned, c - p, p, prompt)))
+        moved = mean_test(prompt_sums(w * change, prompt) / mass, LEAST_CHANGE)
+        # Predictions that do not move at all have no spread to test with.
+        still = 0.0 if math.isnan(moved.p_below) and moved.value < LEAST_CHANGE else moved.p_below
+        p_values += [lacking, still]
+        rows[name] = {
+            "rise_in_log_loss": observed.value, "standard_error": observed.standard_error,
+            "expected_rise": float((w * expected).sum() / w.sum()),
+            "p_less_than_expected": lacking, "change_of_probability": moved.value,
+            "p_no_change": still,
+        }  # fmt: skip
+        parts.append(
+            f"another row's {name} changes the probability by {moved.value:.3f} and costs "
+            f"{observed.value:.4f} +- {observed.standard_error:.4f} nats a pair (the model "
+            f"expects {rows[name]['expected_rise']:.4f})"
+        )
+    p_value = smallest(p_values)
+    alarm = is_alarm(p_value)
+    number = len(p_values)
+    for name, row in rows.items():
+        if number * row["p_no_change"] < 0.01:
+            advice += f"Predictions do without {name}: see collapse. "
+        elif number * row["p_less_than_expected"] < 0.01:
+            advice += (
+                f"The {name} of other rows would do nearly as well: check that states and rows "
+                "are in the same order, and whether the model is overconfident (calibration). "
+            )
+    first = next(iter(rows.values()))
+    return Finding(
+        NAME, first["rise_in_log_loss"], "nats a pair", first["standard_error"], p_value, alarm,
+        "; ".join(parts) + ".", advice.strip(), detail={"shuffled": rows, "num_prompts": groups},
+    )  # fmt: skip
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(logit(np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)))
+
+
+def find_shuffle(material: Material) -> Finding:
+    """Predictions after w or z was dealt to other rows."""
+    if material.vrm is None:
+        return not_applicable(NAME, NO_LATENTS)
+    if no_pairs(material):
+        return not_applicable(NAME, NO_PAIRS)
+    pairs, found = shuffled_predictions(material)
+    if not material.vrm.weights_follow_prompt:
+        found = {name: values for name, values in found.items() if name != "w"}
+    return shuffle(
+        material.predictions.p_first[pairs],
+        found,
+        material.preference[pairs],
+        material.pair_weight[pairs],
+        material.rows.pair_prompt[pairs],
+    )
+
+
+CHECK: Final = Diagnostic(
+    find_shuffle,
+    question="Do predictions need the w and z of their own rows?",
+    group="posterior_predictive",
+    costly=False,
+)

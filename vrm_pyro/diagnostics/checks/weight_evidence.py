@@ -1,0 +1,148 @@
+"""How well preferences tell the weights, and whether they ask for other ones (spec 2.8, 4.11)."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
+from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
+from vrm_pyro.diagnostics.checks.material import Material
+from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residual_z, residuals_vanish
+from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
+
+NAME: Final = "weights"
+
+
+def weight_evidence(
+    score_difference: NDArray[Any],
+    pair_weights: NDArray[Any],
+    scale: float,
+    p_first: NDArray[Any],
+    preference: NDArray[Any],
+    weight: NDArray[Any],
+    prompt: NDArray[Any],
+    objectives: Sequence[str],
+    subset: Sequence[str] | None = None,
+) -> Finding:
+    """Return standard errors of the weights, and test that no objective should count for more.
+
+    The standard errors are those that labels on known scores leave (a lower limit), over all
+    pairs and by subset; compare them with any figure of weights. The alarm tests that label
+    minus prediction has nothing to do with the difference in any score: where it rises with the
+    difference in objective k, a larger w_k would have predicted better.
+
+    Args:
+        score_difference: E[s_first - s_second | texts], shape (N, K).
+        pair_weights: E[w | x] of the prompt of each pair, shape (N, K).
+        scale: beta.
+        p_first: Predicted probability that the first is preferred, shape (N,).
+        preference: Observed, shape (N,).
+        weight: Weight of each pair, shape (N,).
+        prompt: Prompt of each pair, shape (N,).
+        objectives: Names, K of them.
+        subset: Subset of each pair, empty text for none.
+    """
+    d = np.asarray(score_difference, np.float64)
+    residual = np.asarray(preference - p_first, np.float64)
+    sides = np.asarray(weight, np.float64)[:, None] * d
+    p_value = residuals_vanish(sides, residual, np.asarray(p_first, np.float64), prompt)
+    alarm = is_alarm(p_value)
+    each = {}
+    for k, name in enumerate(objectives):
+        z = residual_z(sides[:, k], residual, np.asarray(p_first, np.float64), prompt)
+        each[name] = {"z": z, "p_value": 2 * float(stats.norm.sf(abs(z)))}
+    everywhere = _errors(d, pair_weights, scale, weight)
+    num = len(objectives)
+    # What is known before any preference: the spread of w under Dir(1).
+    flat = math.sqrt((num - 1) / (num**2 * (num + 1)))
+    largest = float(np.max(everywhere["standard_error"]))
+    condition = everywhere["condition"]
+    known = "infinite" if math.isinf(largest) else f"{largest:.3f}"
+    verdict = (
+        f"largest standard error of a weight {known} (spread before any preference "
+        f"{flat:.3f}), condition number {condition:.3g}."
+    )
+    if not largest < flat:
+        verdict += " Preferences do not tell these weights: objectives rise and fall together."
+    advice = (
+        "" if largest < flat else "Read the reward, not single weights; rate objectives apart."
+    )
+    if alarm:
+        wanted = [
+            f"{'more' if t['z'] > 0 else 'less'} {name}"
+            for name, t in each.items()
+            if t["p_value"] < LEVEL / num
+        ]
+        verdict += f" The labels ask for other weights: {', '.join(wanted) or 'a combination'}."
+        advice = (
+            "Train on rows like these, or longer; check that ratings and weights carry the same "
+            "objective names in the same order; shuffle says whether weights sit on wrong rows."
+        )
+    kinds = {}
+    if subset is not None:
+        names = np.asarray(subset, dtype=object)
+        for name in sorted({str(s) for s in subset if s}):
+            rows = names == name
+            if len(np.unique(prompt[rows])) >= MIN_PROMPTS:
+                kinds[name] = _errors(d[rows], pair_weights[rows], scale, weight[rows])
+    return Finding(
+        NAME, largest, "largest standard error of a weight", None, p_value, alarm, verdict, advice,
+        detail={
+            "objectives": list(objectives), "all": everywhere, "by_subset": kinds,
+            "spread_before_preferences": flat, "wants_more_of": each,
+        },
+    )  # fmt: skip
+
+
+def _errors(
+    d: NDArray[np.float64], pair_weights: NDArray[Any], scale: float, weight: NDArray[Any]
+) -> dict[str, Any]:
+    mean = np.average(pair_weights, axis=0, weights=weight).astype(np.float64)
+    found = weight_standard_errors(d, mean / mean.sum(), scale, np.asarray(weight, np.float64))
+    return {
+        "weight": mean,
+        "standard_error": found.weights,
+        "scale_standard_error": found.scale,
+        "condition": found.condition,
+        "num_pairs": len(d),
+    }
+
+
+def find_weights(material: Material) -> Finding:
+    """Standard errors of the weights, and whether labels ask for others."""
+    model, name = material.vrm, NAME
+    if model is None:
+        return not_applicable(name, NO_LATENTS)
+    if model.num_objectives == 1:
+        return not_applicable(name, "there is one objective, whose weight is 1.")
+    if no_pairs(material):
+        return not_applicable(name, NO_PAIRS)
+    scores, source = material.means.scores, material.rows.source
+    assert scores is not None
+    assert material.predictions.expected_weights is not None
+    first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
+    prompt = material.rows.pair_prompt
+    return weight_evidence(
+        scores[first] - scores[second],
+        material.predictions.expected_weights[prompt],
+        float(model.reward().scale.detach()),
+        material.predictions.p_first,
+        material.preference,
+        material.pair_weight,
+        prompt,
+        material.loaded.objectives,
+        [material.rows.prompt_subset[i] for i in prompt],
+    )
+
+
+CHECK: Final = Diagnostic(
+    find_weights,
+    question="How well do preferences tell the weights?",
+    group="constant_data",
+    costly=False,
+)

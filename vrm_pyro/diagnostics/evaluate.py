@@ -1,0 +1,172 @@
+"""How well a model predicts the preferences of some rows: one JSON object."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.active_units import active_units
+from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
+from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean, pair_metrics
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.prediction.predict import Predictions, predict
+
+NO_SUBSET = "(none)"
+RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
+
+
+def evaluate(
+    model: RewardModel,
+    source: FeatureSource,
+    *,
+    subset: Sequence[str | None] | None = None,
+    lengths: Sequence[int] | NDArray[np.int64] | None = None,
+    predictions: Predictions | None = None,
+) -> dict[str, Any]:
+    """Return rates on the pairs of a feature source, as JSON values.
+
+    Every rate has a standard error ``*_se`` whose unit is the prompt. A rate that is not defined
+    (KL of a model without latents, a standard error from a single prompt, lengths that were not
+    given) is None. ``by_subset`` holds the same rates without the KL and active-unit entries,
+    which describe the model on all rows; pairs without a subset are under ``(none)`` when others
+    have one. Where the likelihood knows labels that are turned round, the rates are those of the
+    labels as they are, such labels included, and ``without_lapse`` holds the rates of the
+    prediction without them: for rows whose labels are right.
+
+    Args:
+        model: A trained model.
+        source: States and labels.
+        subset: Subset of each pair, shape (N,).
+        lengths: Characters of each response, shape (R,).
+        predictions: What :func:`predict` gave for the same model and source, where it is known.
+
+    Raises:
+        InputError: If there is no pair with a positive weight.
+        ValueError: If ``subset`` or ``lengths`` do not fit the source.
+    """
+    weight = np.asarray(source.pair_weight, dtype=np.float64)
+    if not (weight > 0).any():
+        raise InputError(
+            "evaluate: the rows hold no comparison with a positive weight. Give rows with "
+            '"prompt", "chosen" and "rejected".'
+        )
+    if subset is not None and len(subset) != len(weight):
+        raise ValueError(f"evaluate: {len(subset)} subsets for {len(weight)} pairs.")
+    if lengths is not None and len(lengths) != source.responses.shape[0]:
+        raise ValueError(
+            f"evaluate: {len(lengths)} lengths for {source.responses.shape[0]} responses."
+        )
+    if predictions is None:
+        predictions = predict(model, source)
+    size = None if lengths is None else np.asarray(lengths)
+    result = _rates(predictions.p_first, source, size, np.arange(len(weight)))
+    if predictions.p_without_lapse is not None:
+        rows = np.arange(len(weight))
+        result["without_lapse"] = _pair_rates(predictions.p_without_lapse, source, rows)
+    result |= _latents(predictions, source)
+    result["by_subset"] = {
+        name: _rates(predictions.p_first, source, size, rows)
+        for name, rows in _subsets(subset, weight).items()
+    }
+    return result
+
+
+def evaluate_table(
+    model: RewardModel,
+    source: FeatureSource,
+    table: PreferenceTable,
+    predictions: Predictions | None = None,
+) -> dict[str, Any]:
+    """Return :func:`evaluate` of a source and its rows, by subset and beside the length rules."""
+    lengths = np.array([len(text) for text in table.responses], dtype=np.int64)
+    return evaluate(
+        model, source, subset=table.pair_subset, lengths=lengths, predictions=predictions
+    )
+
+
+def _rates(
+    p_first: NDArray[np.float64],
+    source: FeatureSource,
+    lengths: NDArray[np.int64] | None,
+    rows: NDArray[np.int64],
+) -> dict[str, Any]:
+    result = _pair_rates(p_first, source, rows)
+    result["length_baseline"] = None
+    if lengths is not None:
+        first, second = np.asarray(source.pair_first)[rows], np.asarray(source.pair_second)[rows]
+        prompt = np.asarray(source.response_prompt)[first]
+        preference = np.asarray(source.preference, dtype=np.float64)[rows]
+        weight = np.asarray(source.pair_weight, dtype=np.float64)[rows]
+        rules = length_baseline(lengths[first], lengths[second], preference, weight, prompt)
+        result["length_baseline"] = {
+            **_entry("longest", rules.longest),
+            **_entry("shortest", rules.shortest),
+        }
+    return result
+
+
+def _pair_rates(
+    p_first: NDArray[np.float64], source: FeatureSource, rows: NDArray[np.int64]
+) -> dict[str, Any]:
+    metrics = pair_metrics(
+        p_first[rows],
+        np.asarray(source.preference, dtype=np.float64)[rows],
+        np.asarray(source.pair_weight, dtype=np.float64)[rows],
+        np.asarray(source.response_prompt)[np.asarray(source.pair_first)[rows]],
+    )
+    result: dict[str, Any] = {"n_pairs": metrics.num_pairs, "n_prompts": metrics.num_prompts}
+    for name in RATES:
+        result |= _entry(name, getattr(metrics, name))
+    return result
+
+
+def _latents(predictions: Predictions, source: FeatureSource) -> dict[str, Any]:
+    names = ("kl_weights", "kl_weights_se", "kl_features", "kl_features_se")
+    units = ("active_units_weights", "active_units_features")
+    if predictions.kl_weights is None or predictions.kl_features is None:
+        return dict.fromkeys((*names, *units))
+    assert predictions.expected_weights is not None
+    assert predictions.expected_features is not None
+    num_prompts, num_responses = len(predictions.kl_weights), len(predictions.kl_features)
+    active = active_units(predictions.expected_weights, predictions.expected_features)
+    response_prompt = np.asarray(source.response_prompt)
+    return {
+        **_entry(
+            "kl_weights",
+            cluster_mean(predictions.kl_weights, np.ones(num_prompts), np.arange(num_prompts)),
+        ),
+        **_entry(
+            "kl_features",
+            cluster_mean(predictions.kl_features, np.ones(num_responses), response_prompt),
+        ),
+        units[0]: active.weights,
+        units[1]: active.features,
+    }
+
+
+def _subsets(
+    subset: Sequence[str | None] | None, weight: NDArray[np.float64]
+) -> dict[str, NDArray[np.int64]]:
+    """Return the pairs of each subset that has a pair with weight, by sorted name."""
+    if subset is None or all(name is None for name in subset):
+        return {}
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(subset):
+        rows.setdefault(NO_SUBSET if name is None else str(name), []).append(row)
+    return {
+        name: np.array(held) for name, held in sorted(rows.items()) if (weight[held] > 0).any()
+    }
+
+
+def _entry(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {name: _finite(estimate.value), f"{name}_se": _finite(estimate.standard_error)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,270 @@
+"""Sensitivity of a posterior file to its priors and outcomes, prompt by prompt (spec 4.9)."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from tqdm import tqdm
+
+from vrm_pyro import names as sites
+from vrm_pyro.diagnostics.metrics.power_scaling import (
+    MIN_DRAWS,
+    Floats,
+    khat_limit,
+    khat_of_power,
+    power_scaling_index,
+    smooth,
+)
+from vrm_pyro.errors import InputError
+
+COMPONENT_DIM: Final = "component"
+
+# Parts of the joint density of a prompt, each raised to a power by itself.
+PRIOR: Final = "prior"
+LIKELIHOOD: Final = "likelihood"
+WEIGHTS_PRIOR: Final = "weights prior"
+FEATURES_PRIOR: Final = "features prior"
+RATINGS: Final = "ratings"
+PREFERENCES: Final = "preferences"
+
+NEEDED: Final = {
+    "posterior": (sites.WEIGHTS, sites.SCORES, sites.REWARD),
+    "log_prior": ("lp_w", "lp_z"),
+    "sample_stats": ("log_weight", "lp_outcomes", "lp_ratings", "lp_preferences"),
+    "constant_data": ("response_prompt",),
+}
+# Numbers of draws times quantities that are worked on at once.
+BLOCK_SIZE: Final = 1_000_000
+# Items of each quantity that the noise is measured on.
+NOISE_ITEMS: Final = 300
+NOISE_QUANTILE: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How fast each quantity moves with the power on each part of its prompt's joint density.
+
+    Args:
+        index: ``w`` (component, prompt, objective), ``s`` (component, response, objective),
+            ``r`` (component, response) and, where there are pairs, ``delta`` (component, pair);
+            see :func:`vrm_pyro.diagnostics.metrics.power_scaling.power_scaling_index`. NaN where a log
+            density of the prompt is not finite.
+        khat: Largest Pareto k of the weights involved, (component, prompt).
+        prompt: Position of the prompt of each item, by quantity.
+        noise: 90% quantile, over items with reliable weights, of the index of a part whose draws
+            were shuffled, so that nothing depends on it: what so few draws give for no
+            sensitivity at all. By quantity, (component,); NaN without such items.
+        num_draws: S.
+    """
+
+    index: xr.Dataset
+    khat: xr.DataArray
+    prompt: dict[str, NDArray[np.int64]]
+    noise: xr.Dataset
+    num_draws: int
+
+
+def sensitivity(tree: xr.DataTree, *, seed: int = 0, progress: bool = False) -> Sensitivity:
+    """Power-scale priors and likelihood of every prompt (spec 4.9).
+
+    The latents of a prompt, its w and the z of its responses, have a posterior of their own, so
+    every prompt has its own weights. The draws come from the guide: they stand for the exact
+    posterior by the Pareto-smoothed weights of ``log_weight``, and a part p of the joint density
+    raised to alpha multiplies those by p^(alpha - 1). The parts:
+
+    * ``prior``: p(w) and p(z) of all responses together; ``weights prior``, ``features prior``:
+      one of them;
+    * ``likelihood``: all outcomes of the prompt; ``ratings`` (the power on it is lambda) and
+      ``preferences``: one kind, where the file has both.
+
+    Args:
+        tree: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in memory or opened lazily.
+        seed: Fixes the shuffling behind ``noise``.
+        progress: Whether to show a bar on stderr.
+
+    Raises:
+        InputError: If a group or variable is missing, or there are fewer than 100 draws.
+    """
+    check_tree(tree)
+    responses = _positions(tree, "response_prompt")
+    posterior = _joint(tree, responses)
+    quantities = dict(_quantities(tree, responses))
+    rng = np.random.default_rng(seed)
+    index: dict[str, Any] = {}
+    noise: dict[str, Any] = {}
+    total = sum(len(prompt) for _, prompt in quantities.values())
+    with tqdm(total=total, desc="psense", unit="item", disable=not progress) as bar:
+        for name, (array, prompt) in quantities.items():
+            found, high = _measure(array, prompt, posterior, rng, bar)
+            index[name] = ((COMPONENT_DIM, *array.dims[2:]), found)
+            noise[name] = (COMPONENT_DIM, high)
+    components = list(posterior.parts)
+    dims = [dim for item_dims, _ in index.values() for dim in item_dims]
+    khat_dims = [COMPONENT_DIM, sites.PROMPT_DIM]
+    return Sensitivity(
+        xr.Dataset(index, _coords(tree, components, dims)),
+        xr.DataArray(posterior.khat, _coords(tree, components, khat_dims), khat_dims),
+        {name: prompt for name, (_, prompt) in quantities.items()},
+        xr.Dataset(noise, {COMPONENT_DIM: components}),
+        len(posterior.weights),
+    )
+
+
+def check_tree(tree: xr.DataTree) -> None:
+    """Raise InputError unless a tree holds enough draws of all that power-scaling needs."""
+    missing = [
+        f"{group}/{name}"
+        for group, names in NEEDED.items()
+        for name in names
+        if group not in tree.children or name not in tree[group].data_vars
+    ]
+    if missing:
+        raise InputError(
+            f"the posterior lacks {', '.join(missing)}, which power-scaling needs. Draw it again: "
+            "vrm-pyro posterior of this version writes them."
+        )
+    sizes = tree["posterior"].sizes
+    num_draws = sizes["chain"] * sizes["draw"]
+    if num_draws < MIN_DRAWS:
+        raise InputError(
+            f"the posterior has {num_draws} draws of every prompt; power-scaling reweights draws "
+            f"and needs at least {MIN_DRAWS}, better 1000. Draw it again with --draws 1000."
+        )
+
+
+class _Joint(NamedTuple):
+    """Weights of the draws of every prompt (S, P), its parts, each (S, P), and k (C, P)."""
+
+    weights: Floats
+    parts: dict[str, Floats]
+    khat: Floats
+
+
+def _joint(tree: xr.DataTree, responses: NDArray[np.int64]) -> _Joint:
+    log_weight = _draws(_array(tree, "sample_stats", "log_weight"))
+    parts = _parts(tree, responses)
+    base = smooth(log_weight)
+    khat = [np.maximum(base.khat, khat_of_power(log_weight, part)) for part in parts.values()]
+    return _Joint(base.weights, parts, np.stack(khat))
+
+
+def _parts(tree: xr.DataTree, responses: NDArray[np.int64]) -> dict[str, Floats]:
+    """Return the log density of each part of every prompt, (S, P)."""
+    lp_w, lp_z = (_draws(_array(tree, "log_prior", name)) for name in ("lp_w", "lp_z"))
+    rows = np.arange(len(responses))
+    belongs = csr_array((np.ones(len(rows)), (rows, responses)), shape=(len(rows), lp_w.shape[1]))
+    lp_z = lp_z @ belongs
+    statistics = tree["sample_stats"].to_dataset()
+    parts = {
+        PRIOR: lp_w + lp_z,
+        WEIGHTS_PRIOR: lp_w,
+        FEATURES_PRIOR: lp_z,
+        LIKELIHOOD: _draws(statistics["lp_outcomes"]),
+    }
+    kinds = {
+        RATINGS: _draws(statistics["lp_ratings"]),
+        PREFERENCES: _draws(statistics["lp_preferences"]),
+    }
+    if all(kind.any() for kind in kinds.values()):
+        parts |= kinds
+    return parts
+
+
+def _quantities(
+    tree: xr.DataTree, responses: NDArray[np.int64]
+) -> Iterator[tuple[str, tuple[xr.DataArray, NDArray[np.int64]]]]:
+    """Yield each quantity (chain, draw, item, ...), with the prompt of each item."""
+    posterior, constant = (tree[name].to_dataset() for name in ("posterior", "constant_data"))
+    prompts = np.arange(posterior.sizes[sites.PROMPT_DIM], dtype=np.int64)
+    yield sites.WEIGHTS, (posterior[sites.WEIGHTS], prompts)
+    yield sites.SCORES, (posterior[sites.SCORES], responses)
+    yield sites.REWARD, (posterior[sites.REWARD], responses)
+    if "pair_first" in constant.data_vars:
+        reward = posterior[sites.REWARD].load()
+        first, second = (
+            reward.isel({sites.RESPONSE_DIM: constant[name]}).drop_vars(sites.RESPONSE_DIM)
+            for name in ("pair_first", "pair_second")
+        )
+        yield sites.DELTA, (first - second, _positions(tree, "pair_prompt"))
+
+
+def _measure(
+    array: xr.DataArray,
+    prompt: NDArray[np.int64],
+    posterior: _Joint,
+    rng: np.random.Generator,
+    bar: Any,
+) -> tuple[Floats, Floats]:
+    """Return the index of one quantity, (C, n, ...), and its noise, (C,), block by block."""
+    num_items, num_draws = len(prompt), len(posterior.weights)
+    found = np.full((len(posterior.parts), *array.shape[2:]), np.nan)
+    shuffled: list[Floats] = []
+    # Weights that do not stand for the posterior would add noise of their own.
+    good = np.all(posterior.khat <= khat_limit(num_draws), axis=0)[prompt]
+    sampled = good & (np.arange(num_items) % max(1, num_items // NOISE_ITEMS) == 0)
+    computed = np.all(np.isfinite(posterior.khat), axis=0)[prompt]
+    width = num_draws * math.prod(array.shape[3:])
+    for items in _blocks(num_items, max(1, BLOCK_SIZE // width)):
+        values, mine = _draws(array[:, :, items]), prompt[items]
+        kept = computed[items]
+        found[:, items][:, kept] = _index(
+            values[:, kept], posterior.weights, posterior.parts, mine[kept]
+        )
+        some = sampled[items]
+        # The same exchange of draws for all parts, and none for the weights.
+        order = rng.permutation(num_draws)
+        mixed = {n: part[:, mine[some]][order] for n, part in posterior.parts.items()}
+        weights = posterior.weights[:, mine[some]]
+        unrelated = _index(values[:, some], weights, mixed, np.arange(some.sum()))
+        shuffled.append(unrelated.reshape(len(mixed), -1))
+        bar.update(len(mine))
+    everything = np.concatenate(shuffled, axis=1)
+    if everything.shape[1] == 0:
+        return found, np.full(len(posterior.parts), np.nan)
+    return found, np.quantile(everything, NOISE_QUANTILE, axis=1)
+
+
+def _index(
+    values: Floats, weights: Floats, parts: dict[str, Floats], prompt: NDArray[np.int64]
+) -> Floats:
+    """Return the index of draws (S, n, ...) whose items belong to these prompts, (C, n, ...)."""
+    inner = math.prod(values.shape[2:])
+    column = np.repeat(prompt, inner)
+    found = power_scaling_index(
+        values.reshape(len(values), -1),
+        weights[:, column],
+        {name: part[:, column] for name, part in parts.items()},
+    )
+    return np.stack(list(found.values())).reshape(len(parts), *values.shape[1:])
+
+
+def _blocks(size: int, length: int) -> Iterator[slice]:
+    for start in range(0, size, length):
+        yield slice(start, min(start + length, size))
+
+
+def _array(tree: xr.DataTree, group: str, name: str) -> xr.DataArray:
+    return tree[group].to_dataset()[name]
+
+
+def _positions(tree: xr.DataTree, name: str) -> NDArray[np.int64]:
+    return np.asarray(_array(tree, "constant_data", name).values, np.int64)
+
+
+def _draws(array: xr.DataArray) -> Floats:
+    """Return (chain, draw, ...) as (S, ...) in float64."""
+    values = np.asarray(array.values, np.float64)
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _coords(tree: xr.DataTree, components: list[str], dims: Sequence[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {COMPONENT_DIM: components}
+    for group in ("posterior", "constant_data"):
+        known = tree[group].coords
+        found |= {dim: known[dim].values for dim in dims if dim in known and dim not in found}
+    return found

@@ -1,0 +1,81 @@
+"""Rows with their states, and parts of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource, replace_parts, select_pairs
+from vrm_pyro.features.memory import Features
+from vrm_pyro.features.store import FeatureStore
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows and the states of their texts.
+
+    Args:
+        source: States and comparisons, in the order of ``table``.
+        table: The rows themselves.
+    """
+
+    source: FeatureSource
+    table: PreferenceTable
+
+    @classmethod
+    def of(cls, states: FeatureStore | Features) -> "Inputs":
+        """Return what a store or states in memory hold."""
+        return cls(cast(FeatureSource, states), states.table())
+
+
+class SomeRows:
+    """Some rows of an array of states, read when they are asked for.
+
+    Args:
+        states: The array, perhaps mapped to files.
+        rows: Which rows, in this order.
+    """
+
+    def __init__(self, states: Any, rows: Ints) -> None:
+        self._states, self._rows = states, rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the selection."""
+        return (len(self._rows), *self._states.shape[1:])
+
+    def __getitem__(self, rows: Ints) -> NDArray[np.float32]:
+        return self._states[self._rows[rows]]
+
+
+def select_prompts(inputs: Inputs, prompts: Ints | NDArray[np.bool_]) -> Inputs:
+    """Return some prompts with all their responses and pairs; no state is copied."""
+    table = inputs.table
+    chosen = (np.flatnonzero(prompts) if prompts.dtype == bool else prompts).astype(np.int64)
+    part = table.select_prompts(chosen)
+    responses = np.flatnonzero(np.isin(table.response_prompt, chosen))
+    source = replace_parts(
+        cast(FeatureSource, part),
+        prompts=SomeRows(inputs.source.prompts, chosen),
+        responses=SomeRows(inputs.source.responses, responses),
+    )
+    return Inputs(source, part)
+
+
+def without_pairs(source: FeatureSource) -> FeatureSource:
+    """Return the same responses with no comparison between them."""
+    return select_pairs(source, slice(0))
+
+
+def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> FeatureSource:
+    """Return the ratings of these objectives in this order; NaN for those no row rates."""
+    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
+    for column, name in enumerate(objectives):
+        if name in source.objectives:
+            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
+    return replace_parts(source, ratings=ratings, objectives=tuple(objectives))

@@ -1,0 +1,1 @@
+"""Trained models in other libraries: transformers, TRL, OpenRLHF, verl, ms-swift."""

@@ -1,0 +1,255 @@
+"""The model card of an exported model: what is known of it, and nothing else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import vrm_pyro
+from vrm_pyro.integrations.huggingface.writing import ExportSettings, backbone_id
+from vrm_pyro.models.checkpoint import LoadedModel
+
+FIGURE: Final = "reliability.png"
+
+RATES: Final = {
+    "accuracy": "accuracy",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics on some rows.
+
+    Args:
+        rows: What the rows are, in words.
+        metrics: What :func:`vrm_pyro.diagnostics.evaluate.evaluate` returned.
+        figure: File name of a reliability diagram beside the card; None without one.
+    """
+
+    rows: str
+    metrics: Mapping[str, Any]
+    figure: str | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the folder of a run says of its training.
+
+    Args:
+        training: Facts of the rows and the steps, from ``metrics.json``.
+        validation: Metrics on the validation rows; None where there are none.
+        data: Names of the files or data sets of the training rows, without folders.
+    """
+
+    training: Mapping[str, Any] = field(default_factory=dict)
+    validation: Evaluation | None = None
+    data: tuple[str, ...] = ()
+
+
+def origin_of(metrics: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) -> Origin:
+    """Return what the files of a run say.
+
+    Args:
+        metrics: Of ``metrics.json``; None if it is not there.
+        settings: Of ``config.yaml``; likewise.
+    """
+    names = ((settings or {}).get("data") or {}).get("train") or ()
+    names = [names] if isinstance(names, str) else names
+    data = tuple(_short_name(str(name)) for name in names)
+    if metrics is None:
+        return Origin(data=data)
+    rows = "rows held out from training; they chose the epoch that was kept"
+    return Origin(dict(metrics.get("training") or {}), Evaluation(rows, metrics), data)
+
+
+def model_card(
+    name: str,
+    loaded: LoadedModel,
+    origin: Origin,
+    settings: ExportSettings,
+    evaluation: Evaluation | None = None,
+) -> str:
+    """Return the text of ``README.md``.
+
+    Args:
+        name: Of the model.
+        loaded: The model.
+        origin: What the run says of its training.
+        settings: How it was exported.
+        evaluation: On rows of the user's choice.
+    """
+    parts = [
+        _front_matter(loaded),
+        f"# {name}",
+        _what(loaded),
+        _use(loaded),
+        "## Training data\n\n" + _data(loaded, origin),
+        "## Metrics\n\n" + _metrics(origin, evaluation),
+        "## Limits\n\n" + _limits(loaded, origin, settings),
+        "## License\n\n" + _license(loaded),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(loaded: LoadedModel) -> str:
+    lines = [
+        "library_name: transformers",
+        "pipeline_tag: text-classification",
+        "tags:",
+        "- reward-model",
+        "- vrm_pyro",
+    ]
+    name = backbone_id(loaded.backbone["name"])
+    if "/" in name:
+        lines.append(f"base_model: {json.dumps(name)}")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what(loaded: LoadedModel) -> str:
+    name = backbone_id(loaded.backbone["name"])
+    how = {"lora": "trained with a low-rank adapter", "full": "trained with the heads"}
+    backbone = f"`{name}`, {how.get(loaded.backbone.get('tuned', ''), 'kept frozen')}"
+    text = f"A reward model of vrm_pyro {vrm_pyro.__version__} on the backbone {backbone}."
+    if loaded.architecture != "vrm":
+        return text + " It is a Bradley-Terry model: one reward for each response, no spread."
+    objectives = ", ".join(loaded.objectives)
+    unit = (
+        "Ratings of these objectives were observed in training, so scores are expected ratings."
+        if loaded.rated
+        else "No ratings were observed in training: objectives are interchangeable, and neither "
+        "weights nor scores can be interpreted."
+    )
+    return (
+        f"{text} It gives each response a distribution of the reward: weights of the objectives "
+        f"({objectives}) follow from the prompt, scores on them from the response. {unit}"
+    )
+
+
+def _use(loaded: LoadedModel) -> str:
+    more = (
+        "out.reward_sd, out.weights, out.scores  # (B,), (B, K), (B, K)\n"
+        if loaded.architecture == "vrm"
+        else ""
+    )
+    return f"""## Use
+
+```python
+import torch
+import vrm_pyro.export  # registers the class; no code comes with these weights
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
+tokenizer = AutoTokenizer.from_pretrained(path)
+chat = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
+text = tokenizer.apply_chat_template(chat, tokenize=False)
+batch = tokenizer([text], return_tensors="pt", padding=True, add_special_tokens=False)
+out = model(**batch)
+out.logits[:, 0]  # mean reward, (B,)
+{more}```
+
+Trainers of TRL take the path as it is, once `vrm_pyro.integrations.huggingface` is imported. In a pipeline, pass
+`function_to_apply="none"`: a reward is no logit of a class."""
+
+
+def _data(loaded: LoadedModel, origin: Origin) -> str:
+    facts = origin.training
+    if not facts and not origin.data:
+        return "The folder of the run holds no record of them. Say here what they were."
+    lines = []
+    if origin.data:
+        lines.append("Files or data sets: " + ", ".join(f"`{name}`" for name in origin.data) + ".")
+    if "train_pairs" in facts:
+        lines.append(
+            f"{facts['train_pairs']:,} comparisons on {facts['train_prompts']:,} prompts"
+            + (", with ratings of " + ", ".join(loaded.objectives) if loaded.rated else "")
+            + "."
+        )
+    if facts.get("labels_are_function_of_ratings"):
+        lines.append(
+            "The labels are the sign of the mean rating difference: weights are 1/K by "
+            "construction, and nothing about them could be learned."
+        )
+    lines.append(
+        "What languages, topics and people they come from is not recorded; add it before you "
+        "share the model."
+    )
+    return "\n".join(lines)
+
+
+def _metrics(origin: Origin, evaluation: Evaluation | None) -> str:
+    known = [e for e in (origin.validation, evaluation) if e is not None]
+    if not known:
+        return "None were measured."
+    parts = []
+    for found in known:
+        values = found.metrics
+        rows = [
+            f"{values['n_pairs']:,} comparisons on {values['n_prompts']:,} prompts: {found.rows}.",
+            "",
+            "| rate | value | standard error, by prompt |",
+            "| --- | --- | --- |",
+        ]
+        for key, words in RATES.items():
+            error = values.get(f"{key}_se")
+            shown = "-" if error is None else f"{error:.3f}"
+            rows.append(f"| {words} | {values[key]:.3f} | {shown} |")
+        baseline = values.get("length_baseline") or {}
+        if baseline.get("longest") is not None:
+            rows += ["", f"The longer response is preferred in {baseline['longest']:.3f} of them."]
+        if found.figure is not None:
+            rows += ["", f"![Confidence against the share of right predictions]({found.figure})"]
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _limits(loaded: LoadedModel, origin: Origin, settings: ExportSettings) -> str:
+    limits = [
+        "Compare rewards of responses to one prompt only: their level is not identified.",
+        f"Texts are cut at {loaded.backbone.get('max_length', 512):,} tokens: the prompt's "
+        "beginning first, then the response's end.",
+        "A row of token ids is divided where the chat template last begins an answer. A response "
+        "that writes those tokens itself moves the boundary: keep special tokens out of it.",
+    ]
+    if loaded.architecture == "vrm":
+        limits.insert(
+            1,
+            "`reward_sd` is how much the reward of this text varies over what w and z may be"
+            + (
+                ", and over what the training rows leave open of the head"
+                if loaded.config.bayesian_head
+                else ". It is not doubt about the network, and need not grow on unfamiliar text"
+            )
+            + ".",
+        )
+    if settings.without_boundary == "whole_text":
+        limits.append(
+            "A row in which no answer begins is read as a whole, prompt and response alike, which "
+            "is not how the model was trained."
+        )
+    if settings.dtype != "float32":
+        limits.append(
+            f"The backbone is stored in {settings.dtype}; rewards differ a little from those of "
+            "the run, whose weights are float32."
+        )
+    if origin.validation is None:
+        limits.append("No metrics came with the run.")
+    limits.append("It was not tested on text in which people try to deceive it.")
+    return "\n".join(f"- {line}" for line in limits)
+
+
+def _license(loaded: LoadedModel) -> str:
+    name = backbone_id(loaded.backbone["name"])
+    return (
+        "None is stated: it is for whoever shares the model to say. The weights hold those of the "
+        f"backbone `{name}`, whose license applies to them, and were fitted to the training data, "
+        "whose terms may apply, too. vrm_pyro itself is under Apache-2.0."
+    )
+
+
+def _short_name(name: str) -> str:
+    local = Path(name).expanduser()
+    return local.name if local.is_absolute() or local.exists() else name

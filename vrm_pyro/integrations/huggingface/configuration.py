@@ -1,0 +1,66 @@
+"""What ``config.json`` of an exported model holds."""
+
+from typing import Any, Literal, no_type_check
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from vrm_pyro.errors import InputError
+
+NOT_A_SCALAR_MODEL = (
+    "a reward model of vrm_pyro, not one of this class: import vrm_pyro.integrations.huggingface"
+)
+
+
+@no_type_check  # its __init__ takes any key of a file, which the signature of a dataclass hides
+class VRMConfig(PreTrainedConfig):
+    """Configuration of a :class:`~vrm_pyro.integrations.huggingface.VRMForSequenceClassification`.
+
+    In the file, the backbone's configuration is ``backbone.config``, and ``hidden_size`` is a
+    sentence. A class with a scalar head that is pointed at the folder would else take the
+    backbone's configuration, start with random weights and give numbers; so it stops there.
+
+    Args:
+        text_config: Configuration of the backbone.
+        head: What :func:`vrm_pyro.models.checkpoint.describe` returns: settings, objectives, sizes.
+        reading: How rows of token ids are read, see :class:`~vrm_pyro.integrations.huggingface.reading.Reading`.
+        adapter: Settings of a low-rank adapter (peft) that lies beside the backbone's weights;
+            None where it was merged, or there is none.
+        self_test: Token ids with the rewards they have to get, see
+            :class:`~vrm_pyro.integrations.huggingface.self_check.SelfTest`.
+        without_boundary: What to do with a row in which no answer begins: ``raise``, or
+            ``whole_text``, where the whole text stands for the prompt, too.
+    """
+
+    model_type = "vrm"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama", optional=True)
+    }
+
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    head: dict[str, Any] | None = None
+    reading: dict[str, Any] | None = None
+    adapter: dict[str, Any] | None = None
+    self_test: dict[str, Any] | None = None
+    without_boundary: Literal["raise", "whole_text"] = "raise"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        asked = kwargs.pop("num_labels", 1)
+        if asked != 1:
+            raise InputError(f"num_labels is {asked}, but a reward is one number: use 1.")
+        if self.id2label is None:
+            self.id2label, self.label2id = {0: "reward"}, {"reward": 0}
+        kwargs.pop("hidden_size", None)
+        held = kwargs.pop("backbone", None)
+        if held is not None:
+            self.text_config = dict(held["config"])
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the file holds, see the class."""
+        values: dict[str, Any] = super().to_dict()
+        values["hidden_size"] = NOT_A_SCALAR_MODEL
+        text_config = values.pop("text_config", None)
+        if text_config is not None:
+            values["backbone"] = {"config": text_config}
+        return values

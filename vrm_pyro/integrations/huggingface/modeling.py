@@ -1,0 +1,315 @@
+"""A trained model with its backbone as one transformers model: token ids in, rewards out."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vrm_pyro.backbone import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, make_rows, pad_rows
+from vrm_pyro.backbone.batching import token_batches
+from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.forward import accepted_inputs, last_states
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.errors import InputError
+from vrm_pyro.integrations.huggingface.adapter import add_adapter
+from vrm_pyro.integrations.huggingface.configuration import VRMConfig
+from vrm_pyro.integrations.huggingface.loading import check_loaded, check_tokenizer
+from vrm_pyro.integrations.huggingface.reading import Reading, rows_of_tokens
+from vrm_pyro.integrations.huggingface.self_check import SelfTest
+from vrm_pyro.models.checkpoint import build_described
+from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.prediction.reward_draws import predictive_draws
+from vrm_pyro.prediction.scorer import Scores, score_source
+from vrm_pyro.prediction.scorer.scorer import UnlabelledStates
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class VRMOutput(ModelOutput):
+    """Rewards of a batch of B rows, float32.
+
+    Attributes:
+        logits: Mean of the reward, shape (B, 1).
+        reward_sd: Its standard deviation, (B,): how much it varies over what w and z may be.
+        weights: E[w | prompt], (B, K); None for a Bradley-Terry model.
+        scores: Mean of each objective's score, (B, K), in units of the ratings where there were
+            any; None for a Bradley-Terry model.
+        scores_sd: Standard deviation of the scores, (B, K); likewise.
+        draws: Joint draws of the rewards, (S, B); None unless asked for.
+    """
+
+    logits: Tensor | None = None
+    reward_sd: Tensor | None = None
+    weights: Tensor | None = None
+    scores: Tensor | None = None
+    scores_sd: Tensor | None = None
+    draws: Tensor | None = None
+
+
+class VRMForSequenceClassification(PreTrainedModel):
+    """Rewards of conversations that are given as token ids.
+
+    For trainers that load a reward model by its path: ``num_labels`` is 1 and ``logits[:, 0]`` the
+    mean reward. It is for scoring: no gradients, and the same numbers in training mode. The heads
+    compute in float32 whatever the precision of the backbone, and stay in it when the model is
+    cast. Importing ``vrm_pyro.integrations.huggingface`` registers the class; no code comes with the weights.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        InputError: If the configuration lacks heads or reading.
+    """
+
+    config_class = VRMConfig
+    config: VRMConfig
+    base_model_prefix = "backbone"
+    main_input_name = "input_ids"
+    # Expressions: the first also keeps the heads from being quantized.
+    _keep_in_fp32_modules = [r"^head\."]
+    _keep_in_fp32_modules_strict = [r"^head\."]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = False
+    _supports_attention_backend = True
+
+    def __init__(self, config: VRMConfig) -> None:
+        super().__init__(config)
+        if config.head is None or config.reading is None:
+            raise InputError(
+                "config.json: 'head' or 'reading' is missing. Exported models are written by "
+                "vrm-pyro export; a configuration alone does not make one."
+            )
+        self.reading = Reading.from_json(config.reading)
+        self.backbone: Any = AutoModel.from_config(config.text_config)
+        if getattr(self.backbone, "pooler", None) is not None:
+            self.backbone.pooler = None  # unused, and missing from many checkpoints
+        if config.adapter is not None:
+            add_adapter(self.backbone, config.adapter)
+        # Real and in float32 from the start, also where transformers builds on no device and in
+        # half precision; start values must not move the random numbers of who loads it.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"), _float32():
+            described = build_described(config.head, "config.json: head")
+        self.objectives = described.objectives
+        self.head = described.model
+        saved = self.head.state_dict()
+        self._constants = {n: b.clone() for n, b in self.head.named_buffers() if n not in saved}
+        self._accepted = accepted_inputs(self.backbone)
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        verify: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Load an exported model and check that it gives the rewards it was saved with.
+
+        Args:
+            pretrained_model_name_or_path: A folder that ``vrm-pyro export`` wrote, or an id.
+            *model_args: As in transformers.
+            verify: Whether to score the saved token ids and compare; a model without any is
+                refused then.
+            **kwargs: As in transformers, ``dtype`` for the backbone among them.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            InputError: If tensors are missing, unexpected or of another shape, the tokenizer
+                beside them is another one, or a reward differs.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs["use_safetensors"] = True
+        loaded: Any = super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+        )
+        model, info = loaded
+        check_loaded(str(pretrained_model_name_or_path), info)
+        for name, value in model._constants.items():
+            # transformers leaves what no file holds without a value.
+            model.head.get_buffer(name).copy_(value)
+        check_tokenizer(pretrained_model_name_or_path, model.reading, kwargs)
+        if verify:
+            SelfTest.from_json(model.config.self_test or {}).verify(model)
+        return (model, info) if with_info else model
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike[str], **kwargs: Any
+    ) -> None:
+        """Save weights and configuration, with the rewards that these weights give now.
+
+        Args:
+            save_directory: The folder.
+            **kwargs: As in transformers.
+        """
+        if self.config.self_test is not None:
+            renewed = SelfTest.from_json(self.config.self_test).renewed(self)
+            self.config.self_test = renewed.to_json()
+        super().save_pretrained(save_directory, **kwargs)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        return_dict: bool | None = None,
+        num_draws: int = 0,
+        seed: int = 0,
+    ) -> VRMOutput | tuple[Tensor, ...]:
+        """Return the rewards of a batch of conversations.
+
+        A row is what the chat template writes for a conversation that ends with the assistant.
+        Padding may be on either side and the mask may have holes; rows with the same prompt share
+        its computation. Rows longer than the model's longest length are cut as texts are.
+
+        Args:
+            input_ids: Shape (B, tokens).
+            attention_mask: 1 for real tokens, shape (B, tokens); all are when omitted.
+            token_type_ids: Not read: segments follow from the ids.
+            return_dict: Whether to return an object; a tuple without None entries if False.
+            num_draws: S, the number of joint draws of the rewards; none by default.
+            seed: Fixes the draws.
+
+        Raises:
+            InputError: If no answer begins in a row (see ``config.without_boundary``), or a
+                state of the backbone is not finite.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        ids, kept = (t.detach().cpu().numpy() for t in (input_ids, mask))
+        pairs = [
+            self.reading.split(row, self.config.without_boundary)
+            for row in rows_of_tokens(ids, kept)
+        ]
+        with evaluation_mode(self):
+            source = self._source(pairs)
+            # The backbone follows the mixed precision around it, the heads do not.
+            with torch.autocast(self.device.type, enabled=False):
+                found = score_source(self.head, source)
+                draws = self._draws(source, num_draws, seed) if num_draws else None
+        output = self._output(found, draws)
+        return output.to_tuple() if return_dict is False else output
+
+    def _source(self, pairs: list[tuple[TokenSequence, TokenSequence]]) -> UnlabelledStates:
+        index: dict[bytes, int] = {}
+        owner = np.array(
+            [index.setdefault(p.digest, len(index)) for p, _ in pairs], dtype=np.int64
+        )
+        first = np.unique(owner, return_index=True)[1]
+        prompts = [pairs[i][0] for i in first]
+        states = self._states([*prompts, *(r for _, r in pairs)], owner)
+        none = np.zeros(0, dtype=np.int64)
+        return UnlabelledStates(
+            states[: len(prompts)],
+            states[len(prompts) :],
+            owner,
+            none,
+            none,
+            preference=np.zeros(0),
+            pair_weight=np.zeros(0),
+            ratings=np.zeros((len(pairs), 0)),
+        )
+
+    def _states(self, sequences: list[TokenSequence], owner: NDArray[np.int64]) -> Floats:
+        """Return the states of prompts and then of responses, with the prompt of each response."""
+        reading, device = self.reading, self.device
+        num_prompts = len(sequences) - len(owner)
+        prefix = np.concatenate([np.arange(num_prompts), owner])
+        if not (reading.shares_prompts and self._takes_block_masks()):
+            # A response with its own prompt is a plain row, whose prompt state is read on the way.
+            first = np.unique(owner, return_index=True)[1]
+            prefix = np.concatenate([first, np.arange(len(owner))])
+        budget = TOKEN_BUDGETS.get(device.type, DEFAULT_TOKEN_BUDGET)
+        longest = max(budget, reading.layout.max_length)
+        rows = make_rows(sequences, prefix, reading.pooling, reading.is_decoder, longest)
+        states = np.empty((len(sequences), self._text_config.hidden_size), np.float32)
+        for group in token_batches([len(row) for row in rows], budget):
+            batch = pad_rows([rows[r] for r in group], reading.pad_id).to(device)
+            hidden = last_states(
+                self.backbone,
+                batch.input_ids,
+                batch.block_mask() if batch.shares else batch.attention_mask,
+                batch.type_ids,
+                batch.positions if reading.counts_positions else None,
+                self._accepted,
+            )
+            states[batch.states.cpu().numpy()] = batch.pool(hidden).cpu().numpy()
+        if not np.isfinite(states).all():
+            raise InputError(
+                "the backbone gave states that are not finite, so there is no reward. Load it "
+                "with dtype=torch.float32; if that does not help, its weights are damaged."
+            )
+        return states
+
+    def _takes_block_masks(self) -> bool:
+        return self._text_config._attn_implementation in ("sdpa", "eager")
+
+    @property
+    def _text_config(self) -> Any:
+        config: Any = self.config.text_config
+        return config.get_text_config()
+
+    def _draws(self, source: UnlabelledStates, num_draws: int, seed: int) -> Tensor:
+        """Return joint draws of the rewards, shape (S, B)."""
+        dataset = PromptDataset(source)
+        device = next(self.head.parameters()).device
+        found = predictive_draws(
+            self.head,
+            dataset.batch().to(device),
+            num_draws,
+            torch.Generator().manual_seed(seed),
+        )
+        draws = torch.empty_like(found)
+        draws[:, torch.from_numpy(dataset.rows_of(dataset.items)[0]).to(device)] = found
+        return draws
+
+    def _output(self, found: Scores, draws: Tensor | None) -> VRMOutput:
+        def tensor(values: Floats | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(values).to(self.device)
+
+        return VRMOutput(
+            logits=torch.from_numpy(found.reward).to(self.device).unsqueeze(-1),
+            reward_sd=tensor(np.sqrt(found.variance)),
+            weights=tensor(found.weights),
+            scores=tensor(found.scores),
+            scores_sd=tensor(found.scores_sd),
+            draws=draws,
+        )
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Leave start values as they are; the backbone's own class has set its part."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move all parts, and cast the backbone alone.
+
+        Trainers cast the models they are given; rounded heads would give other rewards.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        self.backbone._apply(fn)
+        self.head._apply(moved)
+        return self
+
+
+class _float32:
+    """Sets the default floating type for a block."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_default_dtype(self._before)

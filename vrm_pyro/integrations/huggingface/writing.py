@@ -1,0 +1,174 @@
+"""From the folder of a run to the folder of a transformers model."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+
+from vrm_pyro.backbone import Backbone, peft_calls
+from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.errors import InputError
+from vrm_pyro.integrations.huggingface.adapter import adapter_settings
+from vrm_pyro.integrations.huggingface.boundary import (
+    ANSWERS,
+    PROMPTS,
+    answered,
+    exported_tokenizer,
+    reading_of,
+    render_ids,
+)
+from vrm_pyro.integrations.huggingface.configuration import VRMConfig
+from vrm_pyro.integrations.huggingface.modeling import VRMForSequenceClassification
+from vrm_pyro.integrations.huggingface.reading import WITHOUT_BOUNDARY
+from vrm_pyro.integrations.huggingface.self_check import SelfTest
+from vrm_pyro.models.checkpoint import CONFIG_FILE, TABLES, LoadedModel, describe, settings_to_json
+from vrm_pyro.prediction.scorer import Scorer
+
+EXACT: Final = 1e-3
+"""Largest difference of rewards from those of the run, in float32, as a share of their range."""
+
+ADAPTERS: Final = ("merge", "beside")
+DTYPES: Final = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a model is written.
+
+    Args:
+        adapter: Of a run that trained a low-rank adapter: ``merge`` it into the weights, or keep
+            it ``beside`` them (loading then needs peft).
+        dtype: Precision of the backbone's weights; the heads stay in float32.
+        without_boundary: What the model does with a row in which no answer begins: ``raise`` or
+            ``whole_text``.
+        max_shard_size: Largest file of weights, such as ``5GB``.
+
+    Raises:
+        InputError: If a value is none of these.
+    """
+
+    adapter: str = "merge"
+    dtype: str = "float32"
+    without_boundary: Literal["raise", "whole_text"] = "raise"
+    max_shard_size: str = "5GB"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("adapter", ADAPTERS),
+            ("dtype", DTYPES),
+            ("without_boundary", WITHOUT_BOUNDARY),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}."
+                )
+
+
+def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None:
+    """Write ``config.json``, weights and tokenizer into an empty folder, and check them.
+
+    The self-test in it holds the rewards of ``scorer``; the folder is loaded once with them.
+
+    Args:
+        scorer: The trained model with its backbone in float32. An adapter is merged in place.
+        folder: Where to write.
+        settings: How.
+
+    Raises:
+        InputError: If the backbone's template marks no beginning of an answer, or what was
+            written does not give the rewards of ``scorer``.
+    """
+    backbone, loaded = scorer.backbone, scorer.loaded
+    if backbone.precision != "float32":
+        raise InputError(
+            f"the backbone computes in {backbone.precision}; load it in float32 to export it."
+        )
+    refuse_own_classes(settings_to_json(loaded.config))
+    tokenizer = exported_tokenizer(backbone.chat)
+    reading = reading_of(backbone, tokenizer, settings.without_boundary)
+    test = _self_test(scorer, tokenizer)
+    module, adapter = _take_backbone(backbone, settings.adapter)
+    text_config = copy.deepcopy(module.config)
+    text_config.dtype, text_config._name_or_path = settings.dtype, ""
+    config = VRMConfig(
+        text_config=text_config.to_dict(),
+        head=_portable(loaded),
+        reading=reading.to_json(),
+        adapter=adapter,
+        without_boundary=settings.without_boundary,
+    )
+    with torch.device("meta"):
+        model = VRMForSequenceClassification(config)
+    model.backbone = module.to(getattr(torch, settings.dtype))
+    model.head = scorer.model
+    model.save_pretrained(folder, max_shard_size=settings.max_shard_size)
+    for path in folder.glob("*.safetensors"):  # safetensors gives them to their owner alone
+        path.chmod((folder / CONFIG_FILE).stat().st_mode)
+    # After the weights: with a test in it, saving would ask these weights for their own rewards.
+    config.self_test = test.to_json()
+    config.architectures = [type(model).__name__]
+    config.dtype = settings.dtype
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    del model, module, scorer
+    written = VRMForSequenceClassification.from_pretrained(folder)
+    if settings.dtype == "float32":
+        test.verify(written, EXACT)
+
+
+def refuse_own_classes(settings: Mapping[str, Any]) -> None:
+    """Raise InputError if a model has classes that are not of this package.
+
+    Args:
+        settings: What :func:`vrm_pyro.models.checkpoint.settings_to_json` returns.
+    """
+    for key, table in TABLES.items():
+        name = (settings.get(key) or {}).get("class")
+        if name is not None and name not in table:
+            raise InputError(
+                f"the model's {key} is {name}, a class of your own. An exported model is loaded "
+                "without running anybody's code, so it can only have classes of vrm_pyro. Use the "
+                "folder of the run, which takes them (Scorer, vrm_pyro.integrations.rl.VRMReward, --classes)."
+            )
+
+
+def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
+    """Return rows of the probes with the rewards of a scorer."""
+    rows: list[tuple[int, ...]] = []
+    rewards: list[float] = []
+    pairs: list[tuple[Messages, str]] = [(p, a) for p in PROMPTS for a in ANSWERS[:2]]
+    for prompt, answer in pairs:
+        ids = render_ids(tokenizer, answered(prompt, answer), False)
+        if ids is not None:
+            rows.append(tuple(ids))
+            rewards.append(float(scorer([prompt], [answer])[0]["reward_mean"]))
+    return SelfTest(tuple(rows), tuple(rewards), "float32")
+
+
+def _take_backbone(backbone: Backbone, adapter: str) -> tuple[Any, dict[str, Any] | None]:
+    """Return the transformers module of a backbone, and the settings of an adapter in it."""
+    model: Any = backbone.model
+    if not hasattr(model, "peft_config"):
+        return model, None
+    if adapter == "merge":
+        with peft_calls():
+            return model.merge_and_unload(), None
+    return backbone.module_under_adapters, adapter_settings(model)
+
+
+def _portable(loaded: LoadedModel) -> dict[str, Any]:
+    """Return the description of the heads without paths of this machine."""
+    described = describe(loaded)
+    facts = dict(described["backbone"])
+    facts["name"] = backbone_id(facts["name"])
+    held = {**described["settings"], "backbone": backbone_id(described["settings"]["backbone"])}
+    return {**described, "backbone": facts, "settings": held}
+
+
+def backbone_id(name: str) -> str:
+    """Return the id of a backbone; of a local folder, its last part alone."""
+    local = Path(name).expanduser()
+    return local.name if local.is_absolute() or local.is_dir() else name

@@ -1,0 +1,201 @@
+"""The reward of a trained model as the function that RL trainers call."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from vrm_pyro.integrations.rl.assessment import Assessment, Text, assess
+from vrm_pyro.integrations.rl.settings import RewardSettings, settings_from_environment
+from vrm_pyro.prediction.scorer import Scorer
+
+
+class VRMReward:
+    """A reward function for TRL's GRPO, RLOO, OnlineDPO and AsyncGRPO trainers.
+
+    ``GRPOTrainer(reward_funcs=VRMReward("runs/model"), ...)``. It reads text or messages with the
+    reward model's own tokenizer; the policy may have another. An instance holds the path and the
+    settings, and loads the model in the process that first calls it, so it can be pickled into
+    others. Calls from several threads wait for each other. The global random state is not used,
+    and training mode does not matter.
+
+    Trainers take the mean of a group off (and may divide by its spread), so whatever is the same
+    for all completions of a prompt has no effect. ``lower_bound`` and ``quantile`` therefore look
+    at the reward relative to the group: at r_i minus the mean over the completions of the same
+    prompt *in this call*, under the joint law of all of them. The level, which no preference
+    identifies, has no part in it. Keep whole groups on one process (a per-device generation batch
+    that ``num_generations`` divides); a completion that stands alone has no spread.
+
+    ``thompson`` scores each step by one draw from the joint law: parameters shared by all (where
+    the model has a law of them), w by all completions of a prompt, z drawn for each text. The
+    draw follows from seed, step and texts alone, so all ranks agree on it, and equal completions
+    get equal rewards. The step is ``trainer_state.global_step``, or without one the number of
+    calls before, which a pickle does not hold.
+
+    A completion without text gets ``empty_reward``. The default None means "not scored": GRPO
+    and RLOO leave it out of the group's baseline and give it no advantage. OnlineDPO counts None
+    as 0, so give a number there.
+
+    Args:
+        model_dir: What ``vrm-pyro train`` wrote.
+        aggregation: ``mean``, ``lower_bound``, ``quantile`` or ``thompson``.
+        k: Standard deviations that ``lower_bound`` takes off.
+        level: Level of ``quantile``.
+        name: What logs call this reward.
+        classes: A user's own prior, guide or likelihood classes.
+        **settings: ``seed``, ``empty_reward``, ``token_budget``, ``device`` and ``dtype``, as
+            :class:`RewardSettings` describes them.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        model_dir: str | os.PathLike[str],
+        aggregation: str = "mean",
+        k: float = 1.0,
+        level: float = 0.1,
+        *,
+        name: str = "vrm_reward",
+        classes: Sequence[type] = (),
+        **settings: Any,
+    ) -> None:
+        self.settings = RewardSettings(os.fspath(model_dir), aggregation, k, level, **settings)
+        self.classes = tuple(classes)
+        self.__name__ = name
+        self._begin()
+
+    def _begin(self) -> None:
+        self._scorer: Scorer | None = None
+        self._lock = threading.RLock()
+        self._calls = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return path and settings: all that a pickle holds."""
+        return {name: self.__dict__[name] for name in ("settings", "classes", "__name__")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take path and settings; the model is loaded at the first call."""
+        self.__dict__.update(state)
+        self._begin()
+
+    def __call__(
+        self,
+        *,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Any = None,
+        trainer_state: Any = None,
+        log_extra: Callable[[str, list[Any]], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        environments: Any = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """Return a reward for each completion, or None where it is not scored.
+
+        Logs the metrics of :meth:`Assessment.metrics`, and for each completion ``reward_sd`` and
+        ``top_objective``.
+
+        Args:
+            prompts: A prompt for each completion, text or messages.
+            completions: Texts, or lists of messages.
+            completion_ids: Not read: the reward model has its own tokenizer.
+            trainer_state: Its ``global_step`` is the step of ``thompson``.
+            log_extra: Takes a name and a value for each completion.
+            log_metric: Takes a name and a number.
+            environments: Not read.
+            **columns: Columns of the data set; not read.
+
+        Raises:
+            InputError: If the model is not usable, the numbers of prompts and completions
+                differ, or a message is no text.
+
+        Warns:
+            UserWarning: If a completion stands alone while the aggregation compares.
+        """
+        found = self.assess(prompts, completions, getattr(trainer_state, "global_step", None))
+        if log_metric is not None:
+            for name, value in found.metrics().items():
+                log_metric(name, value)
+        if log_extra is not None:
+            log_extra("reward_sd", found.reward_sd)
+            log_extra("top_objective", found.top_objectives())
+        return found.rewards
+
+    def assess(
+        self, prompts: Sequence[Text], completions: Sequence[Text], step: int | None = None
+    ) -> Assessment:
+        """Return rewards with what stands behind them.
+
+        Args:
+            prompts: A prompt for each completion.
+            completions: Texts, or lists of messages.
+            step: Step of ``thompson``; the number of calls before when omitted.
+
+        Raises:
+            InputError: As :meth:`__call__`.
+        """
+        with self._lock:
+            step = self._calls if step is None else step
+            self._calls += 1
+            return assess(self.scorer, self.settings, prompts, completions, step)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model with its backbone, loaded when first asked for.
+
+        Raises:
+            InputError: If model or backbone is missing, damaged, or they do not fit.
+        """
+        with self._lock:
+            if self._scorer is None:
+                self._scorer = self._load()
+            return self._scorer
+
+    def _load(self) -> Scorer:
+        held = self.settings
+        # Fresh modules draw start values: the policy's own random numbers must not move.
+        with torch.random.fork_rng(devices=[]):
+            scorer = Scorer.from_pretrained(
+                held.model_dir, device=held.device, dtype=held.dtype, classes=self.classes
+            )
+        if held.token_budget is not None:
+            scorer.backbone.token_budget = held.token_budget
+        return scorer
+
+
+def reward(**arguments: Any) -> list[float | None]:
+    """Return rewards by the model that the environment variable VRM_PYRO_REWARD_MODEL names.
+
+    For trainers that take the dotted path of a function:
+    ``trl grpo --reward_funcs vrm_pyro.integrations.rl.reward.reward``. Further settings come from
+    ``VRM_PYRO_REWARD_AGGREGATION``, ``VRM_PYRO_REWARD_K`` and so on, see
+    :func:`vrm_pyro.integrations.rl.settings.settings_from_environment`.
+
+    Args:
+        **arguments: As :meth:`VRMReward.__call__`.
+
+    Raises:
+        InputError: If the variable is not set or a setting does not fit, and as
+            :meth:`VRMReward.__call__`.
+    """
+    return environment_reward()(**arguments)
+
+
+def environment_reward() -> VRMReward:
+    """Return the reward that environment variables describe; the same object for the same ones.
+
+    Raises:
+        InputError: If ``VRM_PYRO_REWARD_MODEL`` is not set, or a setting does not fit.
+    """
+    return _reward_of(settings_from_environment(os.environ))
+
+
+@lru_cache(maxsize=4)
+def _reward_of(settings: RewardSettings) -> VRMReward:
+    return VRMReward(**asdict(settings))

@@ -1,0 +1,144 @@
+"""Bradley-Terry reward model: scalar heads on the same features, the baseline."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.rankings import Rankings
+from vrm_pyro.models.likelihoods import BradleyTerry, PlackettLuce, Ranking
+from vrm_pyro.models.networks import Standardize, mlp
+from vrm_pyro.models.predictive import PairUncertainty, ResponsePrediction
+from vrm_pyro.models.reward import Moments
+
+
+class BradleyTerryModel(nn.Module):
+    """r = head(h): linear or one hidden layer, trained by log sigmoid(r_first - r_second).
+
+    With several members, a deep ensemble: heads that differ in their start values and their
+    dropout masks. Each is trained on its own log-likelihood; what they share are the batches, the
+    clipping of the gradient's norm and the epoch that validation picks. The ensemble's
+    probability is the mean of the members', its reward the mean of theirs. Only differences of
+    rewards within a prompt mean something, and the mean of the members' differences is the
+    difference of their means whatever each member's level; so levels are not aligned, and the
+    level of the mean is as arbitrary as that of one member.
+
+    Args:
+        hidden_size: Size of the backbone states.
+        head_size: Hidden units of a head; 0 for a linear head.
+        dropout: Dropout before the last layer.
+        ensemble_size: Number of members M.
+        joint_rankings: Whether the likelihood of a ranking is Plackett-Luce, instead of that of
+            its pairs.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        head_size: int = 128,
+        dropout: float = 0.0,
+        ensemble_size: int = 1,
+        joint_rankings: bool = False,
+    ) -> None:
+        super().__init__()
+        self.response_scaler = Standardize(hidden_size)
+        # The first member apart from the others: a model of one then keeps the names of its
+        # weights, start values and draws from before there were ensembles.
+        self.head = mlp(hidden_size, head_size, 1, dropout)
+        self.more_heads = nn.ModuleList(
+            mlp(hidden_size, head_size, 1, dropout) for _ in range(ensemble_size - 1)
+        )
+        self.likelihood = PlackettLuce() if joint_rankings else BradleyTerry()
+        # Divides every reward difference; set after training by temperature scaling, else 1.
+        self.register_buffer("temperature", torch.ones(()))
+
+    @property
+    def ensemble_size(self) -> int:
+        """Number of members M."""
+        return 1 + len(self.more_heads)
+
+    def member_rewards(self, responses: Tensor) -> Tensor:
+        """Return every member's r, shape (M, R), for raw response states (R, hidden)."""
+        states = self.response_scaler(responses)
+        rewards = [head(states).squeeze(-1) for head in (self.head, *self.more_heads)]
+        return torch.stack(rewards) / self.temperature
+
+    def rewards(self, responses: Tensor) -> Tensor:
+        """Return r, the mean over members, shape (R,), for raw response states (R, hidden)."""
+        return self.member_rewards(responses).mean(0)
+
+    def member_deltas(self, batch: FeatureBatch) -> Tensor:
+        """Return every member's r_first - r_second, shape (M, N)."""
+        reward = self.member_rewards(batch.responses)
+        return reward[:, batch.pair_first] - reward[:, batch.pair_second]
+
+    def deltas(self, batch: FeatureBatch) -> Tensor:
+        """Return r_first - r_second, the mean over members, shape (N,)."""
+        return self.member_deltas(batch).mean(0)
+
+    def member_log_likelihoods(self, batch: FeatureBatch) -> Tensor:
+        """Return every member's weighted log-likelihood of the preferences, shape (M,).
+
+        Training maximises the sum: its gradient in a member's weights is that of the member
+        trained alone.
+        """
+        rewards = self.member_rewards(batch.responses)
+        deltas = rewards[:, batch.pair_first] - rewards[:, batch.pair_second]
+        log_prob = self.likelihood.log_prob(deltas, batch.preference)
+        rankings = self._joint_rankings(batch)
+        if rankings is None:
+            return (batch.pair_weight * log_prob).sum(-1)
+        total = (batch.plain_weight * log_prob).sum(-1)
+        law = Ranking(rewards[:, rankings.items], rankings.mask)
+        return total + (rankings.weight * law.log_prob(rankings.order)).sum(-1)
+
+    def log_likelihood(self, batch: FeatureBatch) -> Tensor:
+        """Return the weighted log-likelihood of the preferences, a scalar.
+
+        That of the prediction, the mean of the members' probabilities: by Jensen no less than the
+        mean of the members' own.
+        """
+        deltas = self.member_deltas(batch)
+        first, second = (
+            torch.logsumexp(self.likelihood.log_prob(deltas, torch.full_like(deltas, label)), 0)
+            - math.log(self.ensemble_size)
+            for label in (1.0, 0.0)
+        )
+        log_prob = batch.preference * first + (1 - batch.preference) * second
+        rankings = self._joint_rankings(batch)
+        if rankings is None:
+            return (batch.pair_weight * log_prob).sum()
+        law = Ranking(self.member_rewards(batch.responses)[:, rankings.items], rankings.mask)
+        ranked = torch.logsumexp(law.log_prob(rankings.order), 0) - math.log(self.ensemble_size)
+        return (batch.plain_weight * log_prob).sum() + (rankings.weight * ranked).sum()
+
+    def _joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
+        return batch.rankings if self.likelihood.joint_rankings else None
+
+    def predict_pairs(self, batch: FeatureBatch) -> Tensor:
+        """Return p(first preferred), the mean over members, shape (N,)."""
+        return self.likelihood.probability(self.member_deltas(batch)).mean(0)
+
+    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
+        """Return mean and variance of Delta, each (N,).
+
+        The epistemic part is the variance of Delta over members (divisor M - 1); it is 0 for a
+        single member, which claims none. There are no latents, so the ambiguity is 0.
+        """
+        deltas = self.member_deltas(batch)
+        mean = deltas.mean(0)
+        zero = torch.zeros_like(mean)
+        return PairUncertainty(mean, zero, deltas.var(0) if self.ensemble_size > 1 else zero)
+
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return rewards with no spread: there are no latents that leave one open.
+
+        What members disagree on is a matter of pairs, :meth:`pair_uncertainty`: the spread of
+        their rewards for one response is mostly that of their arbitrary levels.
+        """
+        reward = self.rewards(batch.responses)
+        zero = torch.zeros_like(reward)
+        return ResponsePrediction(Moments(reward, zero, zero, zero, zero, zero))

@@ -1,0 +1,145 @@
+"""Nodes and moments of a law of objective weights."""
+
+from functools import singledispatch
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from scipy.special import gammaincinv
+from torch import Tensor
+
+from vrm_pyro.models.distributions.logistic_normal import NUM_NODES, LogisticNormal, contrast_basis
+from vrm_pyro.models.distributions.quasi_random import SEED, uniforms
+from vrm_pyro.models.distributions.seeding import seeded
+
+Law = torch.distributions.Distribution
+
+# 64 draws of w are enough once z is integrated (spec 2.9).
+NUM_DRAWS: Final = 64
+
+
+class WeightMoments(NamedTuple):
+    """First two moments of w.
+
+    Attributes:
+        mean: E w, shape (..., K).
+        covariance: Cov w, shape (..., K, K); its rows sum to 0.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    def rows(self, index: Tensor) -> "WeightMoments":
+        """Return the moments of some rows."""
+        return WeightMoments(self.mean[index], self.covariance[index])
+
+
+@singledispatch
+def weight_nodes(law: Any, num_draws: int = NUM_DRAWS) -> Tensor:
+    """Return fixed, equally weighted nodes of w, shape (S, P, K).
+
+    For Dirichlet and logistic-normal: scrambled Sobol points through the inverse distribution
+    functions, the same for every prompt and call, so a score depends on its text alone and not
+    on batch mates, order or a seed. Differentiable in the parameters. Another law is sampled
+    under a fixed seed, which leaves the caller's random state alone.
+
+    Args:
+        law: Law of w, batch (P,), event (K,).
+        num_draws: S.
+    """
+    with seeded(SEED):
+        draw = law.rsample if law.has_rsample else law.sample
+        return draw(torch.Size([num_draws]))
+
+
+@singledispatch
+def weight_moments(law: Any) -> WeightMoments:
+    """Return mean and covariance of w: closed form for a Dirichlet, else by fixed nodes."""
+    nodes = weight_nodes(law, NUM_NODES)
+    mean = nodes.mean(0)
+    centred = nodes - mean
+    return WeightMoments(mean, torch.einsum("spk,spl->pkl", centred, centred) / len(nodes))
+
+
+@singledispatch
+def expected_log(law: Any) -> Tensor:
+    """Return E log w_k, shape (P, K): closed form for a Dirichlet, else by fixed nodes."""
+    nodes = weight_nodes(law, NUM_NODES)
+    return nodes.clamp(min=torch.finfo(nodes.dtype).tiny).log().mean(0)
+
+
+@weight_nodes.register
+def _(law: dist.Dirichlet, num_draws: int = NUM_DRAWS) -> Tensor:
+    alpha = law.concentration
+    gamma = _GammaNodes.apply(alpha, num_draws)  # type: ignore[no-untyped-call]
+    return gamma / gamma.sum(-1, keepdim=True)
+
+
+@weight_moments.register
+def _(law: dist.Dirichlet) -> WeightMoments:
+    """C_w = (diag m - m m') / (alpha_0 + 1) (spec 2.9)."""
+    total = law.concentration.sum(-1, keepdim=True)
+    mean = law.concentration / total
+    outer = mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    return WeightMoments(mean, (torch.diag_embed(mean) - outer) / (total.unsqueeze(-1) + 1))
+
+
+@expected_log.register
+def _(law: dist.Dirichlet) -> Tensor:
+    total = law.concentration.sum(-1, keepdim=True)
+    return torch.digamma(law.concentration) - torch.digamma(total)
+
+
+@weight_nodes.register
+def _(law: LogisticNormal, num_draws: int = NUM_DRAWS) -> Tensor:
+    return law.nodes(num_draws)
+
+
+@expected_log.register
+def _(law: LogisticNormal) -> Tensor:
+    """E log w_k = (H loc)_k - E logsumexp(H u): the second part alone needs nodes (spec 2.6)."""
+    log_ratio = law.loc @ contrast_basis(law.loc.shape[-1] + 1, law.loc).T
+    return log_ratio - law.expected_normaliser().unsqueeze(-1)
+
+
+@weight_nodes.register
+def _(law: dist.Delta, num_draws: int = NUM_DRAWS) -> Tensor:
+    return law.v.expand(num_draws, *law.v.shape)
+
+
+@weight_moments.register
+def _(law: dist.Delta) -> WeightMoments:
+    size = law.v.shape[-1]
+    return WeightMoments(law.v, law.v.new_zeros(*law.v.shape[:-1], size, size))
+
+
+@expected_log.register
+def _(law: dist.Delta) -> Tensor:
+    return law.v.clamp(min=torch.finfo(law.v.dtype).tiny).log()
+
+
+class _GammaNodes(torch.autograd.Function):
+    """Gamma(alpha, 1) nodes by the inverse distribution function, (S, ..., K).
+
+    The gradient is the pathwise derivative of a draw at a fixed probability, which torch's own
+    Gamma sampler uses too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor, num_draws: int) -> Tensor:
+        shape = alpha.detach().double().cpu().numpy()
+        size = shape.shape[-1]
+        points = uniforms(num_draws, size).reshape(num_draws, *[1] * (shape.ndim - 1), size)
+        gamma = np.maximum(gammaincinv(shape, points), np.finfo(np.float64).tiny)
+        nodes = torch.from_numpy(gamma).to(alpha)
+        # float32 has no such small numbers: 0 would leave the open simplex.
+        nodes = nodes.clamp(min=torch.finfo(nodes.dtype).tiny)
+        ctx.save_for_backward(alpha, nodes)
+        return nodes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        alpha, nodes = ctx.saved_tensors
+        slope = torch._standard_gamma_grad(alpha.expand_as(nodes).contiguous(), nodes)
+        return (grads[0] * slope).sum(0), None

@@ -1,0 +1,1 @@
+"""Distributions over parameters of a model."""

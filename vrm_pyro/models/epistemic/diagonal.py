@@ -1,0 +1,67 @@
+"""Gaussian law of the global parameters: what the training data leave open about the model."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import softplus
+
+from vrm_pyro.models.epistemic.law import HeadLaw
+from vrm_pyro.models.networks import inverse_softplus
+
+# Where the standard deviations start, in those of the prior: small, so that training begins as
+# it would without them.
+_INITIAL_SHARE = 0.05
+
+
+class BayesianHead(HeadLaw):
+    """Mean-field Q = N(theta, diag s^2), its scales learned beside the model.
+
+    Args:
+        parameters: Name and start value of every parameter that is uncertain.
+        prior_scale: Prior standard deviation of what one unit of input moves.
+        num_draws: Fixed draws M for predictions.
+    """
+
+    penalty_name = "kl_head"
+
+    def __init__(
+        self, parameters: Mapping[str, Tensor], prior_scale: float, num_draws: int
+    ) -> None:
+        super().__init__(parameters, prior_scale, num_draws)
+        self.raw_scales = nn.ParameterList()
+        for loc, scale in self.priors():
+            start = inverse_softplus(_INITIAL_SHARE * scale.item())
+            self.raw_scales.append(nn.Parameter(torch.full_like(loc, start)))
+
+    def scales(self) -> list[Tensor]:
+        """Return s of every parameter, > 0."""
+        return [softplus(raw) for raw in self.raw_scales]
+
+    def divergence(self, model: nn.Module) -> Tensor:
+        """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
+        total = torch.zeros((), dtype=self.raw_scales[0].dtype, device=self.raw_scales[0].device)
+        laws = zip(self.values(model), self.scales(), self.priors(), strict=True)
+        for loc, scale, prior in laws:
+            total = total + kl_divergence(Normal(loc, scale), Normal(*prior)).sum()
+        return total
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Return KL(Q || P): training maximises the evidence lower bound over Q."""
+        return self.divergence(model)
+
+    def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return a new draw, with gradients to theta and s."""
+        return self.draw(model)
+
+    def draw(
+        self, model: nn.Module, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return one reparameterised draw of the uncertain parameters, by name."""
+        drawn = {}
+        for name, loc, scale in zip(self.names, self.values(model), self.scales(), strict=True):
+            # On the CPU, so that a fixed seed means the same draw on every device.
+            noise = torch.randn(scale.shape, generator=generator, dtype=torch.float64)
+            drawn[name] = loc + scale * noise.to(scale)
+        return drawn

@@ -1,0 +1,104 @@
+"""What a guide has to offer: one door to q(w | .) and one to q(z | .)."""
+
+from typing import ClassVar
+
+import pyro
+import torch.distributions as dist
+from pyro import poutine
+from torch import Tensor, nn
+
+from vrm_pyro import names
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+
+
+class Guide:
+    """Base class of guide settings; children are frozen dataclasses.
+
+    Pyro's AutoGuides do not fit here: they make one parameter per row of the first batch and are
+    not amortized.
+    """
+
+    #: Whether q sees labels and ratings. Mode ``conditional`` asks for it, ``vib`` forbids it.
+    outcome_aware: ClassVar[bool]
+    #: Whether q(z) is Gaussian or a point; objective ``integrated`` asks for it.
+    gaussian: ClassVar[bool] = True
+    #: Whether q is a point: the objective is then no bound, and its "KL" minus a log density.
+    point: ClassVar[bool] = False
+
+    def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> "GuideModule":
+        """Return the module for states of size ``hidden_size``."""
+        raise NotImplementedError
+
+
+class GuideModule(nn.Module):
+    """Amortized q(w, z | x, y, outcomes) = prod q(w_i | .) prod q(z_ij | .).
+
+    Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
+    """
+
+    #: Whether q(z) is Gaussian (or a point), so pairs have a closed expectation given w.
+    gaussian: ClassVar[bool] = True
+
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(w | .): batch (P,), event (K,)."""
+        raise NotImplementedError
+
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(z | .): batch (R,), event (d_z,)."""
+        raise NotImplementedError
+
+    def posterior(
+        self, batch: FeatureBatch, heads: Heads
+    ) -> tuple[dist.Distribution, dist.Distribution]:
+        """Return q(w | .) and q(z | .); override where the two share work."""
+        return self.weights(batch, heads), self.features(batch, heads)
+
+    def forward(
+        self,
+        batch: FeatureBatch,
+        heads: Heads,
+        kl_weights: float = 1.0,
+        kl_features: float = 1.0,
+        population: int | None = None,
+        posterior: tuple[dist.Distribution, dist.Distribution] | None = None,
+    ) -> None:
+        """Sample w and z: the guide program for Pyro, with the model's arguments and scales.
+
+        The scales must equal the model's: ``TraceMeanField_ELBO`` takes the guide's for the
+        analytic KL, ``Trace_ELBO`` both, and only equal ones are a weight on the KL (spec 2.7).
+        ``posterior`` is :meth:`posterior` of the same batch, where the caller has it already.
+        """
+        scale = (population or batch.num_prompts) / batch.num_prompts
+        q_weights, q_features = posterior or self.posterior(batch, heads)
+        with poutine.scale(scale=scale):
+            with (
+                pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1),
+                poutine.scale(scale=kl_weights),
+            ):
+                pyro.sample(names.WEIGHTS, q_weights)
+            with (
+                pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1),
+                poutine.scale(scale=kl_features),
+            ):
+                pyro.sample(names.FEATURES, q_features)
+
+
+class LabelBlindModule(GuideModule):
+    """A guide that reads the text alone, and so predicts: children give the two doors."""
+
+    def predict_weights(self, prompts: Tensor) -> dist.Distribution:
+        """Return q(w | x) for standardised prompt states (P, hidden)."""
+        raise NotImplementedError
+
+    def predict_features(self, responses: Tensor) -> dist.Distribution:
+        """Return q(z | x, y) for standardised response states (R, hidden)."""
+        raise NotImplementedError
+
+    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(w | x)."""
+        return self.predict_weights(batch.prompts)
+
+    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+        """Return q(z | x, y)."""
+        return self.predict_features(batch.responses)

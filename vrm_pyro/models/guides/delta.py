@@ -1,0 +1,63 @@
+"""Point estimates of w and z: the ablation without uncertainty."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from vrm_pyro.models.guides.base import Guide, GuideModule, LabelBlindModule
+from vrm_pyro.models.networks import mlp
+from vrm_pyro.models.priors.base import check_network
+
+
+@dataclass(frozen=True)
+class DeltaGuide(Guide):
+    """Maximum a posteriori: networks give one w and one z for a text (mode ``vib``).
+
+    The objective is log p(outcomes | w, z) + log p(w) + log p(z) at these points. It is no bound
+    on the evidence: a point has no entropy. The density of w is the one on the simplex, so the
+    maximum depends on that choice of coordinates; under Dirichlet(1) it is flat. In mode
+    ``conditional`` a learned prior would have no best value (its density at its own point grows
+    without end as its spread shrinks), so it is not offered there.
+
+    Args:
+        hidden_size: Hidden units of both networks; 0 for linear maps.
+        dropout: Probability of dropping a hidden unit in training.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+    hidden_size: int = 128
+    dropout: float = 0.0
+
+    outcome_aware: ClassVar[bool] = False
+    point: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_network(self, self.hidden_size, self.dropout)
+
+    def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
+        """Return the two networks."""
+        return DeltaModule(
+            mlp(hidden_size, self.hidden_size, num_objectives, self.dropout, out_gain=0.3),
+            mlp(hidden_size, self.hidden_size, latent_dim, self.dropout),
+        )
+
+
+class DeltaModule(LabelBlindModule):
+    """The networks of :class:`DeltaGuide`."""
+
+    def __init__(self, to_weights: nn.Module, to_features: nn.Module) -> None:
+        super().__init__()
+        self.to_weights, self.to_features = to_weights, to_features
+
+    def predict_weights(self, prompts: Tensor) -> dist.Delta:
+        """Return the point w for standardised prompt states (P, hidden)."""
+        return dist.Delta(torch.softmax(self.to_weights(prompts), -1), event_dim=1)
+
+    def predict_features(self, responses: Tensor) -> dist.Delta:
+        """Return the point z for standardised response states (R, hidden)."""
+        return dist.Delta(self.to_features(responses), event_dim=1)

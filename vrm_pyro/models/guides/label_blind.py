@@ -1,0 +1,60 @@
+"""Guide that reads the text alone (mode ``vib``)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from vrm_pyro.models.guides.base import Guide, GuideModule, LabelBlindModule
+from vrm_pyro.models.networks import DirichletNetwork, NormalNetwork
+from vrm_pyro.models.priors.base import check_network
+
+
+@dataclass(frozen=True)
+class LabelBlindGuide(Guide):
+    """Mean-field Dirichlet x Normal on the text alone: q(w | x) q(z | x, y) (``vib``).
+
+    Networks on the states, no outcome as input (spec 2.2). It is what predicts on new text, so
+    its objective is an information bottleneck.
+
+    Args:
+        hidden_size: Hidden units of both networks; 0 for linear maps.
+        dropout: Probability of dropping a hidden unit in training.
+        initial_scale: Standard deviation of q(z) before training.
+    """
+
+    hidden_size: int = 128
+    dropout: float = 0.0
+    initial_scale: float = 0.5
+
+    outcome_aware: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_network(self, self.hidden_size, self.dropout)
+
+    def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
+        """Return the two networks."""
+        return NetworkModule(
+            DirichletNetwork(hidden_size, num_objectives, self.hidden_size, self.dropout, 1.0),
+            NormalNetwork(
+                hidden_size, latent_dim, self.hidden_size, self.dropout, self.initial_scale
+            ),
+        )
+
+
+class NetworkModule(LabelBlindModule):
+    """The networks of :class:`LabelBlindGuide`."""
+
+    def __init__(self, to_concentration: DirichletNetwork, to_normal: NormalNetwork) -> None:
+        super().__init__()
+        self.to_concentration, self.to_normal = to_concentration, to_normal
+
+    def predict_weights(self, prompts: Tensor) -> dist.Dirichlet:
+        """Return q(w | x) for standardised prompt states (P, hidden)."""
+        return dist.Dirichlet(self.to_concentration(prompts))
+
+    def predict_features(self, responses: Tensor) -> dist.Independent:
+        """Return q(z | x, y) for standardised response states (R, hidden)."""
+        loc, scale = self.to_normal(responses)
+        return dist.Normal(loc, scale).to_event(1)

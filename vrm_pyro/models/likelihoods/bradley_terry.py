@@ -1,0 +1,33 @@
+"""Bradley-Terry likelihood of a preference."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+
+
+@dataclass(frozen=True)
+class BradleyTerry(PreferenceLikelihood):
+    """c ~ Bernoulli(sigmoid(Delta)) (spec 2.4), extended to soft labels c in [0, 1]."""
+
+    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return c log sigmoid(Delta) + (1 - c) log sigmoid(-Delta)."""
+        # Not through softplus: torch's drops the exponential above 20, and the two outcomes
+        # would no longer sum to one.
+        return logsigmoid(delta) - (1 - preference) * delta
+
+    def probability(self, delta: Tensor) -> Tensor:
+        """Return sigmoid(Delta)."""
+        return torch.sigmoid(delta)
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return c - sigmoid(Delta)."""
+        return preference - torch.sigmoid(delta)
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return sigmoid(Delta) sigmoid(-Delta)."""
+        chance = torch.sigmoid(delta)
+        return chance * (1 - chance)

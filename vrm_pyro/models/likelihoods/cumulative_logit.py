@@ -1,0 +1,133 @@
+"""Cumulative logit of ordered outcomes: what Rao-Kupper ties and graded preferences share."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
+from vrm_pyro.models.likelihoods.learned import PositiveLikelihood
+
+
+class CumulativeLogit(PreferenceLikelihood):
+    """P(c >= l / (L - 1) | Delta) = sigmoid(Delta - t_l) for L ordered outcomes (spec 2.4).
+
+    The cutpoints t_1 < ... < t_{L-1} are symmetric about 0, so that exchanging the answers
+    reverses the grades. With t_0 = -inf, t_L = inf, a = Delta - t_l and b = Delta - t_{l+1},
+    level l has the probability sigmoid(a) - sigmoid(b).
+    """
+
+    @property
+    @abstractmethod
+    def num_levels(self) -> int:
+        """Number L of outcomes, at least 3."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> tuple[float, ...] | Tensor:
+        """Distances, all positive, from 0 to the first positive cutpoint and on to the next.
+
+        There are (L - 1) // 2 of them. With L odd, the level in the middle is a tie, and the two
+        cutpoints around it are as far from 0 as the first step says; with L even 0 itself is a
+        cutpoint.
+        """
+
+    def learned(self) -> PreferenceLikelihood:
+        """Return a module that starts with these steps and learns them."""
+        return _CumulativeLogitModule(self.num_levels, [float(step) for step in self.steps])
+
+    @property
+    def outcomes(self) -> tuple[float, ...]:
+        """The grades l / (L - 1)."""
+        last = self.num_levels - 1
+        return tuple(level / last for level in range(self.num_levels))
+
+    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return the interpolation of log(sigmoid(a) - sigmoid(b)) between two levels."""
+        lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
+        cuts, log_width = self._cutpoints(delta)
+
+        def level_log_prob(level: Tensor) -> Tensor:
+            tails = logsigmoid(delta - cuts[level]) + logsigmoid(cuts[level + 1] - delta)
+            return tails + log_width[level]
+
+        return (1 - share) * level_log_prob(lower) + share * level_log_prob(lower + 1)
+
+    def probability(self, delta: Tensor) -> Tensor:
+        """Return the mean of sigmoid(Delta - t) over the two cutpoints around the middle."""
+        cuts, _ = self._cutpoints(delta)
+        below, above = cuts[self.num_levels // 2], cuts[(self.num_levels + 1) // 2]
+        return 0.5 * (torch.sigmoid(delta - below) + torch.sigmoid(delta - above))
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return the interpolation of 1 - sigmoid(a) - sigmoid(b) between two levels."""
+        lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
+        cuts, _ = self._cutpoints(delta)
+
+        def level_score(level: Tensor) -> Tensor:
+            # As 1 - sigmoid(a) is sigmoid(-a), nothing cancels far out.
+            return torch.sigmoid(cuts[level] - delta) - torch.sigmoid(delta - cuts[level + 1])
+
+        return (1 - share) * level_score(lower) + share * level_score(lower + 1)
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return the sum over levels of p score^2."""
+        cuts, log_width = self._cutpoints(delta)
+        above, below = delta.unsqueeze(-1) - cuts[:-1], cuts[1:] - delta.unsqueeze(-1)
+        chance = (logsigmoid(above) + logsigmoid(below) + log_width).exp()
+        return (chance * (torch.sigmoid(-above) - torch.sigmoid(-below)) ** 2).sum(-1)
+
+    def _cutpoints(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return t_0 .. t_L, shape (L + 1,), and log(1 - e^{t_l - t_{l+1}}), shape (L,).
+
+        The second is what log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b)
+        + log(1 - e^{b-a}) adds to its tails. It comes from the steps, not from b - a, which
+        loses its digits where Delta is large.
+        """
+        steps = like(self.steps, delta)
+        positive = steps.cumsum(0)
+        infinite = steps.new_full((1,), math.inf)
+        if self.num_levels % 2:
+            middle, widths = [], [steps.flip(0)[:-1], 2 * steps[:1], steps[1:]]
+        else:
+            middle, widths = [steps.new_zeros(1)], [steps.flip(0), steps]
+        cuts = torch.cat([-infinite, -positive.flip(0), *middle, positive, infinite])
+        width = torch.cat([infinite, *widths, infinite])
+        return cuts, torch.log(-torch.expm1(-width))
+
+
+def between_levels(value: Tensor, num_levels: int) -> tuple[Tensor, Tensor]:
+    """Return for a value in [0, 1] the level at or below it, and the share of the next above.
+
+    Of L levels l / (L - 1); the lower one is L - 2 at most. A value between two levels, such as
+    a mean over raters, counts for both in proportion.
+    """
+    position = value * (num_levels - 1)
+    lower = position.detach().floor().clamp(0, num_levels - 2).long()
+    return lower, position - lower
+
+
+class _CumulativeLogitModule(PositiveLikelihood, CumulativeLogit):
+    """A cumulative logit with learned steps.
+
+    Args:
+        num_levels: L.
+        steps: Steps at the start, (L - 1) // 2 positive numbers.
+    """
+
+    def __init__(self, num_levels: int, steps: Sequence[float]) -> None:
+        super().__init__(steps)
+        self._num_levels = num_levels
+
+    @property
+    def num_levels(self) -> int:
+        """Number L of outcomes."""
+        return self._num_levels
+
+    @property
+    def steps(self) -> Tensor:
+        """The steps, shape ((L - 1) // 2,)."""
+        return self.values

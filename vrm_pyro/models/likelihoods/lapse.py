@@ -1,0 +1,105 @@
+"""Bradley-Terry likelihood with lapses: a share of the labels is the wrong way round."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
+from vrm_pyro.models.likelihoods.learned import LearnedLikelihood
+
+# Beta(1, 20) on the rate: mean .048, so labels are taken to be mostly right (spec 2.4).
+PRIOR_CONCENTRATION: Final = 20.0
+
+
+class _LapseFormulas(PreferenceLikelihood):
+    """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta), for a ``rate`` eps fixed or learned."""
+
+    lapses = True
+
+    @property
+    @abstractmethod
+    def rate(self) -> float | Tensor:
+        """The chance eps that a label is flipped."""
+
+    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return the mixture of both outcomes' log-probabilities by c."""
+        rate = like(self.rate, delta)
+        log_rate, log_rest = torch.log(rate), torch.log1p(-2 * rate)
+        win = torch.logaddexp(log_rate, log_rest + logsigmoid(delta))
+        loss = torch.logaddexp(log_rate, log_rest + logsigmoid(-delta))
+        return preference * win + (1 - preference) * loss
+
+    def probability(self, delta: Tensor) -> Tensor:
+        """Return eps + (1 - 2 eps) sigmoid(Delta)."""
+        rate = like(self.rate, delta)
+        return rate + (1 - 2 * rate) * torch.sigmoid(delta)
+
+    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+        """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
+        # p stays within [eps, 1 - eps], so nothing divides by zero.
+        chance = self.probability(delta)
+        return (preference - chance) * self._density(delta) / (chance * (1 - chance))
+
+    def information(self, delta: Tensor) -> Tensor:
+        """Return p'^2 / (p (1 - p))."""
+        chance = self.probability(delta)
+        return self._density(delta) ** 2 / (chance * (1 - chance))
+
+    def without_lapse(self, probability: Tensor) -> Tensor:
+        """Return (p - eps) / (1 - 2 eps) = E sigmoid(Delta): p is linear in the sigmoid."""
+        rate = like(self.rate, probability)
+        # p may leave [eps, 1 - eps] by a rounding error.
+        return ((probability - rate) / (1 - 2 * rate)).clamp(0, 1)
+
+    def _density(self, delta: Tensor) -> Tensor:
+        return (1 - 2 * like(self.rate, delta)) * torch.sigmoid(delta) * torch.sigmoid(-delta)
+
+
+@dataclass(frozen=True)
+class Lapse(_LapseFormulas):
+    """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta) (spec 2.4).
+
+    A wrong label costs at most -log eps, however sure the model is: labels that are noise do not
+    drag the reward. The rate and the scale of rewards are partly confounded; with one pair a
+    prompt only labels against a large Delta separate them.
+
+    Args:
+        rate: eps, the chance that a label is flipped, in (0, 0.5); where learned, its start.
+        learn: Learn it, with the prior Beta(1, 20) counted once for the data set.
+
+    Raises:
+        ValueError: If ``rate`` is out of range.
+    """
+
+    rate: float = 0.05
+    learn: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 0.5:
+            raise ValueError(f"Lapse: rate is {self.rate}, but must lie in (0, 0.5).")
+
+    def build(self) -> PreferenceLikelihood:
+        """Return the likelihood itself, or its module with a learned rate."""
+        return _LapseModule(self.rate) if self.learn else self
+
+
+class _LapseModule(LearnedLikelihood, _LapseFormulas):
+    """The likelihood of :class:`Lapse` with eps as a parameter."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(math.log(2 * rate / (1 - 2 * rate))))
+
+    @property
+    def rate(self) -> Tensor:
+        """The rate eps in (0, 0.5), a scalar."""
+        return 0.5 * torch.sigmoid(self.logit.double())
+
+    def log_prior(self) -> Tensor:
+        """Return log Beta(eps | 1, 20), up to a constant."""
+        return (PRIOR_CONCENTRATION - 1) * torch.log1p(-self.rate).to(self.logit.dtype)

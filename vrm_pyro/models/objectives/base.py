@@ -1,0 +1,123 @@
+"""What an objective has to offer, and the terms all of them are made of."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from torch import Tensor, nn
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.distributions import divergence
+from vrm_pyro.models.vrm import VRM
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights and floors of the KL terms on one step (spec 2.7).
+
+    Args:
+        kl_weights: kappa_w. Other than 1, the objective is tempered and no ELBO.
+        kl_features: kappa_z.
+        free_weights: Free bits of w, nats a prompt: the batch mean of its KL is charged only
+            above this floor.
+        free_features: Free bits of z, nats a response.
+    """
+
+    kl_weights: float = 1.0
+    kl_features: float = 1.0
+    free_weights: float = 0.0
+    free_features: float = 0.0
+
+    @property
+    def tempered(self) -> bool:
+        """Whether any weight differs from 1 or any floor is set."""
+        return self != Weights()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Value of an objective on one batch, in nats summed over the batch, and its parts.
+
+    Args:
+        objective: What is maximised, with every weight; scalar, carries the gradient.
+        preference: Expected (or marginal) log-likelihood of the preferences.
+        rating: Expected (or marginal) log-likelihood of the ratings, times lambda.
+        kl_weights: KL(q(w) || p(w)), unweighted, summed over prompts.
+        kl_features: KL(q(z) || p(z)), unweighted, summed over responses.
+    """
+
+    objective: Tensor
+    preference: Tensor
+    rating: Tensor
+    kl_weights: Tensor
+    kl_features: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """Preference + rating - KL terms at weight 1 and without free bits (reporting)."""
+        return self.preference + self.rating - self.kl_weights - self.kl_features
+
+
+class Objective(ELBO):
+    """Base class of the objectives: Pyro ELBOs over (VRM, guide) on a batch and its heads.
+
+    ``objective(vrm, guide)`` is Pyro's ``ELBOModule``, whose forward returns the loss: minus the
+    objective, divided by the number of prompts.
+    """
+
+    name: ClassVar[str]
+    #: What the value bounds, in words, for reports.
+    bound: ClassVar[str]
+    supports_tempering: ClassVar[bool] = True
+    supports_free_bits: ClassVar[bool] = True
+    single_use_responses: ClassVar[bool] = False
+    outcome_aware_only: ClassVar[bool] = False
+
+    def terms(
+        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+    ) -> Terms:
+        """Evaluate the objective on a standardised batch."""
+        raise NotImplementedError
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return minus the objective per prompt: the loss to minimise."""
+        batch, heads, *rest = args
+        weights = rest[0] if rest else Weights()
+        return -self.terms(model, guide, batch, heads, weights).objective / batch.num_prompts
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """Return :meth:`differentiable_loss` as a number."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """Backpropagate the loss and return it."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        # Pyro's base class asks for it; here it serves users who want a plain trace pair.
+        return get_importance_trace("flat", 1, model, guide, args, kwargs)
+
+
+def kl_terms(
+    q_weights: torch.distributions.Distribution,
+    q_features: torch.distributions.Distribution,
+    heads: Heads,
+) -> tuple[Tensor, Tensor]:
+    """Return KL(q(w) || p(w)) per prompt, (P,), and KL(q(z) || p(z)) per response, (R,)."""
+    return divergence(q_weights, heads.weights), divergence(q_features, heads.features)
+
+
+def charged(kl: Tensor, weight: float, floor: float) -> Tensor:
+    """Return the KL charge of a block: weight * max(batch mean, floor), summed over the batch.
+
+    The floor acts on the mean, not per item: single items may then use more than others.
+    """
+    if floor == 0:
+        return weight * kl.sum()
+    return weight * kl.numel() * kl.mean().clamp(min=floor)

@@ -1,0 +1,76 @@
+"""Objective ``pairwise``: every pair's marginal likelihood under p_theta, a composite."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conjugate import rating_log_prob
+from vrm_pyro.models.likelihoods import GaussianDelta, root
+from vrm_pyro.models.objectives.base import Objective, Terms, Weights
+from vrm_pyro.models.objectives.integrated import IntegratedObjective
+from vrm_pyro.models.objectives.sampled import SampledObjective
+from vrm_pyro.models.reward import delta_given_weights
+from vrm_pyro.models.vrm import VRM
+
+
+def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Tensor:
+    """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
+    heads.check_pairs_alone(batch, "objective pairwise")
+    gaussian = heads.gaussian
+    first, second = batch.pair_first, batch.pair_second
+    w = heads.weights.rsample(torch.Size([num_draws]))
+    mean, var = delta_given_weights(
+        w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), heads.reward
+    )
+    law = GaussianDelta(
+        mean, root(var), heads.likelihood, margin=batch.pair_margin, validate_args=False
+    )
+    log_prob = law.log_prob(batch.preference)
+    return torch.logsumexp(log_prob, dim=0) - math.log(num_draws)
+
+
+class PairwiseObjective(Objective):
+    """Composite likelihood: sum over pairs of log p_theta(c | x, y), plus the rating evidence.
+
+    It trains what predicts on new text directly, but is no bound on the joint evidence once w or
+    z is shared between pairs. The guide is trained beside it, on the integrated ELBO with the
+    model held fixed, so posteriors given outcomes are there as under any other objective.
+
+    Args:
+        num_draws: Draws of w per prompt.
+    """
+
+    name: ClassVar[str] = "pairwise"
+    bound: ClassVar[str] = "composite likelihood: no bound on the joint evidence"
+    supports_tempering: ClassVar[bool] = False
+    supports_free_bits: ClassVar[bool] = False
+    outcome_aware_only: ClassVar[bool] = True
+
+    def __init__(self, num_draws: int = 16, guide_draws: int = 1) -> None:
+        super().__init__()
+        self.num_draws = num_draws
+        self.guide_objective = IntegratedObjective(guide_draws)
+        self.sampled_objective = SampledObjective(4 * guide_draws)
+
+    def terms(
+        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+    ) -> Terms:
+        """Return the composite; ``elbo`` of the result is the guide's own bound."""
+        composite = (batch.pair_weight * pair_log_prob(batch, heads, self.num_draws)).sum()
+        if heads.ratings is not None and batch.has_ratings:
+            composite = composite + rating_log_prob(batch, heads).sum()
+        # A flow has no closed expectation of a pair: its guide trains on draws.
+        objective = self.guide_objective if model.guide.gaussian else self.sampled_objective
+        fixed = objective.terms(model, guide, batch, heads.detach(), Weights())
+        # The second term has gradients for the guide only: it cannot move the model.
+        return Terms(
+            composite + fixed.objective - fixed.objective.detach(),
+            fixed.preference,
+            fixed.rating,
+            fixed.kl_weights,
+            fixed.kl_features,
+        )

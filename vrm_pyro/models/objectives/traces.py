@@ -1,0 +1,32 @@
+"""Traces of model and guide, scored on draws in parallel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.poutine import Trace
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+
+
+def scored_traces(
+    guide: Callable[..., Any],
+    program: Callable[..., Any],
+    batch: FeatureBatch,
+    heads: Heads,
+    num_draws: int,
+) -> tuple[Trace, Trace]:
+    """Draw from a guide and replay a program at the draws; log-probabilities are computed.
+
+    Returns:
+        Traces of guide and program; log-probabilities are (S, items) and carry scales.
+    """
+    with pyro.plate("draws", num_draws, dim=-2):
+        guide_trace = poutine.trace(guide).get_trace(batch, heads)
+        replayed = poutine.replay(program, trace=guide_trace)
+        trace = poutine.trace(replayed).get_trace(batch, heads)
+    guide_trace.compute_log_prob()
+    trace.compute_log_prob()
+    return guide_trace, trace

@@ -1,0 +1,132 @@
+"""Predictions on new text: closed-form moments and integrated preference probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.distributions as dist
+from torch import Tensor
+
+from vrm_pyro.models.distributions import as_gaussian, weight_nodes
+from vrm_pyro.models.distributions.simplex import NUM_DRAWS
+from vrm_pyro.models.likelihoods import expect_normal, hermite_nodes
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+from vrm_pyro.models.ratings import RatingValues
+from vrm_pyro.models.reward import Moments, RewardParameters, delta_given_weights, mixed_moments
+
+
+@dataclass(frozen=True)
+class ResponsePrediction:
+    """What a model says of responses on their own.
+
+    Args:
+        reward: Moments of the reward, each (R,).
+        weight_mean: E[w | prompt], shape (R, K); None for a model without weights.
+        score_mean: E[s | prompt, response], shape (R, K), in standardised rating units.
+        score_sd: Standard deviation of s, shape (R, K).
+    """
+
+    reward: Moments
+    weight_mean: Tensor | None = None
+    score_mean: Tensor | None = None
+    score_sd: Tensor | None = None
+
+
+def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction:
+    """Return the prediction over equally likely parameters: moments by total variance.
+
+    Args:
+        draws: Predictions of a model with weights at each of M values of its parameters.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    weights, scores, sds = (
+        torch.stack([getattr(draw, name) for draw in draws])
+        for name in ("weight_mean", "score_mean", "score_sd")
+    )
+    variance = (sds**2).mean(0) + scores.var(0)
+    moments = mixed_moments([draw.reward for draw in draws])
+    return ResponsePrediction(moments, weights.mean(0), scores.mean(0), variance.sqrt())
+
+
+def preference_probability(
+    weights: dist.Distribution,
+    features: dist.Distribution,
+    pairs: tuple[Tensor, Tensor, Tensor],
+    reward: RewardParameters,
+    likelihood: PreferenceLikelihood,
+    num_draws: int = NUM_DRAWS,
+) -> Tensor:
+    """Return p(first preferred) with w and z integrated out, shape (N,) (spec 2.9).
+
+    The mean over draws of w of the Gauss-Hermite expectation over Delta given w. Never
+    sigmoid(E Delta), which is overconfident.
+
+    Args:
+        weights: Law of w, batch (P,).
+        features: Law of z, Gaussian, batch (R,).
+        pairs: Prompt row, first and second response row of every pair, each (N,).
+        reward: Parameters of the reward function.
+        likelihood: Preference likelihood.
+        num_draws: Draws of w.
+    """
+    prompt, first, second = pairs
+    gaussian = as_gaussian(features)
+    nodes = weight_nodes(weights, num_draws)
+    mean, var = delta_given_weights(
+        nodes[:, prompt], gaussian.rows(first), gaussian.rows(second), reward
+    )
+    return expect_normal(likelihood.probability, mean, var).mean(0)
+
+
+def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and sd of the expected rating E[y | s] over s ~ N(loc, scale^2), elementwise.
+
+    By Gauss-Hermite; exact where E[y | s] is linear in s, as for Gaussian ratings. What is left
+    of a single rating's own noise is not part of the sd.
+
+    Args:
+        ratings: Rating likelihood.
+        loc: Mean of the scores, shape (R, K).
+        scale: Their standard deviations, (R, K).
+    """
+    nodes, mass = hermite_nodes(loc)
+    scores = loc.unsqueeze(0) + scale.unsqueeze(0) * nodes.reshape(-1, 1, 1)
+    value = ratings.mean(scores)
+    mass = mass.reshape(-1, 1, 1)
+    mean = (mass * value).sum(0)
+    return mean, (mass * (value - mean) ** 2).sum(0).sqrt()
+
+
+def count_active(mean: Tensor, threshold: float) -> int:
+    """Return how many units have a predictive mean whose variance over rows is above a threshold.
+
+    Args:
+        mean: E[unit | text], shape (rows, units).
+        threshold: Smallest variance that counts.
+    """
+    if mean.shape[0] < 2:
+        return 0
+    return int((mean.var(0) > threshold).sum())
+
+
+class PairUncertainty(NamedTuple):
+    """Mean and variance of Delta = r_first - r_second, the variance by where it comes from.
+
+    Attributes:
+        mean: E[Delta], in reward units, shape (N,).
+        ambiguity: E[Var(Delta | parameters)], in squared reward units, shape (N,): what the
+            latents of this item leave open. More training data do not take it away.
+        epistemic: Var(E[Delta | parameters]), likewise, shape (N,): what the training data leave
+            open about the parameters.
+    """
+
+    mean: Tensor
+    ambiguity: Tensor
+    epistemic: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Var(Delta), shape (N,): the sum of both, by the law of total variance."""
+        return self.ambiguity + self.epistemic

@@ -1,0 +1,77 @@
+"""Bernoulli ratings: a share of raters, or a yes or no."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from vrm_pyro.models.ratings.base import (
+    LEAST_INFORMATION,
+    RatingLikelihood,
+    RatingModule,
+    RatingValues,
+)
+
+
+@dataclass(frozen=True)
+class BernoulliRatings(RatingLikelihood):
+    """y_jk in [0, 1]: y log sigmoid(s + o) + (1 - y) log sigmoid(-s - o) (spec 2.5 i).
+
+    For yes-or-no ratings and shares of raters. For values in between it is a quasi-likelihood.
+    The least training rating counts as 0 and the greatest as 1; others outside count as the end.
+    """
+
+    scale_kind: ClassVar[str] = "unit"
+
+    def build(self, num_objectives: int, power: float = 1.0) -> RatingModule:
+        """Return the module with the offsets o."""
+        return BernoulliRatingsModule(num_objectives, power)
+
+
+class BernoulliRatingsModule(RatingModule):
+    """Offsets of :class:`BernoulliRatings`."""
+
+    def __init__(self, num_objectives: int, power: float) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(num_objectives))
+        self.power = power
+
+    def forward(self) -> "BernoulliValues":
+        """Return o and lambda."""
+        return BernoulliValues(self.offset, self.power)
+
+
+@dataclass(frozen=True)
+class BernoulliValues(RatingValues):
+    """Values on one step: offset o (K,) and power lambda."""
+
+    offset: Tensor
+    power: float
+
+    def detach(self) -> "BernoulliValues":
+        """Return the same values without gradients."""
+        return replace(self, offset=self.offset.detach())
+
+    def log_prob(self, scores: Tensor, ratings: Tensor) -> Tensor:
+        """Return y log sigmoid(s + o) + (1 - y) log sigmoid(-s - o)."""
+        logits = scores + self.offset
+        return logsigmoid(logits) - (1 - ratings.clamp(0, 1)) * logits
+
+    def slope(self, scores: Tensor, ratings: Tensor) -> Tensor:
+        """Return y - sigmoid(s + o)."""
+        return ratings.clamp(0, 1) - self.mean(scores)
+
+    def information(self, scores: Tensor) -> Tensor:
+        """Return sigmoid(s + o) sigmoid(-s - o)."""
+        chance = self.mean(scores)
+        return (chance * (1 - chance)).clamp(min=LEAST_INFORMATION)
+
+    def mean(self, scores: Tensor) -> Tensor:
+        """Return sigmoid(s + o)."""
+        return torch.sigmoid(scores + self.offset)
+
+    def sample(self, scores: Tensor) -> Tensor:
+        """Draw 0 or 1."""
+        return torch.bernoulli(self.mean(scores).detach())

@@ -1,0 +1,47 @@
+"""How much latents depend on the text: KL from a fixed reference, and what counts as active."""
+
+from typing import Final
+
+import pyro.distributions as pyro_dist
+import torch
+import torch.distributions as dist
+from torch import Tensor
+
+from vrm_pyro.models.distributions import divergence, to_double
+
+FEATURE_THRESHOLD: Final = 0.01
+"""Least variance over responses of E[z_d | x, y] (spec 4.10): 1% of the variance of N(0, 1)."""
+
+
+def weight_threshold(num_objectives: int) -> float:
+    """Return the least variance over prompts of E[w_k | x] that counts as active.
+
+    1% of the variance of w_k under Dir(1), (K - 1) / (K^2 (K + 1)), as 0.01 is for the features
+    under N(0, 1): a standard deviation of a tenth of the prior's. A fixed 0.01 would mean a
+    quarter of the prior's variance for 4 objectives, and twice the prior's for 13.
+    """
+    k = num_objectives
+    return 0.01 * (k - 1) / (k**2 * (k + 1))
+
+
+def kl_weights(weights: dist.Distribution) -> Tensor:
+    """Return KL(p(w | x) || Dir(1)) of every prompt, shape (P,), in nats.
+
+    Not KL(q(w | outcomes) || p(w | x)), which says how much the labels add to the text. In
+    float64: with large concentrations the float32 value is the difference of large numbers.
+    """
+    flat = torch.ones_like(weights.mean)
+    return _from_reference(weights, dist.Dirichlet(flat))
+
+
+def kl_features(features: dist.Distribution) -> Tensor:
+    """Return KL(p(z | x, y) || N(0, I)) of every response, shape (R,), in nats."""
+    zero = torch.zeros_like(features.mean)
+    return _from_reference(features, pyro_dist.Normal(zero, 1 + zero).to_event(1))
+
+
+def _from_reference(law: dist.Distribution, reference: dist.Distribution) -> Tensor:
+    law, reference = to_double(law), to_double(reference)
+    if isinstance(law, pyro_dist.Delta):  # infinitely far from any density
+        return torch.full_like(law.v[..., 0], torch.inf)
+    return divergence(law, reference)

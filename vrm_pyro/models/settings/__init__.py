@@ -1,0 +1,1 @@
+"""Settings of a model, their checks, and building a model from them."""

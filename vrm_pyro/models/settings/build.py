@@ -1,0 +1,58 @@
+"""A model from its settings."""
+
+from vrm_pyro.models.bradley_terry import BradleyTerryModel
+from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
+from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.models.vrm import VRM
+
+RewardModel = VRM | BradleyTerryModel
+
+
+def build_model(
+    config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
+) -> RewardModel:
+    """Return a freshly initialised model; seed beforehand.
+
+    Args:
+        config: Checked settings.
+        hidden_size: Size of the backbone states.
+        num_objectives: K.
+        rated: Whether ratings enter the objective.
+    """
+    if config.architecture == "bradley_terry":
+        return BradleyTerryModel(
+            hidden_size,
+            config.head_size,
+            config.head_dropout,
+            config.ensemble_size,
+            config.likelihood.joint_rankings,
+        )
+    latent_dim = config.latent_dim or num_objectives
+    on_scores = rated and config.supervision == "scores"
+    ratings = None
+    if on_scores:
+        ratings = config.rating_likelihood.build(num_objectives, config.rating_power)
+    reward = LinearReward(
+        num_objectives,
+        latent_dim,
+        identity=config.scores == "identity",
+        learn_scale=on_scores,
+        initial_scale=config.reward_scale,
+    )
+    return VRM(
+        hidden_size,
+        num_objectives,
+        latent_dim,
+        config.weight_prior,
+        config.feature_prior,
+        config.guide,
+        reward,
+        ratings,
+        config.likelihood,
+        config.rating_power if rated and config.supervision == "weights" else 0.0,
+        config.head_prior_scale if config.bayesian_head else 0.0,
+        config.head_draws,
+        config.head_covariance,
+        WeightSupervision(config.weight_supervision, config.weight_supervision_total),
+    )

@@ -1,0 +1,72 @@
+"""Import a user's own classes by dotted path."""
+
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from vrm_pyro.data.rows.readers import Spec
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.checkpoint import TABLES
+from vrm_pyro.models.guides import Guide
+from vrm_pyro.models.likelihoods import PreferenceLikelihood
+from vrm_pyro.models.priors import FeaturePrior, WeightPrior
+from vrm_pyro.models.ratings import RatingLikelihood
+
+
+def find_own_classes() -> None:
+    """Let dotted paths name modules in the working folder, as ``python -m`` does.
+
+    Last in the path: a folder called ``datasets`` there must not stand in for the library.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def short_class_names(text: str) -> str:
+    """Return YAML with classes of this package by their name alone, wherever they stood before.
+
+    Files written by an earlier version hold the full path of a class, which may have moved.
+
+    >>> short_class_names("guide: {class_path: vrm_pyro.guides.FlowGuide}")
+    'guide: {class_path: FlowGuide}'
+    """
+    return re.sub(r"(class_path: *)vrm_pyro\.(?:\w+\.)*(\w+)", r"\1\2", text)
+
+
+def own_classes(paths: Spec) -> list[type]:
+    """Import a user's own classes by their dotted paths.
+
+    Raises:
+        InputError: If there is no such class, or it has no place in a model.
+    """
+    find_own_classes()
+    return [_own_class(path) for path in ([paths] if isinstance(paths, str) else paths)]
+
+
+def _own_class(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"--classes {path}: cannot be imported ({error}). Give the dotted path of a class "
+            "that Python finds here, such as my_priors.MyPrior."
+        ) from error
+    bases: Sequence[type] = (
+        WeightPrior,
+        FeaturePrior,
+        Guide,
+        PreferenceLikelihood,
+        RatingLikelihood,
+    )
+    if not (isinstance(found, type) and issubclass(found, tuple(bases))):
+        names = ", ".join(base.__name__ for base in bases)
+        raise InputError(
+            f"--classes {path}: is no class under one of {names}, the classes that "
+            f"{', '.join(TABLES)} are made of."
+        )
+    return cast(type, found)

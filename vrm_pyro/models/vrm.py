@@ -1,0 +1,312 @@
+"""The variational reward model: the generative program on three flat plates."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from vrm_pyro import names
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conjugate import features_given_ratings, marginal_ratings
+from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_moments
+from vrm_pyro.models.epistemic.diagonal import BayesianHead
+from vrm_pyro.models.epistemic.laplace import LaplaceHead
+from vrm_pyro.models.epistemic.law import HeadLaw, head_parameters, run_with
+from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
+from vrm_pyro.models.likelihoods import BradleyTerry, GaussianDelta, Preference, Ranking, root
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
+from vrm_pyro.models.networks import Standardize
+from vrm_pyro.models.predictive import (
+    PairUncertainty,
+    ResponsePrediction,
+    mixed_predictions,
+    preference_probability,
+)
+from vrm_pyro.models.priors import FeaturePrior, WeightPrior
+from vrm_pyro.models.ratings import RatingModule
+from vrm_pyro.models.reward import (
+    LinearReward,
+    Moments,
+    delta_given_weights,
+    delta_moments,
+    mixed_moments,
+    reward_moments,
+)
+
+T = TypeVar("T")
+
+# Parameters live in modules, not in a process-wide store: two models in one process stay apart.
+pyro.settings.set(module_local_params=True)
+
+
+class VRM(nn.Module):
+    """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
+
+    A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
+    names). Program, guide and objectives share one evaluation of the networks, :meth:`heads`.
+
+    Args:
+        hidden_size: Size of the backbone states.
+        num_objectives: K.
+        latent_dim: d_z.
+        weight_prior: Settings of p(w | x).
+        feature_prior: Settings of p(z | x, y).
+        guide: Settings of q.
+        reward: Linear scores and reward.
+        ratings: Rating model, when ratings act on scores; else None.
+        likelihood: Preference likelihood.
+        weight_power: lambda of the supervision of weights by ratings; 0 for none.
+        head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
+            (:class:`HeadLaw`); 0 for point estimates of them.
+        head_draws: Draws of them that a prediction averages.
+        head_covariance: ``diagonal`` (:class:`BayesianHead`) or ``laplace``
+            (:class:`LaplaceHead`).
+        weight_supervision: Its loss; cross-entropy when omitted.
+    """
+
+    rating_loc: Tensor
+    rating_scale: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_objectives: int,
+        latent_dim: int,
+        weight_prior: WeightPrior,
+        feature_prior: FeaturePrior,
+        guide: Guide,
+        reward: LinearReward,
+        ratings: RatingModule | None = None,
+        likelihood: PreferenceLikelihood | None = None,
+        weight_power: float = 0.0,
+        head_prior_scale: float = 0.0,
+        head_draws: int = 32,
+        head_covariance: str = "diagonal",
+        weight_supervision: WeightSupervision | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_objectives, self.latent_dim = num_objectives, latent_dim
+        self.prompt_scaler = Standardize(hidden_size)
+        self.response_scaler = Standardize(hidden_size)
+        self.weight_prior = weight_prior.build(hidden_size, num_objectives)
+        self.feature_prior = feature_prior.build(hidden_size, latent_dim)
+        self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
+        reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
+        #: Whether the law of w that predicts can depend on the prompt at all.
+        self.weights_follow_prompt = reads and num_objectives > 1
+        self.reward = reward
+        self.ratings = ratings
+        self.likelihood = (likelihood or BradleyTerry()).build()
+        self.weight_power = weight_power
+        self.head: HeadLaw | None = None
+        if head_prior_scale > 0:
+            networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
+            if isinstance(self.guide, LabelBlindModule):
+                networks = {"guide": self.guide}
+            uncertain = head_parameters(self.reward, networks)
+            law = LaplaceHead if head_covariance == "laplace" else BayesianHead
+            uncertain = {n: v for n, v in uncertain.items() if n not in law.leaves_out}
+            self.head = law(uncertain, head_prior_scale, head_draws)
+        self.weight_supervision = weight_supervision or WeightSupervision()
+        # The one rating unit of the data set: raw = standardised * scale + loc.
+        self.register_buffer("rating_loc", torch.zeros(()))
+        self.register_buffer("rating_scale", torch.ones(()))
+
+    def standardize(self, batch: FeatureBatch) -> FeatureBatch:
+        """Return the batch with standardised states, which every network here expects."""
+        values = batch.as_dict()
+        values["prompts"] = self.prompt_scaler(batch.prompts)
+        values["responses"] = self.response_scaler(batch.responses)
+        return FeatureBatch(**values)
+
+    def heads(self, batch: FeatureBatch) -> Heads:
+        """Evaluate the priors and parameters on a standardised batch, once a step."""
+        return Heads(
+            self.weight_prior(batch.prompts),
+            self.feature_prior(batch.responses),
+            self.reward(),
+            None if self.ratings is None else self.ratings(),
+            self.likelihood,
+        )
+
+    # Doors to what predicts on new text, where no outcome is known. Raw states go in.
+
+    def predictive_weights(self, prompts: Tensor) -> dist.Distribution:
+        """Return the law of w given the prompt alone: p_theta, or the label-blind q of ``vib``."""
+        states = self.prompt_scaler(prompts)
+        if isinstance(self.guide, LabelBlindModule):
+            return self.guide.predict_weights(states)
+        return self.weight_prior(states)
+
+    def predictive_features(self, responses: Tensor) -> dist.Distribution:
+        """Return the law of z given prompt and response: p_theta, or the label-blind q."""
+        states = self.response_scaler(responses)
+        if isinstance(self.guide, LabelBlindModule):
+            return self.guide.predict_features(states)
+        return self.feature_prior(states)
+
+    def predict_pairs(self, batch: FeatureBatch) -> Tensor:
+        """Return p(first preferred) on new text, w and z integrated out, shape (N,).
+
+        The batch holds raw states; its preferences and ratings are not read.
+        """
+        return torch.stack(self._over_head(lambda: self._pair_probability(batch))).mean(0)
+
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return reward moments, weights and scores of every response on new text."""
+        return mixed_predictions(self._over_head(lambda: self._response_prediction(batch)))
+
+    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
+        """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
+        draws = self._over_head(lambda: self.delta_moments(batch))
+        moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
+        ambiguity = moments.variance - moments.epistemic
+        return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
+
+    def with_drawn_head(self, function: Callable[[], T]) -> T:
+        """Return ``function()`` at the draw of the uncertain parameters that training takes."""
+        if self.head is None:
+            return function()
+        return run_with(self, self.head.training_draw(self), function)
+
+    def _over_head(self, function: Callable[[], T]) -> list[T]:
+        """Return ``function()`` at every fixed draw of the parameters, or at their values."""
+        if self.head is None:
+            return [function()]
+        draws = self.head.prediction_draws(self)
+        return [run_with(self, values, function) for values in draws]
+
+    def _pair_probability(self, batch: FeatureBatch) -> Tensor:
+        return preference_probability(
+            self.predictive_weights(batch.prompts),
+            self.predictive_features(batch.responses),
+            (batch.pair_prompt, batch.pair_first, batch.pair_second),
+            self.reward(),
+            self.likelihood,
+        )
+
+    def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:
+        weights = weight_moments(self.predictive_weights(batch.prompts))
+        weights = weights.rows(batch.response_prompt)
+        features = as_gaussian(self.predictive_features(batch.responses))
+        reward = self.reward()
+        return ResponsePrediction(
+            reward_moments(weights, features, reward),
+            weights.mean,
+            reward.scores(features.loc),
+            features.mapped_variance(reward.loading).sqrt(),
+        )
+
+    def delta_moments(self, batch: FeatureBatch) -> Moments:
+        """Return the moments of Delta at the parameters' values, raw states in, each (N,)."""
+        weights = weight_moments(self.predictive_weights(batch.prompts)).rows(batch.pair_prompt)
+        features = as_gaussian(self.predictive_features(batch.responses))
+        first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
+        return delta_moments(weights, first, second, self.reward())
+
+    def program(
+        self,
+        batch: FeatureBatch,
+        heads: Heads,
+        kl_weights: float = 1.0,
+        kl_features: float = 1.0,
+        population: int | None = None,
+    ) -> None:
+        """Sample or score the full generative story (spec 2.1).
+
+        Args:
+            batch: Standardised batch; its preferences and ratings are the observations.
+            heads: :meth:`heads` of the same batch.
+            kl_weights: Weight kappa_w of the KL of w; the guide must get the same.
+            kl_features: Weight kappa_z of the KL of z.
+            population: Number of prompts N the batch of B stands for: local terms times N/B.
+        """
+        scale = (population or batch.num_prompts) / batch.num_prompts
+        with poutine.scale(scale=scale):
+            with (
+                pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1),
+                poutine.scale(scale=kl_weights),
+            ):
+                w = pyro.sample(names.WEIGHTS, heads.weights)
+            with pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1):
+                with poutine.scale(scale=kl_features):
+                    z = pyro.sample(names.FEATURES, heads.features)
+                scores = heads.reward.scores(z)
+                # No rating observed: no rating site, so nothing masked can leak in.
+                if heads.ratings is not None and batch.has_ratings:
+                    rating = heads.ratings.given_scores(scores, batch)
+                    with poutine.scale(scale=heads.ratings.power):
+                        pyro.sample(names.RATING, rating, obs=batch.ratings)
+            delta = heads.reward.delta(
+                w[..., batch.pair_prompt, :],
+                scores[..., batch.pair_first, :],
+                scores[..., batch.pair_second, :],
+            )
+            likelihood = heads.likelihood.given_margin(batch.pair_margin)
+            rankings = heads.joint_rankings(batch)
+            weight = batch.pair_weight
+            if rankings is not None:
+                reward = heads.reward.rewards(w[..., batch.response_prompt, :], scores)
+                law = Ranking(reward[..., rankings.items], rankings.mask)
+                _observe(names.RANKING, names.RANKING_PLATE, law, rankings.order, rankings.weight)
+                weight = batch.plain_weight  # of the others: the ranking says it already
+            pairs = Preference(delta, likelihood)
+            _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
+
+    def collapsed_program(self, batch: FeatureBatch, heads: Heads) -> None:
+        """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
+
+        Exact where every response is in one pair at most and ratings are Gaussian.
+        """
+        heads.check_pairs_alone(batch, "objective collapsed")
+        features = heads.gaussian
+        with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
+            w = pyro.sample(names.WEIGHTS, heads.weights)
+        if heads.ratings is not None and batch.has_ratings:
+            law, _ = marginal_ratings(batch, heads)
+            observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
+            with pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1):
+                pyro.sample(names.RATING, law, obs=observed)
+            loc, covariance = features_given_ratings(batch, heads)
+            features = Gaussian(loc, torch.linalg.cholesky(covariance))
+        mean, var = delta_given_weights(
+            w[..., batch.pair_prompt, :],
+            features.rows(batch.pair_first),
+            features.rows(batch.pair_second),
+            heads.reward,
+        )
+        if batch.num_pairs == 0:
+            return
+        law = GaussianDelta(
+            mean, root(var), heads.likelihood, batch.pair_weight, batch.pair_margin
+        )
+        with pyro.plate(names.PAIR_PLATE, batch.num_pairs, dim=-1):
+            pyro.sample(names.PREFERENCE, law, obs=batch.preference)
+
+    def collapsed_guide(self, batch: FeatureBatch, heads: Heads) -> None:
+        """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""
+        with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
+            pyro.sample(names.WEIGHTS, self.guide.weights(batch, heads))
+
+
+def _observe(
+    site: str, plate: str, law: dist.TorchDistribution, observed: Tensor, weight: Tensor
+) -> None:
+    """Score outcomes, each with a power on its likelihood, shape (items,)."""
+    if len(weight) == 0:
+        return
+    # Pyro refuses a scale of 0: an outcome of weight 0 is masked instead.
+    counted = weight > 0
+    scale = torch.where(counted, weight, torch.ones_like(weight))
+    with (
+        pyro.plate(plate, len(weight), dim=-1),
+        poutine.scale(scale=scale),
+        poutine.mask(mask=counted),
+    ):
+        pyro.sample(site, law, obs=observed)

@@ -1,0 +1,66 @@
+"""What each objective adds to the expected reward of a response on new text."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.distributions import as_gaussian, weight_moments
+from vrm_pyro.models.epistemic.law import run_with
+from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.vrm import VRM
+
+
+class Contributions(NamedTuple):
+    """Expected parts of the reward r = beta w's, w and z independent given the text.
+
+    With a Bayesian head each is a mean over the fixed draws of the parameters that predictions
+    average, so that the parts add up to the reward that the model reports.
+
+    Attributes:
+        parts: E[beta w_k s_k], shape (R, K), in reward units: their sum over k is E[r]. Levels are
+            not identified: take differences between responses to one prompt.
+        slopes: E[beta s_k], (R, K): how fast E[r] rises with a shift of w_k.
+        leverage: E[beta w_k], (P, K): how fast E[r] rises with s_k.
+        weights: E[w_k], (P, K).
+        weights_sd: Standard deviation of w_k, (P, K), the parameters' part included.
+        weights_epistemic: Standard deviation of E[w_k | parameters] over the law of the
+            parameters, (P, K); 0 without a Bayesian head.
+    """
+
+    parts: Tensor
+    slopes: Tensor
+    leverage: Tensor
+    weights: Tensor
+    weights_sd: Tensor
+    weights_epistemic: Tensor
+
+
+def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
+    """Return what each objective adds to the expected reward of every response.
+
+    Args:
+        model: The model.
+        batch: Raw states; pairs, preferences and ratings are not read.
+    """
+    with evaluation_mode(model):
+        draws = [{}] if model.head is None else model.head.prediction_draws(model)
+        found = [run_with(model, values, lambda: _at_parameters(model, batch)) for values in draws]
+    stacked = [torch.stack(same) for same in zip(*found, strict=True)]
+    parts, slopes, leverage, weights, variance = (part.mean(0) for part in stacked)
+    between = stacked[3].var(0) if len(draws) > 1 else torch.zeros_like(variance)
+    sd = (variance + between).sqrt()
+    return Contributions(parts, slopes, leverage, weights, sd, between.sqrt())
+
+
+def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
+    reward = model.reward()
+    # In float64: what decides is a small difference between sums of larger numbers.
+    moments = weight_moments(model.predictive_weights(batch.prompts))
+    weights = moments.mean.double()
+    features = as_gaussian(model.predictive_features(batch.responses))
+    slopes = reward.scale.double() * reward.scores(features.loc).double()
+    parts = weights[batch.response_prompt] * slopes
+    variance = moments.covariance.diagonal(dim1=-2, dim2=-1).double()
+    return parts, slopes, reward.scale.double() * weights, weights, variance

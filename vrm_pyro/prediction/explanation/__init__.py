@@ -1,0 +1,29 @@
+"""Why a response is preferred, how surely, and what would change it."""
+
+from vrm_pyro.prediction.explanation.decision import (
+    Decision,
+    PairReasons,
+    ScoreChange,
+    Spread,
+    decide,
+)
+from vrm_pyro.prediction.explanation.flip import (
+    WeightShift,
+    WeightThreshold,
+    score_changes,
+    smallest_shift,
+    weight_thresholds,
+)
+
+__all__ = [
+    "Decision",
+    "PairReasons",
+    "ScoreChange",
+    "Spread",
+    "WeightShift",
+    "WeightThreshold",
+    "decide",
+    "score_changes",
+    "smallest_shift",
+    "weight_thresholds",
+]

@@ -1,0 +1,115 @@
+"""The law of a response's reward relative to the other responses to its prompt."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.bradley_terry import BradleyTerryModel
+from vrm_pyro.models.distributions import as_gaussian, weight_nodes
+from vrm_pyro.models.epistemic.law import run_with
+from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.vrm import VRM
+
+# Fixed draws of w. A scrambled Sobol net of this size gives standard deviations right to 1%.
+NUM_NODES: Final = 128
+_HALVINGS: Final = 50
+
+
+@dataclass(frozen=True)
+class GroupRewards:
+    """Law of r minus the group's mean reward, as an equal mixture of Normals.
+
+    The mixture runs over values of the parameters and fixed draws of w that all responses to a
+    prompt share; given both, z is integrated exactly.
+
+    Args:
+        loc: Means, shape (M, S, R): M values of the parameters, S draws of w.
+        variance: Variances, (M, S, R).
+    """
+
+    loc: Tensor
+    variance: Tensor
+
+    def mean(self) -> Tensor:
+        """Return the expected reward above the group's, shape (R,)."""
+        return self.loc.mean((0, 1))
+
+    def sd(self) -> Tensor:
+        """Return its standard deviation, shape (R,), epistemic part included.
+
+        For a group of two it is half of the sd of the reward difference.
+        """
+        given_parameters = self.variance.mean(1) + self.loc.var(1, correction=0)
+        total = given_parameters.mean(0)
+        if len(self.loc) > 1:
+            total = total + self.loc.mean(1).var(0)
+        return total.sqrt()
+
+    def quantile(self, level: float) -> Tensor:
+        """Return its quantile, shape (R,), by bisection of the distribution function."""
+        loc = self.loc.flatten(0, 1).double()
+        scale = self.variance.flatten(0, 1).double().sqrt()
+        # A mixture's quantile lies between those of its components.
+        ends = loc + scale * torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
+        low, high = ends.amin(0), ends.amax(0)
+        scale = scale.clamp(min=torch.finfo(torch.float64).tiny)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            below = torch.special.ndtr((middle - loc) / scale).mean(0) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return ((low + high) / 2).to(self.loc)
+
+
+def group_rewards(
+    model: RewardModel, batch: FeatureBatch, counts: Tensor | None = None
+) -> GroupRewards:
+    """Return the law of r_i - sum_j p_j r_j over the responses j to the same prompt.
+
+    What all responses to a prompt share drops out: their level, which no preference identifies
+    (spec 2.8.1), and what w adds to all of them alike. It depends on the texts of the group
+    alone; there is no seed.
+
+    Args:
+        model: The model.
+        batch: Raw states; pairs, preferences and ratings are not read.
+        counts: How often each response stands in its group, shape (R,), > 0; once if omitted.
+            p_j is its share.
+    """
+    owner = batch.response_prompt
+    counts = torch.ones(len(owner), device=owner.device) if counts is None else counts
+    share = counts / _group_sums(counts, owner, batch.num_prompts)[owner]
+
+    def centred(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        level = _group_sums(share * loc, owner, batch.num_prompts)[..., owner]
+        common = _group_sums(share**2 * variance, owner, batch.num_prompts)[..., owner]
+        # (1 - p_i)^2 v_i + sum over j != i of p_j^2 v_j
+        return loc - level, ((1 - 2 * share) * variance + common).clamp(min=0)
+
+    with evaluation_mode(model):
+        if isinstance(model, BradleyTerryModel):
+            rewards = model.member_rewards(batch.responses).unsqueeze(1)
+            return GroupRewards(*centred(rewards, torch.zeros_like(rewards)))
+        draws = [{}] if model.head is None else model.head.prediction_draws(model)
+        parts = [run_with(model, values, lambda: _given_nodes(model, batch)) for values in draws]
+    loc, variance = (torch.stack(part) for part in zip(*parts, strict=True))
+    return GroupRewards(*centred(loc, variance))
+
+
+def _given_nodes(model: VRM, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of r given each of S draws of w, each (S, R)."""
+    reward = model.reward()
+    features = as_gaussian(model.predictive_features(batch.responses))
+    nodes = weight_nodes(model.predictive_weights(batch.prompts), NUM_NODES)
+    w = nodes[:, batch.response_prompt]
+    loc = reward.scale * (w * reward.scores(features.loc)).sum(-1)
+    return loc, reward.scale**2 * features.projected_variance(w @ reward.loading)
+
+
+def _group_sums(values: Tensor, owner: Tensor, num_prompts: int) -> Tensor:
+    """Return sums over the responses of each prompt, shape (..., P)."""
+    sums = values.new_zeros(*values.shape[:-1], num_prompts)
+    return sums.index_add_(-1, owner, values)

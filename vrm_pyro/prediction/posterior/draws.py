@@ -1,0 +1,284 @@
+"""Draws of latents and outcomes of every row: prior, posterior, and what both predict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vrm_pyro import names
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.chunks import chunks
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.rankings import Rankings
+from vrm_pyro.data.source import FeatureSource, optional_column
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.distributions import is_gaussian
+from vrm_pyro.models.evaluation import double_copy
+from vrm_pyro.models.guides import LabelBlindModule
+from vrm_pyro.models.likelihoods import Preference, Ranking
+from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.predictive import NUM_DRAWS
+from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule
+from vrm_pyro.models.reference_kl import kl_features, kl_weights
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.posterior.arrays import DrawArrays, Group
+from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
+from vrm_pyro.prediction.posterior.refine import prompt_elbo
+from vrm_pyro.prediction.posterior.summaries import summarize
+
+# Numbers that a chunk holds over all its draws: 4 million take 32 MB in float64.
+CHUNK_SIZE: Final = 4_000_000
+EVIDENCE_DRAWS: Final = 512
+ELBO_DRAWS: Final = 256
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Arrays by group and name, as :mod:`vrm_pyro.prediction.posterior.to_xarray` labels them.
+
+    Sampled arrays are (draws, items, ...), others (items, ...); items are prompts, responses or
+    pairs of the feature source, in its order.
+
+    Args:
+        groups: Arrays of each group of the tree.
+        num_draws: S.
+        summarized: Whether the groups hold summaries of the draws instead of the draws.
+        predictive_group: The group that predicts rows from their text alone, and whose
+            calibration on held-out rows means something: ``prior_predictive`` in mode
+            ``conditional`` (its posterior has seen the outcomes), ``posterior_predictive`` in
+            mode ``vib`` (its prior has not even seen the text).
+        rating_unit: What turns scores into expected raw ratings: raw = rating_loc + rating_scale
+            * (s + rating_offset), the last one for each objective; empty without ratings.
+    """
+
+    groups: Mapping[str, Group]
+    num_draws: int
+    predictive_group: str
+    rating_unit: Mapping[str, Any]
+    summarized: bool = False
+
+
+def draw_posterior(
+    model: nn.Module,
+    source: FeatureSource,
+    num_draws: int = 200,
+    *,
+    seed: int = 0,
+    storage: Path | None = None,
+    summarized: bool = False,
+    progress: bool = False,
+) -> Draws:
+    """Draw w, z, s, r and outcomes for every prompt, response and pair of a feature source.
+
+    ``posterior`` holds draws of the guide's q(w, z | texts, outcomes) and ``prior`` of the
+    generative p(w, z | texts): p_theta in mode ``conditional``, p_0 in ``vib``. All of it is
+    computed in float64 on the CPU, chunk by chunk over prompts.
+
+    Which response of a pair stands first is drawn anew by a fair coin (fixed by ``seed``;
+    ``swapped`` says where): rows list the preferred one first, and labels that are all 1 have no
+    calibration to look at. The model is symmetric, so nothing else changes.
+
+    Args:
+        model: A :class:`VRM`.
+        source: States, pairs and ratings; ratings in raw units, in the model's objectives.
+        num_draws: S.
+        seed: Fixes all draws; torch's global random state is left alone.
+        storage: Folder for memory-mapped arrays when the draws do not fit in memory. They live
+            as long as the folder does. Omitted: arrays in memory.
+        summarized: Keep mean, standard deviation and quantiles of the draws instead of the draws:
+            memory and files then do not grow with their number.
+        progress: Show a progress bar over prompts.
+
+    Raises:
+        InputError: If the model has no latent variables, there is nothing to draw, or the
+            ratings are not those of the model's objectives.
+    """
+    if not isinstance(model, VRM):
+        raise InputError(
+            f"posterior: {type(model).__name__} has no latent variables to draw. Train a model "
+            "with model.architecture vrm."
+        )
+    if num_draws < 1:
+        raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
+    _check_ratings(model, source)
+    swapped = np.random.default_rng(seed).random(len(source.pair_first)) < 0.5
+    arrays = DrawArrays(source, num_draws, storage)
+    arrays.groups |= _data_groups(model, source, swapped)
+    width = max(num_draws, EVIDENCE_DRAWS) * (model.num_objectives + model.latent_dim)
+    limit = max(1, CHUNK_SIZE // width)
+    with double_copy(model) as copied, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
+        parts = chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit)
+        with tqdm(
+            total=len(dataset), desc="draws", unit="prompt", leave=False, disable=not progress
+        ) as bar:
+            for chunk in parts:
+                raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
+                groups = _draw_groups(copied, raw, num_draws)
+                kept = summarize(groups) if summarized else groups
+                for group, variables in kept.items():
+                    arrays.put(group, variables, chunk)
+                bar.update(len(chunk.prompts))
+    label_blind = isinstance(model.guide, LabelBlindModule)
+    predictive = "posterior_predictive" if label_blind else "prior_predictive"
+    unit: dict[str, Any] = {}
+    if isinstance(model.ratings, GaussianRatingsModule):
+        unit = {
+            "rating_loc": float(model.rating_loc),
+            "rating_scale": float(model.rating_scale),
+            "rating_offset": model.ratings.offset.double().tolist(),
+        }
+    return Draws(arrays.groups, num_draws, predictive, unit, summarized)
+
+
+def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:
+    """Return everything about a batch of raw states, by group and name."""
+    batch = model.standardize(raw)
+    heads = model.heads(batch)
+    w, z, log_probs = weighted_draws(model, batch, heads, num_draws)
+    shape = torch.Size([num_draws])
+    prior_w, prior_z = heads.weights.sample(shape), heads.features.sample(shape)
+    evidence = log_evidence(model, batch, heads, EVIDENCE_DRAWS)
+    elbo = _elbo(model, batch, heads)
+    statistics = {
+        "log_weight": log_probs["log_weight"],
+        "lp_outcomes": log_probs["lp_outcomes"],
+        "lp_ratings": log_probs["lp_ratings"],
+        "lp_preferences": log_probs["lp_preferences"],
+        "evidence_se": evidence.standard_error,
+        "evidence_gap": evidence.log_prob - elbo["elbo"],
+        "kl_weights": kl_weights(model.predictive_weights(raw.prompts)),
+        "kl_features": kl_features(model.predictive_features(raw.responses)),
+        **elbo,
+    }
+    if raw.num_pairs:
+        statistics["p_first"] = model.predict_pairs(raw)
+    return {
+        "posterior": _quantities(batch, heads, w, z),
+        "posterior_predictive": _outcomes(model, batch, heads, w, z),
+        "prior": _quantities(batch, heads, prior_w, prior_z),
+        "prior_predictive": _outcomes(model, batch, heads, prior_w, prior_z),
+        "log_likelihood": {"outcomes": evidence.log_prob},
+        "log_prior": {name: log_probs[name] for name in ("lp_w", "lp_z")},
+        "sample_stats": statistics,
+    }
+
+
+def _quantities(batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
+    scores = heads.reward.scores(z)
+    reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
+    return {names.WEIGHTS: w, names.FEATURES: z, names.SCORES: scores, names.REWARD: reward}
+
+
+def _outcomes(
+    model: VRM, batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor
+) -> dict[str, Tensor]:
+    """Draw a preference for each pair (S, N) and ratings in raw units for each response."""
+    outcomes = {}
+    scores = heads.reward.scores(z)
+    if batch.num_pairs:
+        delta = heads.reward.delta(
+            w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
+        )
+        likelihood = heads.likelihood.given_margin(batch.pair_margin)
+        drawn = Preference(delta, likelihood).sample()
+        rankings = heads.joint_rankings(batch)
+        if rankings is not None:
+            reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
+            ranked = _drawn_rankings(batch, rankings, reward)
+            drawn = torch.where(batch.ranked, ranked, drawn)
+        outcomes[names.PREFERENCE] = drawn
+    if heads.ratings is not None:
+        drawn = heads.ratings.sample(scores)
+        outcomes[names.RATING] = drawn * model.rating_scale + model.rating_loc
+    return outcomes
+
+
+def _drawn_rankings(batch: FeatureBatch, rankings: Rankings, reward: Tensor) -> Tensor:
+    """Draw each ranking once, and return 1 where it places first above second, shape (S, N).
+
+    What plain pairs hold means nothing. The pairs of one ranking are drawn together: each alone,
+    they could run in a circle.
+    """
+    law = Ranking(reward[:, rankings.items], rankings.mask)
+    place = law.sample().argsort(-1).to(reward.dtype)  # (S, M, n), of the items
+    assert batch.pair_ranking is not None
+    row = torch.searchsorted(rankings.number, batch.pair_ranking)  # 0 for plain pairs
+    first, second = (
+        ((rankings.items[row] == side.unsqueeze(-1)) & rankings.mask[row]).long().argmax(-1)
+        for side in (batch.pair_first, batch.pair_second)
+    )
+    return (place[:, row, first] < place[:, row, second]).to(reward.dtype)
+
+
+def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
+    """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block.
+
+    By draws, for a guide whose pairs have no closed expectation, and for rankings.
+    """
+    q_weights, q_features = model.guide.posterior(batch, heads)
+    if is_gaussian(q_features) and heads.joint_rankings(batch) is None:
+        elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
+    else:
+        elbo = weighted_draws(model, batch, heads, ELBO_DRAWS)[2]["log_weight"].mean(0)
+    kl_w, kl_z = kl_terms(q_weights, q_features, heads)
+    return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
+
+
+def _oriented(batch: FeatureBatch, swapped: NDArray[np.bool_]) -> FeatureBatch:
+    """Exchange first and second in some pairs."""
+    other = batch.swap_pairs()
+    where = torch.from_numpy(swapped)
+    values = batch.as_dict()
+    for name in ("pair_first", "pair_second", "preference"):
+        values[name] = torch.where(where, getattr(other, name), values[name])
+    return FeatureBatch(**values)
+
+
+def _check_ratings(model: VRM, source: FeatureSource) -> None:
+    if model.ratings is None or not source.objectives:
+        return
+    if len(source.objectives) != model.num_objectives:
+        raise InputError(
+            f"posterior: the rows rate {len(source.objectives)} objectives "
+            f"({', '.join(source.objectives)}), the model has {model.num_objectives}. Load the "
+            "rows with the model's objectives."
+        )
+
+
+def _data_groups(
+    model: VRM, source: FeatureSource, swapped: NDArray[np.bool_]
+) -> dict[str, Group]:
+    """Return what was observed, and which rows belong together."""
+    first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
+    preference = np.asarray(source.preference)
+    response_prompt = np.asarray(source.response_prompt)
+    constant: Group = {"response_prompt": response_prompt}
+    observed: Group = {}
+    if len(first):
+        observed[names.PREFERENCE] = np.where(swapped, 1 - preference, preference)
+        constant |= {
+            "pair_prompt": response_prompt[first],
+            "pair_first": np.where(swapped, second, first),
+            "pair_second": np.where(swapped, first, second),
+            "pair_weight": np.asarray(source.pair_weight),
+            "swapped": swapped,
+        }
+        margin = optional_column(source, "pair_margin")
+        if margin is not None:
+            constant["pair_margin"] = margin
+        ranking = optional_column(source, "pair_ranking")
+        if ranking is not None:
+            constant["pair_ranking"] = ranking
+    if model.ratings is not None and source.ratings.shape[1]:
+        observed[names.RATING] = np.asarray(source.ratings)
+    return {"observed_data": observed, "constant_data": constant}

@@ -1,0 +1,92 @@
+"""Lines of a score file: one for each response of each row."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vrm_pyro.atomic import write_file
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.prediction.scorer.scores import Scores
+
+
+def entry(scores: Scores, objectives: Sequence[str], j: int) -> dict[str, Any]:
+    """Return what is said of response ``j``, numbers with the digits float32 has."""
+    named = {}
+    for key in ("weights", "scores", "scores_sd"):
+        values = getattr(scores, key)
+        pairs = () if values is None else zip(objectives, values[j], strict=True)
+        named[key] = {name: short(value) for name, value in pairs}
+    return {
+        "reward_mean": short(scores.reward[j]),
+        "reward_sd": short(np.sqrt(scores.variance[j])),
+        "variance_from_weights": short(scores.from_weights[j]),
+        "variance_from_features": short(scores.from_features[j]),
+        "variance_interaction": short(scores.interaction[j]),
+        "variance_epistemic": short(scores.epistemic[j]),
+        **named,
+    }
+
+
+def table_lines(
+    scores: Scores, table: PreferenceTable, objectives: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield a line for each response of each row.
+
+    A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
+    the other, and both carry ``p_chosen``, the probability that the first is preferred, and
+    the two parts of the variance of the reward difference; with the likelihood ``Lapse`` also
+    ``p_chosen_without_lapse``, the probability for a label that nobody turned round. A single
+    response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
+    order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
+
+    Args:
+        scores: Scores of all responses and pairs of the table.
+        table: The rows.
+        objectives: Names of the objectives.
+    """
+    paired = np.zeros(table.num_responses, dtype=bool)
+    for n in range(table.num_pairs):
+        sides = (int(table.pair_first[n]), int(table.pair_second[n]))
+        paired[list(sides)] = True
+        name = table.pair_id[n] if table.pair_id[n] is not None else f"pair-{n}"
+        clean = {}
+        if scores.p_without_lapse is not None:
+            clean["p_chosen_without_lapse"] = short(scores.p_without_lapse[n])
+        for index, j in enumerate(sides):
+            yield {
+                "id": name,
+                "response_index": index,
+                **entry(scores, objectives, j),
+                "p_chosen": short(scores.p_first[n]),
+                **clean,
+                "delta_variance_ambiguity": short(scores.delta[1, n]),
+                "delta_variance_epistemic": short(scores.delta[2, n]),
+            }
+    for j in range(table.num_responses):
+        name = table.response_id[j]
+        if paired[j] and name is None:
+            continue
+        name = f"response-{j}" if name is None else name
+        yield {"id": name, "response_index": 0, **entry(scores, objectives, j)}
+
+
+def write_scores(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
+    """Write lines as JSONL, whole or not at all, and return how many there are.
+
+    Raises:
+        InputError: If the file cannot be written there.
+    """
+    count = 0
+    with write_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def short(value: Any) -> float:
+    """Return a float32 number with the digits it has; a double would print noise after them."""
+    return float(f"{float(value):.7g}")

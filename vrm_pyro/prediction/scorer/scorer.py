@@ -1,0 +1,260 @@
+"""The scorer: text in, scores out."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vrm_pyro.backbone import Backbone, load_backbone
+from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
+from vrm_pyro.prediction.scorer.scores import score_source
+from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER
+
+Prompt = str | Messages
+
+HASHES: Mapping[str, str] = {
+    "template_hash": "chat template",
+    "tokenizer_hash": "tokenizer",
+    "weights_hash": "weights",
+}
+
+
+@dataclass
+class UnlabelledStates:
+    """A feature source of texts that came without labels; see there for what it holds."""
+
+    prompts: NDArray[np.float32]
+    responses: NDArray[np.float32]
+    response_prompt: NDArray[np.int64]
+    pair_first: NDArray[np.int64]
+    pair_second: NDArray[np.int64]
+    preference: NDArray[np.float64]
+    pair_weight: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    objectives: tuple[str, ...] = ()
+
+
+class Scorer:
+    """Scores text with a trained model.
+
+    ``Scorer.from_pretrained("runs/model")("What is 2 + 2?", ["4", "5"])`` returns a dict for each
+    response: ``reward_mean``, ``reward_sd``, ``variance_from_weights``,
+    ``variance_from_features``, ``variance_interaction``, and by objective ``weights``, ``scores``
+    and ``scores_sd``. Compare rewards of one prompt only: their level is not identified.
+
+    Args:
+        loaded: Model with its settings.
+        backbone: The backbone it was trained on.
+
+    Raises:
+        InputError: If the backbone is not the one the model was trained on.
+    """
+
+    def __init__(self, loaded: LoadedModel, backbone: Backbone) -> None:
+        _check_backbone(loaded, backbone)
+        self.loaded, self.backbone = loaded, backbone
+        self.model = loaded.model.to(backbone.device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        classes: Sequence[type] = (),
+    ) -> "Scorer":
+        """Load a trained model and its backbone.
+
+        Args:
+            directory: What ``vrm-pyro train`` wrote.
+            device: Where to run; ``auto`` is the GPU when there is one.
+            dtype: Precision of the backbone: ``auto``, ``float32`` or ``bfloat16``.
+            classes: A user's own prior, guide or likelihood classes.
+
+        Raises:
+            InputError: If model or backbone is missing, damaged, or they do not fit.
+        """
+        loaded = load_model(os.fspath(directory), classes)
+        return cls(loaded, backbone_of(loaded, device=device, dtype=dtype))
+
+    @property
+    def score_unit(self) -> str:
+        """``rating``: scores are expected raw ratings; ``model``: their unit is a convention."""
+        rated = isinstance(self.model, VRM) and self.model.ratings is not None
+        return "rating" if rated else "model"
+
+    def __call__(
+        self, prompts: Prompt | Sequence[Prompt], responses: str | Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Return one dict per response.
+
+        Args:
+            prompts: One prompt (text or messages) for all responses, or one for each.
+            responses: One text or a list.
+
+        Raises:
+            InputError: If the numbers of prompts and responses differ, or a text is empty.
+        """
+        responses = [responses] if isinstance(responses, str) else list(responses)
+        states = self.encode(_spread(prompts, len(responses)), responses)
+        scores = score_source(self.model, states)
+        return [entry(scores, self.loaded.objectives, j) for j in range(len(responses))]
+
+    def preference(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        first: str | Sequence[str],
+        second: str | Sequence[str],
+    ) -> list[float]:
+        """Return p(first preferred to second) for each pair, w and z integrated out.
+
+        Raises:
+            InputError: If the numbers of texts differ, or one is empty.
+        """
+        first = [first] if isinstance(first, str) else list(first)
+        second = [second] if isinstance(second, str) else list(second)
+        if len(first) != len(second):
+            raise InputError(f"{len(first)} first and {len(second)} second responses; pair them.")
+        states = self._encode(_spread(prompts, len(first)), [*first, *second], paired=True)
+        return [short(p) for p in score_source(self.model, states).p_first]
+
+    def score_table(
+        self, table: PreferenceTable, *, progress: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a line for each response of each row, as :func:`table_lines` describes them.
+
+        Args:
+            table: Rows; labels and ratings are not read.
+            progress: Whether to show a progress bar while texts are encoded.
+        """
+        source = encode_table(table, self.backbone, drop_identical=False, progress=progress)
+        scores = score_source(self.model, cast(FeatureSource, source))
+        return table_lines(scores, table, self.loaded.objectives)
+
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> FeatureSource:
+        """Return the states of responses and of their prompts, equal prompts once.
+
+        Args:
+            prompts: A prompt for each response.
+            responses: Texts, R of them; rows of the source in this order.
+
+        Raises:
+            InputError: If a text is empty, or a message is not usable.
+        """
+        return self._encode(prompts, responses, paired=False)
+
+    def _encode(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], paired: bool
+    ) -> FeatureSource:
+        """Encode texts. When paired, response i and i + half are a pair."""
+        if not all(isinstance(r, str) and r.strip() for r in responses):
+            empty = next(
+                i for i, r in enumerate(responses) if not (isinstance(r, str) and r.strip())
+            )
+            raise InputError(f"response {empty} is empty; each needs a text.")
+        used: dict[str, int] = {}
+        unique: list[Prompt] = []
+        place = []
+        for prompt in prompts:
+            key = json.dumps(prompt, sort_keys=True)
+            if key not in used:
+                used[key] = len(unique)
+                unique.append(prompt)
+            place.append(used[key])
+        owner = np.array(place * (2 if paired else 1), dtype=np.int64)
+        half = len(responses) // 2 if paired else 0
+        chat = self.backbone.chat
+        states = self.backbone.pair_states(
+            chat.encode(unique), chat.encode(unique, responses, owner), owner
+        )
+        return UnlabelledStates(
+            *states,
+            owner,
+            np.arange(half),
+            np.arange(half) + half,
+            preference=np.full(half, 0.5),
+            pair_weight=np.ones(half),
+            ratings=np.zeros((len(responses), 0)),
+        )
+
+
+def backbone_of(
+    loaded: LoadedModel, *, device: str | torch.device = "auto", dtype: str = "auto"
+) -> Backbone:
+    """Load the backbone that a model was trained on.
+
+    Raises:
+        InputError: If it is nowhere to be found.
+    """
+    facts = loaded.backbone
+    if "name" not in facts:
+        raise InputError(
+            "the model was trained on states without a named backbone, so it cannot read text. "
+            "Train it from rows, or from a store that `vrm-pyro features` wrote."
+        )
+    name, adapter, tuned = facts["name"], None, facts.get("tuned")
+    if tuned is not None and loaded.directory is None:
+        raise InputError(
+            "the model's backbone was trained, too, and lies in the folder of its run. Load the "
+            "model from there."
+        )
+    if tuned == "full":
+        name = str(loaded.directory / BACKBONE_FOLDER)  # type: ignore[operator]
+    elif tuned == "lora":
+        adapter = loaded.directory / ADAPTER_FOLDER  # type: ignore[operator]
+    return load_backbone(
+        name,
+        pooling=facts.get("pooling", "auto"),
+        max_length=int(facts.get("max_length", 512)),
+        device=device,
+        dtype=dtype,
+        adapter=adapter,
+    )
+
+
+def _check_backbone(loaded: LoadedModel, backbone: Backbone) -> None:
+    facts = loaded.backbone
+    differing = [
+        words
+        for key, words in HASHES.items()
+        if key in facts and facts[key] != getattr(backbone, key)
+    ]
+    if differing:
+        raise InputError(
+            f"backbone {backbone.name}: its {' and '.join(differing)} changed since the model was "
+            "trained, so its states would mean something else. Give the backbone it was trained "
+            "on, or train again."
+        )
+    if backbone.hidden_size != loaded.hidden_size:
+        raise InputError(
+            f"backbone {backbone.name}: its states have size {backbone.hidden_size}, the model "
+            f"was trained on size {loaded.hidden_size}. Give the backbone it was trained on."
+        )
+
+
+def _spread(prompts: Prompt | Sequence[Prompt], count: int) -> list[Prompt]:
+    """Return one prompt for each response."""
+    single = isinstance(prompts, str) or (
+        len(prompts) > 0 and all(isinstance(item, Mapping) for item in prompts)
+    )
+    if single:
+        return [prompts] * count  # type: ignore[list-item]
+    if len(prompts) != count:
+        raise InputError(
+            f"{len(prompts)} prompts for {count} responses: give one prompt for all of them, or "
+            "one for each."
+        )
+    return list(prompts)  # type: ignore[arg-type]

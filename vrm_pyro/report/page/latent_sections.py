@@ -1,0 +1,320 @@
+"""The sections of the report that look inside: weights, features, posterior, priors."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro import names as sites
+from vrm_pyro.diagnostics.checks.finding import Finding
+from vrm_pyro.diagnostics.metrics.active_units import active_units
+from vrm_pyro.diagnostics.metrics.identification import WeightErrors, weight_standard_errors
+from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity
+from vrm_pyro.diagnostics.sensitivity.summary import (
+    THRESHOLD,
+    component_rows,
+    diagnosis_rows,
+    draws_needed,
+)
+from vrm_pyro.report.page.blocks import Block, Pictures, Section, Table, Words
+from vrm_pyro.report.page.charts import Picture, histogram, map_charts, projection, weights_chart
+from vrm_pyro.report.page.material import Material
+
+Floats = NDArray[np.float64]
+
+# Kinds of prompts with a chart of their own; the table has all.
+MOST_CHARTS: Final = 12
+# Rows after which the table ends.
+MOST_ROWS: Final = 240
+# Condition number from which a split of weights is one of many that fit alike.
+ILL_CONDITIONED: Final = 100.0
+QUANTITIES: Final = {
+    sites.WEIGHTS: "weights w",
+    sites.SCORES: "scores s",
+    sites.REWARD: "rewards r",
+    sites.DELTA: "differences",
+}
+
+
+def weights(material: Material) -> Section:
+    """Return the weights of each kind of prompt, with what the labels can tell of them."""
+    kinds = np.asarray(material.kinds)
+    names, counts = np.unique(kinds, return_counts=True)
+    order = names[np.argsort(-counts, kind="stable")].tolist()
+    reasons = material.reasons
+    pictures: list[Picture] = []
+    rows: list[list[str]] = []
+    worst = 0.0
+    for name in order:
+        chosen = kinds == name
+        mean = reasons.weights[chosen].mean(0)
+        within = np.quantile(reasons.weights[chosen], [0.1, 0.9], axis=0)
+        spread = np.sqrt((reasons.weights_sd[chosen] ** 2).mean(0))
+        errors = identified(material, chosen, mean)
+        worst = max(worst, errors.condition)
+        if len(pictures) < MOST_CHARTS:
+            pictures.append(
+                weights_chart(
+                    f"{name} ({chosen.sum():,} {'prompt' if chosen.sum() == 1 else 'prompts'})",
+                    material.objectives,
+                    mean,
+                    (within[0], within[1]),
+                    spread,
+                    errors.weights,
+                )
+            )
+        for k, objective in enumerate(material.objectives if len(rows) < MOST_ROWS else ()):
+            rows.append(
+                [
+                    f"{name}: {objective}",
+                    f"{mean[k]:.3f}",
+                    f"{within[0, k]:.3f} to {within[1, k]:.3f}",
+                    f"{spread[k]:.3f}",
+                    f"{errors.weights[k]:.3f}" if np.isfinite(errors.weights[k]) else "unbounded",
+                ]
+            )
+    blocks: list[Block] = []
+    if not material.rated:
+        blocks.append(
+            Words(
+                "This model was trained without ratings on scores: its objectives carry no "
+                "meaning of their own and could change places. Read differences between kinds of "
+                "prompts, not names.",
+                "note",
+            )
+        )
+    blocks.append(
+        Pictures(
+            pictures,
+            "E[w | prompt] from the prompt alone. The dashed bar is the standard error that "
+            "preferences on these pairs would leave for weights of one kind even if scores were "
+            "known: where it is wide, the data do not tell this split from others.",
+            shared_legend=True,
+        )
+    )
+    if worst > ILL_CONDITIONED:
+        condition = "infinite" if np.isinf(worst) else f"{worst:,.0f}"
+        blocks.append(
+            Words(
+                f"The information on the split of weights has a condition number of up to "
+                f"{condition}: some objectives rise and fall together, and other splits would "
+                "predict the same.",
+                "note",
+            )
+        )
+    blocks.append(
+        Table(
+            "The same in numbers"
+            + ("." if len(rows) == len(order) * len(material.objectives) else ", first kinds."),
+            [
+                "kind: objective",
+                "mean",
+                "10–90% of prompts",
+                "posterior sd of a prompt",
+                "standard error by identification",
+            ],
+            rows,
+        )
+    )
+    return Section("weights", "Weights by kind of prompt", blocks)
+
+
+def identified(material: Material, prompts: NDArray[np.bool_], mean: Floats) -> WeightErrors:
+    """Return the standard errors that the pairs of some prompts leave for their mean weights."""
+    table = material.table
+    pairs = prompts[table.pair_prompt] & (table.pair_weight > 0)
+    slopes = material.reasons.slopes
+    # With beta inside the scores, their scale is 1; errors of w are the same.
+    return weight_standard_errors(
+        slopes[table.pair_first[pairs]] - slopes[table.pair_second[pairs]],
+        mean / mean.sum(),
+        1.0,
+        table.pair_weight[pairs],
+    )
+
+
+def feature_map(material: Material) -> Section:
+    """Return two principal components of the expected features of responses."""
+    features = material.predictions.expected_features
+    assert features is not None
+    place, explained = projection(features)
+    owner = material.table.response_prompt
+    count = np.bincount(owner, minlength=material.table.num_prompts)
+    reward = material.scores.reward.astype(np.float64)
+    level = np.bincount(owner, reward, minlength=len(count)) / np.maximum(count, 1)
+    kinds = [material.kinds[i] for i in owner]
+    return Section(
+        "features",
+        "Map of features",
+        [
+            Pictures(
+                map_charts(place, explained, kinds, reward - level[owner]),
+                f"Each dot is a response: E[z] in {features.shape[1]} dimensions on its first two "
+                "principal components. Where kinds part, features tell prompts rather than "
+                "answers apart; where fifths of the reward part, they carry it.",
+            )
+        ],
+    )
+
+
+def collapse(material: Material) -> Section:
+    """Return how much weights and features depend on the text."""
+    found = material.predictions
+    assert found.kl_weights is not None
+    assert found.kl_features is not None
+    assert found.expected_weights is not None
+    assert found.expected_features is not None
+    active = active_units(found.expected_weights, found.expected_features)
+    num_weights = found.expected_weights.shape[1]
+    num_features = found.expected_features.shape[1]
+    blocks: list[Block] = [
+        finding_words(material.collapse),
+        Words(
+            f"{active.weights} of {num_weights} weights vary with the prompt, "
+            f"{active.features} of {num_features} features with the response (by more than 1% of "
+            "the variance of the reference)."
+        ),
+    ]
+    pictures = []
+    for values, label, title, unit in (
+        (
+            found.kl_weights,
+            "KL(p(w | x) || Dir(1)), nats a prompt",
+            "Weights",
+            "share of prompts",
+        ),
+        (
+            found.kl_features,
+            "KL(p(z | x, y) || N(0, I)), nats a response",
+            "Features",
+            "share of responses",
+        ),
+    ):
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            pictures.append(histogram(finite, label, title, unit=unit, heading=title))
+        else:
+            blocks.append(
+                Words(f"{title}: a point estimate has an infinite KL to any density.", "note")
+            )
+    if pictures:
+        blocks.append(
+            Pictures(pictures, "How far the law given the text is from a fixed reference.")
+        )
+    rows = [
+        [f"w of {name}", f"{variance:.2e}", "yes" if variance > active.threshold_weights else "no"]
+        for name, variance in zip(material.objectives, active.variance_weights, strict=True)
+    ] + [
+        [f"z {d}", f"{variance:.2e}", "yes" if variance > active.threshold_features else "no"]
+        for d, variance in enumerate(active.variance_features)
+    ]
+    blocks.append(
+        Table(
+            f"Variance over texts of the expected value; active above "
+            f"{active.threshold_weights:.1e} (weights) and {active.threshold_features:.1e} "
+            "(features).",
+            ["unit", "variance", "active"],
+            rows,
+        )
+    )
+    return Section("collapse", "KL and collapse", blocks)
+
+
+def finding_words(found: Finding) -> Words:
+    """Return the verdict of a diagnostic as ``vrm-pyro diagnose`` words it, with its advice."""
+    return Words(f"{found.verdict} {found.advice}".rstrip(), "alarm" if found.alarm else "plain")
+
+
+def guide(found: Finding) -> Section:
+    """Return how well draws of the guide stand for the posterior of each prompt."""
+    khat, limit = np.asarray(found.detail["khat"]), float(found.detail["limit"])
+    finite = khat[np.isfinite(khat)]
+    draws = Words(f"{found.detail['num_draws']:,} draws of the guide for each prompt.")
+    blocks: list[Block] = [finding_words(found), draws]
+    if len(finite):
+        picture = histogram(
+            finite,
+            "Pareto k-hat of a prompt",
+            "k-hat of prompts",
+            limit=(limit, f"limit {limit:.2f}"),
+        )
+        blocks.append(
+            Pictures(
+                [picture],
+                "Tail index of the importance weights from the guide to the posterior given these "
+                "outcomes.",
+            )
+        )
+    return Section("khat", "Guide against posterior: k-hat", blocks)
+
+
+def prior_sensitivity(found: Sensitivity) -> Section:
+    """Return how far quantities depend on priors and on outcomes."""
+    rows = [
+        [
+            f"{QUANTITIES[row.quantity]}: {row.component}",
+            *(_index(value) for value in (row.median, row.q90, row.noise)),
+            _share(row.flagged),
+            _share(row.unreliable),
+            row.verdict,
+        ]
+        for row in component_rows(found)
+        if row.objective is None
+    ]
+    shares = [
+        [
+            QUANTITIES[row.quantity],
+            *(_share(value) for value in (row.conflict, row.strong_prior, row.nothing)),
+            f"{row.items:,}",
+        ]
+        for row in diagnosis_rows(found)
+        if row.objective is None
+    ]
+    blocks: list[Block] = [
+        Words(
+            "How fast the posterior moves when a part of the model is raised to a power near 1, "
+            f"prompt by prompt, on {found.khat.shape[1]:,} prompts with {found.num_draws:,} draws "
+            f"each; sensitive from {THRESHOLD:g}. vrm-pyro psense does all prompts, by objective."
+        ),
+        Table(
+            "Index by quantity and part.",
+            ["quantity: part", "median", "90% quantile", "noise", "flagged", "unreliable", ""],
+            rows,
+            wordy=(6,),
+        ),
+        Table(
+            "Diagnoses. Prior-data conflict: the two disagree, or know about equally much.",
+            ["quantity", "prior-data conflict", "strong prior", "neither", "items"],
+            shares,
+        ),
+    ]
+    needed = draws_needed(found)
+    if needed is not None:
+        blocks.append(
+            Words(
+                f"With {found.num_draws:,} draws noise alone reaches the threshold in some rows; "
+                f"{needed:,} would tell.",
+                "note",
+            )
+        )
+    return Section("sensitivity", "Sensitivity to the prior", blocks)
+
+
+def withheld(key: str, title: str, reason: str) -> Section:
+    """Return a section that says why it has nothing to show."""
+    return Section(key, title, [Words(f"Left out: {reason}.", "note")])
+
+
+def sample_of(num_prompts: int, size: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return the numbers of some prompts, in order; all if there are no more than ``size``."""
+    if num_prompts <= size:
+        return np.arange(num_prompts)
+    return np.sort(np.random.default_rng(seed).choice(num_prompts, size, replace=False))
+
+
+def _index(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

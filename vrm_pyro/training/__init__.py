@@ -1,0 +1,1 @@
+"""Training: SVI through transformers' Trainer, fine-tuning, several processes, run folders."""

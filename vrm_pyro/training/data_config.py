@@ -1,0 +1,51 @@
+"""Settings of the data of a run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vrm_pyro.errors import InputError
+
+
+@dataclass
+class DataConfig:
+    """What to train on.
+
+    Rows are a file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; text also compressed), a quoted
+    pattern such as ``"data/*.jsonl"``, a Hub id, or a list of these.
+
+    Args:
+        train: Training rows, or a folder that ``vrm-pyro features`` wrote.
+        validation: Rows or a folder for early stopping and ``metrics.json``. Omitted: a part of
+            the prompts of ``train`` is held out, with all their rows.
+        validation_fraction: Share of the prompts held out when ``validation`` is omitted.
+        split_seed: Which prompts are held out; another seed, others.
+        max_prompts: Use at most so many training prompts, for a quick try; 0 uses all.
+        skip_invalid: Leave out and count unusable rows instead of stopping at them.
+        on_unidentified: What to do when the labels are a function of the ratings, so that the
+            data say nothing about objective weights and hold the same evidence twice: ``warn``,
+            or keep one of the two: ``drop_ratings`` or ``drop_preferences``.
+    """
+
+    train: str | list[str] | None = None
+    validation: str | list[str] | None = None
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    max_prompts: int = 0
+    skip_invalid: bool = False
+    on_unidentified: Literal["warn", "drop_ratings", "drop_preferences"] = "warn"
+
+
+def check_data_settings(data: DataConfig) -> None:
+    """Raise InputError for settings of the data that are wrong whatever the rows."""
+    if not data.train:
+        raise InputError(
+            "data.train is not set; name the training rows: --data.train rows.jsonl. One row "
+            'has "prompt", "chosen" and "rejected".'
+        )
+    if not 0 < data.validation_fraction < 1:
+        raise InputError(
+            f"data.validation_fraction is {data.validation_fraction}, but must lie between 0 "
+            "and 1; 0.1 is usual."
+        )
+    if data.max_prompts < 0:
+        raise InputError(f"data.max_prompts is {data.max_prompts}, but must be 0 (all) or more.")

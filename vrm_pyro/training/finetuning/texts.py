@@ -1,0 +1,132 @@
+"""Texts in the place of their states: what a backbone that changes is trained on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vrm_pyro.backbone import Backbone, make_rows, pad_rows
+from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.features.memory import Features
+from vrm_pyro.features.tokens import settle, token_facts
+
+Ints = NDArray[np.int64]
+
+# Texts tokenized at a time where only their lengths are kept.
+_SLICE = 4096
+
+
+class TextStates:
+    """Prompts or responses with the face of an array of states, which are computed when read.
+
+    Args:
+        table: The rows.
+        backbone: What reads them.
+        responses: Whether these are the responses, each after its prompt, or the prompts.
+    """
+
+    def __init__(self, table: PreferenceTable, backbone: Backbone, responses: bool) -> None:
+        self._table, self._backbone, self._responses = table, backbone, responses
+        parts = np.array_split(np.arange(self.shape[0]), max(1, self.shape[0] // _SLICE))
+        #: Tokens and digests, see :func:`~vrm_pyro.features.tokens.token_facts`.
+        self.facts = np.concatenate([token_facts(self.sequences(part)) for part in parts])
+
+    @property
+    def tokens(self) -> Ints:
+        """Tokens of each text, of a response with its prompt, shape (texts,)."""
+        return self.facts[:, 0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of texts and length of a state."""
+        size = self._table.num_responses if self._responses else self._table.num_prompts
+        return size, self._backbone.hidden_size
+
+    def sequences(self, rows: Ints) -> list[TokenSequence]:
+        """Return the tokens of some texts."""
+        table, chat = self._table, self._backbone.chat
+        if not self._responses:
+            return chat.encode([table.prompts[i] for i in rows])
+        owners, place = np.unique(table.response_prompt[rows], return_inverse=True)
+        prompts = [table.prompts[i] for i in owners]
+        return chat.encode(prompts, [table.responses[j] for j in rows], place)
+
+    def __getitem__(self, rows: Ints) -> NDArray[np.float32]:
+        return self._backbone.states(self.sequences(np.asarray(rows)))
+
+
+def read_texts(table: PreferenceTable, backbone: Backbone) -> Features:
+    """Return a table with :class:`TextStates` for states.
+
+    Pairs that are the same to the backbone are left out, as everywhere.
+
+    Raises:
+        InputError: If neither a pair nor a rating is left.
+    """
+    prompts, responses = TextStates(table, backbone, False), TextStates(table, backbone, True)
+    rows, pairs = settle(table, prompts.facts, responses.facts)
+    return Features(prompts, responses, rows, pairs, prompts.tokens, responses.tokens)
+
+
+class TextDataset(PromptDataset):
+    """Prompts as the items of training, each with the tokens of all its texts.
+
+    Args:
+        source: Comparisons over :class:`TextStates`.
+        backbone: What reads the texts.
+        share: Whether responses share their prompt's computation.
+        rating_loc: See :class:`~vrm_pyro.data.dataset.PromptDataset`.
+        rating_scale: See there.
+        prompts: See there.
+    """
+
+    def __init__(
+        self,
+        source: FeatureSource,
+        backbone: Backbone,
+        share: bool,
+        rating_loc: float = 0.0,
+        rating_scale: float = 1.0,
+        prompts: Ints | None = None,
+    ) -> None:
+        super().__init__(source, rating_loc, rating_scale, prompts)
+        self.backbone, self.share = backbone, share
+
+    def inputs(self, prompts: Ints, responses: Ints, response_prompt: Ints) -> dict[str, Tensor]:
+        """Return tokens in the place of states: a :class:`RowBatch` and where its states go."""
+        sequences = [
+            *self.source.prompts.sequences(prompts),
+            *self.source.responses.sequences(responses),
+        ]
+        prefix = np.concatenate([np.arange(len(prompts)), response_prompt])
+        backbone = self.backbone
+        rows = make_rows(sequences, prefix, backbone.pooling, self.share, self.longest)
+        batch = pad_rows(rows, backbone.pad_id)
+        place = torch.argsort(batch.states)
+        # First what has a row for each item: transformers reads the size of a batch off it.
+        return {
+            "prompt_state": place[: len(prompts)],
+            "response_state": place[len(prompts) :],
+            "input_ids": batch.input_ids,
+            "type_ids": batch.type_ids,
+            "positions": batch.positions,
+            "segments": batch.segments,
+            "pool_token": batch.pool_token,
+            "pool_state": batch.pool_state,
+        }
+
+    @property
+    def longest(self) -> int:
+        """Most tokens in a row with several responses."""
+        return max(self.backbone.token_budget, self.backbone.max_length)
+
+    def lengths(self) -> Ints:
+        """Return how many tokens each item takes, shape (items,)."""
+        prompt, response = self.source.prompts.tokens, self.source.responses.tokens
+        owner = np.asarray(self.source.response_prompt)
+        own = (response - prompt[owner]).clip(min=1) if self.share else response
+        total: Ints = prompt + np.bincount(owner, own, len(prompt)).astype(np.int64)
+        return total[self.items]

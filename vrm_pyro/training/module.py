@@ -1,0 +1,222 @@
+"""The module that transformers.Trainer drives: a batch in, a loss and its parts out."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
+from vrm_pyro.models.predictive import count_active
+from vrm_pyro.models.reference_kl import (
+    FEATURE_THRESHOLD,
+    kl_features,
+    kl_weights,
+    weight_threshold,
+)
+from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.settings.config import ModelConfig, build_objective
+from vrm_pyro.models.vrm import VRM
+
+# Where warm-up starts: Pyro's scale handler refuses 0.
+_FIRST_KL_WEIGHT = 0.01
+_VALIDATION_DRAWS = 8
+
+
+class TrainingModule(nn.Module):
+    """Wraps model and objective so that ``forward(**batch)`` returns ``{"loss": ...}``.
+
+    Everything that is optimised runs inside ``forward``: a wrapper for several devices then sees
+    it, and its hooks run.
+
+    Args:
+        model: VRM or baseline.
+        config: Settings.
+        population: Number of training prompts: the prior of a global parameter counts once for
+            all of them.
+    """
+
+    def __init__(self, model: RewardModel, config: ModelConfig, population: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.objective = build_objective(config)
+        #: Share of the steps done, set by the trainer's callback; drives the warm-up.
+        self.progress = 1.0
+        self.population = population
+        self._sums: dict[str, float] = defaultdict(float)
+        self._steps = 0
+
+    def forward(
+        self,
+        prompts: Tensor,
+        responses: Tensor,
+        response_prompt: Tensor,
+        pair_first: Tensor,
+        pair_second: Tensor,
+        preference: Tensor,
+        pair_weight: Tensor,
+        ratings: Tensor,
+        rating_mask: Tensor,
+        pair_margin: Tensor | None = None,
+        pair_ranking: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
+        batch = FeatureBatch(
+            prompts,
+            responses,
+            response_prompt,
+            pair_first,
+            pair_second,
+            preference,
+            pair_weight,
+            ratings,
+            rating_mask,
+            pair_margin,
+            pair_ranking,
+        )
+        # Every distribution in float32 at least: Dirichlet has no half-precision sampler.
+        with torch.autocast(prompts.device.type, enabled=False):
+            if not self.training:
+                return self._evaluate(batch)
+            if isinstance(self.model, VRM):
+                return {"loss": self._vrm_loss(self.model, batch)}
+            each = self.model.member_log_likelihoods(batch)
+            # Of one member on average: comparable whatever their number.
+            log_likelihood = each.detach().mean() / max(batch.num_pairs, 1)
+            self._note({"log_lik_preference": log_likelihood})
+            return {"loss": -each.sum() / batch.num_prompts}
+
+    def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
+        probability = self.model.predict_pairs(batch)
+        log_prob = log_score(probability, batch.preference)
+        right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
+        right = torch.where(probability == 0.5, 0.5, right)
+        weight = batch.pair_weight
+        zero = torch.zeros_like(weight)
+        sums = log_prob.new_zeros(batch.num_prompts, 5).index_add(
+            0,
+            batch.pair_prompt,
+            torch.stack([weight * log_prob, weight * right, weight, zero, zero], dim=-1),
+        )
+        sums[:, 3], sums[:, 4] = self._validation_elbo(batch)
+        return {"loss": -sums[:, 0].sum() / sums[:, 2].sum().clamp(min=1e-12), "sums": sums}
+
+    @torch.no_grad()
+    def _validation_elbo(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        """Return the ELBO per prompt, and its part of preferences and weights alone.
+
+        The guide sees the outcomes; draws of w are fixed. The second number leaves out ratings
+        and KL(q(z) || p(z)): with ratings it tells how well p(w | x) explains the preferences
+        *given* the ratings, where the text alone says little about a response. For a baseline
+        both are the log-likelihood.
+        """
+        if not isinstance(self.model, VRM):
+            value = self.model.log_likelihood(batch) / batch.num_prompts
+            return value, value
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            batch = self.model.standardize(batch)
+            heads = self.model.heads(batch)
+            pairs_alone = heads.joint_rankings(batch) is None
+            closed = self.model.guide.gaussian and pairs_alone
+            kind = IntegratedObjective if closed else SampledObjective
+            objective = kind(_VALIDATION_DRAWS)
+            terms = objective.terms(self.model, self.model.guide, batch, heads, Weights())
+        given_ratings = terms.preference - terms.kl_weights
+        return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
+
+    def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
+        loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
+        if model.head is None:
+            return loss
+        # Once for the data set, whatever the batch: the loss is per prompt.
+        penalty = model.head.penalty(model)
+        self._note({model.head.penalty_name: penalty.detach()}, step=False)
+        return loss + penalty / self.population
+
+    def _loss_at_head(self, model: VRM, batch: FeatureBatch) -> Tensor:
+        batch = model.standardize(batch)
+        heads = model.heads(batch)
+        terms = self.objective.terms(model, model.guide, batch, heads, self.weights())
+        objective = terms.objective
+        penalty = objective.new_zeros(())
+        if self.config.mode == "conditional" and self.config.hyperprior_weight > 0:
+            penalty = self.config.hyperprior_weight * hyperprior_divergence(heads)
+        self._note(self._parts(model, batch, heads, terms, penalty))
+        log_prior = heads.likelihood.log_prior() / self.population
+        return (penalty - objective) / batch.num_prompts - log_prior
+
+    def weights(self) -> Weights:
+        """Return the KL weights of this step; only ``vib`` warms up and has free bits."""
+        if self.config.mode == "conditional":
+            return Weights()
+        ramp = 1.0
+        if self.config.warmup_fraction > 0:
+            ramp = min(1.0, self.progress / self.config.warmup_fraction)
+        factor = _FIRST_KL_WEIGHT + (1 - _FIRST_KL_WEIGHT) * ramp
+        return Weights(
+            self.config.kl_weights * factor,
+            self.config.kl_features * factor,
+            self.config.free_bits_weights,
+            self.config.free_bits_features,
+        )
+
+    @torch.no_grad()
+    def _parts(
+        self, model: VRM, batch: FeatureBatch, heads: Heads, terms: Terms, penalty: Tensor
+    ) -> dict[str, Tensor | float]:
+        """Return what is logged: nats a prompt, nats a response for kl_features."""
+        prompts, pairs = batch.num_prompts, max(batch.num_pairs, 1)
+        if self.config.mode == "conditional":
+            weight_mean, feature_mean = heads.weights.mean, heads.features.mean
+        else:
+            q_weights, q_features = model.guide.posterior(batch, heads)
+            weight_mean, feature_mean = q_weights.mean, q_features.mean
+        score = heads.reward.scores(feature_mean)
+        delta = heads.reward.delta(
+            weight_mean[batch.pair_prompt], score[batch.pair_first], score[batch.pair_second]
+        )
+        right = ((delta > 0) == (batch.preference > 0.5)).float()
+        return {
+            "objective": terms.objective / prompts,
+            "elbo": terms.elbo / prompts,
+            "log_lik_preference": terms.preference / pairs,
+            "log_lik_rating": terms.rating / prompts,
+            "kl_weights": terms.kl_weights / prompts,
+            "kl_features": terms.kl_features / batch.num_responses,
+            "hyperprior_penalty": penalty / prompts,
+            "kappa_weights": self.weights().kl_weights,
+            "active_units_weights": count_active(
+                weight_mean, weight_threshold(weight_mean.shape[-1])
+            ),
+            "active_units_features": count_active(feature_mean, FEATURE_THRESHOLD),
+            "accuracy": right.mean() if batch.num_pairs else 0.0,
+        }
+
+    def _note(self, parts: Mapping[str, Tensor | float], step: bool = True) -> None:
+        for name, value in parts.items():
+            self._sums[name] += float(value)
+        self._steps += step
+
+    def take_log(self) -> dict[str, float]:
+        """Return the parts averaged over the steps since the last call, and start anew."""
+        values = {name: total / self._steps for name, total in self._sums.items()}
+        self._sums.clear()
+        self._steps = 0
+        return values
+
+
+def hyperprior_divergence(heads: Heads) -> Tensor:
+    """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
+    divergence = kl_weights(heads.weights).sum() + kl_features(heads.features).sum()
+    return divergence.to(heads.reward.scale.dtype)
+
+
+def log_score(probability: Tensor, preference: Tensor) -> Tensor:
+    """Return c log p + (1 - c) log(1 - p), with p kept 1e-7 away from 0 and 1."""
+    probability = probability.clamp(1e-7, 1 - 1e-7)
+    return preference * probability.log() + (1 - preference) * torch.log1p(-probability)

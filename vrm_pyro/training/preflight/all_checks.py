@@ -1,0 +1,71 @@
+"""Everything that can be known about a run before it starts."""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+import numpy as np
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.training.preflight.check import Check
+from vrm_pyro.training.preflight.encoding import check_drift, check_encoding
+from vrm_pyro.training.preflight.environment import check_environment, environment
+from vrm_pyro.training.preflight.labels import check_labels
+from vrm_pyro.training.preflight.overfit import check_overfit
+from vrm_pyro.training.preflight.signal import check_signal
+
+MOST_RESPONSES: Final = 600
+
+
+def preflight(
+    config: ModelConfig,
+    backbone: Backbone,
+    train: PreferenceTable,
+    validation: PreferenceTable | None = None,
+    *,
+    max_responses: int = MOST_RESPONSES,
+    progress: bool = False,
+) -> Iterator[Check]:
+    """Yield every check of settings and rows, cheapest first, as it is done.
+
+    Args:
+        config: Settings of the model.
+        backbone: The backbone they name.
+        train: Training rows.
+        validation: Validation rows.
+        max_responses: States are computed for a sample of prompts with about so many responses.
+        progress: Whether to show a progress bar while texts are encoded.
+
+    Raises:
+        InputError: If settings and rows do not fit.
+    """
+    yield from check_environment(environment())
+    yield from check_labels(train)
+    if train.num_pairs == 0:
+        return
+    yield from check_encoding(backbone, train)
+    yield check_drift(backbone, train)
+    sample = _encoded(train, backbone, max_responses, progress)
+    yield check_overfit(config, sample)
+    yield check_signal(sample)
+    if validation is not None and validation.num_pairs:
+        yield check_signal(sample, _encoded(validation, backbone, max_responses, progress))
+
+
+def _encoded(
+    table: PreferenceTable, backbone: Backbone, max_responses: int, progress: bool
+) -> FeatureSource:
+    chosen = sample_prompts(table, max_responses)
+    features = encode_table(chosen, backbone, progress=progress)
+    return cast(FeatureSource, features)
+
+
+def sample_prompts(table: PreferenceTable, max_responses: int, seed: int = 0) -> PreferenceTable:
+    """Return random prompts that have pairs, with about ``max_responses`` responses in all."""
+    prompts = np.random.default_rng(seed).permutation(np.unique(table.pair_prompt))
+    counts = np.bincount(table.response_prompt, minlength=table.num_prompts)[prompts]
+    kept = int(np.searchsorted(np.cumsum(counts), max_responses, side="right"))
+    return table.select_prompts(np.sort(prompts[: max(kept, 1)]))

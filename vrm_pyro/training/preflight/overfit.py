@@ -1,0 +1,181 @@
+"""Can the configured model learn a handful of pairs by heart?"""
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import entr
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
+from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.config import ModelConfig, check_data, objective_names, uses_ratings
+from vrm_pyro.models.settings.row_checks import check_rankings
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.training.module import TrainingModule
+from vrm_pyro.training.preflight.check import Check
+from vrm_pyro.training.preparation import data_facts, fit_scalers, rating_unit, select_objectives
+
+NUM_PAIRS: Final = 32
+NUM_STEPS: Final = 400
+LOOK_EVERY: Final = 50
+LEARNING_RATE: Final = 5e-3
+# A coin scores ln 2 = 0.69, and so does a collapsed model that is on the right side of every pair.
+EXCESS_LIMIT: Final = 0.5
+ACCURACY_LIMIT: Final = 0.95
+
+
+class Fit(NamedTuple):
+    """How far a model got on the pairs it was trained on.
+
+    Attributes:
+        num_pairs: How many pairs.
+        steps: Steps taken.
+        accuracy: Accuracy on the pairs that take a side; NaN once the loss is not finite.
+        excess: Log loss above the entropy of the labels, in nats.
+    """
+
+    num_pairs: int
+    steps: int
+    accuracy: float
+    excess: float
+
+    @property
+    def learned(self) -> bool:
+        """Whether the model knows these pairs."""
+        return self.accuracy >= ACCURACY_LIMIT and self.excess <= EXCESS_LIMIT
+
+    def words(self) -> str:
+        """Return the numbers as text."""
+        return (
+            f"accuracy {self.accuracy:.0%}, log loss {self.excess:.2f} above the labels' entropy"
+        )
+
+
+def check_overfit(
+    config: ModelConfig,
+    source: FeatureSource,
+    *,
+    num_pairs: int = NUM_PAIRS,
+    num_steps: int = NUM_STEPS,
+    seed: int = 0,
+) -> Check:
+    """Train the configured model and objective on about 32 pairs and look at those same pairs.
+
+    A model with any use learns them by heart. One that does not has a broken path from label to
+    parameter, pairs the backbone cannot tell apart, or a KL weight that collapses it. Where
+    ratings are used and it fails, the labels are tried alone: ratings tie the scores down, and a
+    response preferred against all its ratings cannot be learned.
+
+    Args:
+        config: Settings of the model.
+        source: States and labels; the first prompts with ``num_pairs`` pairs are taken.
+        num_pairs: How many pairs to learn.
+        num_steps: Most steps of AdamW on all of them at once.
+        seed: Seed of the start; torch's global random state is left alone.
+
+    Raises:
+        InputError: If settings and rows do not fit.
+    """
+    fit = _fit(config, source, num_pairs, num_steps, seed)
+    finding = f"{fit.num_pairs} comparisons after {fit.steps} steps: {fit.words()}"
+    if fit.learned:
+        return Check("overfit", "ok", finding)
+    if not np.isfinite(fit.accuracy):
+        return Check(
+            "overfit",
+            "fail",
+            f"the loss is not finite after {fit.steps} steps",
+            "Are all states and ratings finite?",
+        )
+    if config.architecture == "vrm" and uses_ratings(config, data_facts(source)):
+        alone = _fit(
+            replace(config, supervision="none", objectives=[], scores="linear", latent_dim=4),
+            source,
+            num_pairs,
+            num_steps,
+            seed,
+        )
+        if alone.learned:
+            return Check(
+                "overfit",
+                "warn",
+                f"{finding}; without ratings {alone.words()}",
+                "Labels and ratings pull apart: do they judge the same quality? If the labels "
+                "count more, lower model.rating_power.",
+            )
+    if config.architecture == "vrm" and config.mode == "vib":
+        return Check(
+            "overfit",
+            "fail",
+            finding,
+            "In mode vib a KL weight of 1 collapses the latents by theorem: lower "
+            "model.kl_weights and model.kl_features, or use mode conditional.",
+        )
+    return Check(
+        "overfit",
+        "fail",
+        finding,
+        "Are pairs labelled both ways, or equal after cutting at max_length? If not, a setting "
+        "keeps the model from learning: start from the shipped default.",
+    )
+
+
+def _fit(
+    config: ModelConfig, source: FeatureSource, num_pairs: int, num_steps: int, seed: int
+) -> Fit:
+    facts = data_facts(source)
+    check_rankings(config, source)
+    check_data(config, facts)
+    rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
+    view = select_objectives(source, objectives if rated else ())
+    items = _first_prompts(view, num_pairs)
+    loc, scale = rating_unit(view, type(config.rating_likelihood))
+    batch = PromptDataset(view, loc, scale, items).batch()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(config, view.responses.shape[1], len(objectives), rated)
+        fit_scalers(model, view)
+        if rated and isinstance(model, VRM):
+            model.rating_loc.fill_(loc)
+            model.rating_scale.fill_(scale)
+        module = TrainingModule(model, config, batch.num_prompts)
+        optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+        fit = Fit(batch.num_pairs, 0, *_rates(module, batch))
+        module.train()
+        for step in range(1, num_steps + 1):
+            optimizer.zero_grad()
+            loss = module(**batch.as_dict())["loss"]
+            if not torch.isfinite(loss):
+                return Fit(batch.num_pairs, step, float("nan"), float("nan"))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+            optimizer.step()
+            if step % LOOK_EVERY == 0 or step == num_steps:
+                fit = Fit(batch.num_pairs, step, *_rates(module, batch))
+                if fit.learned:
+                    break
+    return fit
+
+
+def _first_prompts(source: FeatureSource, num_pairs: int) -> NDArray[np.int64]:
+    """Return the first prompts that together have ``num_pairs`` pairs, or all that have any."""
+    pair_prompt = np.asarray(source.response_prompt)[np.asarray(source.pair_first)]
+    prompts, counts = np.unique(pair_prompt, return_counts=True)
+    return prompts[: int(np.searchsorted(np.cumsum(counts), num_pairs)) + 1]
+
+
+def _rates(module: TrainingModule, batch: FeatureBatch) -> tuple[float, float]:
+    """Return accuracy on the pairs that take a side, and log loss above the labels' entropy."""
+    with evaluation_mode(module):
+        p = module.model.predict_pairs(batch).double().numpy()
+    preference = batch.preference.double().numpy()
+    decided = np.abs(preference - 0.5) > 1e-6
+    right = accuracy_values(p[decided], preference[decided].round())
+    excess = log_loss_values(p, preference) - entr(preference) - entr(1 - preference)
+    return float(right.mean()) if decided.any() else 0.5, float(excess.mean())

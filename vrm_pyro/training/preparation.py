@@ -1,0 +1,114 @@
+"""What training takes from its rows: facts, scalers, objectives, useful prompts."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vrm_pyro.data.source import FeatureSource, replace_parts
+from vrm_pyro.models.networks import Standardize
+from vrm_pyro.models.priors.base import FittedPrior
+from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
+from vrm_pyro.models.settings.config import (
+    DataFacts,
+)
+
+
+def data_facts(source: FeatureSource) -> DataFacts:
+    """Return what the settings have to fit."""
+    pairs = len(source.pair_first)
+    busiest = 0
+    if pairs:
+        uses = np.bincount(np.asarray(source.pair_first), minlength=len(source.response_prompt))
+        uses = uses + np.bincount(np.asarray(source.pair_second), minlength=len(uses))
+        busiest = int(uses.max())
+    observed = [
+        bool((~np.isnan(source.ratings[:, k])).any()) for k in range(len(source.objectives))
+    ]
+    rated = tuple(name for name, seen in zip(source.objectives, observed, strict=True) if seen)
+    return DataFacts(rated, busiest, pairs)
+
+
+def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> FeatureSource:
+    """Return the source with just these objectives' ratings, in this order; none for ().
+
+    An objective that the source does not rate becomes a column of missing ratings.
+    """
+    if tuple(source.objectives) == objectives:
+        return source
+    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
+    for column, name in enumerate(objectives):
+        if name in source.objectives:
+            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
+    return replace_parts(source, ratings=ratings, objectives=objectives)
+
+
+def rating_unit(
+    source: FeatureSource, likelihood: type[RatingLikelihood] = GaussianRatings
+) -> tuple[float, float]:
+    """Return location and scale of all ratings together: one unit per data set (spec 2.5)."""
+    values = np.asarray(source.ratings)
+    return likelihood.unit(values[~np.isnan(values)])
+
+
+def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
+    """Return the prompts that have a pair, or a rating where ratings count."""
+    response_prompt = np.asarray(source.response_prompt)
+    useful = np.zeros(source.prompts.shape[0], dtype=bool)
+    useful[response_prompt[np.asarray(source.pair_first)]] = True
+    if rated:
+        has_rating = ~np.isnan(np.asarray(source.ratings)).all(axis=1)
+        useful[response_prompt[has_rating]] = True
+    return np.flatnonzero(useful)
+
+
+def fit_scalers(
+    model: torch.nn.Module, source: FeatureSource, num_texts: int | None = None
+) -> None:
+    """Set the input standardisation from the training states, read in slices.
+
+    Args:
+        model: The heads.
+        source: Training states.
+        num_texts: Use so many prompts and responses drawn at random; all when omitted.
+    """
+    for name, states in (("prompt_scaler", source.prompts), ("response_scaler", source.responses)):
+        scaler = getattr(model, name, None)
+        if isinstance(scaler, Standardize):
+            mean, deviation = _streamed_moments(states, num_texts)
+            scaler.set_statistics(mean, deviation)
+    prior = getattr(model, "weight_prior", None)
+    if isinstance(prior, FittedPrior):
+        rows = torch.randperm(source.prompts.shape[0])[: prior.num_states].sort().values
+        chosen = torch.from_numpy(np.asarray(source.prompts[rows.numpy()], dtype=np.float32))
+        rated = torch.from_numpy(rated_objectives(source))[rows]
+        prior.fit_states(model.get_submodule("prompt_scaler")(chosen), rated)
+
+
+def rated_objectives(source: FeatureSource) -> NDArray[np.bool_]:
+    """Return whether any response of a prompt is rated on an objective, shape (P, objectives)."""
+    rated = np.zeros((source.prompts.shape[0], len(source.objectives)), dtype=bool)
+    observed = ~np.isnan(np.asarray(source.ratings))
+    np.logical_or.at(rated, np.asarray(source.response_prompt), observed)
+    return rated
+
+
+def _streamed_moments(
+    states: Any, num_texts: int | None, rows: int = 8192
+) -> tuple[torch.Tensor, torch.Tensor]:
+    count, total, square = 0, 0.0, 0.0
+    chosen = np.arange(states.shape[0])
+    if num_texts is not None:
+        chosen = torch.randperm(len(chosen))[:num_texts].sort().values.numpy()
+    for start in range(0, len(chosen), rows):
+        index = chosen[start : start + rows]
+        block = np.asarray(states[index], dtype=np.float64)
+        count, total, square = (
+            count + len(block),
+            total + block.sum(0),
+            square + (block**2).sum(0),
+        )
+    mean = total / count
+    variance = np.maximum(square / count - mean**2, 0.0)
+    return torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.sqrt(variance))

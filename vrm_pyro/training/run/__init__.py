@@ -1,0 +1,1 @@
+"""A run: from rows to a folder with a trained model."""

@@ -1,0 +1,135 @@
+"""The folder of a run: whose it is, whether it may be written, and what a resume may change."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vrm_pyro.atomic import claim_directory, write_file
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.checkpoint import CONFIG_FILE
+from vrm_pyro.models.settings.own_classes import short_class_names
+
+log = logging.getLogger(__name__)
+
+SETTINGS_FILE = "config.yaml"
+
+# Settings that change neither the model nor the order of its steps.
+FREE_ON_RESUME = {
+    "disable_tqdm",
+    "early_stopping_patience",
+    "log_level",
+    "logging_dir",
+    "logging_first_step",
+    "logging_steps",
+    "logging_strategy",
+    "max_steps",
+    "num_train_epochs",
+    "output_dir",
+    "per_device_eval_batch_size",
+    "report_to",
+    "resume_from_checkpoint",
+    "run_name",
+    "save_total_limit",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_persistent_workers",
+    "dataloader_prefetch_factor",
+}
+
+
+class RunDirectory:
+    """The folder that one run writes.
+
+    Args:
+        path: ``train.output_dir``.
+        overwrite: Whether another run there is replaced.
+        resume: Whether a stopped run there is continued.
+
+    Raises:
+        InputError: If the folder holds what may not be touched.
+    """
+
+    def __init__(self, path: str, *, overwrite: bool, resume: bool) -> None:
+        self.path, self.overwrite, self.resume = Path(path), overwrite, resume
+        if overwrite and resume:
+            raise InputError(
+                "--overwrite and --train.resume_from_checkpoint exclude each other: start afresh, "
+                "or go on."
+            )
+        #: Whether a trained model lies there.
+        self.finished = (self.path / CONFIG_FILE).is_file()
+        #: Whether a run was started there and not finished.
+        self.stopped = (self.path / SETTINGS_FILE).is_file() and not self.finished
+        if self.finished and not overwrite and not resume:
+            raise InputError(
+                f"{path}: holds a finished run. Choose another --train.output_dir, or pass "
+                "--overwrite to replace it."
+            )
+        if self.stopped and not overwrite and not resume:
+            raise InputError(
+                f"{path}: holds a run that was stopped before its end. Pass "
+                "--train.resume_from_checkpoint true to go on with it, --overwrite to start "
+                "afresh, or choose another --train.output_dir."
+            )
+
+    def protect(self, specs: list[Any]) -> None:
+        """Raise InputError if replacing the folder would delete what is to be read."""
+        target = self.path.resolve()
+        for spec in specs:
+            for name in [spec] if isinstance(spec, str) else spec or []:
+                place = Path(name).expanduser().resolve()
+                if self.overwrite and target in (place, *place.parents):
+                    raise InputError(
+                        f"{name}: lies in {self.path}, which --overwrite would delete. Choose "
+                        "another --train.output_dir."
+                    )
+
+    def claim(self, values: dict[str, Any], text: str) -> None:
+        """Take the folder and write ``config.yaml``; from here on a stop can be resumed.
+
+        Args:
+            values: All settings.
+            text: The same, as ``config.yaml`` holds them.
+
+        Raises:
+            InputError: If a resumed run was started with other settings.
+        """
+        if self.stopped and self.resume:
+            self.check_same(values)
+            with write_file(self.path / SETTINGS_FILE) as partial:
+                partial.write_text(text, encoding="utf-8")
+            log.info("%s: going on with the run there", self.path)
+            return
+        claim_directory(self.path, marker=SETTINGS_FILE, content=text, overwrite=self.overwrite)
+
+    def check_same(self, values: dict[str, Any]) -> None:
+        """Raise InputError naming a setting that differs from those the run was started with."""
+        path = self.path / SETTINGS_FILE
+        try:
+            held = yaml.safe_load(short_class_names(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}), so the run cannot be resumed. Start afresh "
+                "with --overwrite."
+            ) from error
+        for group, settings in values.items():
+            before = held.get(group) if isinstance(held, dict) else None
+            for key, value in settings.items():
+                if not isinstance(before, dict) or key not in before or key in FREE_ON_RESUME:
+                    continue
+                if before[key] != value:
+                    raise InputError(
+                        f"{self.path}: this run was started with {group}.{key} "
+                        f"{_short(before[key])}, now it is {_short(value)}. Resume with the "
+                        "settings it was started with, or start afresh with --overwrite."
+                    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "class_path" in value:
+        name = str(value["class_path"]).rpartition(".")[2]
+        inner = ", ".join(f"{k}={v}" for k, v in (value.get("init_args") or {}).items())
+        return f"{name}({inner})"
+    return str(value)

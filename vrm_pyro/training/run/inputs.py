@@ -1,0 +1,267 @@
+"""Rows and states that a run trains and validates on."""
+
+import logging
+import warnings
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
+from vrm_pyro.data.rows.readers import Spec
+from vrm_pyro.data.rows.splits import prompt_positions
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.inputs import Inputs, select_prompts, without_pairs
+from vrm_pyro.features.reading import backbone_facts, is_store, read_rows, read_store
+from vrm_pyro.features.sharing import write_together
+from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.settings.config import DataFacts, ModelConfig
+from vrm_pyro.training.data_config import DataConfig
+from vrm_pyro.training.finetuning import read_texts
+from vrm_pyro.training.preparation import data_facts, select_objectives
+
+log = logging.getLogger(__name__)
+
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What ``data.train`` or ``data.validation`` names, before anything is computed.
+
+    Args:
+        table: The rows.
+        store: Their states, when the spec named a store.
+    """
+
+    table: PreferenceTable
+    store: FeatureStore | None
+
+    @classmethod
+    def read(cls, spec: Spec, skip_invalid: bool, split: str) -> "Material":
+        """Read rows, or open a store."""
+        if is_store(spec):
+            store = read_store(spec)
+            return cls(store.table(), store)
+        return cls(read_rows(spec, skip_invalid, split), None)
+
+    def limited(self, max_prompts: int, seed: int) -> "Material":
+        """Return the rows of some prompts, drawn by a hash of their texts; 0 keeps all."""
+        if not 0 < max_prompts < self.table.num_prompts or self.store is not None:
+            return self
+        return Material(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
+
+    def encoded(self, backbone: Backbone | None, folder: Path) -> FeatureStore:
+        """Return the store of the rows, opened or computed into ``folder``."""
+        if self.store is not None:
+            return self.store
+        assert backbone is not None
+        return write_together(self.table, backbone, folder)
+
+
+@dataclass(frozen=True)
+class TrainingStates:
+    """What a run trains and validates on, with states.
+
+    Args:
+        train: Training rows.
+        validation: Validation rows.
+        backbone: What made the states, as a checkpoint keeps it.
+    """
+
+    train: FeatureSource
+    validation: Inputs
+    backbone: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """All rows of a run, read and checked; nothing is written yet.
+
+    Args:
+        data: Settings of the data.
+        train: Training rows, with those of held-out prompts when ``validation`` is None.
+        validation: Validation rows.
+        check: Whether labels are a function of ratings.
+    """
+
+    data: DataConfig
+    train: Material
+    validation: Material | None
+    check: LabelCheck
+
+    @classmethod
+    def read(cls, data: DataConfig) -> "TrainingRows":
+        """Read what the settings name.
+
+        Raises:
+            InputError: If rows or a store are not usable, or validation holds no pair.
+        """
+        assert data.train is not None
+        train = Material.read(data.train, data.skip_invalid, "train")
+        train = train.limited(data.max_prompts, data.split_seed)
+        validation = None
+        if data.validation:
+            validation = Material.read(data.validation, data.skip_invalid, "validation")
+            _warn_overlap(train.table, validation.table)
+        rows = cls(data, train, validation, _check_labels(train.table, data))
+        held_out = rows._held_out(train.table) if validation is None else None
+        table = train.table if validation is None else validation.table
+        pairs = table.num_pairs if held_out is None else int(held_out[table.pair_prompt].sum())
+        if pairs == 0:
+            raise InputError(
+                "The validation rows hold no pair; early stopping needs preferences. Name rows "
+                "with --data.validation, or raise data.validation_fraction."
+            )
+        return rows
+
+    @property
+    def stores(self) -> list[FeatureStore]:
+        """The stores among the inputs."""
+        both = (self.train, self.validation)
+        return [item.store for item in both if item is not None and item.store is not None]
+
+    @property
+    def needs_backbone(self) -> bool:
+        """Whether some rows come without states."""
+        both = (self.train, self.validation)
+        return any(item is not None and item.store is None for item in both)
+
+    def facts(self) -> DataFacts:
+        """Return what the settings of the model have to fit."""
+        table: Any = self.train.table  # has what is looked at, without states
+        facts = data_facts(table)
+        if self.drops("drop_ratings"):
+            facts = replace(facts, objectives=())
+        if self.drops("drop_preferences"):
+            facts = replace(facts, num_pairs=0, max_pairs_per_response=0)
+        return facts
+
+    def drops(self, choice: str) -> bool:
+        """Whether the user chose this, and the labels are a function of the ratings."""
+        return self.check.is_function and self.data.on_unidentified == choice
+
+    def encoded(self, backbone: Backbone | None, run: Path) -> TrainingStates:
+        """Return the rows with their states, computed where they are missing.
+
+        Args:
+            backbone: What reads texts; None when all rows come with states.
+            run: Folder of the run; stores are written below it.
+        """
+        store = self.train.encoded(backbone, run / FEATURES / "train")
+        train = Inputs.of(store)
+        limit = self.data.max_prompts
+        if self.train.store is not None and 0 < limit < train.table.num_prompts:
+            train = select_prompts(train, _first(train.table, limit, self.data.split_seed))
+        if self.validation is None:
+            held_out = self._held_out(train.table)
+            validation = select_prompts(train, held_out)
+            train = select_prompts(train, ~held_out)
+        else:
+            folder = run / FEATURES / "validation"
+            validation = Inputs.of(self.validation.encoded(backbone, folder))
+        return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
+
+    def texts(self, backbone: Backbone) -> TrainingStates:
+        """Return the rows with texts in the place of states, for a backbone that is trained.
+
+        Args:
+            backbone: What reads them.
+        """
+        table, limit = self.train.table, self.data.max_prompts
+        if 0 < limit < table.num_prompts:
+            table = table.select_prompts(_first(table, limit, self.data.split_seed))
+        if self.validation is None:
+            held_out = self._held_out(table)
+            validation = table.select_prompts(np.flatnonzero(held_out))
+            table = table.select_prompts(np.flatnonzero(~held_out))
+        else:
+            validation = self.validation.table
+        source = self._kept(Inputs.of(read_texts(table, backbone)).source)
+        return TrainingStates(source, Inputs.of(read_texts(validation, backbone)), {})
+
+    def _kept(self, source: FeatureSource) -> FeatureSource:
+        """Return the training rows without what the user chose to leave out."""
+        if self.drops("drop_ratings"):
+            source = select_objectives(source, ())
+        if self.drops("drop_preferences"):
+            source = without_pairs(source)
+        return source
+
+    def _held_out(self, table: PreferenceTable) -> NDArray[np.bool_]:
+        """Return which prompts are for validation: the same ones in every file and order."""
+        share = self.data.validation_fraction
+        held_out = prompt_positions(table, self.data.split_seed) >= 1 - share
+        if held_out.all() or not held_out.any():
+            raise InputError(
+                f"data.validation_fraction {share} of {table.num_prompts} prompts leaves none to "
+                f"{'train on' if held_out.all() else 'validate on'}. Name rows with "
+                "--data.validation, or change data.validation_fraction or data.split_seed."
+            )
+        return held_out
+
+
+def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
+    """Take backbone, pooling and maximal length from stores: their states are made already.
+
+    Raises:
+        InputError: If a setting was given that is not what a store was made with, or two stores
+            differ.
+    """
+    defaults = {item.name: item.default for item in fields(ModelConfig)}
+    for store in stores:
+        key = store.meta["key"]
+        found = {
+            "backbone": store.meta["backbone"]["name"],
+            "pooling": key["pooling"],
+            "max_length": key["max_length"],
+        }
+        for name, value in found.items():
+            given = getattr(model, name)
+            if given not in (defaults[name], value):
+                raise InputError(
+                    f"model.{name} is {given}, but the states in {store.path} were made with "
+                    f"{value}. Leave the setting out, or write another store."
+                )
+            setattr(model, name, value)
+        store.check_key({k: v for k, v in stores[0].meta["key"].items() if k != "rows"})
+
+
+def _first(table: PreferenceTable, count: int, seed: int) -> NDArray[np.int64]:
+    order = np.argsort(prompt_positions(table, seed), kind="stable")
+    return np.sort(order[:count])
+
+
+def _check_labels(table: PreferenceTable, data: DataConfig) -> LabelCheck:
+    check = check_label_identification(table)
+    if not check.is_function:
+        return check
+    chosen = {
+        "warn": "Labels and ratings are both used. Keep one of the two with "
+        "--data.on_unidentified drop_ratings or drop_preferences",
+        "drop_ratings": "The ratings are left out",
+        "drop_preferences": "The preferences are left out of training",
+    }
+    log.warning(
+        "%s (%.1f%% of the %d pairs with complete ratings have the label of the larger mean).",
+        chosen[data.on_unidentified],
+        100 * check.share,
+        check.num_pairs,
+    )
+    return check
+
+
+def _warn_overlap(train: PreferenceTable, validation: PreferenceTable) -> None:
+    known = {prompt_key(prompt) for prompt in train.prompts}
+    shared = sum(prompt_key(prompt) in known for prompt in validation.prompts)
+    if shared:
+        warnings.warn(
+            f"{shared:,} of the {validation.num_prompts:,} validation prompts are training "
+            "prompts too: validation metrics will look better than they are.",
+            UserWarning,
+            stacklevel=2,
+        )

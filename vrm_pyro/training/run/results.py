@@ -1,0 +1,111 @@
+"""The final files of a run, each whole, and ``config.json`` after all others."""
+
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vrm_pyro.atomic import write_json
+from vrm_pyro.diagnostics.evaluate import evaluate_table
+from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.models.checkpoint import CONFIG_FILE, LoadedModel, save_model
+from vrm_pyro.models.settings.compatibility import what_it_bounds
+from vrm_pyro.prediction.posterior.file import write_posterior
+from vrm_pyro.training.train import TrainResult
+
+METRICS_FILE = "metrics.json"
+LOG_FILE = "log_history.json"
+POSTERIOR_FILE = "posterior.nc"
+
+POSTERIOR_PROMPTS = 200
+POSTERIOR_DRAWS = 200
+
+Save = Callable[[Path], None]
+
+
+def write_results(
+    directory: Path,
+    result: TrainResult,
+    validation: Inputs,
+    savers: Sequence[Save],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write everything a finished run consists of, and return its metrics.
+
+    A reader never sees a part of a file. As long as ``config.json`` is missing, the run counts
+    as stopped and is resumed from its last checkpoint.
+
+    Args:
+        directory: The run.
+        result: What training returned.
+        validation: Validation rows with their states.
+        savers: Write the backbone's tokenizer, and what was trained of it, into a folder.
+        facts: Facts of the training rows, for ``metrics.json``.
+    """
+    loaded = result.loaded
+    metrics = evaluate_inputs(loaded, validation)
+    metrics["training"] = training_facts(result) | dict(facts)
+    for leftover in directory.glob(".results.*.partial"):  # of an end that was cut off
+        shutil.rmtree(leftover)
+    partial = directory / f".results.{secrets.token_hex(4)}.partial"
+    partial.mkdir()
+    try:
+        for save in savers:
+            save(partial)
+        write_json(partial / METRICS_FILE, metrics)
+        write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
+        if loaded.architecture == "vrm":
+            some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
+            write_posterior(
+                loaded, select_prompts(validation, some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
+            )
+        save_model(loaded, partial)
+        names = sorted(path.name for path in partial.iterdir())
+        for name in sorted(names, key=lambda name: name == CONFIG_FILE):
+            if (directory / name).is_dir():  # of an end that was cut off
+                shutil.rmtree(directory / name)
+            os.replace(partial / name, directory / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return metrics
+
+
+def evaluate_inputs(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
+    """Return the metrics of a model on rows."""
+    return evaluate_table(loaded.model, inputs.source, inputs.table)
+
+
+def training_facts(result: TrainResult) -> dict[str, Any]:
+    """Return how training went, for ``metrics.json``."""
+    config = result.loaded.config
+    named = {name.removeprefix("eval_"): value for name, value in result.metrics.items()}
+    facts: dict[str, Any] = {
+        "architecture": config.architecture,
+        "validation_log_loss": named["log_loss"],
+        "steps": named["steps"],
+        "best_step": named["best_step"],
+        "epochs": named.get("epoch"),
+        "seconds": round(named["train_runtime"], 1),
+    }
+    if config.architecture == "vrm":
+        facts |= {
+            "mode": config.mode,
+            "objective": config.objective,
+            "bound": what_it_bounds(config, result.loaded.rated),
+            "objectives": list(result.loaded.objectives),
+            "ratings_used": result.loaded.rated,
+        }
+    return facts
+
+
+def _finite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a gradient norm that was not finite is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entry.items()
+    }

@@ -1,0 +1,147 @@
+"""Train a model from rows or states into a run folder."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import set_seed
+
+from vrm_pyro.backbone import Backbone, choose_precision
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.reading import read_backbone
+from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.settings.config import check_data
+from vrm_pyro.models.settings.row_checks import check_rankings, count_ignored_margins
+from vrm_pyro.processes import from_main, is_main, num_processes
+from vrm_pyro.training.data_config import check_data_settings
+from vrm_pyro.training.finetuning import Tuner
+from vrm_pyro.training.run.directory import RunDirectory
+from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
+from vrm_pyro.training.run.results import METRICS_FILE, Save, write_results
+from vrm_pyro.training.run.settings import RunSettings
+from vrm_pyro.training.train import train
+
+TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        path: Its folder, which every verb and :class:`~vrm_pyro.Scorer` reads.
+        metrics: Metrics on the validation rows, as ``metrics.json`` holds them.
+        trained: Whether this call trained it; False for one that was finished before.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+    trained: bool = True
+
+    def __repr__(self) -> str:
+        """Return folder, accuracy and log loss."""
+        rates = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "log_loss"))
+        return f"Run({str(self.path)!r}: {rates} on {self.metrics['n_pairs']} validation pairs)"
+
+
+def run(settings: RunSettings) -> Run | None:
+    """Train what the settings say, or resume a stopped run, into ``train.output_dir``.
+
+    Returns:
+        The run; None on processes other than the main one, which write no results.
+    """
+    data, arguments = settings.data, settings.arguments
+    check_data_settings(data)
+    resume = arguments.resume_from_checkpoint not in (None, False, "false", "False", "")
+    directory = from_main(
+        lambda: RunDirectory(
+            str(arguments.output_dir), overwrite=settings.overwrite, resume=resume
+        )
+    )
+    directory.protect([data.train, data.validation])
+    if directory.finished and resume:
+        directory.check_same(settings.values)
+        metrics = json.loads((directory.path / METRICS_FILE).read_text(encoding="utf-8"))
+        return Run(directory.path, metrics, trained=False)
+    rows = TrainingRows.read(data)
+    adopt_store(settings.model, rows.stores)
+    for name in ("backbone", "pooling", "max_length"):
+        settings.values["model"][name] = getattr(settings.model, name)
+    check_rankings(settings.model, cast(FeatureSource, rows.train.table))
+    check_data(settings.model, rows.facts())
+    tuned = settings.tuning.method != "frozen"
+    backbone = _backbone(settings) if rows.needs_backbone or tuned else None
+    if backbone is not None:
+        for store in rows.stores:
+            store.check_key(backbone.key())
+    savers = [_tokenizer(backbone, rows.stores)]
+    settings.values["train"]["resume_from_checkpoint"] = None
+    from_main(lambda: directory.claim(settings.values, settings.yaml()))
+    if tuned:
+        assert backbone is not None
+        set_seed(arguments.seed)  # adapters start at random
+        tuner = Tuner(settings.tuning, backbone)
+        states = rows.texts(backbone)
+        result = train(
+            settings.model, arguments, states.train, states.validation.source, tuner=tuner
+        )
+        tuner.gather()
+        savers.append(tuner.save)
+    else:
+        states = rows.encoded(backbone, directory.path)
+        validation = states.validation
+        result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+    if tuned and (is_main() or tuner.shards):  # shards compute together
+        assert backbone is not None
+        table = states.validation.table
+        validation = Inputs.of(encode_table(table, backbone, progress=is_main()))
+    if not is_main():
+        return None  # one process writes the results
+    facts = {
+        "train_prompts": int(states.train.prompts.shape[0]),
+        "train_pairs": len(states.train.pair_first),
+        "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
+        "labels_are_function_of_ratings": rows.check.is_function,
+    }
+    metrics = write_results(directory.path, result, validation, savers, facts)
+    return Run(directory.path, metrics)
+
+
+def _backbone(settings: RunSettings) -> Backbone:
+    device = "cpu" if settings.arguments.use_cpu else "auto"
+    dtype: str = settings.model.dtype
+    if settings.tuning.shard and num_processes() > 1:
+        # Whole, it may fit no device. What computes it decides the precision all the same.
+        device, dtype = "cpu", choose_precision(dtype, settings.arguments.device)
+    return read_backbone(
+        settings.model.backbone,
+        pooling=settings.model.pooling,
+        max_length=settings.model.max_length,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
+    """Return what writes the tokenizer that the model's texts were read with."""
+    held = None if backbone is not None else stores[0].path / TOKENIZER
+    if held is not None and not held.is_dir():
+        meta = stores[0].meta
+        backbone = read_backbone(
+            meta["backbone"]["name"],
+            pooling=meta["key"]["pooling"],
+            max_length=meta["key"]["max_length"],
+        )
+        stores[0].check_key(backbone.key())
+
+    def save(folder: Path) -> None:
+        if backbone is not None:
+            backbone.tokenizer.save_pretrained(folder)
+        elif held is not None:
+            shutil.copytree(held, folder, dirs_exist_ok=True)
+
+    return save

@@ -1,0 +1,209 @@
+"""Training by transformers.Trainer: early stopping, resume, logs."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from vrm_pyro.data.dataset import PromptDataset, collate
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.checkpoint import LoadedModel
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.compatibility import check_program
+from vrm_pyro.models.settings.config import (
+    ModelConfig,
+    check_data,
+    check_settings,
+    objective_names,
+    uses_ratings,
+)
+from vrm_pyro.models.settings.row_checks import (
+    check_rankings,
+    warn_ignored_margins,
+    warn_rankings_as_pairs,
+)
+from vrm_pyro.models.vrm import VRM
+from vrm_pyro.processes import from_main, is_main, wait_for_all
+from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
+from vrm_pyro.training.distributed.global_batches import OwnNoise
+from vrm_pyro.training.distributed.sharded_trainer import ShardedTrainer
+from vrm_pyro.training.distributed.step_shares import find_start
+from vrm_pyro.training.finetuning import TextModule, Tuner
+from vrm_pyro.training.finetuning.tuner import SCALER_TEXTS
+from vrm_pyro.training.laplace_fit import fit_laplace
+from vrm_pyro.training.module import TrainingModule
+from vrm_pyro.training.preparation import (
+    data_facts,
+    fit_scalers,
+    rating_unit,
+    select_objectives,
+    useful_prompts,
+)
+from vrm_pyro.training.resume import EarlyStopping, is_over, is_whole, load_weights, read_state
+from vrm_pyro.training.stopping import StopOnSignal
+from vrm_pyro.training.trainer import ModelTrainer, Progress, diverged, use_one_device
+
+
+@dataclass
+class TrainResult:
+    """What training returns.
+
+    Args:
+        loaded: The best model with its settings.
+        metrics: Validation metrics of the best model, and how training went.
+        log_history: transformers' log entries.
+    """
+
+    loaded: LoadedModel
+    metrics: dict[str, Any]
+    log_history: list[dict[str, Any]]
+
+
+def train(
+    config: ModelConfig,
+    arguments: TrainingArguments,
+    train_source: FeatureSource,
+    validation_source: FeatureSource,
+    backbone: dict[str, Any] | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+    tuner: Tuner | None = None,
+) -> TrainResult:
+    """Train a reward model on backbone states.
+
+    Args:
+        config: Settings of the model.
+        arguments: Settings of the run; ``resume_from_checkpoint`` continues a stopped one with
+            the same numbers as an uninterrupted run.
+        train_source: States, pairs and ratings to train on.
+        validation_source: States and pairs for early stopping.
+        backbone: Facts of the backbone, kept in the checkpoint.
+        callbacks: Further Trainer callbacks.
+        tuner: Trains the backbone, too. The sources are then texts, see
+            :func:`~vrm_pyro.training.finetuning.read_texts`, and the facts are the tuner's.
+
+    Raises:
+        InputError: When settings and data do not fit.
+    """
+    check_settings(config)
+    facts = data_facts(train_source)
+    check_rankings(config, train_source)
+    check_data(config, facts)
+    if len(validation_source.pair_first) == 0:
+        raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    warn_ignored_margins(config, train_source)
+    warn_rankings_as_pairs(config, train_source)
+    objectives = objective_names(config, facts)
+    rated = uses_ratings(config, facts)
+    view = select_objectives(train_source, objectives if rated else ())
+    loc, scale = rating_unit(view, type(config.rating_likelihood))
+    use_one_device(arguments)
+    set_seed(arguments.seed)
+    hidden_size = train_source.responses.shape[1]
+    if tuner is not None:
+        tuner.place(arguments)
+    model = build_model(config, hidden_size, len(objectives), rated)
+    if isinstance(model, VRM):
+        for notice in check_program(model, config.objective):
+            warnings.warn(notice, stacklevel=2)
+    items = useful_prompts(view, rated)
+    fit_scalers(model, view, SCALER_TEXTS if tuner else None)
+    if rated and isinstance(model, VRM):
+        model.rating_loc.fill_(loc)
+        model.rating_scale.fill_(scale)
+    heads = TrainingModule(model, config, len(items))
+    module = heads if tuner is None else tuner.wrap(heads, arguments)
+    dataset = PromptDataset if tuner is None else tuner.dataset
+    train_data = dataset(view, loc, scale, items)
+    validation_view = select_objectives(validation_source, objectives if rated else ())
+    validation_items = useful_prompts(validation_view, False)
+    validation_data = dataset(validation_view, loc, scale, validation_items)
+    arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
+    patience = getattr(arguments, "early_stopping_patience", 0)
+    checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
+    stop = StopOnSignal()
+    own_callbacks = [Progress(module), EarlyStopping(patience), ValidateFirstSteps()]
+    own_callbacks += [OwnNoise(), stop]
+    kind = ShardedTrainer if tuner is not None and tuner.shards else ModelTrainer
+    trainer = kind(
+        model=module,
+        args=arguments,
+        train_dataset=train_data,
+        eval_dataset=validation_data,
+        data_collator=collate,
+        callbacks=[*own_callbacks, *(callbacks or [])],
+        learning_rates=None if tuner is None else tuner.learning_rates,
+        batches=None if tuner is None else tuner.batches(train_data, arguments),
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(StepBar())
+    with pyro.validation_enabled(True):  # until the callback switches it off; restored after
+        with stop.listening():
+            runtime = _run(trainer, module, arguments, patience, checkpoint)
+        module.eval()
+        if isinstance(model, VRM):
+            on_states = PromptDataset(view, loc, scale, items)
+            fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
+        evaluation = trainer.evaluate()
+    metrics: dict[str, Any] = {
+        **evaluation,
+        "best_step": trainer.state.best_global_step,
+        "steps": trainer.state.global_step,
+        "train_runtime": runtime,
+    }
+    if not math.isfinite(metrics["eval_log_loss"]):
+        raise diverged(arguments)
+    facts_now = dict(backbone or {}) if tuner is None else tuner.facts()
+    loaded = LoadedModel(model, config, objectives, rated, facts_now)
+    return TrainResult(loaded, metrics, trainer.state.log_history)
+
+
+def _run(
+    trainer: ModelTrainer,
+    module: TrainingModule | TextModule,
+    arguments: TrainingArguments,
+    patience: int,
+    checkpoint: str | None,
+) -> float:
+    """Train to the end or find that it was reached before; return the seconds it took.
+
+    Leaves the best weights in the module, if there is a checkpoint of them.
+    """
+    seconds = 0.0
+    reached = None if checkpoint is None else read_state(Path(checkpoint))
+    if reached is not None and is_over(arguments, reached, patience):
+        # Stopped after its last step but before its end: the Trainer would take one step more.
+        trainer.state = reached
+        load_weights(module, Path(str(checkpoint)))
+    else:
+        try:
+            outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        except ValueError as error:
+            # States are finite, so what a distribution refuses comes from the weights.
+            if not str(error).startswith("Expected parameter"):
+                raise
+            raise diverged(arguments) from error
+        seconds = outcome.metrics["train_runtime"]
+    wait_for_all()  # the main process writes the checkpoints
+    if arguments.load_best_model_at_end and trainer.state.best_global_step:
+        # By number: the path that the Trainer notes is wrong once a run was moved.
+        name = f"checkpoint-{trainer.state.best_global_step}"
+        best = Path(str(arguments.output_dir)) / name
+        if not from_main(lambda: is_whole(best)):
+            raise InputError(
+                f"{best}: the checkpoint with the best validation log loss is gone or damaged. "
+                "Train again with --overwrite."
+            )
+        load_weights(module, best)
+    return seconds
