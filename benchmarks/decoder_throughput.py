@@ -250,8 +250,10 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
     for side in ("vrm", "bradley_terry"):
         config = ModelConfig(architecture="vrm" if side == "vrm" else "bradley_terry")
         torch.manual_seed(0)
-        heads = build_model(config, backbone.hidden_size, config.num_objectives, rated=False)
-        module = tuner.wrap(TrainingModule(heads, config, size), arguments).train()
+        conditionals = build_model(
+            config, backbone.hidden_size, config.num_objectives, rated=False
+        )
+        module = tuner.wrap(TrainingModule(conditionals, config, size), arguments).train()
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5)
         steps[side], seconds[side], alone[side] = (module, optimizer), [], []
     for number in range(options.steps + 1):
@@ -294,7 +296,7 @@ def head_seconds(module: TextModule, batch: dict[str, Tensor]) -> float:
         for name, place in (("prompts", "prompt_state"), ("responses", "response_state"))
     }
     start = time.perf_counter()
-    module.heads(**states, **labels)["loss"].backward()
+    module.conditionals(**states, **labels)["loss"].backward()
     seconds = time.perf_counter() - start
     module.zero_grad()
     return seconds

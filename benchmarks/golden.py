@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, rating_evidence
 from vrm_pyro.models.guides import GuideModule, OutcomeAwareGuide
 from vrm_pyro.models.likelihoods import GaussianDelta, root
@@ -126,13 +126,13 @@ def evidence_rows() -> Iterator[Row]:
     yield Row(
         "log p(ratings)",
         golden.EVIDENCE_RATINGS,
-        rating_evidence(golden.batch(True), golden.heads()).sum().item(),
+        rating_evidence(golden.batch(True), golden.conditionals()).sum().item(),
     )
     for name, ratings in CASES:
-        heads = golden.heads()
-        nodes, log_mass = golden.jacobi_nodes(heads.weights.concentration)
+        conditionals = golden.conditionals()
+        nodes, log_mass = golden.jacobi_nodes(conditionals.weights.concentration)
         log_mass, w = log_mass[:, 0], nodes[:, 0]
-        law = delta_given(w, heads, golden.batch(ratings))
+        law = delta_given(w, conditionals, golden.batch(ratings))
         joint = log_mass + law.log_prob(torch.ones_like(log_mass))
         evidence = joint.logsumexp(0)
         mass = (joint - evidence).exp()
@@ -146,14 +146,14 @@ def evidence_rows() -> Iterator[Row]:
             yield Row(f"E[w_1^{power}], {name}", value, found)
 
 
-def delta_given(weights: Tensor, heads: Heads, batch: FeatureBatch) -> GaussianDelta:
+def delta_given(weights: Tensor, conditionals: Conditionals, batch: FeatureBatch) -> GaussianDelta:
     """Return the law of c for w of shape (S, 2): Delta is Normal given w and the ratings."""
     if not batch.has_ratings:
-        heads = replace(heads, ratings=None)
-    loc, covariance = features_given_ratings(batch, heads)
-    direction = heads.reward.scale * weights @ heads.reward.loading
+        conditionals = replace(conditionals, ratings=None)
+    loc, covariance = features_given_ratings(batch, conditionals)
+    direction = conditionals.reward.scale * weights @ conditionals.reward.loading
     variance = torch.einsum("sd,de,se->s", direction, covariance.sum(0), direction)
-    return GaussianDelta(direction @ (loc[0] - loc[1]), root(variance), heads.likelihood)
+    return GaussianDelta(direction @ (loc[0] - loc[1]), root(variance), conditionals.likelihood)
 
 
 def exact_bound(ratings: bool, q_weights: dist.Dirichlet, q_features: dist.Independent) -> float:
@@ -161,7 +161,7 @@ def exact_bound(ratings: bool, q_weights: dist.Dirichlet, q_features: dist.Indep
     nodes, log_mass = golden.jacobi_nodes(q_weights.concentration)
     return integrated_terms(
         golden.batch(ratings),
-        golden.heads(),
+        golden.conditionals(),
         q_weights,
         q_features,
         nodes,
@@ -173,8 +173,8 @@ def exact_bound(ratings: bool, q_weights: dist.Dirichlet, q_features: dist.Indep
 def bound_rows() -> Iterator[Row]:
     """Yield the integrated ELBO at the prior and at the best diagonal guides."""
     for name, ratings in CASES:
-        heads = golden.heads()
-        at_prior = exact_bound(ratings, heads.weights, heads.features)
+        conditionals = golden.conditionals()
+        at_prior = exact_bound(ratings, conditionals.weights, conditionals.features)
         yield Row(f"ELBO, q = prior, {name}", golden.PRIOR_AS_GUIDE[ratings], at_prior)
         best = exact_bound(ratings, *golden.guide(ratings))
         yield Row(f"ELBO, best diagonal q, {name}", golden.BEST_DIAGONAL[ratings], best)
@@ -193,7 +193,7 @@ def drawn_rows(draws: int) -> Iterator[Row]:
                 error,
             )
     q_weights = dist.Dirichlet(torch.tensor([[2.2, 1.0]], dtype=torch.float64))
-    model = golden_model(FixedGuide(q_weights, golden.heads().features))
+    model = golden_model(FixedGuide(q_weights, golden.conditionals().features))
     mean, error = drawn(CollapsedObjective(8), model, False, draws // 100)
     yield Row(
         "collapsed, q(w) = Dir(2.2, 1), 8 draws, no ratings", COLLAPSED[0], mean, error,
@@ -213,10 +213,10 @@ def golden_model(guide: GuideModule) -> VRM:
 
 def drawn(objective: Objective, model: VRM, ratings: bool, repeats: int) -> tuple[float, float]:
     """Return mean and Monte Carlo standard error over repeats of an objective."""
-    batch, heads = golden.batch(ratings), golden.heads()
+    batch, conditionals = golden.batch(ratings), golden.conditionals()
     values = torch.stack(
         [
-            objective.terms(model, model.guide, batch, heads, KLWeights()).objective
+            objective.terms(model, model.guide, batch, conditionals, KLWeights()).objective
             for _ in range(repeats)
         ]
     )

@@ -28,7 +28,7 @@ from emit import emit
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.guides import OutcomeAwareGuide
 from vrm_pyro.models.likelihoods import BradleyTerry
 from vrm_pyro.models.objectives import IntegratedObjective, Objective, SampledObjective, Weights
@@ -112,17 +112,19 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     ratios: dict[str, list[float]] = {}
     seconds: dict[str, list[float]] = {"sampled": [], "integrated": []}
     for seed in range(options.seeds):
-        batch, heads = problem(case, seed, options)
-        q = heads.weights, heads.features
+        batch, conditionals = problem(case, seed, options)
+        q = conditionals.weights, conditionals.features
         if case.updated:
             guide = OutcomeAwareGuide().build(1, options.num_objectives, options.latent_dim)
             with torch.no_grad():
-                q = guide.double().posterior(batch, heads)
+                q = guide.double().posterior(batch, conditionals)
         variances = {}
         for objective in (SampledObjective(1), IntegratedObjective(1)):
             torch.manual_seed(1000 + seed)
             start = time.perf_counter()
-            variances[objective.name] = gradient_variances(objective, batch, heads, q, options)
+            variances[objective.name] = gradient_variances(
+                objective, batch, conditionals, q, options
+            )
             seconds[objective.name].append(time.perf_counter() - start)
         for block, variance in variances["sampled"].items():
             ratios.setdefault(block, []).append(variance / variances["integrated"][block])
@@ -145,7 +147,9 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def problem(case: Case, seed: int, options: argparse.Namespace) -> tuple[FeatureBatch, Heads]:
+def problem(
+    case: Case, seed: int, options: argparse.Namespace
+) -> tuple[FeatureBatch, Conditionals]:
     """Return one prompt with one pair, and random prior, reward and outcome."""
     generator = torch.Generator().manual_seed(seed)
     num_objectives, latent_dim = options.num_objectives, options.latent_dim
@@ -166,7 +170,7 @@ def problem(case: Case, seed: int, options: argparse.Namespace) -> tuple[Feature
     )
     loc = case.loc_scale * normal(2, latent_dim)
     scale = case.feature_scale * (0.2 * normal(2, latent_dim)).exp()
-    heads = Heads(
+    conditionals = Conditionals(
         dist.Dirichlet(case.concentration * (0.3 * normal(1, num_objectives)).exp()),
         dist.Normal(loc, scale).to_event(1),
         RewardParameters(
@@ -181,13 +185,13 @@ def problem(case: Case, seed: int, options: argparse.Namespace) -> tuple[Feature
         ),
         BradleyTerry(),
     )
-    return batch, heads
+    return batch, conditionals
 
 
 def gradient_variances(
     objective: Objective,
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     q: tuple[dist.Dirichlet, dist.Independent],
     options: argparse.Namespace,
 ) -> dict[str, float]:
@@ -215,7 +219,7 @@ def gradient_variances(
     )
     model.guide = guide
     terms = objective.terms(
-        model, guide, copied(batch, copies), copied_heads(heads, copies), Weights()
+        model, guide, copied(batch, copies), copied_heads(conditionals, copies), Weights()
     )
     terms.objective.backward()  # type: ignore[no-untyped-call]
     variances = {}
@@ -237,16 +241,16 @@ def copied(batch: FeatureBatch, copies: int) -> FeatureBatch:
     return FeatureBatch(**values)
 
 
-def copied_heads(heads: Heads, copies: int) -> Heads:
+def copied_heads(conditionals: Conditionals, copies: int) -> Conditionals:
     """Return the heads of the copies."""
-    normal = heads.features.base_dist
+    normal = conditionals.features.base_dist
     loc, scale = normal.loc.repeat(copies, 1), normal.scale.repeat(copies, 1)
-    return Heads(
-        dist.Dirichlet(heads.weights.concentration.repeat(copies, 1)),
+    return Conditionals(
+        dist.Dirichlet(conditionals.weights.concentration.repeat(copies, 1)),
         dist.Normal(loc, scale).to_event(1),
-        heads.reward,
-        heads.ratings,
-        heads.likelihood,
+        conditionals.reward,
+        conditionals.ratings,
+        conditionals.likelihood,
     )
 
 

@@ -117,38 +117,42 @@ def _simulated(model: VRM, batch: FeatureBatch, seed: int) -> FeatureBatch:
     """Return the batch with outcomes drawn from the program, observed where they were."""
     torch.manual_seed(seed)
     with torch.no_grad():
-        heads = model.heads(batch)
-        w, scores = heads.weights.sample(), heads.reward.scores(heads.features.sample())
+        conditionals = model.conditionals(batch)
+        w, scores = (
+            conditionals.weights.sample(),
+            conditionals.reward.scores(conditionals.features.sample()),
+        )
         first, second = scores[batch.pair_first], scores[batch.pair_second]
-        delta = heads.reward.delta(w[batch.pair_prompt], first, second)
-        label = torch.bernoulli(heads.likelihood.probability(delta))
-        return replace(batch, preference=label, ratings=heads.ratings.sample(scores))
+        delta = conditionals.reward.delta(w[batch.pair_prompt], first, second)
+        label = torch.bernoulli(conditionals.likelihood.probability(delta))
+        return replace(batch, preference=label, ratings=conditionals.ratings.sample(scores))
 
 
 def _gaps(model: VRM, batch: FeatureBatch) -> dict[str, float]:
     """Return means over prompts, in nats, and k-hat of the guide before and after refinement."""
     with torch.no_grad():
-        heads = model.heads(batch)
-        evidence = log_evidence(model, batch, heads, 1024)
+        conditionals = model.conditionals(batch)
+        evidence = log_evidence(model, batch, conditionals, 1024)
         found = {"evidence_se": evidence.standard_error.median().item()}
-        found |= _khat("khat", model, batch, heads)
+        found |= _khat("khat", model, batch, conditionals)
     if not model.guide.gaussian:
         with torch.no_grad():
-            _, _, drawn = weighted_draws(model, batch, heads, ELBO_DRAWS)
+            _, _, drawn = weighted_draws(model, batch, conditionals, ELBO_DRAWS)
             elbo = drawn["log_weight"].mean(0)
             kl_w, kl_z = (
-                kl.sum().item() for kl in kl_terms(*model.guide.posterior(batch, heads), heads)
+                kl.sum().item()
+                for kl in kl_terms(*model.guide.posterior(batch, conditionals), conditionals)
             )
         found["gap"] = (evidence.log_prob - elbo).mean().item()
         found["kl"] = (kl_w + kl_z) / batch.num_prompts
         return found
-    refined = refine(model, batch, heads)
+    refined = refine(model, batch, conditionals)
     amortized = model.guide
     with torch.no_grad():
         model.guide = refined.guide
         # The refined q proposes better, so the evidence is taken anew.
-        evidence = log_evidence(model, batch, heads, 1024)
-        found |= _khat("khat_refined", model, batch, heads)
+        evidence = log_evidence(model, batch, conditionals, 1024)
+        found |= _khat("khat_refined", model, batch, conditionals)
         model.guide = amortized
     found["amortization_gap"] = refined.amortization_gap.mean().item()
     found["approximation_gap"] = (evidence.log_prob - refined.after).mean().item()
@@ -156,9 +160,9 @@ def _gaps(model: VRM, batch: FeatureBatch) -> dict[str, float]:
     return found
 
 
-def _khat(name: str, model: VRM, batch: FeatureBatch, heads) -> dict[str, float]:
+def _khat(name: str, model: VRM, batch: FeatureBatch, conditionals) -> dict[str, float]:
     torch.manual_seed(0)
-    _, _, drawn = weighted_draws(model, batch, heads, KHAT_DRAWS)
+    _, _, drawn = weighted_draws(model, batch, conditionals, KHAT_DRAWS)
     khat = smooth(drawn["log_weight"].numpy()).khat
     return {f"{name}_median": float(np.median(khat)), f"{name}_good": float((khat < GOOD).mean())}
 

@@ -1,7 +1,8 @@
 """Memory of head training at 10,000 and at 300,000 pairs on memory-mapped states.
 
 Stores of random states are written to a temporary folder and removed afterwards. Each size is
-trained for the same number of steps through ``vrm_pyro.training.train.train`` in a process of its own,
+trained for the same number of steps through ``vrm_pyro.training.train.train`` in a process of its
+own,
 which notes its anonymous memory (RssAnon: what cannot be dropped and read again from a file)
 every few milliseconds; the mapped states are not part of it. Sizes take turns over the seeds.
 Steps are few and the first ones cost most; what would grow with the rows is there from the start.

@@ -16,7 +16,7 @@ import torch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
-from vrm_pyro.models.epistemic.laplace import LaplaceHead
+from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.predict import predict
@@ -73,7 +73,7 @@ def _kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def under_prior(model) -> VRM | None:
     """Return the model with the law of its head before any row; None without a Laplace law."""
-    if not isinstance(getattr(model, "head", None), LaplaceHead):
+    if not isinstance(getattr(model, "head", None), LaplacePosterior):
         return None
     prior = copy.deepcopy(model)
     prior.head.fit(torch.zeros(prior.head.size, prior.head.size, dtype=torch.float64))

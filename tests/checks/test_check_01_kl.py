@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import assert_within, random_heads, small_batch, small_model
+from helpers.problems import assert_within, random_conditionals, small_batch, small_model
 
 from vrm_pyro.models.likelihoods import hermite_nodes
 from vrm_pyro.models.objectives import SampledObjective, Weights
@@ -15,14 +15,20 @@ from vrm_pyro.models.objectives.integrated import integrated_terms
 
 def kl_of_weights(q, p):
     """Return the charge of w as the objectives compute it, for two concentrations (K,)."""
-    heads = replace(random_heads(1, 1, len(q)), weights=dist.Dirichlet(p.unsqueeze(0)))
-    return kl_terms(dist.Dirichlet(q.unsqueeze(0)), heads.features, heads)[0][0]
+    conditionals = replace(
+        random_conditionals(1, 1, len(q)), weights=dist.Dirichlet(p.unsqueeze(0))
+    )
+    return kl_terms(dist.Dirichlet(q.unsqueeze(0)), conditionals.features, conditionals)[0][0]
 
 
 def kl_of_features(q, p):
     """Return the charge of z for two (loc, scale) of shape (d_z,)."""
-    heads = replace(random_heads(1, 1), features=dist.Normal(p[0][None], p[1][None]).to_event(1))
-    return kl_terms(heads.weights, dist.Normal(q[0][None], q[1][None]).to_event(1), heads)[1][0]
+    conditionals = replace(
+        random_conditionals(1, 1), features=dist.Normal(p[0][None], p[1][None]).to_event(1)
+    )
+    return kl_terms(
+        conditionals.weights, dist.Normal(q[0][None], q[1][None]).to_event(1), conditionals
+    )[1][0]
 
 
 @pytest.mark.parametrize(
@@ -87,15 +93,15 @@ def test_kl_of_a_law_with_itself_is_zero(alpha):
 def test_block_sums_equal_the_kl_of_the_trace(mode):
     """Pyro's objective is likelihood minus KL; the rest must be our sums, item for item."""
     model, batch = small_model(mode), small_batch()
-    heads = model.heads(batch)
-    terms = SampledObjective(3).terms(model, model.guide, batch, heads, Weights())
+    conditionals = model.conditionals(batch)
+    terms = SampledObjective(3).terms(model, model.guide, batch, conditionals, Weights())
     in_the_trace = terms.preference + terms.rating - terms.objective
-    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, heads), heads)
+    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, conditionals), conditionals)
     assert kl_w.shape == (batch.num_prompts,)
     assert kl_z.shape == (batch.num_responses,)
     assert torch.allclose(in_the_trace, kl_w.sum() + kl_z.sum(), rtol=0, atol=1e-10)
     half = SampledObjective(3).terms(
-        model, model.guide, batch, heads, Weights(kl_weights=0.5, kl_features=0.25)
+        model, model.guide, batch, conditionals, Weights(kl_weights=0.5, kl_features=0.25)
     )
     in_the_trace = half.preference + half.rating - half.objective
     assert torch.allclose(in_the_trace, 0.5 * kl_w.sum() + 0.25 * kl_z.sum(), rtol=0, atol=1e-10)
@@ -104,8 +110,8 @@ def test_block_sums_equal_the_kl_of_the_trace(mode):
 def test_unused_features_cost_nothing():
     """A mean over d_z in the KL would shrink the charge as features are added."""
     batch = small_batch(num_objectives=4)
-    heads = random_heads(batch.num_prompts, batch.num_responses, seed=3)
-    other = random_heads(batch.num_prompts, batch.num_responses, seed=4)
+    conditionals = random_conditionals(batch.num_prompts, batch.num_responses, seed=3)
+    other = random_conditionals(batch.num_prompts, batch.num_responses, seed=4)
     nodes = other.weights.sample((16,))
     log_mass = torch.full((16,), 1 / 16, dtype=torch.float64).log()
 
@@ -119,12 +125,14 @@ def test_unused_features_cost_nothing():
     extra = torch.randn(batch.num_responses, 5).double(), torch.rand(batch.num_responses, 5) + 0.5
     zeros = torch.zeros(4, 5).double()
     wide = replace(
-        heads,
-        features=widened(heads.features, extra),
-        reward=replace(heads.reward, loading=torch.cat([heads.reward.loading, zeros], 1)),
+        conditionals,
+        features=widened(conditionals.features, extra),
+        reward=replace(
+            conditionals.reward, loading=torch.cat([conditionals.reward.loading, zeros], 1)
+        ),
     )
     narrow_terms = integrated_terms(
-        batch, heads, other.weights, other.features, nodes, log_mass, Weights()
+        batch, conditionals, other.weights, other.features, nodes, log_mass, Weights()
     )
     wide_terms = integrated_terms(
         batch, wide, other.weights, widened(other.features, extra), nodes, log_mass, Weights()

@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from helpers import golden
-from helpers.problems import repeat, repeat_heads, small_model, with_guide
+from helpers.problems import repeat, repeat_conditionals, small_model, with_guide
 from pyro import poutine
 
 from vrm_pyro import names
@@ -22,7 +22,13 @@ def bound(ratings, q_weights, q_features):
     """Return the integrated ELBO with w by Gauss-Jacobi: a number without noise."""
     nodes, log_mass = golden.jacobi_nodes(q_weights.concentration)
     return integrated_terms(
-        golden.batch(ratings), golden.heads(), q_weights, q_features, nodes, log_mass, Weights()
+        golden.batch(ratings),
+        golden.conditionals(),
+        q_weights,
+        q_features,
+        nodes,
+        log_mass,
+        Weights(),
     ).objective
 
 
@@ -35,8 +41,8 @@ def test_integrated_bound_at_the_listed_guides(ratings):
     assert bound(ratings, *golden.guide(ratings)).item() == pytest.approx(
         golden.BEST_DIAGONAL[ratings], abs=1e-6
     )
-    heads = golden.heads()
-    assert bound(ratings, heads.weights, heads.features).item() == pytest.approx(
+    conditionals = golden.conditionals()
+    assert bound(ratings, conditionals.weights, conditionals.features).item() == pytest.approx(
         golden.PRIOR_AS_GUIDE[ratings], abs=1e-6
     )
 
@@ -45,10 +51,12 @@ def test_integrated_bound_at_the_listed_guides(ratings):
 @pytest.mark.parametrize("objective", [SampledObjective, IntegratedObjective])
 def test_drawn_bounds_agree_with_the_exact_one(ratings, objective):
     model = golden_model(FixedGuide(*golden.guide(ratings)))
-    batch, heads = golden.batch(ratings), golden.heads()
+    batch, conditionals = golden.batch(ratings), golden.conditionals()
     values = torch.stack(
         [
-            objective(500).terms(model, model.guide, batch, heads, Weights()).objective.detach()
+            objective(500)
+            .terms(model, model.guide, batch, conditionals, Weights())
+            .objective.detach()
             for _ in range(40)
         ]
     )
@@ -80,9 +88,9 @@ def test_no_guide_exceeds_the_evidence(ratings):
 
 @RATINGS
 def test_optimiser_from_the_prior_reaches_the_optimum(ratings):
-    heads, prior = golden.heads(), golden.heads().features.base_dist
-    nodes, log_mass = golden.jacobi_nodes(heads.weights.concentration, 24)
-    log_alpha = heads.weights.concentration.log().clone().requires_grad_()
+    conditionals, prior = golden.conditionals(), golden.conditionals().features.base_dist
+    nodes, log_mass = golden.jacobi_nodes(conditionals.weights.concentration, 24)
+    log_alpha = conditionals.weights.concentration.log().clone().requires_grad_()
     loc, log_scale = (x.clone().requires_grad_() for x in (prior.loc, prior.scale.log()))
     optimiser = torch.optim.LBFGS([log_alpha, loc, log_scale], max_iter=50)
 
@@ -90,9 +98,9 @@ def test_optimiser_from_the_prior_reaches_the_optimum(ratings):
         optimiser.zero_grad()
         q_weights = dist.Dirichlet(log_alpha.exp())
         # The nodes stay where the prior put them; their mass follows q.
-        mass = log_mass + (q_weights.log_prob(nodes) - heads.weights.log_prob(nodes))
+        mass = log_mass + (q_weights.log_prob(nodes) - conditionals.weights.log_prob(nodes))
         value = -integrated_terms(
-            golden.batch(ratings), heads, q_weights,
+            golden.batch(ratings), conditionals, q_weights,
             dist.Normal(loc, log_scale.exp()).to_event(1), nodes, mass, Weights(),
         ).objective  # fmt: skip
         value.backward()
@@ -116,18 +124,20 @@ def test_amortized_guide_reaches_the_optimum(ratings):
     """
     torch.manual_seed(5)
     guide = OutcomeAwareGuide(hidden_size=8).build(1, 2, 2).double()
-    batch, heads = golden.batch(ratings), golden.heads()
-    nodes, log_mass = golden.jacobi_nodes(heads.weights.concentration, 24)
+    batch, conditionals = golden.batch(ratings), golden.conditionals()
+    nodes, log_mass = golden.jacobi_nodes(conditionals.weights.concentration, 24)
     optimiser = torch.optim.Adam(guide.parameters(), lr=5e-2)
     for _ in range(120):
-        q_weights, q_features = guide.posterior(batch, heads)
-        mass = log_mass + q_weights.log_prob(nodes) - heads.weights.log_prob(nodes)
-        terms = integrated_terms(batch, heads, q_weights, q_features, nodes, mass, Weights())
+        q_weights, q_features = guide.posterior(batch, conditionals)
+        mass = log_mass + q_weights.log_prob(nodes) - conditionals.weights.log_prob(nodes)
+        terms = integrated_terms(
+            batch, conditionals, q_weights, q_features, nodes, mass, Weights()
+        )
         optimiser.zero_grad()
         (-terms.objective).backward()
         optimiser.step()
     with torch.no_grad():
-        reached = bound(ratings, *guide.posterior(batch, heads)).item()
+        reached = bound(ratings, *guide.posterior(batch, conditionals)).item()
     assert golden.BEST_DIAGONAL[ratings] - 2e-3 < reached < golden.BEST_DIAGONAL[ratings] + 1e-6
 
 
@@ -135,7 +145,7 @@ def test_amortized_guide_reaches_the_optimum(ratings):
 def test_importance_estimate_of_the_evidence(ratings):
     copies, draws = 64, 4000
     batch = repeat(golden.batch(ratings), copies)
-    heads = repeat_heads(golden.heads(), copies)
+    conditionals = repeat_conditionals(golden.conditionals(), copies)
     q_weights, normal = golden.guide(ratings)[0], golden.guide(ratings)[1].base_dist
     guide = FixedGuide(
         dist.Dirichlet(q_weights.concentration.repeat(copies, 1)),
@@ -143,9 +153,9 @@ def test_importance_estimate_of_the_evidence(ratings):
     )
     model = golden_model(guide)
     with torch.no_grad(), pyro.plate("draws", draws, dim=-2):
-        guide_trace = poutine.trace(guide).get_trace(batch, heads)
+        guide_trace = poutine.trace(guide).get_trace(batch, conditionals)
         program = poutine.replay(model.program, trace=guide_trace)
-        trace = poutine.trace(program).get_trace(batch, heads)
+        trace = poutine.trace(program).get_trace(batch, conditionals)
     trace.compute_log_prob()
     guide_trace.compute_log_prob()
 

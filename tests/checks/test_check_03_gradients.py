@@ -9,7 +9,7 @@ from helpers import golden
 from helpers.problems import (
     assert_within,
     repeat,
-    repeat_heads,
+    repeat_conditionals,
     small_batch,
     small_model,
     with_guide,
@@ -39,7 +39,7 @@ def moving_nodes(concentration, base):
 def test_every_parameter_against_central_differences(mode, weights):
     model = small_model(mode, num_objectives=2, power=0.6)
     batch = small_batch(3, num_objectives=2)
-    base = model.guide.posterior(batch, model.heads(batch))[0].concentration.detach()
+    base = model.guide.posterior(batch, model.conditionals(batch))[0].concentration.detach()
 
     class Value(torch.nn.Module):
         """The integrated ELBO per prompt as a function of all parameters."""
@@ -49,10 +49,12 @@ def test_every_parameter_against_central_differences(mode, weights):
             self.model = model
 
         def forward(self):
-            heads = self.model.heads(batch)
-            q_weights, q_features = self.model.guide.posterior(batch, heads)
+            conditionals = self.model.conditionals(batch)
+            q_weights, q_features = self.model.guide.posterior(batch, conditionals)
             nodes, log_mass = moving_nodes(q_weights.concentration, base)
-            terms = integrated_terms(batch, heads, q_weights, q_features, nodes, log_mass, weights)
+            terms = integrated_terms(
+                batch, conditionals, q_weights, q_features, nodes, log_mass, weights
+            )
             return terms.objective / batch.num_prompts
 
     value = Value()
@@ -94,7 +96,7 @@ def exact_gradients(ratings):
         nodes, log_mass = golden.jacobi_nodes(alpha)
         q_features = dist.Normal(loc, log_scale.exp()).to_event(1)
         return integrated_terms(
-            golden.batch(ratings), golden.heads(), dist.Dirichlet(alpha), q_features,
+            golden.batch(ratings), golden.conditionals(), dist.Dirichlet(alpha), q_features,
             nodes, log_mass, Weights(),
         ).objective  # fmt: skip
 
@@ -117,7 +119,7 @@ def test_mean_drawn_gradient(ratings, objective):
     """2e5 copies of the golden prompt, each with its own leaf: every leaf gets one draw."""
     copies, chunks = 50_000, 4
     batch = repeat(golden.batch(ratings), copies)
-    heads = repeat_heads(golden.heads(), copies)
+    conditionals = repeat_conditionals(golden.conditionals(), copies)
     q_weights, normal = golden.guide(ratings)[0], golden.guide(ratings)[1].base_dist
     draws = {"alpha": [], "loc": [], "log_scale": []}
     model = small_model(num_objectives=2)
@@ -130,7 +132,7 @@ def test_mean_drawn_gradient(ratings, objective):
         q_features = dist.Normal(leaves["loc"], leaves["log_scale"].exp()).to_event(1)
         guide = FixedGuide(dist.Dirichlet(leaves["alpha"]), q_features)
         model = with_guide(model, guide)
-        objective(1).terms(model, guide, batch, heads, Weights()).objective.backward()
+        objective(1).terms(model, guide, batch, conditionals, Weights()).objective.backward()
         for name, leaf in leaves.items():
             draws[name].append(leaf.grad)
     for name, exact in exact_gradients(ratings).items():
@@ -184,9 +186,11 @@ def test_loss_and_gradients_stay_finite_at_extreme_outputs(objective, dtype):
         q_features = dist.Normal(raw.flip(0), scale_from(raw)).to_event(1)
         guide = FixedGuide(q_weights, q_features)
         model = with_guide(small_model(num_objectives=2), guide)
-        heads = replace(repeat_heads(golden.heads(dtype), num_prompts), weights=p_weights)
+        conditionals = replace(
+            repeat_conditionals(golden.conditionals(dtype), num_prompts), weights=p_weights
+        )
         labelled = replace(batch, preference=torch.full_like(batch.preference, label))
-        loss = objective(2).differentiable_loss(model, guide, labelled, heads)
+        loss = objective(2).differentiable_loss(model, guide, labelled, conditionals)
         loss.backward()
         assert loss.isfinite()
         for leaf in (*leaves, raw):
@@ -200,12 +204,12 @@ def test_outcome_aware_guide_stays_finite_at_extreme_outputs(dtype):
     corners = torch.cartesian_prod(grid, grid, grid).requires_grad_()
     batch = repeat(golden.batch(True, dtype=dtype), len(corners))
     raw = torch.stack([corners[:, :2], corners[:, 1:]], 1).reshape(-1, 2)
-    heads = replace(
-        repeat_heads(golden.heads(dtype), len(corners)),
+    conditionals = replace(
+        repeat_conditionals(golden.conditionals(dtype), len(corners)),
         weights=dist.Dirichlet(concentration_from(corners[:, :2], corners[:, 2:])),
         features=dist.Normal(raw.flip(0), scale_from(raw)).to_event(1),
     )
-    loss = IntegratedObjective(2).differentiable_loss(model, model.guide, batch, heads)
+    loss = IntegratedObjective(2).differentiable_loss(model, model.guide, batch, conditionals)
     loss.backward()
     assert loss.isfinite()
     assert corners.grad.isfinite().all()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import random_heads, small_batch
+from helpers.problems import random_conditionals, small_batch
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.guides import LabelBlindGuide
@@ -58,7 +58,7 @@ def train(model, batch, kappa, steps=250):
     for _ in range(steps):
         optimiser.zero_grad()
         objective.differentiable_loss(
-            model, model.guide, batch, model.heads(batch), weights
+            model, model.guide, batch, model.conditionals(batch), weights
         ).backward()
         optimiser.step()
     return model
@@ -68,10 +68,12 @@ def objective_per_pair(model, batch, kappa, num_draws=200):
     """Return the objective per pair and its Monte Carlo standard error."""
     weights = Weights(kl_weights=kappa, kl_features=kappa)
     with torch.no_grad():
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         values = torch.stack(
             [
-                IntegratedObjective(1).terms(model, model.guide, batch, heads, weights).objective
+                IntegratedObjective(1)
+                .terms(model, model.guide, batch, conditionals, weights)
+                .objective
                 for _ in range(num_draws)
             ]
         )
@@ -116,33 +118,39 @@ def test_zero_loading_with_prior_as_guide_is_exactly_a_coin():
         small_batch(5, num_objectives=4, ratings=False, single_use=True),
         pair_weight=torch.ones(10).double(),
     )
-    heads = random_heads(5, 20)
-    heads = replace(
-        heads,
+    conditionals = random_conditionals(5, 20)
+    conditionals = replace(
+        conditionals,
         ratings=None,
-        reward=replace(heads.reward, loading=torch.zeros_like(heads.reward.loading)),
+        reward=replace(conditionals.reward, loading=torch.zeros_like(conditionals.reward.loading)),
     )
     nodes, log_mass = (
-        heads.weights.sample((3,)),
+        conditionals.weights.sample((3,)),
         torch.full((3,), 1 / 3, dtype=torch.float64).log(),
     )
     hard = replace(batch, preference=batch.preference.round())
     for data in (hard, batch, hard.swap_pairs()):
         terms = integrated_terms(
-            data, heads, heads.weights, heads.features, nodes, log_mass, Weights()
+            data,
+            conditionals,
+            conditionals.weights,
+            conditionals.features,
+            nodes,
+            log_mass,
+            Weights(),
         )
         assert terms.objective.item() / data.num_pairs == pytest.approx(LOG_HALF, abs=1e-9)
 
 
 def test_exact_evidence_of_a_pair_is_a_coin_under_a_symmetric_prior():
     """The bound of the proposition is the evidence itself: label and its opposite weigh alike."""
-    heads = random_heads(1, 2)
+    conditionals = random_conditionals(1, 2)
     law = dist.Normal(torch.zeros(2, 4).double(), torch.ones(2, 4).double()).to_event(1)
-    heads = replace(heads, features=law)
-    w = heads.weights.sample((100_000,))[:, 0]
+    conditionals = replace(conditionals, features=law)
+    w = conditionals.weights.sample((100_000,))[:, 0]
     z = law.sample((100_000,))
-    scores = heads.reward.scores(z)
-    delta = heads.reward.delta(w, scores[:, 0], scores[:, 1])
-    probability = heads.likelihood.probability(delta)
+    scores = conditionals.reward.scores(z)
+    delta = conditionals.reward.delta(w, scores[:, 0], scores[:, 1])
+    probability = conditionals.likelihood.probability(delta)
     error = probability.std() / 100_000**0.5
     assert abs(probability.mean() - 0.5) < 4 * error

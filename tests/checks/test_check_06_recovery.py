@@ -80,7 +80,7 @@ def train(model, batch, max_iter, draw_seed=0):
     def loss():
         optimiser.zero_grad()
         torch.manual_seed(draw_seed)
-        value = objective.differentiable_loss(model, model.guide, batch, model.heads(batch))
+        value = objective.differentiable_loss(model, model.guide, batch, model.conditionals(batch))
         value.backward()
         return value
 

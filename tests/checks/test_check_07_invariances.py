@@ -9,7 +9,7 @@ from helpers.problems import (
     Arrays,
     delta_moments_of,
     moments_of,
-    random_heads,
+    random_conditionals,
     small_batch,
     small_model,
 )
@@ -24,30 +24,30 @@ from vrm_pyro.models.reward import RewardParameters
 NAMES = sorted(OBJECTIVES)
 
 
-def pair_moments(heads, batch):
+def pair_moments(conditionals, batch):
     """Return the moments of Delta of every pair."""
-    normal, prompt = heads.features.base_dist, batch.pair_prompt
+    normal, prompt = conditionals.features.base_dist, batch.pair_prompt
     first, second = batch.pair_first, batch.pair_second
     return delta_moments_of(
-        heads.weights.concentration[prompt],
+        conditionals.weights.concentration[prompt],
         (normal.loc[first], normal.loc[second]),
         (normal.scale[first], normal.scale[second]),
-        heads.reward,
+        conditionals.reward,
     )
 
 
-def loss(name, model, batch, heads, seed=5):
+def loss(name, model, batch, conditionals, seed=5):
     """Return the loss under the draws of a seed."""
     torch.manual_seed(seed)
-    return OBJECTIVES[name](2).differentiable_loss(model, model.guide, batch, heads).item()
+    return OBJECTIVES[name](2).differentiable_loss(model, model.guide, batch, conditionals).item()
 
 
 @pytest.mark.parametrize("mode", ["conditional", "vib"])
 def test_swapping_a_pair_flips_delta_and_its_probability(mode):
     model, batch = small_model(mode, dtype=torch.float32), small_batch(8, dtype=torch.float32)
     swapped = batch.swap_pairs()
-    heads = model.heads(model.standardize(batch))
-    before, after = pair_moments(heads, batch), pair_moments(heads, swapped)
+    conditionals = model.conditionals(model.standardize(batch))
+    before, after = pair_moments(conditionals, batch), pair_moments(conditionals, swapped)
     assert torch.allclose(after.mean, -before.mean, rtol=0, atol=1e-6)
     assert torch.allclose(after.variance, before.variance, rtol=1e-6)
     total = model.predict_pairs(batch) + model.predict_pairs(swapped)
@@ -63,7 +63,7 @@ def test_swapping_a_pair_flips_delta_and_its_probability(mode):
 def test_swapping_a_pair_leaves_the_loss(name, mode):
     model = small_model(mode)
     batch = small_batch(6, single_use=OBJECTIVES[name].single_use_responses)
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     # All of them, then some of them: the order of answers says nothing pair by pair.
     half = batch.swap_pairs()
     keep = torch.arange(batch.num_pairs) % 2 == 0
@@ -73,65 +73,71 @@ def test_swapping_a_pair_leaves_the_loss(name, mode):
         pair_second=torch.where(keep, batch.pair_second, half.pair_second),
         preference=torch.where(keep, batch.preference, half.preference),
     )
-    base = loss(name, model, batch, heads)
+    base = loss(name, model, batch, conditionals)
     for swapped in (batch.swap_pairs(), half):
-        assert loss(name, model, swapped, heads) == pytest.approx(base, abs=1e-10)
+        assert loss(name, model, swapped, conditionals) == pytest.approx(base, abs=1e-10)
     # Exchanging the answers but not the label is another data set.
     wrong = replace(batch.swap_pairs(), preference=batch.preference)
-    assert abs(loss(name, model, wrong, heads) - base) > 1e-3
+    assert abs(loss(name, model, wrong, conditionals) - base) > 1e-3
 
 
 @pytest.mark.parametrize(("shift", "dtype"), [(0.5, torch.float32), (-50.0, torch.float64)])
 def test_a_constant_on_all_scores_of_a_prompt_changes_nothing(shift, dtype):
     """s -> s + c(x) 1: levels are not identified, differences and spreads are (spec 2.8.1)."""
     batch = small_batch(6, num_objectives=4, dtype=dtype)
-    heads = random_heads(6, batch.num_responses, dtype=dtype)
-    heads = replace(heads, reward=replace(heads.reward, loading=torch.eye(4, dtype=dtype)))
-    normal = heads.features.base_dist
+    conditionals = random_conditionals(6, batch.num_responses, dtype=dtype)
+    conditionals = replace(
+        conditionals, reward=replace(conditionals.reward, loading=torch.eye(4, dtype=dtype))
+    )
+    normal = conditionals.features.base_dist
     constant = shift * (1 + torch.arange(6, dtype=dtype))[batch.response_prompt].unsqueeze(-1)
-    moved = replace(heads, features=dist.Normal(normal.loc + constant, normal.scale).to_event(1))
+    moved = replace(
+        conditionals, features=dist.Normal(normal.loc + constant, normal.scale).to_event(1)
+    )
 
-    before, after = pair_moments(heads, batch), pair_moments(moved, batch)
+    before, after = pair_moments(conditionals, batch), pair_moments(moved, batch)
     for x, y in zip(before, after, strict=True):
         assert torch.allclose(x, y, rtol=0, atol=1e-5)
 
-    def rewards(heads):
-        law, concentration = heads.features.base_dist, heads.weights.concentration
+    def rewards(conditionals):
+        law, concentration = conditionals.features.base_dist, conditionals.weights.concentration
         rows = concentration[batch.response_prompt]
-        return moments_of(rows, law.loc, law.scale, heads.reward)
+        return moments_of(rows, law.loc, law.scale, conditionals.reward)
 
-    def lower_bounds(heads):
+    def lower_bounds(conditionals):
         """Return E[r_j - r_ref] - q sd with the first response of the prompt as reference."""
-        law, prompt = heads.features.base_dist, batch.response_prompt
+        law, prompt = conditionals.features.base_dist, batch.response_prompt
         start = torch.searchsorted(prompt, prompt)
         moments = delta_moments_of(
-            heads.weights.concentration[prompt],
+            conditionals.weights.concentration[prompt],
             (law.loc, law.loc[start]),
             (law.scale, law.scale[start]),
-            heads.reward,
+            conditionals.reward,
         )
         return moments.mean - 1.645 * moments.variance.sqrt()
 
-    assert torch.allclose(rewards(heads).variance, rewards(moved).variance, rtol=0, atol=1e-5)
-    assert torch.allclose(lower_bounds(heads), lower_bounds(moved), rtol=0, atol=1e-5)
+    assert torch.allclose(
+        rewards(conditionals).variance, rewards(moved).variance, rtol=0, atol=1e-5
+    )
+    assert torch.allclose(lower_bounds(conditionals), lower_bounds(moved), rtol=0, atol=1e-5)
     for prompt in range(6):
         rows = batch.response_prompt == prompt
-        for value in (lambda heads: rewards(heads).mean, lower_bounds):
-            assert torch.equal(value(heads)[rows].argsort(), value(moved)[rows].argsort())
-    assert (rewards(heads).mean - rewards(moved).mean).abs().min() > 0.1
+        for value in (lambda conditionals: rewards(conditionals).mean, lower_bounds):
+            assert torch.equal(value(conditionals)[rows].argsort(), value(moved)[rows].argsort())
+    assert (rewards(conditionals).mean - rewards(moved).mean).abs().min() > 0.1
 
 
-def permuted(heads, batch, order):
+def permuted(conditionals, batch, order):
     """Rename the objectives everywhere they appear."""
-    ratings = heads.ratings
+    ratings = conditionals.ratings
     return (
         replace(
-            heads,
-            weights=dist.Dirichlet(heads.weights.concentration[:, order]),
+            conditionals,
+            weights=dist.Dirichlet(conditionals.weights.concentration[:, order]),
             reward=replace(
-                heads.reward,
-                loading=heads.reward.loading[order],
-                intercept=heads.reward.intercept[order],
+                conditionals.reward,
+                loading=conditionals.reward.loading[order],
+                intercept=conditionals.reward.intercept[order],
             ),
             ratings=replace(ratings, offset=ratings.offset[order], scale=ratings.scale[order]),
         ),
@@ -142,20 +148,20 @@ def permuted(heads, batch, order):
 def test_permuting_objectives_changes_names_only():
     order = torch.tensor([2, 0, 3, 1])
     batch = small_batch(6, num_objectives=4, dtype=torch.float32)
-    heads = random_heads(6, batch.num_responses, dtype=torch.float32)
-    other_heads, other_batch = permuted(heads, batch, order)
-    normal = heads.features.base_dist
+    conditionals = random_conditionals(6, batch.num_responses, dtype=torch.float32)
+    other_heads, other_batch = permuted(conditionals, batch, order)
+    normal = conditionals.features.base_dist
     before, after = (
         moments_of(
             h.weights.concentration[batch.response_prompt], normal.loc, normal.scale, h.reward
         )
-        for h in (heads, other_heads)
+        for h in (conditionals, other_heads)
     )
     for x, y in zip(before, after, strict=True):
         assert torch.allclose(x, y, rtol=1e-5, atol=1e-6)
 
     model = small_model(dtype=torch.float32)
-    q_weights, q_features = model.guide.posterior(batch, heads)
+    q_weights, q_features = model.guide.posterior(batch, conditionals)
     other_weights, other_features = model.guide.posterior(other_batch, other_heads)
     assert torch.allclose(
         q_weights.concentration[:, order], other_weights.concentration, rtol=1e-5
@@ -165,7 +171,7 @@ def test_permuting_objectives_changes_names_only():
     values = [
         integrated_terms(*arguments, log_mass, Weights()).objective.item()
         for arguments in (
-            (batch, heads, q_weights, q_features, nodes),
+            (batch, conditionals, q_weights, q_features, nodes),
             (other_batch, other_heads, other_weights, other_features, nodes[..., order]),
         )
     ]
@@ -190,13 +196,13 @@ def test_permuting_the_objectives_of_a_model_leaves_its_rewards():
     assert torch.allclose(before.score_mean[:, order], after.score_mean, atol=1e-6)
 
 
-def rotated(heads, rotation):
+def rotated(conditionals, rotation):
     """Apply z -> R z, A -> A R'; the standard deviations follow |R| (R a signed permutation)."""
-    normal = heads.features.base_dist
+    normal = conditionals.features.base_dist
     return replace(
-        heads,
+        conditionals,
         features=dist.Normal(normal.loc @ rotation.T, normal.scale @ rotation.abs().T).to_event(1),
-        reward=replace(heads.reward, loading=heads.reward.loading @ rotation.T),
+        reward=replace(conditionals.reward, loading=conditionals.reward.loading @ rotation.T),
     )
 
 
@@ -204,14 +210,14 @@ def rotated(heads, rotation):
 def test_signed_permutation_of_the_features_leaves_the_loss(name):
     model = small_model(num_objectives=4, latent_dim=3)
     batch = small_batch(6, 4, single_use=OBJECTIVES[name].single_use_responses)
-    heads = random_heads(6, batch.num_responses, 4, 3)
+    conditionals = random_conditionals(6, batch.num_responses, 4, 3)
     rotation = torch.tensor([[0.0, -1, 0], [0, 0, 1], [1, 0, 0]]).double()
-    turned = rotated(heads, rotation)
-    base = loss(name, model, batch, heads)
+    turned = rotated(conditionals, rotation)
+    base = loss(name, model, batch, conditionals)
     if name != "sampled":  # which draws z: its noise is not the same after a turn
         assert loss(name, model, batch, turned) == pytest.approx(base, abs=1e-6)
         return
-    q, other = model.guide.features(batch, heads), model.guide.features(batch, turned)
+    q, other = model.guide.features(batch, conditionals), model.guide.features(batch, turned)
     assert torch.allclose(q.base_dist.loc @ rotation.T, other.base_dist.loc, atol=1e-10)
     assert torch.allclose(q.base_dist.scale @ rotation.abs().T, other.base_dist.scale, atol=1e-10)
 
@@ -221,24 +227,30 @@ def test_any_rotation_of_isotropic_features_leaves_the_loss(name):
     """These two carry full covariances inside, so z has no preferred axes (spec 2.8.4)."""
     model = small_model(num_objectives=4, latent_dim=3)
     batch = small_batch(6, 4, single_use=True)
-    heads = random_heads(6, batch.num_responses, 4, 3)
-    loc = heads.features.base_dist.loc
-    heads = replace(heads, features=dist.Normal(loc, torch.full_like(loc, 0.7)).to_event(1))
+    conditionals = random_conditionals(6, batch.num_responses, 4, 3)
+    loc = conditionals.features.base_dist.loc
+    conditionals = replace(
+        conditionals, features=dist.Normal(loc, torch.full_like(loc, 0.7)).to_event(1)
+    )
     rotation = torch.linalg.qr(torch.randn(3, 3).double()).Q
     turned = replace(
-        heads,
+        conditionals,
         features=dist.Normal(loc @ rotation.T, torch.full_like(loc, 0.7)).to_event(1),
-        reward=replace(heads.reward, loading=heads.reward.loading @ rotation.T),
+        reward=replace(conditionals.reward, loading=conditionals.reward.loading @ rotation.T),
     )
-    base = loss(name, model, batch, heads)
+    base = loss(name, model, batch, conditionals)
     assert loss(name, model, batch, turned) == pytest.approx(base, abs=1e-6)
-    half = replace(heads, reward=replace(heads.reward, loading=turned.reward.loading))
+    half = replace(
+        conditionals, reward=replace(conditionals.reward, loading=turned.reward.loading)
+    )
     assert abs(loss(name, model, batch, half) - base) > 1e-3
 
 
 def test_any_rotation_of_isotropic_posteriors_leaves_the_integrated_loss():
     batch = small_batch(6, 4)
-    heads, other = (random_heads(6, batch.num_responses, 4, 3, seed=s) for s in (2, 3))
+    conditionals, other = (
+        random_conditionals(6, batch.num_responses, 4, 3, seed=s) for s in (2, 3)
+    )
     rotation = torch.linalg.qr(torch.randn(3, 3).double()).Q
     nodes, log_mass = other.weights.sample((4,)), torch.full((4,), 0.25, dtype=torch.float64).log()
 
@@ -248,9 +260,11 @@ def test_any_rotation_of_isotropic_posteriors_leaves_the_integrated_loss():
             return dist.Normal(loc, torch.full_like(loc, scale)).to_event(1)
 
         reward = RewardParameters(
-            heads.reward.loading @ rotation.T, heads.reward.intercept, heads.reward.scale
+            conditionals.reward.loading @ rotation.T,
+            conditionals.reward.intercept,
+            conditionals.reward.scale,
         )
-        model = replace(heads, features=turned(heads.features, 0.9), reward=reward)
+        model = replace(conditionals, features=turned(conditionals.features, 0.9), reward=reward)
         q_features = turned(other.features, 0.6)
         return integrated_terms(
             batch, model, other.weights, q_features, nodes, log_mass, Weights()
@@ -298,12 +312,12 @@ def test_weights_of_a_prompt_are_shared_bit_for_bit():
         assert torch.equal(rows, rows[:1].expand_as(rows))
     assert len(weights.unique(dim=0)) == 9
 
-    heads = model.heads(model.standardize(batch))
-    trace = poutine.trace(model.program).get_trace(batch, heads)
+    conditionals = model.conditionals(model.standardize(batch))
+    trace = poutine.trace(model.program).get_trace(batch, conditionals)
     w, z = trace.nodes[names.WEIGHTS]["value"], trace.nodes[names.FEATURES]["value"]
     assert w.shape == (9, 3)
-    scores = heads.reward.scores(z)
-    expected = heads.reward.delta(
+    scores = conditionals.reward.scores(z)
+    expected = conditionals.reward.delta(
         w[batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]
     )
     assert torch.equal(trace.nodes[names.PREFERENCE]["fn"].delta, expected)

@@ -56,12 +56,16 @@ def test_supervised_weights_end_at_the_prior_plus_lambda_targets(power):
     model.weight_prior.concentration.copy_(prior)  # float32 holds no .8
     model.rating_loc.fill_(3.0)
     batch = without_pairs(small_batch())
-    heads = model.heads(batch).detach()
+    conditionals = model.conditionals(batch).detach()
     raw = torch.zeros(batch.num_prompts, 3, dtype=torch.float64, requires_grad=True)
 
     def value():
-        model.guide = FixedGuide(dist.Dirichlet(raw.exp()), heads.features)
-        return IntegratedObjective(1).terms(model, model.guide, batch, heads, Weights()).objective
+        model.guide = FixedGuide(dist.Dirichlet(raw.exp()), conditionals.features)
+        return (
+            IntegratedObjective(1)
+            .terms(model, model.guide, batch, conditionals, Weights())
+            .objective
+        )
 
     maximise([raw], value)
     target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
@@ -79,7 +83,7 @@ def test_supervised_weights_end_at_the_prior_plus_lambda_targets(power):
 
 def test_power_and_variance_of_gaussian_ratings_are_one_parameter_of_the_latents():
     """(lambda, tau^2) and (2 lambda, 2 tau^2): the same gradient of every number of q."""
-    batch, heads = golden.batch(True), golden.heads()
+    batch, conditionals = golden.batch(True), golden.conditionals()
     numbers = [
         torch.tensor([[2.4, 1.0]], dtype=torch.float64),
         torch.tensor([[0.7, 0.1], [-0.3, 0.4]], dtype=torch.float64),
@@ -88,13 +92,15 @@ def test_power_and_variance_of_gaussian_ratings_are_one_parameter_of_the_latents
 
     def gradient(factor):
         ratings = replace(
-            heads.ratings, power=0.3 * factor, scale=heads.ratings.scale * factor**0.5
+            conditionals.ratings,
+            power=0.3 * factor,
+            scale=conditionals.ratings.scale * factor**0.5,
         )
         alpha, loc, scale = (number.clone().requires_grad_() for number in numbers)
         nodes, log_mass = golden.jacobi_nodes(alpha)
         value = integrated_terms(
             batch,
-            replace(heads, ratings=ratings),
+            replace(conditionals, ratings=ratings),
             dist.Dirichlet(alpha),
             dist.Normal(loc, scale).to_event(1),
             nodes,
@@ -117,11 +123,11 @@ def test_masked_values_change_nothing(other):
     changed = replace(batch, ratings=torch.where(batch.rating_mask, batch.ratings, other))
     results = []
     for data in (batch, changed):
-        heads = model.heads(data)
+        conditionals = model.conditionals(data)
         torch.manual_seed(3)
-        terms = IntegratedObjective(4).terms(model, model.guide, data, heads, Weights())
+        terms = IntegratedObjective(4).terms(model, model.guide, data, conditionals, Weights())
         torch.manual_seed(3)
-        trace = poutine.trace(model.program).get_trace(data, heads)
+        trace = poutine.trace(model.program).get_trace(data, conditionals)
         gradient = torch.autograd.grad(terms.objective, list(model.guide.parameters()))
         results.append([terms.objective, trace.log_prob_sum(), *gradient])
     for x, y in zip(*results, strict=True):
@@ -132,7 +138,7 @@ def test_nothing_rated_is_no_rating_site():
     model = small_model()
     for ratings in (True, False):
         batch = small_batch(ratings=ratings)
-        trace = poutine.trace(model.program).get_trace(batch, model.heads(batch))
+        trace = poutine.trace(model.program).get_trace(batch, model.conditionals(batch))
         assert (sites.RATING in trace.nodes) == ratings
 
 
@@ -140,8 +146,8 @@ def test_nothing_rated_is_no_rating_site():
 def test_features_given_ratings_are_conjugate(power):
     """The best Gaussian q(z), and the full-covariance guide's: both to 1e-6."""
     model, batch = small_model(power=power), without_pairs(small_batch())
-    heads = model.heads(batch).detach()
-    prior, reward, ratings = heads.gaussian, heads.reward, heads.ratings
+    conditionals = model.conditionals(batch).detach()
+    prior, reward, ratings = conditionals.gaussian, conditionals.reward, conditionals.ratings
     loc = prior.loc.clone().requires_grad_()
     factor = torch.diag_embed(prior.scale).requires_grad_()
 
@@ -149,11 +155,13 @@ def test_features_given_ratings_are_conjugate(power):
         return dist.MultivariateNormal(loc, scale_tril=factor.tril(), validate_args=False)
 
     def value():
-        kl = kl_terms(heads.weights, law(), heads)[1]
-        return (expected_rating(batch, heads, law()) - kl).sum()
+        kl = kl_terms(conditionals.weights, law(), conditionals)[1]
+        return (expected_rating(batch, conditionals, law()) - kl).sum()
 
     maximise([loc, factor], value)
-    q_features = FullCovarianceGuide().build(HIDDEN_SIZE, 3, 2).double().features(batch, heads)
+    q_features = (
+        FullCovarianceGuide().build(HIDDEN_SIZE, 3, 2).double().features(batch, conditionals)
+    )
     for row in range(batch.num_responses):
         # Bayes' rule for the rows of A that were rated, by hand.
         seen = batch.rating_mask[row]

@@ -57,18 +57,22 @@ class TestObjectives:
     def test_integrated_equals_sampled_in_expectation(self):
         model, batch = problem()
         with torch.no_grad():
-            heads = model.heads(batch)
+            conditionals = model.conditionals(batch)
             estimates = []
             for kind in (SampledObjective, IntegratedObjective):
                 values = torch.stack(
                     [
-                        kind(400).terms(model, model.guide, batch, heads, Weights()).objective
+                        kind(400)
+                        .terms(model, model.guide, batch, conditionals, Weights())
+                        .objective
                         for _ in range(20)
                     ]
                 )
                 estimates.append((values.mean(), values.var() / 20))
             other = own_threshold_alone(batch)
-            without = IntegratedObjective(400).terms(model, model.guide, other, heads, Weights())
+            without = IntegratedObjective(400).terms(
+                model, model.guide, other, conditionals, Weights()
+            )
         (sampled, variance), (integrated, more) = estimates
         error = (variance + more).sqrt()
         assert abs(sampled - integrated) < 4 * error
@@ -77,10 +81,12 @@ class TestObjectives:
     def test_collapsed_bounds_the_evidence_and_closes_in_on_it(self):
         model, batch = problem(single_use=True)
         with torch.no_grad():
-            heads = model.heads(batch)
-            exact = log_evidence(model, batch, heads, 2048)
-            bound = CollapsedObjective(4000).terms(model, model.guide, batch, heads, Weights())
-            log_weights, _ = prompt_log_weights(model, batch, heads, 4000)
+            conditionals = model.conditionals(batch)
+            exact = log_evidence(model, batch, conditionals, 2048)
+            bound = CollapsedObjective(4000).terms(
+                model, model.guide, batch, conditionals, Weights()
+            )
+            log_weights, _ = prompt_log_weights(model, batch, conditionals, 4000)
             error = (log_weights - log_weights.logsumexp(0) + math.log(4000)).exp().var(0) / 4000
             error = (error.sum() + (exact.standard_error**2).sum()).sqrt()
         assert abs(bound.objective - exact.log_prob.sum()) < 4 * error
@@ -89,9 +95,9 @@ class TestObjectives:
     def test_prompt_elbo_stays_below_the_evidence(self):
         model, batch = problem()
         with torch.no_grad():
-            heads = model.heads(batch)
-            elbo = prompt_elbo(batch, heads, *model.guide.posterior(batch, heads))
-            exact = log_evidence(model, batch, heads, 1024)
+            conditionals = model.conditionals(batch)
+            elbo = prompt_elbo(batch, conditionals, *model.guide.posterior(batch, conditionals))
+            exact = log_evidence(model, batch, conditionals, 1024)
         assert (elbo < exact.log_prob + 4 * exact.standard_error).all()
 
     def test_pairs_alone_agree_with_quadrature(self):
@@ -99,14 +105,14 @@ class TestObjectives:
         model, batch = problem()
         batch = replace(batch, preference=torch.ones_like(batch.preference))
         with torch.no_grad():
-            heads = model.heads(batch)
+            conditionals = model.conditionals(batch)
             point = torch.full((batch.num_prompts, 3), 1 / 3).double()
             law = torch.distributions.Independent(
                 torch.distributions.Normal(point, torch.full_like(point, 1e-12)), 1
             )
-            found = pair_log_prob(batch, replace(heads, weights=law), 1)
-            gaussian = heads.gaussian
-            direction = heads.reward.scale * point[0] @ heads.reward.loading
+            found = pair_log_prob(batch, replace(conditionals, weights=law), 1)
+            gaussian = conditionals.gaussian
+            direction = conditionals.reward.scale * point[0] @ conditionals.reward.loading
         for n in range(batch.num_pairs):
             a, b = batch.pair_first[n], batch.pair_second[n]
             mean = float(direction @ (gaussian.loc[a] - gaussian.loc[b]))
@@ -123,9 +129,12 @@ class TestObjectives:
         swapped = batch.swap_pairs()
         assert torch.equal(swapped.pair_margin.nan_to_num(), batch.pair_margin.nan_to_num())
         with torch.no_grad():
-            heads = model.heads(batch)
-            laws = [model.guide.posterior(data, heads) for data in (batch, swapped)]
-            values = [prompt_elbo(batch, heads, *laws[0]), prompt_elbo(swapped, heads, *laws[1])]
+            conditionals = model.conditionals(batch)
+            laws = [model.guide.posterior(data, conditionals) for data in (batch, swapped)]
+            values = [
+                prompt_elbo(batch, conditionals, *laws[0]),
+                prompt_elbo(swapped, conditionals, *laws[1]),
+            ]
             assert torch.allclose(laws[0][0].mean, laws[1][0].mean, rtol=1e-12)
             assert torch.allclose(*values, rtol=1e-10)
             p, q = model.predict_pairs(batch), model.predict_pairs(swapped)
@@ -140,11 +149,11 @@ class TestObjectives:
     def test_the_update_of_weights_hears_it(self):
         model, batch = problem(ratings=False)
         with torch.no_grad():
-            heads = model.heads(batch)
+            conditionals = model.conditionals(batch)
             own = own_threshold_alone(batch)
-            q, other = (model.guide.weights(data, heads).mean for data in (batch, own))
+            q, other = (model.guide.weights(data, conditionals).mean for data in (batch, own))
             far = replace(batch, pair_margin=torch.where(batch.pair_margin.isnan(), 0.6, 0.6))
-            same = model.guide.weights(far.to(torch.float64), heads).mean
+            same = model.guide.weights(far.to(torch.float64), conditionals).mean
         assert (q - other).abs().max() > 1e-3
         assert torch.allclose(same, other, atol=1e-6)
 
@@ -154,11 +163,11 @@ def test_evidence_with_margins_agrees_with_plain_monte_carlo():
     likelihood = model.likelihood.given_margin(batch.pair_margin)
     draws = 200_000
     with torch.no_grad():
-        heads = model.heads(batch)
-        found = log_evidence(model, batch, heads, 1024)
-        w, z = heads.weights.sample((draws,)), heads.features.sample((draws,))
-        scores = heads.reward.scores(z)
-        delta = heads.reward.delta(
+        conditionals = model.conditionals(batch)
+        found = log_evidence(model, batch, conditionals, 1024)
+        w, z = conditionals.weights.sample((draws,)), conditionals.features.sample((draws,))
+        scores = conditionals.reward.scores(z)
+        delta = conditionals.reward.delta(
             w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
         )
         pair = batch.pair_weight * likelihood.log_prob(delta, batch.preference)

@@ -79,13 +79,13 @@ def problem(mode="conditional", likelihood=PlackettLuce, **options):
     model.likelihood = likelihood().build()
     batch = model.standardize(ranked_batch(**options))
     with torch.no_grad():
-        return model, batch, model.heads(batch)
+        return model, batch, model.conditionals(batch)
 
 
-def log_likelihood(batch, heads, w, z):
+def log_likelihood(batch, conditionals, w, z):
     """Return log p(preferences | w, z) of every prompt by hand, shape (S, P)."""
-    scores = heads.reward.scores(z)
-    reward = heads.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
+    scores = conditionals.reward.scores(z)
+    reward = conditionals.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
     total = w.new_zeros(len(w), batch.num_prompts)
     start = 0
     for k, size in enumerate(torch.bincount(batch.response_prompt).tolist()):
@@ -151,11 +151,11 @@ class TestBatch:
 
 class TestProgram:
     def test_a_site_of_its_own_holds_them_and_nothing_counts_twice(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         with torch.no_grad():
-            w, z, parts = weighted_draws(model, batch, heads, 5)
-            expected = log_likelihood(batch, heads, w, z)
-            trace = poutine.trace(model.program).get_trace(batch, heads)
+            w, z, parts = weighted_draws(model, batch, conditionals, 5)
+            expected = log_likelihood(batch, conditionals, w, z)
+            trace = poutine.trace(model.program).get_trace(batch, conditionals)
         assert torch.allclose(parts["lp_preferences"], expected, rtol=1e-9)
         site = trace.nodes[names.RANKING]
         assert site["fn"].batch_shape == (4,)
@@ -163,37 +163,40 @@ class TestProgram:
 
     @pytest.mark.parametrize("likelihood", [PlackettLuce, BradleyTerry])
     def test_another_likelihood_takes_their_pairs(self, likelihood):
-        model, batch, heads = problem(likelihood=likelihood)
-        trace = poutine.trace(model.program).get_trace(batch, heads)
+        model, batch, conditionals = problem(likelihood=likelihood)
+        trace = poutine.trace(model.program).get_trace(batch, conditionals)
         assert (names.RANKING in trace.nodes) == (likelihood is PlackettLuce)
         plain = replace(batch, pair_ranking=None)
         with torch.no_grad():
             found, bare = (
-                weighted_draws(replaced, data, heads, 1)[2]["lp_preferences"].shape
+                weighted_draws(replaced, data, conditionals, 1)[2]["lp_preferences"].shape
                 for replaced, data in ((model, batch), (model, plain))
             )
         assert found == bare == (1, 4)
 
     def test_a_ranking_of_weight_zero_is_silent(self):
-        model, batch, heads = problem(mixed=False)
+        model, batch, conditionals = problem(mixed=False)
         silent = replace(batch, pair_weight=torch.zeros_like(batch.pair_weight))
         with torch.no_grad():
-            parts = weighted_draws(model, silent, heads, 3)[2]
+            parts = weighted_draws(model, silent, conditionals, 3)[2]
         assert (parts["lp_preferences"] == 0).all()
 
     def test_a_ranking_of_two_is_bradley_terry(self):
         """Numbered as a ranking or not: the same evidence, draw by draw."""
-        model, batch, heads = problem(sizes=(2, 2, 2), mixed=False)
+        model, batch, conditionals = problem(sizes=(2, 2, 2), mixed=False)
         plain = replace(batch, pair_ranking=None)
         model.likelihood = BradleyTerry()
-        bare = replace(heads, likelihood=BradleyTerry())
+        bare = replace(conditionals, likelihood=BradleyTerry())
         with torch.no_grad():
             draws = []
-            for data, law in ((batch, heads), (plain, bare)):
+            for data, law in ((batch, conditionals), (plain, bare)):
                 torch.manual_seed(0)
                 draws.append(weighted_draws(model, data, law, 50)[2]["log_weight"])
             assert torch.allclose(*draws, rtol=1e-10)
-            one, two = log_evidence(model, batch, heads, 4096), log_evidence(model, plain, bare)
+            one, two = (
+                log_evidence(model, batch, conditionals, 4096),
+                log_evidence(model, plain, bare),
+            )
         error = (one.standard_error**2 + two.standard_error**2).sqrt()
         assert_within(one.log_prob, two.log_prob, error, 4)
         assert (error < 0.05).all()
@@ -201,11 +204,11 @@ class TestProgram:
 
 class TestObjectives:
     def test_sampled_is_below_the_evidence_and_trains(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         with torch.no_grad():
-            exact = log_evidence(model, batch, heads, 1024).log_prob.sum()
+            exact = log_evidence(model, batch, conditionals, 1024).log_prob.sum()
             values = [
-                SampledObjective(200).terms(model, model.guide, batch, heads, Weights())
+                SampledObjective(200).terms(model, model.guide, batch, conditionals, Weights())
                 for _ in range(10)
             ]
         elbo = torch.stack([terms.elbo for terms in values])
@@ -214,18 +217,20 @@ class TestObjectives:
         assert torch.allclose(terms.objective, terms.elbo, rtol=1e-10)
         assert terms.preference < 0
         model.zero_grad()
-        heads = model.heads(batch)
-        SampledObjective(4).terms(model, model.guide, batch, heads, Weights()).objective.backward()
+        conditionals = model.conditionals(batch)
+        SampledObjective(4).terms(
+            model, model.guide, batch, conditionals, Weights()
+        ).objective.backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
     def test_its_value_is_the_mean_log_weight(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         with torch.no_grad():
-            log_weight = weighted_draws(model, batch, heads, 4000)[2]["log_weight"].sum(-1)
+            log_weight = weighted_draws(model, batch, conditionals, 4000)[2]["log_weight"].sum(-1)
             values = torch.stack(
                 [
                     SampledObjective(200)
-                    .terms(model, model.guide, batch, heads, Weights())
+                    .terms(model, model.guide, batch, conditionals, Weights())
                     .objective
                     for _ in range(20)
                 ]
@@ -235,17 +240,19 @@ class TestObjectives:
 
     @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"sampled"}))
     def test_the_others_refuse_them(self, name):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         objective = OBJECTIVES[name]()
         with pytest.raises(InputError, match="PlackettLuce.*objective sampled"):
-            objective.terms(model, model.guide, batch, heads, Weights())
+            objective.terms(model, model.guide, batch, conditionals, Weights())
         plain = replace(batch, pair_ranking=None)
-        assert objective.terms(model, model.guide, plain, heads, Weights()).objective.isfinite()
+        assert objective.terms(
+            model, model.guide, plain, conditionals, Weights()
+        ).objective.isfinite()
 
     def test_refinement_refuses_them(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         with pytest.raises(InputError, match="PlackettLuce"):
-            refine(model, batch, heads, num_steps=1)
+            refine(model, batch, conditionals, num_steps=1)
 
     def test_settings_and_rows_are_checked_together(self):
         table = load_table([{"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 2, 3]}])
@@ -268,13 +275,16 @@ class TestObjectives:
 class TestEvidence:
     @pytest.mark.parametrize("mode", ["conditional", "vib"])
     def test_it_agrees_with_plain_monte_carlo(self, mode):
-        model, batch, heads = problem(mode, ratings=False)
+        model, batch, conditionals = problem(mode, ratings=False)
         draws, chunk, parts = 200_000, 20_000, []
         with torch.no_grad():
-            found = log_evidence(model, batch, heads, 2048)
+            found = log_evidence(model, batch, conditionals, 2048)
             for _ in range(draws // chunk):
-                w, z = heads.weights.sample((chunk,)), heads.features.sample((chunk,))
-                parts.append(log_likelihood(batch, heads, w, z))
+                w, z = (
+                    conditionals.weights.sample((chunk,)),
+                    conditionals.features.sample((chunk,)),
+                )
+                parts.append(log_likelihood(batch, conditionals, w, z))
         total = torch.cat(parts)
         exact = total.logsumexp(0) - math.log(draws)
         error = (total - exact).exp().std(0) / draws**0.5
@@ -283,10 +293,10 @@ class TestEvidence:
         assert (error < 0.3).all()
 
     def test_with_ratings_it_agrees_with_the_guides_own_draws(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         with torch.no_grad():
-            found = log_evidence(model, batch, heads, 2048)
-            log_weight = weighted_draws(model, batch, heads, 20_000)[2]["log_weight"]
+            found = log_evidence(model, batch, conditionals, 2048)
+            log_weight = weighted_draws(model, batch, conditionals, 20_000)[2]["log_weight"]
         mean = log_weight.logsumexp(0) - math.log(20_000)
         error = (log_weight - mean).exp().std(0) / 20_000**0.5
         error = (found.standard_error**2 + error**2).sqrt()
@@ -301,12 +311,12 @@ class TestEvidence:
         batch = replace(batch, ratings=batch.ratings[:, :2], rating_mask=batch.rating_mask[:, :2])
         batch = model.standardize(batch)
         with torch.no_grad():
-            heads = model.heads(batch)
-            found = log_evidence(model, batch, heads, 8192)
-            w, log_mass = golden.jacobi_nodes(heads.weights.concentration, 32)
-            direction = heads.reward.scale * w[:, 0] @ heads.reward.loading
-            mean = direction @ heads.gaussian.loc.T
-            sd = (direction**2 @ (heads.gaussian.scale**2).T).sqrt()
+            conditionals = model.conditionals(batch)
+            found = log_evidence(model, batch, conditionals, 8192)
+            w, log_mass = golden.jacobi_nodes(conditionals.weights.concentration, 32)
+            direction = conditionals.reward.scale * w[:, 0] @ conditionals.reward.loading
+            mean = direction @ conditionals.gaussian.loc.T
+            sd = (direction**2 @ (conditionals.gaussian.scale**2).T).sqrt()
             x, mass = (torch.tensor(a) for a in hermegauss(24))
             mass = mass / mass.sum()
             r = [mean[:, j, None] + sd[:, j, None] * x for j in range(3)]
@@ -340,16 +350,16 @@ class TestPosterior:
         assert_within(torch.from_numpy(drawn).double().mean(0), chance.mean(0), error, 4.5)
 
     def test_a_prompt_has_one_likelihood(self):
-        model, batch, heads = problem()
+        model, batch, conditionals = problem()
         groups = draw_posterior(model, source_of(batch), 64).groups
         with torch.no_grad():
-            exact = log_evidence(model, batch, heads, 2048)
+            exact = log_evidence(model, batch, conditionals, 2048)
         found = torch.from_numpy(groups["log_likelihood"]["outcomes"])
         error = torch.from_numpy(groups["sample_stats"]["evidence_se"])
         assert_within(found, exact.log_prob, (error**2 + exact.standard_error**2).sqrt(), 4.5)
         expected = log_likelihood(
             batch,
-            heads,
+            conditionals,
             torch.from_numpy(groups["posterior"]["w"]).double(),
             torch.from_numpy(groups["posterior"]["z"]).double(),
         )

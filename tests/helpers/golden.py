@@ -7,7 +7,7 @@ from scipy.special import roots_jacobi
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.likelihoods import BradleyTerry
 from vrm_pyro.models.ratings import GaussianValues
 from vrm_pyro.models.reward import RewardParameters
@@ -45,10 +45,10 @@ def batch(ratings: bool, preference: float = 1.0, dtype: torch.dtype = torch.flo
     )
 
 
-def heads(dtype: torch.dtype = torch.float64, power: float = 1.0) -> Heads:
+def conditionals(dtype: torch.dtype = torch.float64, power: float = 1.0) -> Conditionals:
     """Return priors and parameters of the golden problem."""
     loc = torch.tensor([[0.5, -0.2], [-0.3, 0.4]], dtype=dtype)
-    return Heads(
+    return Conditionals(
         dist.Dirichlet(torch.tensor([[2.0, 1.0]], dtype=dtype)),
         dist.Normal(loc, torch.ones_like(loc)).to_event(1),
         RewardParameters(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import Gaussian, weight_moments
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindGuide, OutcomeAwareGuide
 from vrm_pyro.models.likelihoods import BradleyTerry
@@ -132,21 +132,21 @@ def small_model(
     return model.to(dtype)
 
 
-def random_heads(
+def random_conditionals(
     num_prompts: int,
     num_responses: int,
     num_objectives: int = 4,
     latent_dim: int = 4,
     seed: int = 2,
     dtype: torch.dtype = torch.float64,
-) -> Heads:
+) -> Conditionals:
     """Return random laws of w and z and random parameters, without any network."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=dtype)
 
-    return Heads(
+    return Conditionals(
         dist.Dirichlet((0.7 * normal(num_prompts, num_objectives)).exp() + 0.2),
         dist.Normal(
             normal(num_responses, latent_dim),
@@ -186,12 +186,12 @@ def repeat(batch: FeatureBatch, times: int) -> FeatureBatch:
     return FeatureBatch(**copies)
 
 
-def repeat_heads(heads: Heads, times: int) -> Heads:
+def repeat_conditionals(conditionals: Conditionals, times: int) -> Conditionals:
     """Return the heads of ``times`` copies of the prompts."""
-    normal = heads.features.base_dist
+    normal = conditionals.features.base_dist
     return replace(
-        heads,
-        weights=dist.Dirichlet(heads.weights.concentration.repeat(times, 1)),
+        conditionals,
+        weights=dist.Dirichlet(conditionals.weights.concentration.repeat(times, 1)),
         features=dist.Normal(normal.loc.repeat(times, 1), normal.scale.repeat(times, 1)).to_event(
             1
         ),
@@ -224,7 +224,9 @@ def covariance_of(alpha: Tensor, locs: Pair, reward: RewardParameters) -> Tensor
     return reward_covariance(weight_moments(dist.Dirichlet(alpha)), first, second, reward)
 
 
-def labelled_prompt(num_pairs: int = 40, seed: int = 0) -> tuple[FeatureBatch, Heads, Tensor]:
+def labelled_prompt(
+    num_pairs: int = 40, seed: int = 0
+) -> tuple[FeatureBatch, Conditionals, Tensor]:
     """Return a prompt with known scores and labels that follow one w, heads and differences."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(2 * num_pairs, 4, generator=generator).double()
@@ -243,7 +245,9 @@ def labelled_prompt(num_pairs: int = 40, seed: int = 0) -> tuple[FeatureBatch, H
         ratings=torch.zeros(2 * num_pairs, 4).double(),
         rating_mask=torch.zeros(2 * num_pairs, 4, dtype=torch.bool),
     )
-    heads = random_heads(1, 2 * num_pairs)
-    reward = replace(heads.reward, loading=torch.eye(4).double(), scale=torch.tensor(3.0).double())
+    conditionals = random_conditionals(1, 2 * num_pairs)
+    reward = replace(
+        conditionals.reward, loading=torch.eye(4).double(), scale=torch.tensor(3.0).double()
+    )
     features = dist.Normal(scores, torch.full_like(scores, 1e-3)).to_event(1)
-    return batch, replace(heads, features=features, reward=reward), difference
+    return batch, replace(conditionals, features=features, reward=reward), difference

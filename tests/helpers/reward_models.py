@@ -29,7 +29,9 @@ def save_reward_model(folder, kind="bert", **settings):
             if isinstance(layer, torch.nn.Linear):
                 layer.weight.mul_(3)
     if config.bayesian_head and config.head_covariance == "laplace":
-        model.head.fit(10 * torch.eye(model.head.size, dtype=torch.float64))
+        model.parameter_posterior.fit(
+            10 * torch.eye(model.parameter_posterior.size, dtype=torch.float64)
+        )
     facts = {
         "name": str(place),
         "pooling": backbone.pooling,

@@ -45,19 +45,19 @@ class RightGuide(GuideModule):
             self.start.guide = FullCovarianceGuide().build(HIDDEN_SIZE, NUM_OBJECTIVES, LATENT_DIM)
         self.known = Shared()
 
-    def posterior(self, batch, heads):
+    def posterior(self, batch, conditionals):
         key = hash((batch.preference.numpy().tobytes(), batch.ratings.numpy().tobytes()))
         if key not in self.known:
-            self.known[key] = self.find(batch, heads)
+            self.known[key] = self.find(batch, conditionals)
         return self.known[key]
 
-    def find(self, batch, heads):
-        ratings = heads.ratings
+    def find(self, batch, conditionals):
+        ratings = conditionals.ratings
         if self.kl_weight != 1:
             ratings = replace(ratings, power=ratings.power / self.kl_weight)
             batch = replace(batch, pair_weight=batch.pair_weight / self.kl_weight)
         found = refine(
-            self.start, batch, replace(heads, ratings=ratings), num_steps=25, num_nodes=24
+            self.start, batch, replace(conditionals, ratings=ratings), num_steps=25, num_nodes=24
         )
         q_weights, q_features = found.guide.laws
         gaussian = as_gaussian(q_features)
@@ -67,11 +67,11 @@ class RightGuide(GuideModule):
             Gaussian(gaussian.loc.detach(), gaussian.scale.detach() / self.narrow).law(),
         )
 
-    def weights(self, batch, heads):
-        return self.posterior(batch, heads)[0]
+    def weights(self, batch, conditionals):
+        return self.posterior(batch, conditionals)[0]
 
-    def features(self, batch, heads):
-        return self.posterior(batch, heads)[1]
+    def features(self, batch, conditionals):
+        return self.posterior(batch, conditionals)[1]
 
 
 def material(seed=0, num_prompts=200, num_draws=500, fault=""):
@@ -88,7 +88,7 @@ def material(seed=0, num_prompts=200, num_draws=500, fault=""):
     # In the precision of a source, so that outcomes and predictions see the same states.
     batch = batch.to(torch.float32).to(torch.float64)
     with torch.no_grad():
-        batch, _, _ = simulated_outcomes(batch, model.heads(batch), 3000 + seed)
+        batch, _, _ = simulated_outcomes(batch, model.conditionals(batch), 3000 + seed)
     rng = np.random.default_rng(4000 + seed)
     subset = np.where(rng.random(num_prompts) < 0.5, "left", "right").tolist()
     lengths = rng.integers(20, 400, batch.num_responses)

@@ -15,19 +15,22 @@ from vrm_pyro.models.likelihoods import GaussianDelta
 
 def label_probability(weights, ratings):
     """Return p(c = 1 | w, ratings) for w of shape (S, 2): Delta is Normal given w."""
-    heads, batch = golden.heads(), golden.batch(ratings)
-    loc, covariance = features_given_ratings(batch, heads)
+    conditionals, batch = golden.conditionals(), golden.batch(ratings)
+    loc, covariance = features_given_ratings(batch, conditionals)
     if not ratings:
-        loc, covariance = heads.features.base_dist.loc, torch.eye(2).double().expand(2, 2, 2)
-    direction = heads.reward.scale * weights @ heads.reward.loading
+        loc, covariance = (
+            conditionals.features.base_dist.loc,
+            torch.eye(2).double().expand(2, 2, 2),
+        )
+    direction = conditionals.reward.scale * weights @ conditionals.reward.loading
     mean = direction @ (loc[0] - loc[1])
     variance = torch.einsum("sd,de,se->s", direction, covariance.sum(0), direction)
-    return GaussianDelta(mean, variance.sqrt(), heads.likelihood)
+    return GaussianDelta(mean, variance.sqrt(), conditionals.likelihood)
 
 
 @pytest.mark.parametrize("ratings", [False, True])
 def test_evidence_and_moments_by_gauss_jacobi(ratings):
-    nodes, log_mass = golden.jacobi_nodes(golden.heads().weights.concentration)
+    nodes, log_mass = golden.jacobi_nodes(golden.conditionals().weights.concentration)
     law = label_probability(nodes[:, 0], ratings)
     joint = log_mass[:, 0] + law.log_prob(torch.ones(64).double())
     evidence = joint.logsumexp(0)
@@ -43,7 +46,7 @@ def test_evidence_and_moments_by_gauss_jacobi(ratings):
 
 
 def test_rating_evidence():
-    evidence = rating_evidence(golden.batch(True), golden.heads()).sum()
+    evidence = rating_evidence(golden.batch(True), golden.conditionals()).sum()
     assert evidence.item() == pytest.approx(golden.EVIDENCE_RATINGS, abs=1e-9)
 
 

@@ -1,7 +1,7 @@
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import random_heads
+from helpers.problems import random_conditionals
 from scipy.stats import beta, kstest
 
 from vrm_pyro.models.distributions import weight_nodes
@@ -53,7 +53,7 @@ def test_nodes_are_finite_at_the_limits(alpha, dtype):
 
 
 def test_probability_without_spread_is_the_sigmoid():
-    heads = random_heads(1, 2)
+    heads = random_conditionals(1, 2)
     loc = heads.features.base_dist.loc
     features = dist.Normal(loc, torch.full_like(loc, 1e-12)).to_event(1)
     weights = dist.Dirichlet(1e12 * heads.weights.mean)
@@ -65,7 +65,7 @@ def test_probability_without_spread_is_the_sigmoid():
 
 
 def test_equal_answers_are_a_tie():
-    heads = random_heads(1, 1)
+    heads = random_conditionals(1, 1)
     pair = (torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
     probability = preference_probability(
         heads.weights, heads.features, pair, heads.reward, BradleyTerry()
@@ -74,7 +74,7 @@ def test_equal_answers_are_a_tie():
 
 
 def test_more_spread_of_features_moves_towards_one_half():
-    heads = random_heads(20, 40)
+    heads = random_conditionals(20, 40)
     normal = heads.features.base_dist
     prompt = torch.arange(20)
     pairs = (prompt, 2 * prompt, 2 * prompt + 1)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.problems import covariance_of, delta_moments_of, moments_of, random_heads
+from helpers.problems import covariance_of, delta_moments_of, moments_of, random_conditionals
 
 from vrm_pyro.models.distributions import Gaussian
 from vrm_pyro.models.reward import LinearReward, RewardParameters, delta_given_weights
@@ -54,7 +54,7 @@ def test_scale_is_learned_or_fixed():
 
 
 def test_delta_given_weights_is_the_law_of_the_program():
-    heads = random_heads(1, 2, 3, 4)
+    heads = random_conditionals(1, 2, 3, 4)
     normal = heads.features.base_dist
     w = torch.tensor([[0.2, 0.5, 0.3]]).double()
     z = heads.features.sample((200_000,))
@@ -101,7 +101,7 @@ def test_equal_scores_leave_no_variance_of_weights_in_float32():
 
 
 def test_covariance_with_itself_is_the_variance_of_weights():
-    heads = random_heads(6, 6)
+    heads = random_conditionals(6, 6)
     normal = heads.features.base_dist
     covariance = covariance_of(heads.weights.concentration, (normal.loc, normal.loc), heads.reward)
     moments = moments_of(heads.weights.concentration, normal.loc, normal.scale, heads.reward)
@@ -109,7 +109,7 @@ def test_covariance_with_itself_is_the_variance_of_weights():
 
 
 def test_reward_scale_acts_as_a_unit():
-    heads = random_heads(6, 6)
+    heads = random_conditionals(6, 6)
     normal = heads.features.base_dist
     arguments = heads.weights.concentration, normal.loc, normal.scale
     doubled = replace(heads.reward, scale=2 * heads.reward.scale)
@@ -120,7 +120,7 @@ def test_reward_scale_acts_as_a_unit():
 
 
 def test_intercept_cancels_in_differences():
-    heads = random_heads(6, 12)
+    heads = random_conditionals(6, 12)
     normal, alpha = heads.features.base_dist, heads.weights.concentration
     locs, scales = (normal.loc[:6], normal.loc[6:]), (normal.scale[:6], normal.scale[6:])
     moved = replace(heads.reward, intercept=heads.reward.intercept + math.pi)

@@ -41,7 +41,7 @@ def without_pairs(batch):
 @MODES
 def test_program_has_three_flat_plates(mode):
     model, batch = small_model(mode), small_batch()
-    found = sampled_sites(trace_of(model.program, batch, model.heads(batch)))
+    found = sampled_sites(trace_of(model.program, batch, model.conditionals(batch)))
     shapes = {name: site["log_prob"].shape for name, site in found.items()}
     assert shapes == {
         names.WEIGHTS: (batch.num_prompts,),
@@ -56,23 +56,23 @@ def test_program_has_three_flat_plates(mode):
 def test_log_joint_is_the_generative_story(mode):
     """Every density by hand, with weights and masks, from the values of one trace."""
     model, batch = small_model(mode, power=0.4), small_batch()
-    heads = model.heads(batch)
-    trace = trace_of(model.program, batch, heads)
+    conditionals = model.conditionals(batch)
+    trace = trace_of(model.program, batch, conditionals)
     w, z = trace.nodes[names.WEIGHTS]["value"], trace.nodes[names.FEATURES]["value"]
-    total = heads.weights.log_prob(w).sum() + heads.features.log_prob(z).sum()
+    total = conditionals.weights.log_prob(w).sum() + conditionals.features.log_prob(z).sum()
     for j in range(batch.num_responses):
-        s = heads.reward.loading @ z[j] + heads.reward.intercept
+        s = conditionals.reward.loading @ z[j] + conditionals.reward.intercept
         for k in range(3):
             if batch.rating_mask[j, k]:
                 law = torch.distributions.Normal(
-                    s[k] + heads.ratings.offset[k], heads.ratings.scale[k]
+                    s[k] + conditionals.ratings.offset[k], conditionals.ratings.scale[k]
                 )
                 total = total + 0.4 * law.log_prob(batch.ratings[j, k])
     for n in range(batch.num_pairs):
         a, b = batch.pair_first[n], batch.pair_second[n]
         assert batch.response_prompt[a] == batch.response_prompt[b]
-        gap = heads.reward.loading @ (z[a] - z[b])
-        delta = heads.reward.scale * w[batch.response_prompt[a]] @ gap
+        gap = conditionals.reward.loading @ (z[a] - z[b])
+        delta = conditionals.reward.scale * w[batch.response_prompt[a]] @ gap
         c = batch.preference[n]
         log_prob = c * delta.sigmoid().log() + (1 - c) * (-delta).sigmoid().log()
         total = total + batch.pair_weight[n] * log_prob
@@ -85,24 +85,24 @@ def test_no_observed_rating_means_no_rating_site():
         (small_model(), small_batch(ratings=False)),
         (small_model(ratings=False), batch),
     ):
-        trace = trace_of(model.program, data, model.heads(data))
+        trace = trace_of(model.program, data, model.conditionals(data))
         assert names.RATING not in trace.nodes
-        collapsed = trace_of(model.collapsed_program, data, model.heads(data))
+        collapsed = trace_of(model.collapsed_program, data, model.conditionals(data))
         assert names.RATING not in collapsed.nodes
 
 
 def test_no_pair_means_no_preference_site():
     model, batch = small_model(), without_pairs(small_batch())
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     for program in (model.program, model.collapsed_program):
-        assert names.PREFERENCE not in trace_of(program, batch, heads).nodes
+        assert names.PREFERENCE not in trace_of(program, batch, conditionals).nodes
 
 
 def test_pairs_of_weight_zero_do_not_count():
     model, batch = small_model(), small_batch()
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     silent = replace(batch, pair_weight=torch.zeros_like(batch.pair_weight))
-    trace = trace_of(model.program, silent, heads)
+    trace = trace_of(model.program, silent, conditionals)
     assert trace.nodes[names.PREFERENCE]["log_prob_sum"] == 0
     assert trace.log_prob_sum().isfinite()
 
@@ -110,11 +110,14 @@ def test_pairs_of_weight_zero_do_not_count():
 def test_program_with_particles_keeps_prompts_apart():
     """Vectorised particles add a dimension on the left; indices pick from the right."""
     model, batch = small_model(), small_batch()
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     with torch.no_grad():
         vectorised, looped = (
             torch.tensor(
-                [elbo.loss(model.program, model.guide, batch, heads) for _ in range(repeats)]
+                [
+                    elbo.loss(model.program, model.guide, batch, conditionals)
+                    for _ in range(repeats)
+                ]
             ).double()
             for elbo, repeats in (
                 (Trace_ELBO(200, vectorize_particles=True, max_plate_nesting=1), 20),
@@ -132,7 +135,9 @@ def test_pyro_finds_nothing_to_warn_about(mode):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         elbo = TraceMeanField_ELBO(2, vectorize_particles=True, max_plate_nesting=1)
-        elbo.differentiable_loss(model.program, model.guide, batch, model.heads(batch)).backward()
+        elbo.differentiable_loss(
+            model.program, model.guide, batch, model.conditionals(batch)
+        ).backward()
 
 
 @pytest.mark.parametrize("power", [1.0, 0.3])
@@ -140,14 +145,16 @@ def test_collapsed_program_integrates_the_features(power):
     """For fixed w, its preference density is the average over z given ratings of the program's."""
     model, batch = small_model(power=power), small_batch(3, single_use=True)
     with torch.no_grad():
-        heads = model.heads(batch)
-        trace = trace_of(model.collapsed_program, batch, heads)
+        conditionals = model.conditionals(batch)
+        trace = trace_of(model.collapsed_program, batch, conditionals)
         w = trace.nodes[names.WEIGHTS]["value"]
-        z = heads.features.sample((100_000,))
-        scores = heads.reward.scores(z)
-        rating = power * heads.ratings.given_scores(scores, batch).log_prob(batch.ratings)
+        z = conditionals.features.sample((100_000,))
+        scores = conditionals.reward.scores(z)
+        rating = power * conditionals.ratings.given_scores(scores, batch).log_prob(batch.ratings)
         first, second = batch.pair_first, batch.pair_second
-        delta = heads.reward.delta(w[batch.pair_prompt], scores[:, first], scores[:, second])
+        delta = conditionals.reward.delta(
+            w[batch.pair_prompt], scores[:, first], scores[:, second]
+        )
         log_lik = batch.preference * delta.sigmoid().log()
         log_lik = log_lik + (1 - batch.preference) * (-delta).sigmoid().log()
         log_lik = batch.pair_weight * log_lik
@@ -177,20 +184,20 @@ def test_predictions_do_not_read_outcomes(mode):
 def test_conditional_mode_predicts_with_the_prior_and_vib_with_the_guide():
     batch = small_batch()
     model = small_model("conditional")
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     weights = model.predictive_weights(batch.prompts)
-    assert torch.equal(weights.concentration, heads.weights.concentration)
+    assert torch.equal(weights.concentration, conditionals.weights.concentration)
     features = model.predictive_features(batch.responses)
-    assert torch.equal(features.mean, heads.features.mean)
+    assert torch.equal(features.mean, conditionals.features.mean)
 
     model = small_model("vib")
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     weights = model.predictive_weights(batch.prompts)
-    expected = model.guide.weights(batch, heads).concentration
+    expected = model.guide.weights(batch, conditionals).concentration
     assert torch.equal(weights.concentration, expected)
-    assert not torch.equal(weights.concentration, heads.weights.concentration)
+    assert not torch.equal(weights.concentration, conditionals.weights.concentration)
     features = model.predictive_features(batch.responses)
-    assert torch.equal(features.mean, model.guide.features(batch, heads).mean)
+    assert torch.equal(features.mean, model.guide.features(batch, conditionals).mean)
 
 
 @MODES
@@ -208,9 +215,9 @@ def test_predictions_take_raw_states(mode):
                           / batch.prompts.std(0, unbiased=False))  # fmt: skip
     q_weights = model.predictive_weights(batch.prompts)
     if mode == "conditional":
-        expected = model.heads(standard).weights
+        expected = model.conditionals(standard).weights
     else:
-        expected = model.guide.weights(standard, model.heads(standard))
+        expected = model.guide.weights(standard, model.conditionals(standard))
     assert torch.equal(q_weights.concentration, expected.concentration)
     assert torch.equal(standard.preference, batch.preference)
 
@@ -219,17 +226,17 @@ def test_response_predictions_are_moments_of_the_program():
     model, batch = small_model(), small_batch(4)
     with torch.no_grad():
         prediction = model.predict_responses(batch)
-        heads = model.heads(batch)
-        w = heads.weights.sample((100_000,))
-        scores = heads.reward.scores(heads.features.sample((100_000,)))
-        reward = heads.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
+        conditionals = model.conditionals(batch)
+        w = conditionals.weights.sample((100_000,))
+        scores = conditionals.reward.scores(conditionals.features.sample((100_000,)))
+        reward = conditionals.reward.scale * (w[:, batch.response_prompt] * scores).sum(-1)
     error = reward.std(0) / 100_000**0.5
     assert ((reward.mean(0) - prediction.reward.mean).abs() < 4.5 * error).all()
     assert torch.allclose(reward.var(0), prediction.reward.variance, rtol=0.05)
     error = scores.std(0) / 100_000**0.5
     assert ((scores.mean(0) - prediction.score_mean).abs() < 4.5 * error).all()
     assert torch.allclose(scores.std(0), prediction.score_sd, rtol=0.02)
-    assert torch.equal(prediction.weight_mean, heads.weights.mean[batch.response_prompt])
+    assert torch.equal(prediction.weight_mean, conditionals.weights.mean[batch.response_prompt])
 
 
 def test_state_round_trips():

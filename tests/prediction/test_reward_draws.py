@@ -5,7 +5,7 @@ import torch
 from helpers.problems import assert_within, small_batch, small_model
 
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
-from vrm_pyro.models.epistemic.diagonal import BayesianHead
+from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.law import head_parameters
 from vrm_pyro.models.priors import ConditionalLogisticNormalPrior, CorrelatedNormalPrior
 from vrm_pyro.prediction.group_rewards import group_rewards
@@ -33,11 +33,11 @@ def model_of(kind):
                 parameter.add_(0.3 * torch.randn_like(parameter))
     if kind == "head":
         networks = {"weight_prior": model.weight_prior, "feature_prior": model.feature_prior}
-        head = BayesianHead(head_parameters(model.reward, networks), 2.0, HEAD_DRAWS).double()
+        head = DiagonalPosterior(head_parameters(model.reward, networks), 2.0, HEAD_DRAWS).double()
         with torch.no_grad():
             for raw in head.raw_scales:
                 raw.add_(1.0)  # a wide law: its part of the variance must be seen
-        model.head = head
+        model.parameter_posterior = head
     return model.eval()
 
 

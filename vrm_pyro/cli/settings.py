@@ -59,7 +59,7 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
 def read_with_options(
     parser: ArgumentParser, argv: Sequence[str]
 ) -> tuple[RunSettings, Namespace]:
-    """Return checked settings and what was parsed, the verb's own options included; without ``--config`` those of ``default.yaml``.
+    """Return checked settings, and what was parsed with the options of the verb itself.
 
     Raises:
         InputError: For settings that are wrong whatever the rows.

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 import vrm_pyro
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.epistemic.laplace import LaplaceHead
+from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.guides import GUIDES
 from vrm_pyro.models.likelihoods import PREFERENCE_LIKELIHOODS
 from vrm_pyro.models.priors import FEATURE_PRIORS, WEIGHT_PRIORS
@@ -227,7 +227,7 @@ def build_described(
     objectives = tuple(description["objectives"])
     rated, facts = bool(description["rated"]), dict(description["backbone"])
     model = build_model(config, description["hidden_size"], len(objectives), rated)
-    if isinstance(head := getattr(model, "head", None), LaplaceHead):
+    if isinstance(head := getattr(model, "parameter_posterior", None), LaplacePosterior):
         head.reserve()
     model.eval()
     return LoadedModel(model, config, objectives, rated, facts)
@@ -284,6 +284,8 @@ def _load_state(model: torch.nn.Module, path: Path) -> None:
         state = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{path}: truncated or not safetensors ({error}).") from error
+    if isinstance(model, VRM):
+        rename_head(state)
     expected = model.state_dict()
     for problem, names in (
         ("lacks", expected.keys() - state.keys()),

@@ -15,7 +15,7 @@ from vrm_pyro.models.reward import RewardParameters
 
 
 @dataclass(frozen=True)
-class Heads:
+class Conditionals:
     """p(w | x), p(z | x, y) and the parameters of reward and likelihoods on one batch.
 
     Program, guide and objective all read the same evaluated networks: one forward pass a step,
@@ -57,9 +57,9 @@ class Heads:
                 "model.likelihood BradleyTerry (a composite likelihood of the pairs)."
             )
 
-    def detach(self) -> "Heads":
+    def detach(self) -> "Conditionals":
         """Return a copy whose tensors carry no gradient: the model as the guide's fixed target."""
-        return Heads(
+        return Conditionals(
             detach(self.weights),
             detach(self.features),
             self.reward.detach(),

@@ -1,7 +1,7 @@
 """The variational reward model: the generative program on three flat plates."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyro
 import pyro.distributions as dist
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, marginal_ratings
 from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_moments
-from vrm_pyro.models.epistemic.diagonal import BayesianHead
-from vrm_pyro.models.epistemic.laplace import LaplaceHead
-from vrm_pyro.models.epistemic.law import HeadLaw, head_parameters, run_with
+from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
+from vrm_pyro.models.epistemic.laplace import LaplacePosterior
+from vrm_pyro.models.epistemic.law import ParameterPosterior, head_parameters, run_with
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.models.likelihoods import BradleyTerry, GaussianDelta, Preference, Ranking, root
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
@@ -49,7 +49,8 @@ class VRM(nn.Module):
     """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
 
     A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
-    names). Program, guide and objectives share one evaluation of the networks, :meth:`heads`.
+    names). Program, guide and objectives share one evaluation of the networks,
+    :meth:`conditionals`.
 
     Args:
         hidden_size: Size of the backbone states.
@@ -63,10 +64,10 @@ class VRM(nn.Module):
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
         head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
-            (:class:`HeadLaw`); 0 for point estimates of them.
+            (:class:`ParameterPosterior`); 0 for point estimates of them.
         head_draws: Draws of them that a prediction averages.
-        head_covariance: ``diagonal`` (:class:`BayesianHead`) or ``laplace``
-            (:class:`LaplaceHead`).
+        head_covariance: ``diagonal`` (:class:`DiagonalPosterior`) or ``laplace``
+            (:class:`LaplacePosterior`).
         weight_supervision: Its loss; cross-entropy when omitted.
     """
 
@@ -104,19 +105,20 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
-        self.head: HeadLaw | None = None
+        self.parameter_posterior: ParameterPosterior | None = None
         if head_prior_scale > 0:
             networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
             if isinstance(self.guide, LabelBlindModule):
                 networks = {"guide": self.guide}
             uncertain = head_parameters(self.reward, networks)
-            law = LaplaceHead if head_covariance == "laplace" else BayesianHead
-            uncertain = {n: v for n, v in uncertain.items() if n not in law.leaves_out}
-            self.head = law(uncertain, head_prior_scale, head_draws)
+            posterior = LaplacePosterior if head_covariance == "laplace" else DiagonalPosterior
+            uncertain = {n: v for n, v in uncertain.items() if n not in posterior.leaves_out}
+            self.parameter_posterior = posterior(uncertain, head_prior_scale, head_draws)
         self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))
+        self.register_load_state_dict_pre_hook(_rename_head)
 
     def standardize(self, batch: FeatureBatch) -> FeatureBatch:
         """Return the batch with standardised states, which every network here expects."""
@@ -125,9 +127,9 @@ class VRM(nn.Module):
         values["responses"] = self.response_scaler(batch.responses)
         return FeatureBatch(**values)
 
-    def heads(self, batch: FeatureBatch) -> Heads:
+    def conditionals(self, batch: FeatureBatch) -> Conditionals:
         """Evaluate the priors and parameters on a standardised batch, once a step."""
-        return Heads(
+        return Conditionals(
             self.weight_prior(batch.prompts),
             self.feature_prior(batch.responses),
             self.reward(),
@@ -171,15 +173,15 @@ class VRM(nn.Module):
 
     def with_drawn_head(self, function: Callable[[], T]) -> T:
         """Return ``function()`` at the draw of the uncertain parameters that training takes."""
-        if self.head is None:
+        if self.parameter_posterior is None:
             return function()
-        return run_with(self, self.head.training_draw(self), function)
+        return run_with(self, self.parameter_posterior.training_draw(self), function)
 
     def _over_head(self, function: Callable[[], T]) -> list[T]:
         """Return ``function()`` at every fixed draw of the parameters, or at their values."""
-        if self.head is None:
+        if self.parameter_posterior is None:
             return [function()]
-        draws = self.head.prediction_draws(self)
+        draws = self.parameter_posterior.prediction_draws(self)
         return [run_with(self, values, function) for values in draws]
 
     def _pair_probability(self, batch: FeatureBatch) -> Tensor:
@@ -213,7 +215,7 @@ class VRM(nn.Module):
     def program(
         self,
         batch: FeatureBatch,
-        heads: Heads,
+        conditionals: Conditionals,
         kl_weights: float = 1.0,
         kl_features: float = 1.0,
         population: int | None = None,
@@ -222,7 +224,7 @@ class VRM(nn.Module):
 
         Args:
             batch: Standardised batch; its preferences and ratings are the observations.
-            heads: :meth:`heads` of the same batch.
+            conditionals: :meth:`conditionals` of the same batch.
             kl_weights: Weight kappa_w of the KL of w; the guide must get the same.
             kl_features: Weight kappa_z of the KL of z.
             population: Number of prompts N the batch of B stands for: local terms times N/B.
@@ -233,66 +235,66 @@ class VRM(nn.Module):
                 pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1),
                 poutine.scale(scale=kl_weights),
             ):
-                w = pyro.sample(names.WEIGHTS, heads.weights)
+                w = pyro.sample(names.WEIGHTS, conditionals.weights)
             with pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1):
                 with poutine.scale(scale=kl_features):
-                    z = pyro.sample(names.FEATURES, heads.features)
-                scores = heads.reward.scores(z)
+                    z = pyro.sample(names.FEATURES, conditionals.features)
+                scores = conditionals.reward.scores(z)
                 # No rating observed: no rating site, so nothing masked can leak in.
-                if heads.ratings is not None and batch.has_ratings:
-                    rating = heads.ratings.given_scores(scores, batch)
-                    with poutine.scale(scale=heads.ratings.power):
+                if conditionals.ratings is not None and batch.has_ratings:
+                    rating = conditionals.ratings.given_scores(scores, batch)
+                    with poutine.scale(scale=conditionals.ratings.power):
                         pyro.sample(names.RATING, rating, obs=batch.ratings)
-            delta = heads.reward.delta(
+            delta = conditionals.reward.delta(
                 w[..., batch.pair_prompt, :],
                 scores[..., batch.pair_first, :],
                 scores[..., batch.pair_second, :],
             )
-            likelihood = heads.likelihood.given_margin(batch.pair_margin)
-            rankings = heads.joint_rankings(batch)
+            likelihood = conditionals.likelihood.given_margin(batch.pair_margin)
+            rankings = conditionals.joint_rankings(batch)
             weight = batch.pair_weight
             if rankings is not None:
-                reward = heads.reward.rewards(w[..., batch.response_prompt, :], scores)
+                reward = conditionals.reward.rewards(w[..., batch.response_prompt, :], scores)
                 law = Ranking(reward[..., rankings.items], rankings.mask)
                 _observe(names.RANKING, names.RANKING_PLATE, law, rankings.order, rankings.weight)
                 weight = batch.plain_weight  # of the others: the ranking says it already
             pairs = Preference(delta, likelihood)
             _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
 
-    def collapsed_program(self, batch: FeatureBatch, heads: Heads) -> None:
+    def collapsed_program(self, batch: FeatureBatch, conditionals: Conditionals) -> None:
         """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
 
         Exact where every response is in one pair at most and ratings are Gaussian.
         """
-        heads.check_pairs_alone(batch, "objective collapsed")
-        features = heads.gaussian
+        conditionals.check_pairs_alone(batch, "objective collapsed")
+        features = conditionals.gaussian
         with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
-            w = pyro.sample(names.WEIGHTS, heads.weights)
-        if heads.ratings is not None and batch.has_ratings:
-            law, _ = marginal_ratings(batch, heads)
+            w = pyro.sample(names.WEIGHTS, conditionals.weights)
+        if conditionals.ratings is not None and batch.has_ratings:
+            law, _ = marginal_ratings(batch, conditionals)
             observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
             with pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1):
                 pyro.sample(names.RATING, law, obs=observed)
-            loc, covariance = features_given_ratings(batch, heads)
+            loc, covariance = features_given_ratings(batch, conditionals)
             features = Gaussian(loc, torch.linalg.cholesky(covariance))
         mean, var = delta_given_weights(
             w[..., batch.pair_prompt, :],
             features.rows(batch.pair_first),
             features.rows(batch.pair_second),
-            heads.reward,
+            conditionals.reward,
         )
         if batch.num_pairs == 0:
             return
         law = GaussianDelta(
-            mean, root(var), heads.likelihood, batch.pair_weight, batch.pair_margin
+            mean, root(var), conditionals.likelihood, batch.pair_weight, batch.pair_margin
         )
         with pyro.plate(names.PAIR_PLATE, batch.num_pairs, dim=-1):
             pyro.sample(names.PREFERENCE, law, obs=batch.preference)
 
-    def collapsed_guide(self, batch: FeatureBatch, heads: Heads) -> None:
+    def collapsed_guide(self, batch: FeatureBatch, conditionals: Conditionals) -> None:
         """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""
         with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
-            pyro.sample(names.WEIGHTS, self.guide.weights(batch, heads))
+            pyro.sample(names.WEIGHTS, self.guide.weights(batch, conditionals))
 
 
 def _observe(
@@ -310,3 +312,14 @@ def _observe(
         poutine.mask(mask=counted),
     ):
         pyro.sample(site, law, obs=observed)
+
+
+def _rename_head(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    rename_head(state, prefix)
+
+
+def rename_head(state: dict[str, Tensor], prefix: str = "") -> None:
+    """Rename weights of version 0.1.0, in place: the parameter posterior was called ``head``."""
+    old, new = f"{prefix}head.", f"{prefix}parameter_posterior."
+    for name in [name for name in state if name.startswith(old)]:
+        state[new + name.removeprefix(old)] = state.pop(name)

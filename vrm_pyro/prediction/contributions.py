@@ -45,7 +45,11 @@ def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
         batch: Raw states; pairs, preferences and ratings are not read.
     """
     with evaluation_mode(model):
-        draws = [{}] if model.head is None else model.head.prediction_draws(model)
+        draws = (
+            [{}]
+            if model.parameter_posterior is None
+            else model.parameter_posterior.prediction_draws(model)
+        )
         found = [run_with(model, values, lambda: _at_parameters(model, batch)) for values in draws]
     stacked = [torch.stack(same) for same in zip(*found, strict=True)]
     parts, slopes, leverage, weights, variance = (part.mean(0) for part in stacked)

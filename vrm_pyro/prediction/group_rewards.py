@@ -93,7 +93,11 @@ def group_rewards(
         if isinstance(model, BradleyTerryModel):
             rewards = model.member_rewards(batch.responses).unsqueeze(1)
             return GroupRewards(*centred(rewards, torch.zeros_like(rewards)))
-        draws = [{}] if model.head is None else model.head.prediction_draws(model)
+        draws = (
+            [{}]
+            if model.parameter_posterior is None
+            else model.parameter_posterior.prediction_draws(model)
+        )
         parts = [run_with(model, values, lambda: _given_nodes(model, batch)) for values in draws]
     loc, variance = (torch.stack(part) for part in zip(*parts, strict=True))
     return GroupRewards(*centred(loc, variance))

@@ -129,10 +129,10 @@ def _over_head(
     num_draws: int,
 ) -> tuple[Tensor, ...]:
     """Return tensors of draws (S, ...), each draw at a value of the uncertain parameters."""
-    if model.head is None:
+    if model.parameter_posterior is None:
         return function(num_draws)
-    distinct = min(num_draws, model.head.num_draws)
-    parameters = [model.head.draw(model, stream) for _ in range(distinct)]
+    distinct = min(num_draws, model.parameter_posterior.num_draws)
+    parameters = [model.parameter_posterior.draw(model, stream) for _ in range(distinct)]
     parts = []
     for i, values in enumerate(parameters):
         share = partial(function, len(range(i, num_draws, distinct)))

@@ -13,7 +13,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.models.distributions import as_gaussian
-from vrm_pyro.models.epistemic.laplace import LaplaceHead
+from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.epistemic.law import run_with
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.likelihoods import hermite_nodes, root
@@ -36,12 +36,12 @@ def fit_laplace(model: VRM, dataset: PromptDataset, progress: bool = False) -> N
         dataset: Its training prompts, ratings standardised.
         progress: Show a bar.
     """
-    if isinstance(model.head, LaplaceHead):
-        model.head.fit(head_information(model, dataset, progress))
+    if isinstance(model.parameter_posterior, LaplacePosterior):
+        model.parameter_posterior.fit(head_information(model, dataset, progress))
 
 
 def head_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:
-    """Return the information I about the parameters of ``model.head``, (p, p), float64.
+    """Return the information I about the uncertain parameters of a model, (p, p), float64.
 
     The sum over pairs of ``pair_weight`` times the Fisher information of the label's predictive
     law p(c) = E p(c | Delta), Delta ~ N(E Delta, Var Delta) with the closed moments of
@@ -63,8 +63,8 @@ def head_information(model: VRM, dataset: PromptDataset, progress: bool = False)
         progress: Show a bar.
     """
     with double_copy(model) as copied, pyro.validation_enabled(False):
-        head = copied.head
-        assert isinstance(head, LaplaceHead)
+        head = copied.parameter_posterior
+        assert isinstance(head, LaplacePosterior)
         total = torch.zeros(head.size, head.size, dtype=torch.float64)
         with tqdm(
             total=len(dataset), desc="Covariance", unit="prompt", disable=not progress
@@ -77,7 +77,7 @@ def head_information(model: VRM, dataset: PromptDataset, progress: bool = False)
     return total
 
 
-def _pair_rows(model: VRM, head: LaplaceHead, batch: FeatureBatch) -> Iterator[Tensor]:
+def _pair_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Iterator[Tensor]:
     """Yield blocks of rows whose outer products sum to the information of the labels."""
 
     def moments(theta: Tensor, prompt: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def outcome_gradients(likelihood: PreferenceLikelihood, mean: Tensor, variance: 
     return gradients / chances.sqrt().unsqueeze(-1)
 
 
-def _rating_rows(model: VRM, head: LaplaceHead, batch: FeatureBatch) -> Iterator[Tensor]:
+def _rating_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Iterator[Tensor]:
     """Yield blocks of rows whose outer products sum to the information of the ratings."""
     if model.ratings is None or not batch.has_ratings:
         return
@@ -197,7 +197,7 @@ def gaussian_gradients(law: Tensor, precision: Tensor) -> Tensor:
 
 def _jacobians(
     function: Function,
-    head: LaplaceHead,
+    head: LaplacePosterior,
     model: VRM,
     inputs: tuple[Tensor, ...],
     outputs: int,
@@ -221,7 +221,7 @@ def _jacobians(
             yield value, jacobian
 
 
-def _rows_at_once(head: LaplaceHead, outputs: int) -> int:
+def _rows_at_once(head: LaplacePosterior, outputs: int) -> int:
     return max(1, _BLOCK // (head.size * outputs))
 
 

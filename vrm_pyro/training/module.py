@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active
 from vrm_pyro.models.reference_kl import (
@@ -120,34 +120,34 @@ class TrainingModule(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             batch = self.model.standardize(batch)
-            heads = self.model.heads(batch)
-            pairs_alone = heads.joint_rankings(batch) is None
+            conditionals = self.model.conditionals(batch)
+            pairs_alone = conditionals.joint_rankings(batch) is None
             closed = self.model.guide.gaussian and pairs_alone
             kind = IntegratedObjective if closed else SampledObjective
             objective = kind(_VALIDATION_DRAWS)
-            terms = objective.terms(self.model, self.model.guide, batch, heads, Weights())
+            terms = objective.terms(self.model, self.model.guide, batch, conditionals, Weights())
         given_ratings = terms.preference - terms.kl_weights
         return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
-        if model.head is None:
+        if model.parameter_posterior is None:
             return loss
         # Once for the data set, whatever the batch: the loss is per prompt.
-        penalty = model.head.penalty(model)
-        self._note({model.head.penalty_name: penalty.detach()}, step=False)
+        penalty = model.parameter_posterior.penalty(model)
+        self._note({model.parameter_posterior.penalty_name: penalty.detach()}, step=False)
         return loss + penalty / self.population
 
     def _loss_at_head(self, model: VRM, batch: FeatureBatch) -> Tensor:
         batch = model.standardize(batch)
-        heads = model.heads(batch)
-        terms = self.objective.terms(model, model.guide, batch, heads, self.weights())
+        conditionals = model.conditionals(batch)
+        terms = self.objective.terms(model, model.guide, batch, conditionals, self.weights())
         objective = terms.objective
         penalty = objective.new_zeros(())
         if self.config.mode == "conditional" and self.config.hyperprior_weight > 0:
-            penalty = self.config.hyperprior_weight * hyperprior_divergence(heads)
-        self._note(self._parts(model, batch, heads, terms, penalty))
-        log_prior = heads.likelihood.log_prior() / self.population
+            penalty = self.config.hyperprior_weight * hyperprior_divergence(conditionals)
+        self._note(self._parts(model, batch, conditionals, terms, penalty))
+        log_prior = conditionals.likelihood.log_prior() / self.population
         return (penalty - objective) / batch.num_prompts - log_prior
 
     def weights(self) -> Weights:
@@ -167,17 +167,22 @@ class TrainingModule(nn.Module):
 
     @torch.no_grad()
     def _parts(
-        self, model: VRM, batch: FeatureBatch, heads: Heads, terms: Terms, penalty: Tensor
+        self,
+        model: VRM,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        terms: Terms,
+        penalty: Tensor,
     ) -> dict[str, Tensor | float]:
         """Return what is logged: nats a prompt, nats a response for kl_features."""
         prompts, pairs = batch.num_prompts, max(batch.num_pairs, 1)
         if self.config.mode == "conditional":
-            weight_mean, feature_mean = heads.weights.mean, heads.features.mean
+            weight_mean, feature_mean = conditionals.weights.mean, conditionals.features.mean
         else:
-            q_weights, q_features = model.guide.posterior(batch, heads)
+            q_weights, q_features = model.guide.posterior(batch, conditionals)
             weight_mean, feature_mean = q_weights.mean, q_features.mean
-        score = heads.reward.scores(feature_mean)
-        delta = heads.reward.delta(
+        score = conditionals.reward.scores(feature_mean)
+        delta = conditionals.reward.delta(
             weight_mean[batch.pair_prompt], score[batch.pair_first], score[batch.pair_second]
         )
         right = ((delta > 0) == (batch.preference > 0.5)).float()
@@ -210,10 +215,10 @@ class TrainingModule(nn.Module):
         return values
 
 
-def hyperprior_divergence(heads: Heads) -> Tensor:
+def hyperprior_divergence(conditionals: Conditionals) -> Tensor:
     """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
-    divergence = kl_weights(heads.weights).sum() + kl_features(heads.features).sum()
-    return divergence.to(heads.reward.scale.dtype)
+    divergence = kl_weights(conditionals.weights).sum() + kl_features(conditionals.features).sum()
+    return divergence.to(conditionals.reward.scale.dtype)
 
 
 def log_score(probability: Tensor, preference: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from vrm_pyro.models.reward import delta_given_weights
 DRAWS = 4000
 
 
-def exact_risk(weights, features, heads, batch):
+def exact_risk(weights, features, conditionals, batch):
     """E of the 0-1 loss, z integrated out by the Normal's CDF, w by many draws."""
     normal = features.base_dist
     w = weights.sample((20_000,))[:, batch.pair_prompt]
@@ -27,7 +27,7 @@ def exact_risk(weights, features, heads, batch):
         w,
         Gaussian(normal.loc[first], normal.scale[first]),
         Gaussian(normal.loc[second], normal.scale[second]),
-        heads.reward,
+        conditionals.reward,
     )
     for_first = torch.special.ndtr(mean / var.sqrt()).mean(0)
     c = batch.preference
@@ -43,9 +43,11 @@ def test_risks_are_those_of_the_two_laws():
     risks = local_risks(model, Arrays(batch), DRAWS, seed=3)
     with torch.no_grad():
         standard = model.standardize(batch)
-        heads = model.heads(standard)
-        posterior = exact_risk(*model.guide.posterior(standard, heads), heads, standard)
-        prior = exact_risk(heads.weights, heads.features, heads, standard)
+        conditionals = model.conditionals(standard)
+        posterior = exact_risk(
+            *model.guide.posterior(standard, conditionals), conditionals, standard
+        )
+        prior = exact_risk(conditionals.weights, conditionals.features, conditionals, standard)
     error = 0.5 / math.sqrt(10 * DRAWS)
     assert risks.posterior == pytest.approx(posterior, abs=5 * error)
     assert risks.prior == pytest.approx(prior, abs=5 * error)

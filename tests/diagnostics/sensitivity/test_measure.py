@@ -56,21 +56,21 @@ class Grid:
     """
 
     def __init__(self, model, batch):
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         w = torch.linspace(0, 1, 65, dtype=torch.float64)
         w = (w[1:] + w[:-1]) / 2
-        normal = heads.features.base_dist
+        normal = conditionals.features.base_dist
         z = [
             normal.loc[j] + normal.scale[j] * torch.linspace(-5, 5, 64, dtype=torch.float64)
             for j in range(2)
         ]
         w, *z = (a.ravel() for a in torch.meshgrid(w, *z, indexing="ij"))
         w, z = torch.stack([w, 1 - w], -1), torch.stack(z, -1).unsqueeze(-1)
-        s = z @ heads.reward.loading.T + heads.reward.intercept
-        r = heads.reward.scale * (w.unsqueeze(1) * s).sum(-1)
+        s = z @ conditionals.reward.loading.T + conditionals.reward.intercept
+        r = conditionals.reward.scale * (w.unsqueeze(1) * s).sum(-1)
         delta = r[:, batch.pair_first[0]] - r[:, batch.pair_second[0]]
         self.values = {"w": w, "s": s, "r": r, "delta": delta}
-        a = heads.weights.concentration[0]
+        a = conditionals.weights.concentration[0]
         ratings = dist.Normal(s + model.ratings.offset, model.ratings().scale)
         rated = ratings.log_prob(torch.where(batch.rating_mask, batch.ratings, 0.0)[:2])
         c = batch.preference[0]

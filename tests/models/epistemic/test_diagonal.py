@@ -7,7 +7,7 @@ from helpers.problems import Arrays, small_batch, small_model
 from torch import nn
 
 from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
-from vrm_pyro.models.epistemic.diagonal import BayesianHead
+from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.law import head_parameters, run_with
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig
@@ -19,8 +19,8 @@ from vrm_pyro.training.train import train
 def with_head(prior_scale=1.0, num_draws=64):
     model = small_model(ratings=False)
     networks = {"weight_prior": model.weight_prior, "feature_prior": model.feature_prior}
-    head = BayesianHead(head_parameters(model.reward, networks), prior_scale, num_draws)
-    model.head = head.double()
+    head = DiagonalPosterior(head_parameters(model.reward, networks), prior_scale, num_draws)
+    model.parameter_posterior = head.double()
     return model
 
 
@@ -39,23 +39,30 @@ def test_it_takes_the_reward_and_the_last_layers():
 def test_divergence_is_that_of_normals():
     model = with_head(0.7)
     with torch.no_grad():
-        for raw in model.head.raw_scales:
+        for raw in model.parameter_posterior.raw_scales:
             raw.normal_()
     expected = 0.0
     locs = dict(model.named_parameters())
-    for i, (name, scale) in enumerate(zip(model.head.names, model.head.scales(), strict=True)):
+    for i, (name, scale) in enumerate(
+        zip(model.parameter_posterior.names, model.parameter_posterior.scales(), strict=True)
+    ):
         prior = dist.Normal(
-            model.head.get_buffer(f"prior_loc_{i}"), model.head.get_buffer(f"prior_scale_{i}")
+            model.parameter_posterior.get_buffer(f"prior_loc_{i}"),
+            model.parameter_posterior.get_buffer(f"prior_scale_{i}"),
         )
         q = dist.Normal(locs[name], scale)
         expected = expected + torch.distributions.kl_divergence(q, prior).sum()
-    assert model.head.divergence(model).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert model.parameter_posterior.divergence(model).item() == pytest.approx(
+        expected.item(), rel=1e-12
+    )
 
 
 def test_draws_have_loc_and_scale():
     model = with_head(num_draws=4000)
-    draws = model.head.prediction_draws(model)
-    for name, scale in zip(model.head.names, model.head.scales(), strict=True):
+    draws = model.parameter_posterior.prediction_draws(model)
+    for name, scale in zip(
+        model.parameter_posterior.names, model.parameter_posterior.scales(), strict=True
+    ):
         values = torch.stack([draw[name] for draw in draws])
         loc = dict(model.named_parameters())[name]
         assert ((values.mean(0) - loc).abs() < 5 * scale / 4000**0.5).all()
@@ -73,21 +80,21 @@ def test_run_with_puts_values_in_place_and_takes_them_out():
 
 def test_gradients_reach_scales_and_locs():
     model, batch = with_head(), small_batch(ratings=False)
-    loss = model.with_drawn_head(lambda: model.heads(batch).reward.loading.square().sum())
+    loss = model.with_drawn_head(lambda: model.conditionals(batch).reward.loading.square().sum())
     loss.backward()
     assert model.reward.loading.grad.abs().min() > 0
-    assert model.head.raw_scales[0].grad.abs().min() > 0
+    assert model.parameter_posterior.raw_scales[0].grad.abs().min() > 0
 
 
 def test_variance_is_ambiguity_plus_epistemic():
     """By brute force: draws of the parameters, then of w and z given each of them."""
     model, batch = with_head(0.5, num_draws=600), small_batch(ratings=False)
     with torch.no_grad():
-        for raw in model.head.raw_scales:
+        for raw in model.parameter_posterior.raw_scales:
             raw.add_(2.0)
         found = model.pair_uncertainty(batch)
         deltas = []
-        for values in model.head.prediction_draws(model):
+        for values in model.parameter_posterior.prediction_draws(model):
 
             def draw():
                 w = model.predictive_weights(batch.prompts).sample((40,))
@@ -114,11 +121,11 @@ def test_variance_is_ambiguity_plus_epistemic():
 def test_without_spread_predictions_are_the_point_estimate():
     model, batch = with_head(), small_batch(ratings=False)
     with torch.no_grad():
-        for raw in model.head.raw_scales:
+        for raw in model.parameter_posterior.raw_scales:
             raw.fill_(-40.0)
         spread = model.predict_pairs(batch)
         assert model.pair_uncertainty(batch).epistemic.max() < 1e-12
-        model.head = None
+        model.parameter_posterior = None
         assert torch.allclose(model.predict_pairs(batch), spread, atol=1e-9)
 
 
@@ -139,7 +146,7 @@ def test_divergence_counts_once_for_the_data_set():
     for module in (few, many):
         torch.manual_seed(4)
         losses.append(module(**batch.as_dict())["loss"])
-    expected = model.head.divergence(model) * (1 / 6 - 1 / 600)
+    expected = model.parameter_posterior.divergence(model) * (1 / 6 - 1 / 600)
     assert (losses[0] - losses[1]).item() == pytest.approx(expected.item(), rel=1e-9)
 
 

@@ -71,7 +71,7 @@ def test_bayesian_linear_regression_on_ratings(power, dtype):
     batch = small_batch(30)
     batch = replace(batch, pair_weight=torch.zeros_like(batch.pair_weight))
     fit_laplace(model, dataset(batch))
-    head, loading = model.head, model.reward.loading.detach().double()
+    head, loading = model.parameter_posterior, model.reward.loading.detach().double()
     assert "reward.loading" not in head.names
     noise = 0.4**2 * loading @ loading.T + 0.6**2 / power * torch.eye(3)
     expected = torch.diag(head.prior_precision().double())
@@ -111,7 +111,7 @@ def test_logistic_regression_on_pairs():
         return (batch.pair_weight * each).sum()
 
     hessian = torch.autograd.functional.hessian(loss, layer[0])
-    where = position(model.head, "feature_prior.network.body.1.weight")
+    where = position(model.parameter_posterior, "feature_prior.network.body.1.weight")
     assert torch.allclose(found[where, where], hessian, rtol=1e-4)
     found[where, where] = 0
     assert found.abs().max() < 1e-3 * hessian.abs().max()
@@ -172,7 +172,7 @@ def small_fitted(num_draws=32):
 
 def test_divergence_is_that_of_normals():
     model = small_fitted()
-    head = model.head
+    head = model.parameter_posterior
     theta = head.flatten(head.values(model)).detach()
     q = MultivariateNormal(theta, head.covariance())
     loc = head.flatten([loc for loc, _ in head.priors()])
@@ -183,7 +183,7 @@ def test_divergence_is_that_of_normals():
 
 def test_draws_have_the_covariance():
     model = small_fitted(4000)
-    head = model.head
+    head = model.parameter_posterior
     theta = head.flatten(head.values(model)).detach()
     draws = torch.stack([head.flatten(list(d.values())) for d in head.prediction_draws(model)])
     direction = torch.randn(head.size, 8, dtype=torch.float64)
@@ -200,7 +200,7 @@ def test_variance_of_the_difference_is_that_of_its_linearisation():
     model = built(replace(LINEAR, head_draws=1000), rated=False)
     batch = small_batch(40, ratings=False)
     fit_laplace(model, dataset(batch))
-    head, reward = model.head, model.reward()
+    head, reward = model.parameter_posterior, model.reward()
     gap = batch.responses[batch.pair_first] - batch.responses[batch.pair_second]
     direction = reward.scale * torch.full((3,), 1 / 3, dtype=torch.float64) @ reward.loading
     jacobian = torch.zeros(batch.num_pairs, head.size, dtype=torch.float64)
@@ -217,7 +217,7 @@ def test_before_the_fit_it_is_a_point_estimate():
     with torch.no_grad():
         assert model.pair_uncertainty(batch).epistemic.abs().max() == 0
         before = model.predict_pairs(batch)
-        model.head = None
+        model.parameter_posterior = None
         assert torch.equal(model.predict_pairs(batch), before)
 
 
@@ -263,9 +263,9 @@ def test_penalty_is_the_priors_and_counts_once():
     for population in (6, 600):
         torch.manual_seed(4)
         losses.append(TrainingModule(model, config, population)(**batch.as_dict())["loss"].item())
-    theta = model.head.flatten(model.head.values(model))
-    loc = model.head.flatten([loc for loc, _ in model.head.priors()])
-    penalty = 0.5 * (model.head.prior_precision() * (theta - loc) ** 2).sum().item()
+    theta = model.parameter_posterior.flatten(model.parameter_posterior.values(model))
+    loc = model.parameter_posterior.flatten([loc for loc, _ in model.parameter_posterior.priors()])
+    penalty = 0.5 * (model.parameter_posterior.prior_precision() * (theta - loc) ** 2).sum().item()
     assert losses[0] - losses[1] == pytest.approx(penalty * (1 / 6 - 1 / 600), rel=1e-9)
 
 
@@ -281,18 +281,24 @@ def test_saved_and_loaded_and_resumed(tmp_path):
     result = train(LAPLACE, arguments(tmp_path, max_steps=4, save_steps=2, eval_steps=2,
                    eval_strategy="steps", save_strategy="steps"), source, source)  # fmt: skip
     model = result.loaded.model
-    assert model.head.fitted
+    assert model.parameter_posterior.fitted
     again = train(LAPLACE, arguments(tmp_path, max_steps=4, save_steps=2, eval_steps=2,
                   eval_strategy="steps", save_strategy="steps", resume_from_checkpoint="true"),
                   source, source)  # fmt: skip
-    assert torch.equal(again.loaded.model.head.precision_factor, model.head.precision_factor)
+    assert torch.equal(
+        again.loaded.model.parameter_posterior.precision_factor,
+        model.parameter_posterior.precision_factor,
+    )
     folder = tmp_path / "saved"
     folder.mkdir()
     save_model(result.loaded, folder)
     loaded = load_model(folder)
     assert loaded.config.head_covariance == "laplace"
     assert np.array_equal(predict(loaded.model, source).p_first, predict(model, source).p_first)
-    assert torch.equal(loaded.model.head.divergence(loaded.model), model.head.divergence(model))
+    assert torch.equal(
+        loaded.model.parameter_posterior.divergence(loaded.model),
+        model.parameter_posterior.divergence(model),
+    )
 
 
 def test_a_model_saved_before_the_fit_is_refused(tmp_path):

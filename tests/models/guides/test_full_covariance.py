@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from helpers import golden
-from helpers.problems import random_heads, small_batch
+from helpers.problems import random_conditionals, small_batch
 
 from vrm_pyro.models.distributions import weight_nodes
 from vrm_pyro.models.guides import FullCovarianceGuide, OutcomeAwareGuide
@@ -21,7 +21,13 @@ def bound(ratings, q_weights, q_features):
     """Return the integrated ELBO with w by Gauss-Jacobi: a number without noise."""
     nodes, log_mass = golden.jacobi_nodes(q_weights.concentration)
     return integrated_terms(
-        golden.batch(ratings), golden.heads(), q_weights, q_features, nodes, log_mass, Weights()
+        golden.batch(ratings),
+        golden.conditionals(),
+        q_weights,
+        q_features,
+        nodes,
+        log_mass,
+        Weights(),
     ).objective
 
 
@@ -67,16 +73,18 @@ def test_the_amortized_guide_comes_near_it(ratings):
         torch.manual_seed(0)
         guide = kind().build(1, 2, 2).double()
         optimiser = torch.optim.Adam(guide.parameters(), lr=0.05)
-        batch, heads = golden.batch(ratings), golden.heads()
+        batch, conditionals = golden.batch(ratings), golden.conditionals()
         even = torch.full((64,), 1 / 64).double().log()
         for _ in range(60):
-            q_weights, q_features = guide.posterior(batch, heads)
+            q_weights, q_features = guide.posterior(batch, conditionals)
             nodes = weight_nodes(q_weights)  # unlike Gauss-Jacobi nodes, they follow alpha
-            terms = integrated_terms(batch, heads, q_weights, q_features, nodes, even, Weights())
+            terms = integrated_terms(
+                batch, conditionals, q_weights, q_features, nodes, even, Weights()
+            )
             optimiser.zero_grad()
             (-terms.objective).backward()
             optimiser.step()
-        reached[kind] = bound(ratings, *guide.posterior(batch, heads)).item()
+        reached[kind] = bound(ratings, *guide.posterior(batch, conditionals)).item()
     best = BEST_FULL[ratings]
     assert best - 0.02 < reached[FullCovarianceGuide] < best + 1e-6
     assert reached[OutcomeAwareGuide] < golden.BEST_DIAGONAL[ratings] + 1e-6
@@ -87,19 +95,19 @@ def test_a_correlated_prior_keeps_its_correlation():
     batch = small_batch(num_objectives=4)
     pairs = ("pair_first", "pair_second", "preference", "pair_weight")
     batch = replace(batch, **{key: getattr(batch, key)[:0] for key in pairs})
-    heads = random_heads(batch.num_prompts, batch.num_responses)
+    conditionals = random_conditionals(batch.num_prompts, batch.num_responses)
     factor = torch.randn(batch.num_responses, 4, 4).double().tril(-1)
     factor = factor + torch.diag_embed(torch.rand(batch.num_responses, 4).double() + 0.4)
-    prior = dist.MultivariateNormal(heads.features.mean, scale_tril=factor)
-    heads = replace(heads, features=prior)
-    q = FullCovarianceGuide().build(3, 4, 4).double().features(batch, heads)
+    prior = dist.MultivariateNormal(conditionals.features.mean, scale_tril=factor)
+    conditionals = replace(conditionals, features=prior)
+    q = FullCovarianceGuide().build(3, 4, 4).double().features(batch, conditionals)
     for row in range(batch.num_responses):
         seen = batch.rating_mask[row]
-        loading = heads.reward.loading[seen]
+        loading = conditionals.reward.loading[seen]
         cross = prior.covariance_matrix[row] @ loading.T
-        noise = torch.diag(heads.ratings.scale[seen] ** 2)
+        noise = torch.diag(conditionals.ratings.scale[seen] ** 2)
         gain = cross @ torch.linalg.inv(loading @ cross + noise)
-        expected = heads.reward.scores(prior.loc[row]) + heads.ratings.offset
+        expected = conditionals.reward.scores(prior.loc[row]) + conditionals.ratings.offset
         mean = prior.loc[row] + gain @ (batch.ratings[row] - expected)[seen]
         covariance = prior.covariance_matrix[row] - gain @ cross.T
         assert torch.allclose(q.loc[row], mean, atol=1e-9)

@@ -34,13 +34,13 @@ def same_law(one, two):
 def problem(**settings):
     """Return a batch and the heads of a conditional model on it, which any guide can read."""
     model, batch = small_model(), small_batch(**settings)
-    return batch, model.heads(batch)
+    return batch, model.conditionals(batch)
 
 
 @EACH
 def test_shapes(name):
-    batch, heads = problem()
-    q_weights, q_features = build(name).posterior(batch, heads)
+    batch, conditionals = problem()
+    q_weights, q_features = build(name).posterior(batch, conditionals)
     assert q_weights.batch_shape == (batch.num_prompts,)
     assert q_weights.event_shape == (3,)
     assert q_features.batch_shape == (batch.num_responses,)
@@ -56,19 +56,19 @@ def test_shapes(name):
 @EACH
 def test_both_doors_lead_to_one_posterior(name):
     """Scoring and training must not have two formulas for the same q."""
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide = build(name)
-    q_weights, q_features = guide.posterior(batch, heads)
-    assert same_law(guide.weights(batch, heads), q_weights)
-    assert same_law(guide.features(batch, heads), q_features)
+    q_weights, q_features = guide.posterior(batch, conditionals)
+    assert same_law(guide.weights(batch, conditionals), q_weights)
+    assert same_law(guide.features(batch, conditionals), q_features)
 
 
 @EACH
 def test_program_draws_from_that_posterior(name):
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide = build(name)
-    trace = poutine.trace(guide).get_trace(batch, heads, 0.3, 0.6, population=10)
-    q_weights, q_features = guide.posterior(batch, heads)
+    trace = poutine.trace(guide).get_trace(batch, conditionals, 0.3, 0.6, population=10)
+    q_weights, q_features = guide.posterior(batch, conditionals)
     w, z = trace.nodes[names.WEIGHTS], trace.nodes[names.FEATURES]
     assert same_law(w["fn"], q_weights)
     assert same_law(z["fn"], q_features)
@@ -78,22 +78,22 @@ def test_program_draws_from_that_posterior(name):
 
 @EACH
 def test_flag_says_whether_outcomes_are_read(name):
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide = build(name)
     flipped = replace(batch, preference=1 - batch.preference)
     rerated = replace(batch, ratings=batch.ratings + 1)
     aware = GUIDES[name].outcome_aware
     for other in (flipped, rerated):
-        before, after = guide.posterior(batch, heads), guide.posterior(other, heads)
+        before, after = guide.posterior(batch, conditionals), guide.posterior(other, conditionals)
         for x, y in zip(before, after, strict=True):
             assert same_law(x, y) != aware
 
 
 @EACH
 def test_gradients_reach_every_parameter(name):
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide = build(name)
-    q_weights, q_features = guide.posterior(batch, heads)
+    q_weights, q_features = guide.posterior(batch, conditionals)
     total = (q_weights.rsample() ** 2).sum() + (q_features.rsample() ** 2).sum()
     total.backward()
     for parameter_name, parameter in guide.named_parameters():
@@ -103,8 +103,8 @@ def test_gradients_reach_every_parameter(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if not GUIDES[name].point])
 def test_densities_have_mass_one(name):
     """By importance draws from a flat and a wide law; what is drawn has what is scored."""
-    batch, heads = problem(num_prompts=2)
-    q_weights, q_features = build(name).posterior(batch, heads)
+    batch, conditionals = problem(num_prompts=2)
+    q_weights, q_features = build(name).posterior(batch, conditionals)
     z = q_features.sample((4000,))
     loc, scale = z.mean(0), 2 * z.std(0)
     for law, wide in (
@@ -124,13 +124,13 @@ def test_densities_have_mass_one(name):
 
 @EACH
 def test_parameters_survive_saving(name):
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide, again = build(name), GUIDES[name]().build(HIDDEN_SIZE, 3, 2).double()
     with torch.no_grad():
         for parameter in guide.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     again.load_state_dict(guide.state_dict())
-    before, after = guide.posterior(batch, heads), again.posterior(batch, heads)
+    before, after = guide.posterior(batch, conditionals), again.posterior(batch, conditionals)
     for x, y in zip(before, after, strict=True):
         assert same_law(x, y)
 
@@ -141,7 +141,7 @@ def test_float32_agrees_with_float64(name):
     w, z = torch.full((5, 3), 1 / 3).double(), torch.randn(14, 2).double()
     for dtype in (torch.float64, torch.float32):
         model, batch = small_model(dtype=dtype), small_batch(dtype=torch.float64).to(dtype)
-        laws = build(name).to(dtype).posterior(batch, model.heads(batch))
+        laws = build(name).to(dtype).posterior(batch, model.conditionals(batch))
         assert all(law.sample().dtype == dtype for law in laws)
         values = (w.to(dtype), z[: batch.num_responses].to(dtype))
         found.append(
@@ -158,11 +158,11 @@ AWARE = pytest.mark.parametrize("name", [name for name in NAMES if GUIDES[name].
 PRIOR = pytest.mark.parametrize("family", ["dirichlet", "logistic_normal"])
 
 
-def with_prior(heads, family):
+def with_prior(conditionals, family):
     """Return heads whose prior of w is of a family."""
     if family == "dirichlet":
-        return heads
-    return replace(heads, weights=as_logistic_normal(heads.weights))
+        return conditionals
+    return replace(conditionals, weights=as_logistic_normal(conditionals.weights))
 
 
 def log_probs(laws, batch):
@@ -176,11 +176,13 @@ def log_probs(laws, batch):
 @AWARE
 @PRIOR
 def test_exchanged_answers_give_the_same_posterior(name, family):
-    batch, heads = problem()
-    guide, heads = build(name), with_prior(heads, family)
-    before, after = (log_probs(guide.posterior(b, heads), b) for b in (batch, batch.swap_pairs()))
+    batch, conditionals = problem()
+    guide, conditionals = build(name), with_prior(conditionals, family)
+    before, after = (
+        log_probs(guide.posterior(b, conditionals), b) for b in (batch, batch.swap_pairs())
+    )
     wrong = replace(batch.swap_pairs(), preference=batch.preference)
-    other = log_probs(guide.posterior(wrong, heads), batch)
+    other = log_probs(guide.posterior(wrong, conditionals), batch)
     for x, y, z in zip(before, after, other, strict=True):
         assert torch.allclose(x, y, rtol=1e-9, atol=1e-9)
         assert not torch.allclose(x, z, rtol=1e-3)
@@ -190,29 +192,31 @@ def test_exchanged_answers_give_the_same_posterior(name, family):
 @PRIOR
 def test_without_outcomes_it_is_the_prior(name, family):
     """Exactly so for the Gaussian ones; a flow starts near it and is free to leave."""
-    batch, heads = problem(ratings=False)
-    guide, heads = build(name), with_prior(heads, family)
+    batch, conditionals = problem(ratings=False)
+    guide, conditionals = build(name), with_prior(conditionals, family)
     pairs = ("pair_first", "pair_second", "preference", "pair_weight")
     silent = replace(batch, **{key: getattr(batch, key)[:0] for key in pairs})
     unweighted = replace(batch, pair_weight=torch.zeros_like(batch.pair_weight))
     for data in (silent, unweighted):
-        q = guide.posterior(data, heads)
-        found, wanted = (log_probs(x, batch) for x in (q, (heads.weights, heads.features)))
+        q = guide.posterior(data, conditionals)
+        found, wanted = (
+            log_probs(x, batch) for x in (q, (conditionals.weights, conditionals.features))
+        )
         assert torch.allclose(found[0], wanted[0], rtol=1e-8)
         if GUIDES[name].gaussian:
             assert torch.allclose(found[1], wanted[1], rtol=1e-8)
         else:
-            assert divergence(q[1], heads.features, 2000).max() < 0.1
+            assert divergence(q[1], conditionals.features, 2000).max() < 0.1
 
 
 @EACH
 def test_posteriors_of_prompts_do_not_mix(name):
     """Outcomes of one prompt move its own w and z only."""
-    batch, heads = problem()
+    batch, conditionals = problem()
     guide = build(name)
     pairs = batch.pair_prompt == 2
     flipped = replace(batch, preference=torch.where(pairs, 1 - batch.preference, batch.preference))
-    before, after = guide.posterior(batch, heads), guide.posterior(flipped, heads)
+    before, after = guide.posterior(batch, conditionals), guide.posterior(flipped, conditionals)
     others = torch.arange(batch.num_prompts) != 2
     assert torch.equal(seeded(before[0])[others], seeded(after[0])[others])
     rows = batch.response_prompt != 2

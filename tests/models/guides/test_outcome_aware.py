@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import HIDDEN_SIZE, labelled_prompt, random_heads, small_batch
+from helpers.problems import HIDDEN_SIZE, labelled_prompt, random_conditionals, small_batch
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conjugate import features_given_ratings
@@ -24,8 +24,8 @@ def batch():
 
 
 @pytest.fixture
-def heads(batch):
-    return random_heads(batch.num_prompts, batch.num_responses)
+def conditionals(batch):
+    return random_conditionals(batch.num_prompts, batch.num_responses)
 
 
 def without_pairs(batch):
@@ -128,7 +128,7 @@ def mean_differences(weights, heads, batch):
 def test_an_undecided_label_says_that_answers_are_alike(guide):
     """c = 1/2 moves w to where Delta is smaller; z gets curvature but no direction."""
     batch = small_batch(num_objectives=4, single_use=True)
-    heads = random_heads(batch.num_prompts, batch.num_responses)
+    heads = random_conditionals(batch.num_prompts, batch.num_responses)
     data = replace(
         without_ratings(batch),
         preference=torch.full_like(batch.preference, 0.5),

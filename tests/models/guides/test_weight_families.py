@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import HIDDEN_SIZE, labelled_prompt, random_heads, small_batch
+from helpers.problems import HIDDEN_SIZE, labelled_prompt, random_conditionals, small_batch
 from torch.nn.functional import logsigmoid
 
 from vrm_pyro.models.distributions import (
@@ -48,7 +48,7 @@ def prior_of(family, alpha):
 )
 def test_family_is_the_one_asked_for(kind, prior, weights, family):
     batch = small_batch(num_objectives=4)
-    heads = random_heads(batch.num_prompts, batch.num_responses)
+    heads = random_conditionals(batch.num_prompts, batch.num_responses)
     heads = replace(heads, weights=prior_of(prior, heads.weights.concentration))
     guide = kind(weights=weights).build(HIDDEN_SIZE, 4, 4).double()
     assert isinstance(guide.weights(batch, heads), family)

@@ -43,7 +43,9 @@ def problem(likelihood):
 def test_every_objective_trains_it(likelihood, objective):
     model, batch = problem(likelihood)
     batch = model.standardize(batch)
-    terms = OBJECTIVES[objective]().terms(model, model.guide, batch, model.heads(batch), Weights())
+    terms = OBJECTIVES[objective]().terms(
+        model, model.guide, batch, model.conditionals(batch), Weights()
+    )
     assert terms.objective.isfinite()
     terms.objective.backward()
     reached = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -58,11 +60,11 @@ def test_pairs_are_normalised_with_features_and_weights_integrated(likelihood):
     model, batch = problem(likelihood)
     batch = model.standardize(batch)
     with torch.no_grad():
-        heads, total = model.heads(batch), 0.0
+        conditionals, total = model.conditionals(batch), 0.0
         for c in likelihood.outcomes:
             torch.manual_seed(0)  # the same draws of w for every outcome
             labelled = replace(batch, preference=torch.full_like(batch.preference, c))
-            total = total + pair_log_prob(labelled, heads, num_draws=8).exp()
+            total = total + pair_log_prob(labelled, conditionals, num_draws=8).exp()
     assert torch.allclose(total, torch.ones_like(total), rtol=0, atol=1e-12)
 
 

@@ -144,16 +144,16 @@ def test_objective_adds_lambda_times_the_score_of_rated_prompts(loss):
     model, batch = supervised_model(loss), small_batch()
     model.rating_loc.fill_(3.0)
     model.rating_scale.fill_(2.0)
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
 
     def objective(power):
         model.weight_power = power
         torch.manual_seed(4)
-        terms = IntegratedObjective(2).terms(model, model.guide, batch, heads, Weights())
+        terms = IntegratedObjective(2).terms(model, model.guide, batch, conditionals, Weights())
         return terms.objective
 
     target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
-    law = model.guide.weights(batch, heads)
+    law = model.guide.weights(batch, conditionals)
     score = {
         "cross_entropy": expected_cross_entropy(law, target),
         "dirichlet_kl": -dirichlet_kl(law, target, 6.0),

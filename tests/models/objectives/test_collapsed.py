@@ -2,7 +2,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from helpers import golden
-from helpers.problems import repeat, repeat_heads, small_batch, small_model, with_guide
+from helpers.problems import repeat, repeat_conditionals, small_batch, small_model, with_guide
 from pyro.infer import RenyiELBO
 
 from vrm_pyro.models.objectives import CollapsedObjective, IntegratedObjective, Weights
@@ -13,13 +13,13 @@ from vrm_pyro.prediction.posterior.refine import FixedGuide
 def golden_terms(ratings, alpha, num_draws, copies):
     """Return the collapsed value per prompt on many copies of the golden prompt."""
     batch = repeat(golden.batch(ratings), copies)
-    heads = repeat_heads(golden.heads(), copies)
+    conditionals = repeat_conditionals(golden.conditionals(), copies)
     q_weights = dist.Dirichlet(torch.tensor([alpha], dtype=torch.float64).repeat(copies, 1))
-    guide = FixedGuide(q_weights, heads.features)
+    guide = FixedGuide(q_weights, conditionals.features)
     model = with_guide(small_model(num_objectives=2), guide)
     with torch.no_grad():
-        log_weights, _ = prompt_log_weights(model, batch, heads, num_draws)
-        terms = CollapsedObjective(num_draws).terms(model, guide, batch, heads, Weights())
+        log_weights, _ = prompt_log_weights(model, batch, conditionals, num_draws)
+        terms = CollapsedObjective(num_draws).terms(model, guide, batch, conditionals, Weights())
     per_prompt = log_weights.logsumexp(0) - torch.tensor(float(num_draws)).log()
     return per_prompt, terms
 
@@ -47,18 +47,20 @@ def test_it_is_the_importance_bound_of_pyro_for_one_prompt():
     """RenyiELBO at alpha 0 on the same pair of programs, as pitfall 23 asks."""
     model, batch = small_model(), small_batch(1, single_use=True)
     with torch.no_grad():
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         pyros = torch.tensor(
             [
                 RenyiELBO(0, num_particles=16, vectorize_particles=True, max_plate_nesting=1).loss(
-                    model.collapsed_program, model.collapsed_guide, batch, heads
+                    model.collapsed_program, model.collapsed_guide, batch, conditionals
                 )
                 for _ in range(100)
             ]
         ).double()
         ours = torch.stack(
             [
-                CollapsedObjective(16).terms(model, model.guide, batch, heads, Weights()).objective
+                CollapsedObjective(16)
+                .terms(model, model.guide, batch, conditionals, Weights())
+                .objective
                 for _ in range(100)
             ]
         )
@@ -69,11 +71,11 @@ def test_it_is_the_importance_bound_of_pyro_for_one_prompt():
 def test_it_lies_above_the_integrated_bound():
     model, batch = small_model(power=0.5), small_batch(20, single_use=True)
     with torch.no_grad():
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         collapsed, integrated = (
             torch.stack(
                 [
-                    kind(8).terms(model, model.guide, batch, heads, Weights()).objective
+                    kind(8).terms(model, model.guide, batch, conditionals, Weights()).objective
                     for _ in range(20)
                 ]
             )
@@ -88,7 +90,7 @@ def test_prompts_have_their_own_weights():
     model, batch = small_model(), small_batch(4, single_use=True)
     silent = torch.where(batch.pair_prompt == 2, 0.0, batch.pair_weight)
     batch = type(batch)(**{**batch.as_dict(), "pair_weight": silent})
-    log_weights, preference = prompt_log_weights(model, batch, model.heads(batch), 6)
+    log_weights, preference = prompt_log_weights(model, batch, model.conditionals(batch), 6)
     assert log_weights.shape == preference.shape == (6, 4)
     assert preference[:, 2].abs().max() < 1e-12
     assert log_weights[:, 2].abs().max() < 1e-12

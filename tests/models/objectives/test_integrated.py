@@ -3,7 +3,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import HIDDEN_SIZE, random_heads, small_batch, small_model
+from helpers.problems import HIDDEN_SIZE, random_conditionals, small_batch, small_model
 
 from vrm_pyro.models.guides import LabelBlindGuide
 from vrm_pyro.models.likelihoods.weight_supervision import expected_cross_entropy, weight_targets
@@ -21,12 +21,12 @@ def test_it_equals_the_sampled_objective_in_expectation(mode):
     model, batch = small_model(mode, power=0.4), small_batch()
     weights = Weights(0.7, 0.3)
     with torch.no_grad():
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         estimates = []
         for kind in (SampledObjective, IntegratedObjective):
             values = torch.stack(
                 [
-                    kind(400).terms(model, model.guide, batch, heads, weights).objective
+                    kind(400).terms(model, model.guide, batch, conditionals, weights).objective
                     for _ in range(25)
                 ]
             )
@@ -40,44 +40,48 @@ def test_it_equals_the_sampled_objective_in_expectation(mode):
 def test_nodes_may_differ_in_mass_and_by_prompt():
     """(S,) masses for draws, (S, P) for quadrature: equal ones say the same."""
     batch = small_batch(num_objectives=4)
-    heads = random_heads(5, batch.num_responses)
-    nodes = heads.weights.sample((6,))
+    conditionals = random_conditionals(5, batch.num_responses)
+    nodes = conditionals.weights.sample((6,))
     flat = torch.full((6,), 1 / 6, dtype=torch.float64).log()
-    one = expected_preference(batch, heads, heads.features, nodes, flat)
-    two = expected_preference(batch, heads, heads.features, nodes, flat.unsqueeze(-1).expand(6, 5))
+    one = expected_preference(batch, conditionals, conditionals.features, nodes, flat)
+    two = expected_preference(
+        batch, conditionals, conditionals.features, nodes, flat.unsqueeze(-1).expand(6, 5)
+    )
     assert torch.allclose(one, two, rtol=1e-12)
     # All mass on one node is that node alone.
     single = torch.full((6, 5), -torch.inf, dtype=torch.float64)
     single[2] = 0
-    three = expected_preference(batch, heads, heads.features, nodes, single)
-    four = expected_preference(batch, heads, heads.features, nodes[2:3], torch.zeros(1).double())
+    three = expected_preference(batch, conditionals, conditionals.features, nodes, single)
+    four = expected_preference(
+        batch, conditionals, conditionals.features, nodes[2:3], torch.zeros(1).double()
+    )
     assert torch.allclose(three, four, rtol=1e-12)
 
 
 def test_a_prompt_sees_its_own_nodes():
     batch = small_batch(num_objectives=4)
-    heads = random_heads(5, batch.num_responses)
-    nodes, flat = heads.weights.sample((1,)), torch.zeros(1).double()
+    conditionals = random_conditionals(5, batch.num_responses)
+    nodes, flat = conditionals.weights.sample((1,)), torch.zeros(1).double()
     other = nodes.clone()
     other[:, 3] = nodes[:, 3].flip(-1)
-    before = expected_preference(batch, heads, heads.features, nodes, flat)
-    after = expected_preference(batch, heads, heads.features, other, flat)
+    before = expected_preference(batch, conditionals, conditionals.features, nodes, flat)
+    after = expected_preference(batch, conditionals, conditionals.features, other, flat)
     assert torch.equal(before != after, batch.pair_prompt == 3)
 
 
 def test_pair_weight_is_a_power():
     batch = small_batch(num_objectives=4)
-    heads = random_heads(5, batch.num_responses)
-    nodes, flat = heads.weights.sample((3,)), torch.full((3,), 1 / 3).double().log()
+    conditionals = random_conditionals(5, batch.num_responses)
+    nodes, flat = conditionals.weights.sample((3,)), torch.full((3,), 1 / 3).double().log()
 
     def preference(weight):
         data = replace(batch, pair_weight=weight)
         return integrated_terms(
-            data, heads, heads.weights, heads.features, nodes, flat, Weights()
+            data, conditionals, conditionals.weights, conditionals.features, nodes, flat, Weights()
         ).preference
 
     ones = torch.ones_like(batch.pair_weight)
-    each = expected_preference(batch, heads, heads.features, nodes, flat)
+    each = expected_preference(batch, conditionals, conditionals.features, nodes, flat)
     assert torch.allclose(preference(ones), each.sum())
     assert torch.allclose(preference(3 * ones), 3 * each.sum())
     assert preference(0 * ones) == 0
@@ -95,10 +99,10 @@ def test_free_bits_are_a_floor_on_the_batch_mean():
 
 def test_free_bits_enter_the_objective_and_not_the_elbo():
     model, batch = small_model("vib"), small_batch()
-    heads = model.heads(batch)
-    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, heads), heads)
+    conditionals = model.conditionals(batch)
+    kl_w, kl_z = kl_terms(*model.guide.posterior(batch, conditionals), conditionals)
     weights = Weights(free_weights=kl_w.mean().item() + 1, free_features=0.0)
-    terms = IntegratedObjective(1).terms(model, model.guide, batch, heads, weights)
+    terms = IntegratedObjective(1).terms(model, model.guide, batch, conditionals, weights)
     charge = 5 * (kl_w.mean() + 1) + kl_z.sum()
     assert (terms.preference + terms.rating - terms.objective).item() == pytest.approx(
         charge.item()
@@ -117,15 +121,15 @@ def test_supervision_of_weights_adds_the_cross_entropy():
     model.rating_loc.fill_(3.0)
     model.rating_scale.fill_(2.0)
     batch = small_batch()
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
 
     def terms(power):
         model.weight_power = power
         torch.manual_seed(4)
-        return IntegratedObjective(2).terms(model, model.guide, batch, heads, Weights())
+        return IntegratedObjective(2).terms(model, model.guide, batch, conditionals, Weights())
 
     target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
-    alpha = model.guide.weights(batch, heads).concentration
+    alpha = model.guide.weights(batch, conditionals).concentration
     extra = 0.7 * expected_cross_entropy(dist.Dirichlet(alpha), target)[present].sum()
     on, off = terms(0.7), terms(0.0)
     assert (on.objective - off.objective).item() == pytest.approx(extra.item(), rel=1e-10)
@@ -136,14 +140,14 @@ def test_supervision_of_weights_adds_the_cross_entropy():
 def test_certain_features_need_no_quadrature():
     """q(z) without spread: the pair term is the plain log-likelihood at w and z."""
     batch = small_batch(num_objectives=4)
-    heads = random_heads(5, batch.num_responses)
-    loc = heads.features.base_dist.loc
+    conditionals = random_conditionals(5, batch.num_responses)
+    loc = conditionals.features.base_dist.loc
     q_features = dist.Normal(loc, torch.full_like(loc, 1e-9)).to_event(1)
-    nodes = heads.weights.sample((1,))
-    value = expected_preference(batch, heads, q_features, nodes, torch.zeros(1).double())
-    scores = heads.reward.scores(loc)
-    delta = heads.reward.delta(
+    nodes = conditionals.weights.sample((1,))
+    value = expected_preference(batch, conditionals, q_features, nodes, torch.zeros(1).double())
+    scores = conditionals.reward.scores(loc)
+    delta = conditionals.reward.delta(
         nodes[0, batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]
     )
-    exact = heads.likelihood.log_prob(delta, batch.preference)
+    exact = conditionals.likelihood.log_prob(delta, batch.preference)
     assert torch.allclose(value, exact, atol=1e-8)

@@ -15,7 +15,7 @@ def problem(name, mode="conditional", **settings):
     kind = OBJECTIVES[name]
     model = small_model(mode)
     batch = small_batch(single_use=kind.single_use_responses, **settings)
-    return kind(num_draws=4), model, batch, model.heads(batch)
+    return kind(num_draws=4), model, batch, model.conditionals(batch)
 
 
 @EACH
@@ -29,16 +29,16 @@ def test_names_and_bounds(name):
 
 @EACH
 def test_loss_is_minus_the_objective_per_prompt(name):
-    objective, model, batch, heads = problem(name)
+    objective, model, batch, conditionals = problem(name)
     values = []
     for evaluate in (
-        lambda: -objective.terms(model, model.guide, batch, heads, Weights()).objective / 5,
-        lambda: objective.differentiable_loss(model, model.guide, batch, heads),
-        lambda: torch.tensor(objective.loss(model, model.guide, batch, heads)).double(),
+        lambda: -objective.terms(model, model.guide, batch, conditionals, Weights()).objective / 5,
+        lambda: objective.differentiable_loss(model, model.guide, batch, conditionals),
+        lambda: torch.tensor(objective.loss(model, model.guide, batch, conditionals)).double(),
         lambda: torch.tensor(
-            objective.loss_and_grads(model, model.guide, batch, model.heads(batch))
+            objective.loss_and_grads(model, model.guide, batch, model.conditionals(batch))
         ).double(),
-        lambda: objective(model, model.guide)(batch, heads),
+        lambda: objective(model, model.guide)(batch, conditionals),
     ):
         torch.manual_seed(8)
         values.append(evaluate().item())
@@ -59,8 +59,8 @@ def test_it_is_a_module_that_owns_model_and_guide(name):
 def test_gradients_reach_model_and_guide(name, mode):
     if mode == "vib" and OBJECTIVES[name].outcome_aware_only:
         mode = "conditional"
-    objective, model, batch, heads = problem(name, mode)
-    objective.differentiable_loss(model, model.guide, batch, heads).backward()
+    objective, model, batch, conditionals = problem(name, mode)
+    objective.differentiable_loss(model, model.guide, batch, conditionals).backward()
     for parameter_name, parameter in model.named_parameters():
         if name == "collapsed" and "feature_site" in parameter_name:
             continue  # z is integrated out: nothing proposes it
@@ -73,8 +73,8 @@ def test_gradients_reach_model_and_guide(name, mode):
 
 @EACH
 def test_parts_add_up_to_the_elbo(name):
-    objective, model, batch, heads = problem(name)
-    terms = objective.terms(model, model.guide, batch, heads, Weights())
+    objective, model, batch, conditionals = problem(name)
+    terms = objective.terms(model, model.guide, batch, conditionals, Weights())
     total = terms.preference + terms.rating - terms.kl_weights - terms.kl_features
     assert terms.elbo.item() == pytest.approx(total.item())
     if name in ("sampled", "integrated"):
@@ -87,8 +87,8 @@ def test_parts_add_up_to_the_elbo(name):
 @EACH
 def test_pairs_or_ratings_may_be_missing(name):
     for ratings in (True, False):
-        objective, model, batch, heads = problem(name, ratings=ratings)
-        terms = objective.terms(model, model.guide, batch, heads, Weights())
+        objective, model, batch, conditionals = problem(name, ratings=ratings)
+        terms = objective.terms(model, model.guide, batch, conditionals, Weights())
         assert terms.objective.isfinite()
         assert (terms.rating == 0) == (not ratings)
         none = type(batch)(
@@ -98,7 +98,7 @@ def test_pairs_or_ratings_may_be_missing(name):
                 **{key: getattr(batch, key)[:0] for key in ("preference", "pair_weight")},
             }
         )
-        terms = objective.terms(model, model.guide, none, heads, Weights())
+        terms = objective.terms(model, model.guide, none, conditionals, Weights())
         assert terms.objective.isfinite()
         assert terms.preference == 0
 
@@ -113,7 +113,9 @@ def test_float32_agrees_with_float64(name):
         objective = kind(num_draws=500)
         torch.manual_seed(2)
         with torch.no_grad():
-            value = objective.terms(model, model.guide, batch, model.heads(batch), Weights())
+            value = objective.terms(
+                model, model.guide, batch, model.conditionals(batch), Weights()
+            )
         values.append(value.objective.item())
     # Draws differ by dtype: 500 of them leave this much.
     assert values[0] == pytest.approx(values[1], rel=0.03)
@@ -128,5 +130,5 @@ def test_tempering_is_told_from_an_elbo():
 def test_pyro_can_trace_program_and_guide_itself():
     """The programs are ordinary Pyro programs: any estimator of Pyro takes them."""
     model, batch = small_model(), small_batch()
-    loss = Trace_ELBO().loss(model.program, model.guide, batch, model.heads(batch))
+    loss = Trace_ELBO().loss(model.program, model.guide, batch, model.conditionals(batch))
     assert loss == loss

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from helpers import golden
-from helpers.problems import repeat, repeat_heads, small_batch, small_model, with_guide
+from helpers.problems import repeat, repeat_conditionals, small_batch, small_model, with_guide
 
 from vrm_pyro.models.conjugate import rating_evidence
 from vrm_pyro.models.objectives import IntegratedObjective, PairwiseObjective, Weights
@@ -14,9 +14,9 @@ def test_a_single_pair_is_its_evidence(preference):
     """With one pair a prompt and no ratings the composite is the joint evidence."""
     copies = 500
     batch = repeat(golden.batch(False, preference), copies)
-    heads = repeat_heads(golden.heads(), copies)
+    conditionals = repeat_conditionals(golden.conditionals(), copies)
     with torch.no_grad():
-        values = pair_log_prob(batch, heads, 400)
+        values = pair_log_prob(batch, conditionals, 400)
     expected = golden.EVIDENCE if preference else golden.EVIDENCE_OTHER
     # log of a mean over 400 draws is low by its variance / 800.
     error = values.std() / copies**0.5
@@ -28,18 +28,18 @@ def test_probabilities_are_those_of_predictions():
     model, batch = small_model(), small_batch()
     hard = type(batch)(**{**batch.as_dict(), "preference": torch.ones_like(batch.preference)})
     with torch.no_grad():
-        trained = pair_log_prob(hard, model.heads(batch), 20_000).exp()
+        trained = pair_log_prob(hard, model.conditionals(batch), 20_000).exp()
     assert torch.allclose(trained, model.predict_pairs(batch), atol=5e-3)
 
 
 def test_value_is_composite_plus_rating_evidence():
     model, batch = small_model(power=0.6), small_batch()
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     torch.manual_seed(9)
-    terms = PairwiseObjective(8).terms(model, model.guide, batch, heads, Weights())
+    terms = PairwiseObjective(8).terms(model, model.guide, batch, conditionals, Weights())
     torch.manual_seed(9)
-    pairs = (batch.pair_weight * pair_log_prob(batch, heads, 8)).sum()
-    expected = pairs + rating_evidence(batch, heads).sum()
+    pairs = (batch.pair_weight * pair_log_prob(batch, conditionals, 8)).sum()
+    expected = pairs + rating_evidence(batch, conditionals).sum()
     assert terms.objective.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
@@ -56,24 +56,28 @@ def test_guide_and_model_do_not_move_each_other():
     both = gradients(
         lambda: (
             PairwiseObjective(8)
-            .terms(model, model.guide, batch, model.heads(batch), Weights())
+            .terms(model, model.guide, batch, model.conditionals(batch), Weights())
             .objective
         )
     )
 
     def composite():
-        heads = model.heads(batch)
-        pairs = (batch.pair_weight * pair_log_prob(batch, heads, 8)).sum()
-        return pairs + rating_evidence(batch, heads).sum()
+        conditionals = model.conditionals(batch)
+        pairs = (batch.pair_weight * pair_log_prob(batch, conditionals, 8)).sum()
+        return pairs + rating_evidence(batch, conditionals).sum()
 
     for name, gradient in gradients(composite).items():
         assert not name.startswith("guide")
         assert torch.allclose(both[name], gradient, atol=1e-12), name
 
     def guides_own():
-        pair_log_prob(batch, model.heads(batch), 8)  # uses up the same draws
-        heads = model.heads(batch).detach()
-        return IntegratedObjective(1).terms(model, model.guide, batch, heads, Weights()).objective
+        pair_log_prob(batch, model.conditionals(batch), 8)  # uses up the same draws
+        conditionals = model.conditionals(batch).detach()
+        return (
+            IntegratedObjective(1)
+            .terms(model, model.guide, batch, conditionals, Weights())
+            .objective
+        )
 
     alone = gradients(guides_own)
     assert set(alone) == {name for name in both if name.startswith("guide")}
@@ -82,10 +86,10 @@ def test_guide_and_model_do_not_move_each_other():
 
 
 def test_parts_are_those_of_the_guides_bound():
-    batch, heads = golden.batch(True), golden.heads()
+    batch, conditionals = golden.batch(True), golden.conditionals()
     model = with_guide(small_model(num_objectives=2), FixedGuide(*golden.guide(True)))
     terms = PairwiseObjective(4, guide_draws=2000).terms(
-        model, model.guide, batch, heads, Weights()
+        model, model.guide, batch, conditionals, Weights()
     )
     assert terms.elbo.item() == pytest.approx(golden.BEST_DIAGONAL[True], abs=0.03)
 
@@ -103,10 +107,12 @@ def test_shared_latents_make_it_a_composite():
         }
     )
     with torch.no_grad():
-        value = pair_log_prob(two, golden.heads(), 50_000).sum()
-        w = golden.heads().weights.sample((200_000,))
-        scores = golden.heads().reward.scores(golden.heads().features.sample((200_000,)))
-        delta = golden.heads().reward.delta(w[:, 0], scores[:, 0], scores[:, 1])
+        value = pair_log_prob(two, golden.conditionals(), 50_000).sum()
+        w = golden.conditionals().weights.sample((200_000,))
+        scores = golden.conditionals().reward.scores(
+            golden.conditionals().features.sample((200_000,))
+        )
+        delta = golden.conditionals().reward.delta(w[:, 0], scores[:, 0], scores[:, 1])
         joint = (delta.sigmoid() ** 2).mean().log()  # the same z and w behind both labels
     assert value.item() == pytest.approx(2 * golden.EVIDENCE, abs=0.02)
     assert joint > value + 0.1

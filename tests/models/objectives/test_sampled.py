@@ -15,19 +15,23 @@ def test_it_is_pyros_own_loss(mode, num_draws, validate):
     model, batch = small_model(mode), small_batch()
     pyros = TraceMeanField_ELBO(num_draws, vectorize_particles=True, max_plate_nesting=1)
 
-    def ours(heads):
+    def ours(conditionals):
         objective = SampledObjective(num_draws)
-        return objective.terms(model, model.guide, batch, heads, Weights(0.4, 0.9)).objective
+        return objective.terms(
+            model, model.guide, batch, conditionals, Weights(0.4, 0.9)
+        ).objective
 
-    def expected(heads):
-        return -pyros.differentiable_loss(model.program, model.guide, batch, heads, 0.4, 0.9)
+    def expected(conditionals):
+        return -pyros.differentiable_loss(
+            model.program, model.guide, batch, conditionals, 0.4, 0.9
+        )
 
     with pyro.validation_enabled(validate):
         found = []
         for function in (ours, expected):
             torch.manual_seed(6)
             model.zero_grad()
-            value = function(model.heads(batch))
+            value = function(model.conditionals(batch))
             value.backward()
             found.append([value.detach(), *(p.grad.clone() for p in model.parameters())])
     for x, y in zip(*found, strict=True):
@@ -38,13 +42,15 @@ def test_recorded_parts_do_not_depend_on_the_number_of_particles():
     """Log-likelihoods are means over particles, not sums."""
     model, batch = small_model(), small_batch()
     with torch.no_grad():
-        heads = model.heads(batch)
+        conditionals = model.conditionals(batch)
         few, many = (
             torch.stack(
                 [
                     torch.stack([terms.preference, terms.rating])
                     for terms in (
-                        SampledObjective(draws).terms(model, model.guide, batch, heads, Weights())
+                        SampledObjective(draws).terms(
+                            model, model.guide, batch, conditionals, Weights()
+                        )
                         for _ in range(repeats)
                     )
                 ]
@@ -58,7 +64,7 @@ def test_recorded_parts_do_not_depend_on_the_number_of_particles():
 def test_gradients_flow_through_both_kinds_of_draws():
     """w by pathwise Dirichlet gradients, z by reparametrisation: no score function."""
     model, batch = small_model("vib"), small_batch()
-    heads = model.heads(batch)
-    SampledObjective(1).differentiable_loss(model, model.guide, batch, heads).backward()
+    conditionals = model.conditionals(batch)
+    SampledObjective(1).differentiable_loss(model, model.guide, batch, conditionals).backward()
     for parameter in model.guide.parameters():
         assert parameter.grad.abs().max() > 0

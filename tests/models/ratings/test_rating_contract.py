@@ -64,7 +64,7 @@ def problem(name, **settings):
     """Return a model with this rating likelihood, a batch and the heads of both."""
     model, batch = small_model(), rated_batch(name, **settings)
     model.ratings = build(name)
-    return model, batch, model.heads(batch)
+    return model, batch, model.conditionals(batch)
 
 
 def law_of_rating(name, values):
@@ -129,12 +129,12 @@ def test_draws_have_the_mean_and_the_frequencies(name):
 
 @EACH
 def test_expected_log_prob_by_draws(name):
-    model, batch, heads = problem(name)
+    model, batch, conditionals = problem(name)
     loc = torch.randn(batch.num_responses, 3).double()
     variance = torch.rand_like(loc) + 0.1
     scores = loc + variance.sqrt() * torch.randn(40_000, *loc.shape).double()
-    log_prob = POWER * heads.ratings.given_scores(scores, batch).log_prob(batch.ratings)
-    exact = heads.ratings.expected_log_prob(batch, loc, variance)
+    log_prob = POWER * conditionals.ratings.given_scores(scores, batch).log_prob(batch.ratings)
+    exact = conditionals.ratings.expected_log_prob(batch, loc, variance)
 
     def by_prompt(value):  # what responses of a prompt share may be booked on any of them
         zero = value.new_zeros(*value.shape[:-1], batch.num_prompts)
@@ -163,26 +163,26 @@ def test_composite_by_a_fine_grid(name):
 
 @EACH
 def test_what_stands_under_the_mask_never_matters(name):
-    model, batch, heads = problem(name)
-    ratings = heads.ratings
+    model, batch, conditionals = problem(name)
+    ratings = conditionals.ratings
     other = replace(batch, ratings=torch.where(batch.rating_mask, batch.ratings, 0.987654e3))
     loc, variance = torch.randn(2, batch.num_responses, 3).double().abs()
     for read in (
         lambda b: ratings.given_scores(loc, b).log_prob(b.ratings),
         lambda b: ratings.expected_log_prob(b, loc, variance),
         lambda b: ratings.composite_log_prob(b, loc, variance),
-        lambda b: rating_log_prob(b, heads),
+        lambda b: rating_log_prob(b, conditionals),
         lambda b: ratings.site(b, loc)[0],
         lambda b: ratings.site(b, loc)[0] * ratings.site(b, loc)[1],
-        lambda b: features_given_ratings(b, heads)[0],
+        lambda b: features_given_ratings(b, conditionals)[0],
     ):
         assert torch.equal(read(batch), read(other))
 
 
 @EACH
 def test_nothing_rated_says_nothing(name):
-    model, batch, heads = problem(name, ratings=False)
-    ratings, loc = heads.ratings, torch.randn(batch.num_responses, 3).double()
+    model, batch, conditionals = problem(name, ratings=False)
+    ratings, loc = conditionals.ratings, torch.randn(batch.num_responses, 3).double()
     zero = torch.zeros(batch.num_responses).double()
     for value in (
         ratings.given_scores(loc, batch).log_prob(batch.ratings),
@@ -191,27 +191,29 @@ def test_nothing_rated_says_nothing(name):
         ratings.site(batch, loc)[0].sum(-1),
     ):
         assert torch.equal(value, zero)
-    assert torch.allclose(features_given_ratings(batch, heads)[0], heads.gaussian.loc)
+    assert torch.allclose(
+        features_given_ratings(batch, conditionals)[0], conditionals.gaussian.loc
+    )
 
 
 @EACH
 def test_program_scores_draws_side_by_side(name):
-    model, batch, heads = problem(name)
+    model, batch, conditionals = problem(name)
     with pyro.plate("draws", 7, dim=-2):
-        trace = poutine.trace(model.program).get_trace(batch, heads)
+        trace = poutine.trace(model.program).get_trace(batch, conditionals)
     trace.compute_log_prob()
     site, z = trace.nodes[names.RATING], trace.nodes[names.FEATURES]["value"]
     assert site["log_prob"].shape == (7, batch.num_responses)
     for draw in range(7):
-        law = heads.ratings.given_scores(heads.reward.scores(z[draw]), batch)
+        law = conditionals.ratings.given_scores(conditionals.reward.scores(z[draw]), batch)
         single = POWER * law.log_prob(batch.ratings)
         assert torch.allclose(site["log_prob"][draw], single, rtol=1e-10)
 
 
 @EACH
 def test_law_is_one_of_pyro_s(name):
-    _, batch, heads = problem(name)
-    law = heads.ratings.given_scores(torch.randn(batch.num_responses, 3).double(), batch)
+    _, batch, conditionals = problem(name)
+    law = conditionals.ratings.given_scores(torch.randn(batch.num_responses, 3).double(), batch)
     assert law.batch_shape == (batch.num_responses,)
     assert law.event_shape == (3,)
     drawn = law.sample((5,))
@@ -233,8 +235,8 @@ FROM_MODE = {"GaussianRatings": 1e-6, "DifferenceRatings": 0.1}
 def test_update_of_the_features_ends_near_the_mode(name):
     model, batch, _ = problem(name)
     model.ratings = build(name, power=1.0)
-    heads = model.heads(batch).detach()
-    prior = heads.gaussian
+    conditionals = model.conditionals(batch).detach()
+    prior = conditionals.gaussian
     z = prior.loc.clone().requires_grad_()
     optimiser = torch.optim.LBFGS(
         [z],
@@ -246,13 +248,13 @@ def test_update_of_the_features_ends_near_the_mode(name):
 
     def loss():
         optimiser.zero_grad()
-        law = heads.ratings.given_scores(heads.reward.scores(z), batch)
-        value = -heads.features.log_prob(z).sum() - law.log_prob(batch.ratings).sum()
+        law = conditionals.ratings.given_scores(conditionals.reward.scores(z), batch)
+        value = -conditionals.features.log_prob(z).sum() - law.log_prob(batch.ratings).sum()
         value.backward()
         return value
 
     optimiser.step(loss)
-    loc, covariance = features_given_ratings(batch, heads)
+    loc, covariance = features_given_ratings(batch, conditionals)
     sd = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     off, moved = ((x - z).abs() / sd for x in (loc, prior.loc))
     assert off.max() < FROM_MODE.get(name, 0.02)
@@ -301,8 +303,8 @@ def test_parameters_survive_saving(name):
 
 @EACH
 def test_gradients_reach_every_parameter(name):
-    model, batch, heads = problem(name)
-    rating_log_prob(batch, heads).sum().backward()
+    model, batch, conditionals = problem(name)
+    rating_log_prob(batch, conditionals).sum().backward()
     for parameter_name, parameter in model.ratings.named_parameters():
         assert (parameter.grad.abs() > 0).all(), parameter_name
 
@@ -331,14 +333,14 @@ def test_float32_agrees_with_float64(name):
 
 @EACH
 def test_integrated_equals_sampled_in_expectation(name):
-    model, batch, heads = problem(name)
+    model, batch, conditionals = problem(name)
     estimates = []
     with torch.no_grad():
         for kind in (SampledObjective, IntegratedObjective):
             objective = kind(400)
             values = torch.stack(
                 [
-                    objective.terms(model, model.guide, batch, heads, Weights()).objective
+                    objective.terms(model, model.guide, batch, conditionals, Weights()).objective
                     for _ in range(10)
                 ]
             )
@@ -358,7 +360,7 @@ def test_training_brings_the_loss_down(name, objective):
 
     def loss():
         torch.manual_seed(3)
-        return objective.differentiable_loss(model, model.guide, batch, model.heads(batch))
+        return objective.differentiable_loss(model, model.guide, batch, model.conditionals(batch))
 
     start = loss().item()
     for _ in range(8):
@@ -366,5 +368,5 @@ def test_training_brings_the_loss_down(name, objective):
         loss().backward()
         optimiser.step()
     assert loss().item() < start - 0.05
-    q_features = as_gaussian(model.guide.features(batch, model.heads(batch)))
+    q_features = as_gaussian(model.guide.features(batch, model.conditionals(batch)))
     assert q_features.loc.isfinite().all()

@@ -11,7 +11,7 @@ from scipy import stats
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.distributions import as_gaussian, weight_nodes
-from vrm_pyro.models.epistemic.diagonal import BayesianHead
+from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.law import head_parameters
 from vrm_pyro.models.reward import delta_given_weights
 from vrm_pyro.prediction.contributions import contributions
@@ -48,7 +48,9 @@ def model_of(kind):
         model.rating_scale.fill_(0.5)
     if kind == "head":
         networks = {"weight_prior": model.weight_prior, "feature_prior": model.feature_prior}
-        model.head = BayesianHead(head_parameters(model.reward, networks), 2.0, 32)
+        model.parameter_posterior = DiagonalPosterior(
+            head_parameters(model.reward, networks), 2.0, 32
+        )
     return model.eval()
 
 

@@ -33,17 +33,17 @@ def standardized(model, source, swapped=None):
     model = model.double()
     batch = PromptDataset(source, 3.0, 0.8).batch().to(torch.float64)
     batch = model.standardize(batch)
-    return model, batch, model.heads(batch)
+    return model, batch, model.conditionals(batch)
 
 
 @torch.no_grad()
 def test_moments_of_the_draws_are_those_of_the_guide_and_the_prior(problem):
     model, source = problem
     found = draw_posterior(model, source, 4000).groups
-    model, batch, heads = standardized(model, source)
+    model, batch, conditionals = standardized(model, source)
     laws = {
-        "posterior": model.guide.posterior(batch, heads),
-        "prior": (heads.weights, heads.features),
+        "posterior": model.guide.posterior(batch, conditionals),
+        "prior": (conditionals.weights, conditionals.features),
     }
     for group, (weights, features) in laws.items():
         for name, law in (("w", weights), ("z", features)):
@@ -70,20 +70,20 @@ def test_scores_and_rewards_follow_from_the_draws(problem):
 @torch.no_grad()
 def test_log_weight_by_hand(problem):
     model, source = problem
-    model, batch, heads = standardized(model, source)
-    w, z, log_probs = weighted_draws(model, batch, heads, 7)
-    q_w, q_z = model.guide.posterior(batch, heads)
+    model, batch, conditionals = standardized(model, source)
+    w, z, log_probs = weighted_draws(model, batch, conditionals, 7)
+    q_w, q_z = model.guide.posterior(batch, conditionals)
     prompt = batch.response_prompt
     for draw in range(7):
         for i in range(batch.num_prompts):
             mine = prompt == i
-            scores = z[draw] @ heads.reward.loading.T + heads.reward.intercept
+            scores = z[draw] @ conditionals.reward.loading.T + conditionals.reward.intercept
             total = 0.0
             for n in range(batch.num_pairs):
                 a, b = batch.pair_first[n], batch.pair_second[n]
                 if prompt[a] != i:
                     continue
-                delta = heads.reward.scale * (w[draw, i] * (scores[a] - scores[b])).sum()
+                delta = conditionals.reward.scale * (w[draw, i] * (scores[a] - scores[b])).sum()
                 c = batch.preference[n]
                 log_p = c * logsigmoid(delta) + (1 - c) * logsigmoid(-delta)
                 total += batch.pair_weight[n] * log_p
@@ -94,7 +94,10 @@ def test_log_weight_by_hand(problem):
             assert log_probs["lp_ratings"][draw, i] == pytest.approx(rating.item(), abs=1e-9)
             total += rating
             assert log_probs["lp_outcomes"][draw, i] == pytest.approx(total.item(), abs=1e-9)
-            p = heads.weights.log_prob(w[draw])[i] + heads.features.log_prob(z[draw])[mine].sum()
+            p = (
+                conditionals.weights.log_prob(w[draw])[i]
+                + conditionals.features.log_prob(z[draw])[mine].sum()
+            )
             q = q_w.log_prob(w[draw])[i] + q_z.log_prob(z[draw])[mine].sum()
             expected = (total + p - q).item()
             assert log_probs["log_weight"][draw, i] == pytest.approx(expected, abs=1e-9)

@@ -12,21 +12,21 @@ from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 def brute_force(model, batch, num_draws=400_000, chunk=20_000):
     """Plain Monte Carlo over the program's own prior: likelihood averaged per prompt."""
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     parts = []
     for _ in range(num_draws // chunk):
-        w = heads.weights.sample((chunk,))
-        z = heads.features.sample((chunk,))
-        scores = heads.reward.scores(z)
-        delta = heads.reward.delta(
+        w = conditionals.weights.sample((chunk,))
+        z = conditionals.features.sample((chunk,))
+        scores = conditionals.reward.scores(z)
+        delta = conditionals.reward.delta(
             w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
         )
-        pair = batch.pair_weight * heads.likelihood.log_prob(delta, batch.preference)
+        pair = batch.pair_weight * conditionals.likelihood.log_prob(delta, batch.preference)
         log_lik = w.new_zeros(chunk, batch.num_prompts).index_add(1, batch.pair_prompt, pair)
-        if heads.ratings is not None:
-            law = heads.ratings.given_scores(scores, batch)
+        if conditionals.ratings is not None:
+            law = conditionals.ratings.given_scores(scores, batch)
             log_lik = log_lik.index_add(
-                1, batch.response_prompt, heads.ratings.power * law.log_prob(batch.ratings)
+                1, batch.response_prompt, conditionals.ratings.power * law.log_prob(batch.ratings)
             )
         parts.append(log_lik)
     log_lik = torch.cat(parts)
@@ -39,7 +39,7 @@ def test_golden_evidence_is_exact(ratings):
     model = problems.with_guide(
         problems.small_model(num_objectives=2), FixedGuide(*golden.guide(ratings))
     )
-    found = log_evidence(model, golden.batch(ratings), golden.heads())
+    found = log_evidence(model, golden.batch(ratings), golden.conditionals())
     exact = golden.EVIDENCE_JOINT if ratings else golden.EVIDENCE
     # Only w is drawn, and quasi-randomly: far closer than the standard error promises.
     assert abs(found.log_prob.item() - exact) < 1e-3
@@ -54,7 +54,7 @@ def test_agrees_with_plain_monte_carlo(mode, single_use):
     model = problems.small_model(mode, power=0.5)
     with torch.no_grad():
         batch = model.standardize(batch)
-        found = log_evidence(model, batch, model.heads(batch), num_draws=1024)
+        found = log_evidence(model, batch, model.conditionals(batch), num_draws=1024)
         exact, error = brute_force(model, batch, num_draws=200_000)
     problems.assert_within(found.log_prob, exact, (found.standard_error**2 + error**2).sqrt(), 4.5)
     assert (found.standard_error < 0.1).all()
@@ -65,8 +65,8 @@ def test_standard_error_is_the_spread_over_seeds():
     model = problems.small_model()
     with torch.no_grad():
         batch = model.standardize(batch)
-        heads = model.heads(batch)
-        runs = [log_evidence(model, batch, heads, 64, seed) for seed in range(60)]
+        conditionals = model.conditionals(batch)
+        runs = [log_evidence(model, batch, conditionals, 64, seed) for seed in range(60)]
     spread = torch.stack([run.log_prob for run in runs]).std(0)
     claimed = torch.stack([run.standard_error for run in runs]).mean(0)
     # The claim counts quasi-random w as random, so it is high; a formula off by sqrt(draws) = 8
@@ -86,20 +86,20 @@ def test_without_pairs_it_is_the_rating_evidence_and_without_ratings_zero():
     rated = type(batch)(**values)
     model = problems.small_model()
     with torch.no_grad():
-        heads = model.heads(rated)
-        found = log_evidence(model, rated, heads)
+        conditionals = model.conditionals(rated)
+        found = log_evidence(model, rated, conditionals)
         exact, error = brute_force(model, rated, 100_000)
         problems.assert_within(found.log_prob, exact, error, 4.5)
         assert (found.standard_error == 0).all()
         values["rating_mask"] = torch.zeros_like(rated.rating_mask)
-        assert (log_evidence(model, type(batch)(**values), heads).log_prob == 0).all()
+        assert (log_evidence(model, type(batch)(**values), conditionals).log_prob == 0).all()
 
 
 def test_leaves_the_random_state_alone():
     batch = problems.small_batch(3)
     model = problems.small_model()
     state = torch.get_rng_state()
-    log_evidence(model, batch, model.heads(batch), 64)
+    log_evidence(model, batch, model.conditionals(batch), 64)
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -108,13 +108,13 @@ def test_guide_bound_stays_below():
     model = problems.small_model()
     with torch.no_grad():
         batch = model.standardize(batch)
-        heads = model.heads(batch)
-        found = log_evidence(model, batch, heads, 1024)
+        conditionals = model.conditionals(batch)
+        found = log_evidence(model, batch, conditionals, 1024)
         total = []
         for _ in range(200):
-            guide = poutine.trace(model.guide).get_trace(batch, heads)
+            guide = poutine.trace(model.guide).get_trace(batch, conditionals)
             trace = poutine.trace(poutine.replay(model.program, trace=guide)).get_trace(
-                batch, heads
+                batch, conditionals
             )
             total.append(trace.log_prob_sum() - guide.log_prob_sum())
     assert names.WEIGHTS in guide.nodes

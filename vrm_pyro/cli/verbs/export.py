@@ -38,7 +38,8 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "export",
         "Write a trained model with its backbone and tokenizer as one folder that transformers "
-        "reads (AutoModelForSequenceClassification, once vrm_pyro.integrations.huggingface is imported), with a "
+        "reads (AutoModelForSequenceClassification, once vrm_pyro.integrations.huggingface is "
+        "imported), with a "
         "model card and a self-test that every load repeats. docs/export.md says more.",
         examples=["vrm-pyro export --model runs/a --out exports/a --data test.jsonl"],
     )
@@ -120,7 +121,8 @@ def run(argv: Sequence[str]) -> None:
         (partial / "README.md").write_text(card, encoding="utf-8")
     print(f"exported, loaded again and compared with the run's own rewards: {options.out}")
     print(
-        "next: import vrm_pyro.integrations.huggingface, then AutoModelForSequenceClassification.from_pretrained("
+        "next: import vrm_pyro.integrations.huggingface, then "
+        "AutoModelForSequenceClassification.from_pretrained("
         f"{str(options.out)!r}, num_labels=1)"
     )
 

@@ -30,7 +30,9 @@ Tick = Callable[[int], object]
 def frozen_copy(model: VRM) -> Iterator[VRM]:
     """Give a copy on the CPU that nothing trains: the user's model stays as it is."""
     copied = copy.deepcopy(model).to("cpu").requires_grad_(False)
-    copied.head = None  # a rule is one value of theta: nothing is averaged around it
+    copied.parameter_posterior = (
+        None  # a rule is one value of theta: nothing is averaged around it
+    )
     with evaluation_mode(copied):
         yield copied
 

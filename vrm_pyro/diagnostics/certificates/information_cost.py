@@ -55,8 +55,10 @@ def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
         dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
         for chunk in chunks(dataset):
             batch = copied.standardize(chunk.batch.to(torch.float64))
-            heads = copied.heads(batch)
-            weights, features = kl_terms(*copied.guide.posterior(batch, heads), heads)
+            conditionals = copied.conditionals(batch)
+            weights, features = kl_terms(
+                *copied.guide.posterior(batch, conditionals), conditionals
+            )
             kl_w[chunk.prompts], kl_z[chunk.responses] = weights.numpy(), features.numpy()
     prompts, responses = np.arange(len(kl_w)), np.asarray(source.response_prompt)
     return InformationCost(

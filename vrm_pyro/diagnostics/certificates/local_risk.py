@@ -21,7 +21,7 @@ from vrm_pyro.diagnostics.certificates.local import (
 )
 from vrm_pyro.diagnostics.certificates.pac_bayes import monte_carlo_upper
 from vrm_pyro.diagnostics.certificates.prompt_losses import prompt_means
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.vrm import VRM
 
@@ -66,11 +66,14 @@ def local_risks(
         limit = max(1, _CHUNK_SIZE // width)
         for chunk in chunks(dataset, max_pairs=limit, max_responses=limit):
             batch = copied.standardize(chunk.batch.to(torch.float64))
-            heads = copied.heads(batch)
+            conditionals = copied.conditionals(batch)
             weight, prompt = batch.pair_weight.numpy(), batch.pair_prompt.numpy()
-            laws = (copied.guide.posterior(batch, heads), (heads.weights, heads.features))
+            laws = (
+                copied.guide.posterior(batch, conditionals),
+                (conditionals.weights, conditionals.features),
+            )
             for block, (w, z) in enumerate(laws):
-                wrong = _wrong(w, z, heads, batch, num_draws).numpy()
+                wrong = _wrong(w, z, conditionals, batch, num_draws).numpy()
                 means = prompt_means(wrong, weight, prompt)
                 sums[block] += means.sum()
             count += len(means)
@@ -81,14 +84,14 @@ def local_risks(
 def _wrong(
     weights: torch.distributions.Distribution,
     features: torch.distributions.Distribution,
-    heads: Heads,
+    conditionals: Conditionals,
     batch: FeatureBatch,
     num_draws: int,
 ) -> Tensor:
     """Return the share of draws whose sign(Delta) is against the label, shape (N,); ties 1/2."""
     shape = torch.Size([num_draws])
-    w, scores = weights.sample(shape), heads.reward.scores(features.sample(shape))
-    delta = heads.reward.delta(
+    w, scores = weights.sample(shape), conditionals.reward.scores(features.sample(shape))
+    delta = conditionals.reward.delta(
         w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
     )
     for_first = (0.5 * (1 + delta.sign())).mean(0)

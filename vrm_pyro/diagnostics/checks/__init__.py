@@ -1,6 +1,7 @@
 """Diagnostics of a model on rows: one file each, listed in this table.
 
-To add one, write ``checks/<name>.py`` with a function from the material to a :class:`Finding` and a
+To add one, write ``checks/<name>.py`` with a function from the material to a :class:`Finding` and
+a
 constant ``CHECK``, and add one line here.
 """
 

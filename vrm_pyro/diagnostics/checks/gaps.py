@@ -12,7 +12,7 @@ from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import mean_test
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.posterior.evidence import log_evidence
 from vrm_pyro.prediction.posterior.refine import refine
@@ -126,11 +126,11 @@ def find_gaps(material: Material) -> Finding:
         evidence = elbo + np.asarray(statistics["evidence_gap"])
         return gaps(elbo, evidence, np.asarray(statistics["evidence_se"]))
 
-    def measure(model: VRM, batch: FeatureBatch, heads: Heads) -> Finding:
-        found = refine(model, batch, heads, REFINE_STEPS, REFINE_NODES)
+    def measure(model: VRM, batch: FeatureBatch, conditionals: Conditionals) -> Finding:
+        found = refine(model, batch, conditionals, REFINE_STEPS, REFINE_NODES)
         # The refined q proposes better.
         model.guide = found.guide
-        evidence = log_evidence(model, batch, heads, EVIDENCE_DRAWS, material.seed)
+        evidence = log_evidence(model, batch, conditionals, EVIDENCE_DRAWS, material.seed)
         return gaps(
             found.before.numpy(),
             evidence.log_prob.numpy(),

@@ -16,7 +16,7 @@ from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows.table import first_subsets
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.guides import LabelBlindModule
@@ -151,7 +151,7 @@ class Material:
 
     def with_batch(
         self,
-        function: Callable[[VRM, FeatureBatch, Heads], T],
+        function: Callable[[VRM, FeatureBatch, Conditionals], T],
         num_prompts: int | None = None,
     ) -> T:
         """Return ``function(model, batch, heads)`` on ``some``, or its first prompts.
@@ -164,7 +164,7 @@ class Material:
                 self.some.source, float(model.rating_loc), float(model.rating_scale)
             )
             batch = model.standardize(data.batch(data.items[:num_prompts]).to(torch.float64))
-            return function(model, batch, model.heads(batch))
+            return function(model, batch, model.conditionals(batch))
 
 
 def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
@@ -223,18 +223,18 @@ def _chunk_scores(model: VRM, chunk: Chunk, blind: bool, seed: int) -> Floats:
     raw = chunk.batch.to(torch.float64)
     batch = model.standardize(raw)
     batch = replace(batch, rating_mask=torch.zeros_like(batch.rating_mask))
-    heads = model.heads(batch)
+    conditionals = model.conditionals(batch)
     if blind:
         # The fixed prior of mode vib knows no text: under it every pair is a coin.
-        heads = replace(
-            heads,
+        conditionals = replace(
+            conditionals,
             weights=model.predictive_weights(raw.prompts),
             features=model.predictive_features(raw.responses),
         )
     # The law given the text proposes: with few outcomes a prompt it is near, and the guide may
     # be what is wrong.
     model.guide = LabelBlindModule()
-    found = log_evidence(model, batch, replace(heads, ratings=None), LOO_DRAWS, seed)
+    found = log_evidence(model, batch, replace(conditionals, ratings=None), LOO_DRAWS, seed)
     return np.asarray(found.log_prob.numpy())
 
 

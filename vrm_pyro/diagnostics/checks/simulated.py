@@ -13,7 +13,7 @@ from torch import Tensor
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.diagnostics.checks.applies import RANKED, no_outcome_posterior, rankings
 from vrm_pyro.diagnostics.checks.material import Material
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.likelihoods import Preference
 from vrm_pyro.models.ratings import GaussianRatings, GaussianValues
 from vrm_pyro.models.vrm import VRM
@@ -22,7 +22,7 @@ NUM_RANK_DRAWS = 199
 
 
 def simulated_outcomes(
-    batch: FeatureBatch, heads: Heads, seed: int = 0
+    batch: FeatureBatch, conditionals: Conditionals, seed: int = 0
 ) -> tuple[FeatureBatch, Tensor, Tensor]:
     """Draw w, z and outcomes given texts; return the batch with these outcomes, w and z.
 
@@ -31,7 +31,7 @@ def simulated_outcomes(
 
     Args:
         batch: Standardised batch, without rankings taken as a whole.
-        heads: Its heads.
+        conditionals: Its heads.
         seed: Fixes the draws; the caller's random state is left alone.
 
     Raises:
@@ -40,16 +40,16 @@ def simulated_outcomes(
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        w, z = heads.weights.sample(), heads.features.sample()
-        scores = heads.reward.scores(z)
-        delta = heads.reward.delta(
+        w, z = conditionals.weights.sample(), conditionals.features.sample()
+        scores = conditionals.reward.scores(z)
+        delta = conditionals.reward.delta(
             w[batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]
         )
-        likelihood = heads.likelihood.given_margin(batch.pair_margin)
+        likelihood = conditionals.likelihood.given_margin(batch.pair_margin)
         label = Preference(delta, likelihood).sample()
         weight = (batch.pair_weight > 0).to(batch.pair_weight.dtype)
         made = replace(batch, preference=label.to(batch.preference), pair_weight=weight)
-        ratings = heads.ratings
+        ratings = conditionals.ratings
         if ratings is not None and batch.has_ratings:
             if ratings.power != 1:
                 if not isinstance(ratings, GaussianValues):
@@ -61,7 +61,7 @@ def simulated_outcomes(
 
 def truth_ranks(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     truth: tuple[Tensor, Tensor],
     laws: tuple[dist.Distribution, dist.Distribution],
     objectives: Sequence[str],
@@ -75,7 +75,7 @@ def truth_ranks(
 
     Args:
         batch: The batch that q saw.
-        heads: Its heads.
+        conditionals: Its heads.
         truth: w (P, K) and z (R, d_z).
         laws: q(w) and q(z).
         objectives: Names, K of them.
@@ -88,8 +88,8 @@ def truth_ranks(
         w, z = (law.sample(shape) for law in laws)
         pair, response = _one_of_each(batch)
         true_w, true_z = truth
-        true = _quantities(batch, heads, true_w, true_z, pair, response)
-        drawn = _quantities(batch, heads, w, z, pair, response)
+        true = _quantities(batch, conditionals, true_w, true_z, pair, response)
+        drawn = _quantities(batch, conditionals, w, z, pair, response)
     names = [
         *(f"weight {name}" for name in objectives),
         *(f"score {name}" for name in objectives),
@@ -121,11 +121,16 @@ def _first_rows(group: Tensor, num_groups: int) -> Tensor:
 
 
 def _quantities(
-    batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor, pair: Tensor, response: Tensor
+    batch: FeatureBatch,
+    conditionals: Conditionals,
+    w: Tensor,
+    z: Tensor,
+    pair: Tensor,
+    response: Tensor,
 ) -> list[Tensor]:
-    scores = heads.reward.scores(z)
+    scores = conditionals.reward.scores(z)
     first, second = (scores[..., side[pair], :] for side in (batch.pair_first, batch.pair_second))
-    delta = heads.reward.delta(w[..., batch.pair_prompt[pair], :], first, second)
+    delta = conditionals.reward.delta(w[..., batch.pair_prompt[pair], :], first, second)
     return [*w.unbind(-1), *scores[..., response, :].unbind(-1), delta]
 
 
@@ -150,11 +155,13 @@ def _simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
             f"{type(ratings).__name__}."
         )
 
-    def measure(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, np.ndarray]:
-        made, w, z = simulated_outcomes(batch, heads, material.seed)
-        laws = model.guide.posterior(made, heads)
+    def measure(
+        model: VRM, batch: FeatureBatch, conditionals: Conditionals
+    ) -> dict[str, np.ndarray]:
+        made, w, z = simulated_outcomes(batch, conditionals, material.seed)
+        laws = model.guide.posterior(made, conditionals)
         return truth_ranks(
-            made, heads, (w, z), laws, material.loaded.objectives, seed=material.seed
+            made, conditionals, (w, z), laws, material.loaded.objectives, seed=material.seed
         )
 
     return material.with_batch(measure)

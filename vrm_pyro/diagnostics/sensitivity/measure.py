@@ -52,7 +52,8 @@ class Sensitivity:
     Args:
         index: ``w`` (component, prompt, objective), ``s`` (component, response, objective),
             ``r`` (component, response) and, where there are pairs, ``delta`` (component, pair);
-            see :func:`vrm_pyro.diagnostics.metrics.power_scaling.power_scaling_index`. NaN where a log
+            see :func:`vrm_pyro.diagnostics.metrics.power_scaling.power_scaling_index`. NaN where
+            a log
             density of the prompt is not finite.
         khat: Largest Pareto k of the weights involved, (component, prompt).
         prompt: Position of the prompt of each item, by quantity.
@@ -83,7 +84,8 @@ def sensitivity(tree: xr.DataTree, *, seed: int = 0, progress: bool = False) -> 
       ``preferences``: one kind, where the file has both.
 
     Args:
-        tree: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in memory or opened lazily.
+        tree: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in memory
+            or opened lazily.
         seed: Fixes the shuffling behind ``noise``.
         progress: Whether to show a bar on stderr.
 

@@ -103,7 +103,7 @@ def reading_of(
         raise InputError(
             f"backbone {backbone.name}: its chat template marks no place where an answer begins, "
             "so a row of token ids cannot be divided into prompt and response. Use the folder of "
-            "the run (Scorer, vrm_pyro.integrations.rl.VRMReward), which takes them apart; or export with "
+            "the run (Scorer, vrm_pyro.VRMReward), which takes them apart; or export with "
             "--without_boundary whole_text, and weights are then read off the whole text."
         )
     exported = ChatEncoder(tokenizer, backbone.max_length, backbone.is_decoder)
@@ -192,7 +192,7 @@ def _check_reading(
                         f"{as_messages(prompt)[-1]['content']!r} so that its {what} are token ids "
                         f"{b.input_ids.tolist()[-12:]} at the end, where the model was trained on "
                         f"{a.input_ids.tolist()[-12:]}. Rows of ids cannot be read as the texts "
-                        "are; use the folder of the run (Scorer, vrm_pyro.integrations.rl.VRMReward)."
+                        "are; use the folder of the run (Scorer, vrm_pyro.VRMReward)."
                     )
     if not checked:
         raise InputError(

@@ -151,7 +151,8 @@ out = model(**batch)
 out.logits[:, 0]  # mean reward, (B,)
 {more}```
 
-Trainers of TRL take the path as it is, once `vrm_pyro.integrations.huggingface` is imported. In a pipeline, pass
+Trainers of TRL take the path as it is, once `vrm_pyro.integrations.huggingface` is imported. In a
+pipeline, pass
 `function_to_apply="none"`: a reward is no logit of a class."""
 
 

@@ -22,8 +22,10 @@ class VRMConfig(PreTrainedConfig):
 
     Args:
         text_config: Configuration of the backbone.
-        head: What :func:`vrm_pyro.models.checkpoint.describe` returns: settings, objectives, sizes.
-        reading: How rows of token ids are read, see :class:`~vrm_pyro.integrations.huggingface.reading.Reading`.
+        head: What :func:`vrm_pyro.models.checkpoint.describe` returns: settings, objectives,
+            sizes.
+        reading: How rows of token ids are read, see
+            :class:`~vrm_pyro.integrations.huggingface.reading.Reading`.
         adapter: Settings of a low-rank adapter (peft) that lies beside the backbone's weights;
             None where it was merged, or there is none.
         self_test: Token ids with the rewards they have to get, see

@@ -54,13 +54,21 @@ class VRMOutput(ModelOutput):
     draws: Tensor | None = None
 
 
+# Version 0.1.0 wrote the parameter posterior of the model as "head".
+_OLD_NAMES = {
+    rf"^head\.head\.{name}": f"head.parameter_posterior.{name}"
+    for name in ("prior_", "raw_scales", "precision_factor", "offsets")
+}
+
+
 class VRMForSequenceClassification(PreTrainedModel):
     """Rewards of conversations that are given as token ids.
 
     For trainers that load a reward model by its path: ``num_labels`` is 1 and ``logits[:, 0]`` the
     mean reward. It is for scoring: no gradients, and the same numbers in training mode. The heads
     compute in float32 whatever the precision of the backbone, and stay in it when the model is
-    cast. Importing ``vrm_pyro.integrations.huggingface`` registers the class; no code comes with the weights.
+    cast. Importing ``vrm_pyro.integrations.huggingface`` registers the class; no code comes with
+    the weights.
 
     Args:
         config: The configuration.
@@ -131,6 +139,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         """
         with_info = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True
+        kwargs.setdefault("key_mapping", _OLD_NAMES)
         loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )

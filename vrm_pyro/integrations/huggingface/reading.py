@@ -128,7 +128,7 @@ class Reading:
         raise InputError(
             f"a row cannot be divided into prompt and response: {found}. Give messages (a chat) "
             "that end with the assistant's, written by the chat template of the exported "
-            "tokenizer; or hand prompts and completions over apart (vrm_pyro.integrations.rl.VRMReward); or "
+            "tokenizer; or hand prompts and completions over apart (vrm_pyro.VRMReward); or "
             "set without_boundary='whole_text' in the config: weights are then read off the "
             "whole text."
         )

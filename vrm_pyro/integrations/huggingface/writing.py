@@ -131,7 +131,7 @@ def refuse_own_classes(settings: Mapping[str, Any]) -> None:
             raise InputError(
                 f"the model's {key} is {name}, a class of your own. An exported model is loaded "
                 "without running anybody's code, so it can only have classes of vrm_pyro. Use the "
-                "folder of the run, which takes them (Scorer, vrm_pyro.integrations.rl.VRMReward, --classes)."
+                "folder of the run, which takes them (Scorer, vrm_pyro.VRMReward, --classes)."
             )
 
 

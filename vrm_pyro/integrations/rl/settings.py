@@ -19,7 +19,8 @@ class RewardSettings:
         model_dir: What ``vrm-pyro train`` wrote.
         aggregation: ``mean`` is E r. ``lower_bound`` is E r - k sd and ``quantile`` the quantile
             at ``level``, both of the reward relative to the group's mean (see
-            :func:`vrm_pyro.prediction.group_rewards.group_rewards`), with E of the group's mean added back.
+            :func:`vrm_pyro.prediction.group_rewards.group_rewards`), with E of the group's mean
+            added back.
             ``thompson`` is a joint draw.
         k: Standard deviations that ``lower_bound`` takes off; below 0 it adds them (optimism).
         level: Level of ``quantile``, in (0, 1).

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import softplus
 
-from vrm_pyro.models.epistemic.law import HeadLaw
+from vrm_pyro.models.epistemic.law import ParameterPosterior
 from vrm_pyro.models.networks import inverse_softplus
 
 # Where the standard deviations start, in those of the prior: small, so that training begins as
@@ -15,7 +15,7 @@ from vrm_pyro.models.networks import inverse_softplus
 _INITIAL_SHARE = 0.05
 
 
-class BayesianHead(HeadLaw):
+class DiagonalPosterior(ParameterPosterior):
     """Mean-field Q = N(theta, diag s^2), its scales learned beside the model.
 
     Args:

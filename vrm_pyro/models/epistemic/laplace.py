@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.epistemic.law import HeadLaw
+from vrm_pyro.models.epistemic.law import ParameterPosterior
 
 # Square of it times 8 bytes, a few times over, is what the fit needs: 0.4 GB each at 7,000.
 MAX_PARAMETERS = 7000
 _SEED = 20260306
 
 
-class LaplaceHead(HeadLaw):
+class LaplacePosterior(ParameterPosterior):
     """Q = N(theta, (I + P_0)^-1): I the information of the training rows, P_0 = diag s_0^-2.
 
     theta is without A: given A, features are linear in their last layer, and so are scores and
@@ -104,7 +104,7 @@ class LaplaceHead(HeadLaw):
     def factor(self) -> Tensor:
         """Return the lower Cholesky factor L of the precision of Q, shape (p, p)."""
         if not self.fitted:
-            raise RuntimeError("LaplaceHead has no covariance yet; fit it to training rows.")
+            raise RuntimeError("LaplacePosterior has no covariance yet; fit it to training rows.")
         found = self.precision_factor.new_zeros(self.size, self.size)
         rows, columns = torch.tril_indices(self.size, self.size, device=found.device)
         found[rows, columns] = self.precision_factor

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _SEED = 20260305
 
 
-class HeadLaw(nn.Module):
+class ParameterPosterior(nn.Module):
     """A Gaussian law Q over chosen parameters of a model, and its prior P (spec 2.2).
 
     theta are the model's own parameters, which stay what they are: its point estimate. The prior

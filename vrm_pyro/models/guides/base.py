@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 
 
 class Guide:
@@ -40,24 +40,24 @@ class GuideModule(nn.Module):
     #: Whether q(z) is Gaussian (or a point), so pairs have a closed expectation given w.
     gaussian: ClassVar[bool] = True
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(w | .): batch (P,), event (K,)."""
         raise NotImplementedError
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(z | .): batch (R,), event (d_z,)."""
         raise NotImplementedError
 
     def posterior(
-        self, batch: FeatureBatch, heads: Heads
+        self, batch: FeatureBatch, conditionals: Conditionals
     ) -> tuple[dist.Distribution, dist.Distribution]:
         """Return q(w | .) and q(z | .); override where the two share work."""
-        return self.weights(batch, heads), self.features(batch, heads)
+        return self.weights(batch, conditionals), self.features(batch, conditionals)
 
     def forward(
         self,
         batch: FeatureBatch,
-        heads: Heads,
+        conditionals: Conditionals,
         kl_weights: float = 1.0,
         kl_features: float = 1.0,
         population: int | None = None,
@@ -70,7 +70,7 @@ class GuideModule(nn.Module):
         ``posterior`` is :meth:`posterior` of the same batch, where the caller has it already.
         """
         scale = (population or batch.num_prompts) / batch.num_prompts
-        q_weights, q_features = posterior or self.posterior(batch, heads)
+        q_weights, q_features = posterior or self.posterior(batch, conditionals)
         with poutine.scale(scale=scale):
             with (
                 pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1),
@@ -95,10 +95,10 @@ class LabelBlindModule(GuideModule):
         """Return q(z | x, y) for standardised response states (R, hidden)."""
         raise NotImplementedError
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(w | x)."""
         return self.predict_weights(batch.prompts)
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(z | x, y)."""
         return self.predict_features(batch.responses)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.guides.base import Guide, GuideModule
 from vrm_pyro.models.guides.outcome_aware import Family, OutcomeAwareModule, check_outcome_aware
@@ -79,11 +79,11 @@ class FlowModule(OutcomeAwareModule):
         self.flow = torch.nn.ModuleList(layers)
 
     def posterior(
-        self, batch: FeatureBatch, heads: Heads
+        self, batch: FeatureBatch, conditionals: Conditionals
     ) -> tuple[torch.distributions.Distribution, torch.distributions.Distribution]:
         """Return q(w | x, outcomes) and the bent q(z | x, y, outcomes)."""
-        q_weights, q_features = super().posterior(batch, heads)
-        normal, prior = as_gaussian(q_features), heads.gaussian
+        q_weights, q_features = super().posterior(batch, conditionals)
+        normal, prior = as_gaussian(q_features), conditionals.gaussian
         context = torch.cat(
             [
                 (normal.loc - prior.loc) / prior.variance.sqrt(),

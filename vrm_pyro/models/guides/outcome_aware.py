@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import rating_update
 from vrm_pyro.models.distributions import (
     Gaussian,
@@ -94,29 +94,29 @@ class OutcomeAwareModule(GuideModule):
         # Log gains of slope and curvature in the update of w; 0 is Newton's own step.
         self.weight_gains = nn.Parameter(torch.zeros(2))
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(w | x, outcomes)."""
-        return self.posterior(batch, heads)[0]
+        return self.posterior(batch, conditionals)[0]
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return q(z | x, y, outcomes)."""
-        return self.posterior(batch, heads)[1]
+        return self.posterior(batch, conditionals)[1]
 
     def posterior(
-        self, batch: FeatureBatch, heads: Heads
+        self, batch: FeatureBatch, conditionals: Conditionals
     ) -> tuple[dist.Distribution, dist.Distribution]:
         """Return q(w | x, outcomes) and q(z | x, y, outcomes)."""
-        natural, precision = rating_update(batch, heads)
-        unrated = heads.ratings is None or batch.ratings.shape[-1] == 0
-        diagonal = unrated and heads.gaussian.diagonal
+        natural, precision = rating_update(batch, conditionals)
+        unrated = conditionals.ratings is None or batch.ratings.shape[-1] == 0
+        diagonal = unrated and conditionals.gaussian.diagonal
         loc = _solve(precision, natural, diagonal)
-        prior = self._weight_prior(heads.weights)
+        prior = self._weight_prior(conditionals.weights)
         if batch.num_pairs == 0:
             return prior, self._features(loc, precision)
         sign = 2 * batch.preference - 1
-        q_weights = self._weights(prior, batch, heads, loc, precision, diagonal)
+        q_weights = self._weights(prior, batch, conditionals, loc, precision, diagonal)
         natural, precision = self._preference_update(
-            batch, heads, loc, sign, natural, precision, q_weights.mean
+            batch, conditionals, loc, sign, natural, precision, q_weights.mean
         )
         return q_weights, self._features(_solve(precision, natural), precision)
 
@@ -138,7 +138,7 @@ class OutcomeAwareModule(GuideModule):
     def _preference_update(
         self,
         batch: FeatureBatch,
-        heads: Heads,
+        conditionals: Conditionals,
         loc: Tensor,
         sign: Tensor,
         natural: Tensor,
@@ -146,7 +146,7 @@ class OutcomeAwareModule(GuideModule):
         weight_mean: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Add a Gaussian site on beta w'A z of each pair: slope g, curvature h, both learned."""
-        reward = heads.reward
+        reward = conditionals.reward
         direction = reward.scale * (weight_mean @ reward.loading)[batch.pair_prompt]  # (N, d)
         first, second = batch.pair_first, batch.pair_second
         margin = sign * (direction * (loc[first] - loc[second])).sum(-1)
@@ -169,13 +169,13 @@ class OutcomeAwareModule(GuideModule):
         self,
         prior: dist.Distribution,
         batch: FeatureBatch,
-        heads: Heads,
+        conditionals: Conditionals,
         loc: Tensor,
         precision: Tensor,
         diagonal: bool,
     ) -> dist.Distribution:
         """Update the prior of w by the pairs of each prompt."""
-        reward = heads.reward
+        reward = conditionals.reward
         first, second = batch.pair_first, batch.pair_second
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
         # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
@@ -187,8 +187,8 @@ class OutcomeAwareModule(GuideModule):
         shrink = torch.rsqrt(1 + torch.pi * spread / 8)
         pairs = PairEvidence(difference, shrink, self.weight_gains.exp())
         if isinstance(prior, LogisticNormal):
-            return update_logistic_normal(prior, pairs, batch, heads)
-        return update_dirichlet(as_dirichlet(prior), pairs, batch, heads)
+            return update_logistic_normal(prior, pairs, batch, conditionals)
+        return update_dirichlet(as_dirichlet(prior), pairs, batch, conditionals)
 
 
 def _squash(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import LogisticNormal
 from vrm_pyro.models.distributions.logistic_normal import contrast_basis
 from vrm_pyro.models.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR
@@ -29,19 +29,21 @@ class PairEvidence(NamedTuple):
     shrink: Tensor
     gains: Tensor
 
-    def derivatives(self, mean: Tensor, batch: FeatureBatch, heads: Heads) -> tuple[Tensor, ...]:
+    def derivatives(
+        self, mean: Tensor, batch: FeatureBatch, conditionals: Conditionals
+    ) -> tuple[Tensor, ...]:
         """Return slope and information of each pair's label about Delta at w, each (N, 1)."""
         expected = (mean[batch.pair_prompt] * self.difference).sum(-1, keepdim=True)
         label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
         delta = self.shrink * expected
-        likelihood = heads.likelihood.given_margin(batch.margin_column)
+        likelihood = conditionals.likelihood.given_margin(batch.margin_column)
         slope = weight * self.shrink * likelihood.score(delta, label)
         bend = weight * self.shrink**2 * likelihood.information(delta)
         return slope, bend, expected
 
 
 def update_dirichlet(
-    prior: dist.Dirichlet, pairs: PairEvidence, batch: FeatureBatch, heads: Heads
+    prior: dist.Dirichlet, pairs: PairEvidence, batch: FeatureBatch, conditionals: Conditionals
 ) -> dist.Dirichlet:
     """Move the mean of w by a few damped Newton steps, and add the curvature seen.
 
@@ -55,7 +57,7 @@ def update_dirichlet(
     gain, curvature_gain = pairs.gains
     mean, curvature = alpha / total, torch.zeros_like(alpha)
     for _ in range(NEWTON_STEPS):
-        pull, information, expected = pairs.derivatives(mean, batch, heads)
+        pull, information, expected = pairs.derivatives(mean, batch, conditionals)
         slope = gain * pull * pairs.difference
         bend = (pairs.difference - expected) ** 2 * information
         slope = torch.zeros_like(alpha).index_add(0, prompt, slope)
@@ -69,7 +71,7 @@ def update_dirichlet(
 
 
 def update_logistic_normal(
-    prior: LogisticNormal, pairs: PairEvidence, batch: FeatureBatch, heads: Heads
+    prior: LogisticNormal, pairs: PairEvidence, batch: FeatureBatch, conditionals: Conditionals
 ) -> LogisticNormal:
     """Move u = H' log w by a few damped Newton steps; the covariance is the curvature's inverse.
 
@@ -83,7 +85,7 @@ def update_logistic_normal(
     u, precision = prior.loc, prior_precision
     for _ in range(NEWTON_STEPS):
         mean = prior.to_simplex(u)
-        pull, information, expected = pairs.derivatives(mean, batch, heads)
+        pull, information, expected = pairs.derivatives(mean, batch, conditionals)
         jacobian = (mean[prompt] * (pairs.difference - expected)) @ basis  # (N, K - 1)
         slope = torch.zeros_like(u).index_add(0, prompt, gain * pull * jacobian)
         outer = jacobian.unsqueeze(-1) * jacobian.unsqueeze(-2)

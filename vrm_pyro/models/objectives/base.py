@@ -9,7 +9,7 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import divergence
 from vrm_pyro.models.vrm import VRM
 
@@ -62,7 +62,7 @@ class Terms:
 
 
 class Objective(ELBO):
-    """Base class of the objectives: Pyro ELBOs over (VRM, guide) on a batch and its heads.
+    """Base class of the objectives: Pyro ELBOs over (VRM, guide) on a batch and its conditionals.
 
     ``objective(vrm, guide)`` is Pyro's ``ELBOModule``, whose forward returns the loss: minus the
     objective, divided by the number of prompts.
@@ -77,16 +77,23 @@ class Objective(ELBO):
     outcome_aware_only: ClassVar[bool] = False
 
     def terms(
-        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+        self,
+        model: VRM,
+        guide: nn.Module,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        weights: Weights,
     ) -> Terms:
         """Evaluate the objective on a standardised batch."""
         raise NotImplementedError
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return minus the objective per prompt: the loss to minimise."""
-        batch, heads, *rest = args
+        batch, conditionals, *rest = args
         weights = rest[0] if rest else Weights()
-        return -self.terms(model, guide, batch, heads, weights).objective / batch.num_prompts
+        return (
+            -self.terms(model, guide, batch, conditionals, weights).objective / batch.num_prompts
+        )
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """Return :meth:`differentiable_loss` as a number."""
@@ -107,10 +114,12 @@ class Objective(ELBO):
 def kl_terms(
     q_weights: torch.distributions.Distribution,
     q_features: torch.distributions.Distribution,
-    heads: Heads,
+    conditionals: Conditionals,
 ) -> tuple[Tensor, Tensor]:
     """Return KL(q(w) || p(w)) per prompt, (P,), and KL(q(z) || p(z)) per response, (R,)."""
-    return divergence(q_weights, heads.weights), divergence(q_features, heads.features)
+    return divergence(q_weights, conditionals.weights), divergence(
+        q_features, conditionals.features
+    )
 
 
 def charged(kl: Tensor, weight: float, floor: float) -> Tensor:

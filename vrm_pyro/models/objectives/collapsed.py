@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import rating_evidence
 from vrm_pyro.models.distributions import divergence
 from vrm_pyro.models.objectives.base import Objective, Terms, Weights
@@ -17,14 +17,14 @@ from vrm_pyro.models.vrm import VRM
 
 
 def prompt_log_weights(
-    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
+    model: VRM, batch: FeatureBatch, conditionals: Conditionals, num_draws: int
 ) -> tuple[Tensor, Tensor]:
     """Run collapsed guide and program; return log weights (S, P) and preference part (S, P).
 
     log weight = log p(c | w, ratings) + log p(w) - log q(w), summed over the pairs of a prompt.
     """
     guide_trace, trace = scored_traces(
-        model.collapsed_guide, model.collapsed_program, batch, heads, num_draws
+        model.collapsed_guide, model.collapsed_program, batch, conditionals, num_draws
     )
     log_ratio = (
         trace.nodes[names.WEIGHTS]["log_prob"] - guide_trace.nodes[names.WEIGHTS]["log_prob"]
@@ -57,15 +57,20 @@ class CollapsedObjective(Objective):
         self.num_draws = num_draws
 
     def terms(
-        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+        self,
+        model: VRM,
+        guide: nn.Module,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        weights: Weights,
     ) -> Terms:
         """Return log-mean-exp of the importance weights per prompt, plus the rating evidence."""
-        log_weights, preference = prompt_log_weights(model, batch, heads, self.num_draws)
+        log_weights, preference = prompt_log_weights(model, batch, conditionals, self.num_draws)
         per_prompt = torch.logsumexp(log_weights, dim=0) - math.log(self.num_draws)
         rating = per_prompt.new_zeros(())
-        if heads.ratings is not None and batch.has_ratings:
-            rating = rating_evidence(batch, heads).sum()
+        if conditionals.ratings is not None and batch.has_ratings:
+            rating = rating_evidence(batch, conditionals).sum()
         with torch.no_grad():
-            kl_w = divergence(model.guide.weights(batch, heads), heads.weights).sum()
+            kl_w = divergence(model.guide.weights(batch, conditionals), conditionals.weights).sum()
         objective = per_prompt.sum() + rating
         return Terms(objective, preference.mean(0).sum(), rating, kl_w, kl_w.new_zeros(()))

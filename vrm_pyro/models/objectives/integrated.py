@@ -8,7 +8,7 @@ import torch.distributions as dist
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.likelihoods import expect_normal
 from vrm_pyro.models.likelihoods.weight_supervision import weight_targets
@@ -19,7 +19,7 @@ from vrm_pyro.models.vrm import VRM
 
 def expected_preference(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     q_features: dist.Distribution,
     nodes: Tensor,
     log_mass: Tensor,
@@ -30,43 +30,45 @@ def expected_preference(
 
     Args:
         batch: Standardised batch.
-        heads: Its heads.
+        conditionals: Its conditionals.
         q_features: q(z), Gaussian, batch (R,).
         nodes: Values of w, shape (S, P, K): draws in training, quadrature nodes in tests.
         log_mass: Log weights of the nodes, shape (S,) or (S, P); -log S for draws.
     """
-    heads.check_pairs_alone(batch, "the integrated expectation")
+    conditionals.check_pairs_alone(batch, "the integrated expectation")
     gaussian = as_gaussian(q_features)
     pair_prompt = batch.pair_prompt
     mean, var = delta_given_weights(
         nodes[:, pair_prompt],
         gaussian.rows(batch.pair_first),
         gaussian.rows(batch.pair_second),
-        heads.reward,
+        conditionals.reward,
     )
     label = batch.preference.unsqueeze(-1)
-    likelihood = heads.likelihood.given_margin(batch.margin_column)
+    likelihood = conditionals.likelihood.given_margin(batch.margin_column)
     value = expect_normal(lambda delta: likelihood.log_prob(delta, label), mean, var)
     mass = log_mass.exp()
     mass = mass.unsqueeze(-1) if mass.dim() == 1 else mass[:, pair_prompt]
     return (mass * value).sum(0)
 
 
-def expected_rating(batch: FeatureBatch, heads: Heads, q_features: dist.Distribution) -> Tensor:
+def expected_rating(
+    batch: FeatureBatch, conditionals: Conditionals, q_features: dist.Distribution
+) -> Tensor:
     """Return lambda E_q log p(y | s) of every response, shape (R,); 0 without ratings."""
     gaussian = as_gaussian(q_features)
-    if heads.ratings is None or batch.ratings.shape[-1] == 0:
+    if conditionals.ratings is None or batch.ratings.shape[-1] == 0:
         return gaussian.loc.new_zeros(batch.num_responses)
-    return heads.ratings.expected_log_prob(
+    return conditionals.ratings.expected_log_prob(
         batch,
-        heads.reward.scores(gaussian.loc),
-        gaussian.mapped_variance(heads.reward.loading),
+        conditionals.reward.scores(gaussian.loc),
+        gaussian.mapped_variance(conditionals.reward.loading),
     )
 
 
 def integrated_terms(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     q_weights: dist.Distribution,
     q_features: dist.Distribution,
     nodes: Tensor,
@@ -74,10 +76,10 @@ def integrated_terms(
     weights: Weights,
 ) -> Terms:
     """Evaluate the integrated ELBO for any q(w) q(z) given nodes of w."""
-    pair_log_prob = expected_preference(batch, heads, q_features, nodes, log_mass)
+    pair_log_prob = expected_preference(batch, conditionals, q_features, nodes, log_mass)
     preference = (batch.pair_weight * pair_log_prob).sum()
-    rating = expected_rating(batch, heads, q_features).sum()
-    kl_w, kl_z = kl_terms(q_weights, q_features, heads)
+    rating = expected_rating(batch, conditionals, q_features).sum()
+    kl_w, kl_z = kl_terms(q_weights, q_features, conditionals)
     charge = charged(kl_w, weights.kl_weights, weights.free_weights) + charged(
         kl_z, weights.kl_features, weights.free_features
     )
@@ -99,13 +101,20 @@ class IntegratedObjective(Objective):
         self.num_draws = num_draws
 
     def terms(
-        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+        self,
+        model: VRM,
+        guide: nn.Module,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        weights: Weights,
     ) -> Terms:
         """Draw w from the guide, integrate z."""
-        q_weights, q_features = model.guide.posterior(batch, heads)
+        q_weights, q_features = model.guide.posterior(batch, conditionals)
         nodes = q_weights.rsample(torch.Size([self.num_draws]))
         log_mass = nodes.new_full((self.num_draws,), 1 / self.num_draws).log()
-        terms = integrated_terms(batch, heads, q_weights, q_features, nodes, log_mass, weights)
+        terms = integrated_terms(
+            batch, conditionals, q_weights, q_features, nodes, log_mass, weights
+        )
         if model.weight_power == 0:
             return terms
         target, present = weight_targets(batch, model.rating_loc, model.rating_scale)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import rating_log_prob
 from vrm_pyro.models.likelihoods import GaussianDelta, root
 from vrm_pyro.models.objectives.base import Objective, Terms, Weights
@@ -17,17 +17,17 @@ from vrm_pyro.models.reward import delta_given_weights
 from vrm_pyro.models.vrm import VRM
 
 
-def pair_log_prob(batch: FeatureBatch, heads: Heads, num_draws: int) -> torch.Tensor:
+def pair_log_prob(batch: FeatureBatch, conditionals: Conditionals, num_draws: int) -> torch.Tensor:
     """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
-    heads.check_pairs_alone(batch, "objective pairwise")
-    gaussian = heads.gaussian
+    conditionals.check_pairs_alone(batch, "objective pairwise")
+    gaussian = conditionals.gaussian
     first, second = batch.pair_first, batch.pair_second
-    w = heads.weights.rsample(torch.Size([num_draws]))
+    w = conditionals.weights.rsample(torch.Size([num_draws]))
     mean, var = delta_given_weights(
-        w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), heads.reward
+        w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), conditionals.reward
     )
     law = GaussianDelta(
-        mean, root(var), heads.likelihood, margin=batch.pair_margin, validate_args=False
+        mean, root(var), conditionals.likelihood, margin=batch.pair_margin, validate_args=False
     )
     log_prob = law.log_prob(batch.preference)
     return torch.logsumexp(log_prob, dim=0) - math.log(num_draws)
@@ -57,15 +57,20 @@ class PairwiseObjective(Objective):
         self.sampled_objective = SampledObjective(4 * guide_draws)
 
     def terms(
-        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+        self,
+        model: VRM,
+        guide: nn.Module,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        weights: Weights,
     ) -> Terms:
         """Return the composite; ``elbo`` of the result is the guide's own bound."""
-        composite = (batch.pair_weight * pair_log_prob(batch, heads, self.num_draws)).sum()
-        if heads.ratings is not None and batch.has_ratings:
-            composite = composite + rating_log_prob(batch, heads).sum()
+        composite = (batch.pair_weight * pair_log_prob(batch, conditionals, self.num_draws)).sum()
+        if conditionals.ratings is not None and batch.has_ratings:
+            composite = composite + rating_log_prob(batch, conditionals).sum()
         # A flow has no closed expectation of a pair: its guide trains on draws.
         objective = self.guide_objective if model.guide.gaussian else self.sampled_objective
-        fixed = objective.terms(model, guide, batch, heads.detach(), Weights())
+        fixed = objective.terms(model, guide, batch, conditionals.detach(), Weights())
         # The second term has gradients for the guide only: it cannot move the model.
         return Terms(
             composite + fixed.objective - fixed.objective.detach(),

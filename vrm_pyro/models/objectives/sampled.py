@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.objectives.base import Objective, Terms, Weights, kl_terms
 from vrm_pyro.models.vrm import VRM
 
@@ -78,15 +78,20 @@ class SampledObjective(Objective):
         self.num_draws = num_draws
 
     def terms(
-        self, model: VRM, guide: nn.Module, batch: FeatureBatch, heads: Heads, weights: Weights
+        self,
+        model: VRM,
+        guide: nn.Module,
+        batch: FeatureBatch,
+        conditionals: Conditionals,
+        weights: Weights,
     ) -> Terms:
         """Run program and guide under Pyro."""
-        posterior = model.guide.posterior(batch, heads)
-        kl_w, kl_z = (kl.sum() for kl in kl_terms(*posterior, heads))
+        posterior = model.guide.posterior(batch, conditionals)
+        kl_w, kl_z = (kl.sum() for kl in kl_terms(*posterior, conditionals))
         elbo = _Recording(self.num_draws, {names.WEIGHTS: kl_w, names.FEATURES: kl_z})
         draw = partial(model.guide, posterior=posterior)
         kappas = (weights.kl_weights, weights.kl_features)
-        loss = elbo.differentiable_loss(model.program, draw, batch, heads, *kappas)
+        loss = elbo.differentiable_loss(model.program, draw, batch, conditionals, *kappas)
         zero = loss.new_zeros(())
         return Terms(
             -loss,

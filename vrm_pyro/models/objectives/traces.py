@@ -8,14 +8,14 @@ from pyro import poutine
 from pyro.poutine import Trace
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 
 
 def scored_traces(
     guide: Callable[..., Any],
     program: Callable[..., Any],
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     num_draws: int,
 ) -> tuple[Trace, Trace]:
     """Draw from a guide and replay a program at the draws; log-probabilities are computed.
@@ -24,9 +24,9 @@ def scored_traces(
         Traces of guide and program; log-probabilities are (S, items) and carry scales.
     """
     with pyro.plate("draws", num_draws, dim=-2):
-        guide_trace = poutine.trace(guide).get_trace(batch, heads)
+        guide_trace = poutine.trace(guide).get_trace(batch, conditionals)
         replayed = poutine.replay(program, trace=guide_trace)
-        trace = poutine.trace(replayed).get_trace(batch, heads)
+        trace = poutine.trace(replayed).get_trace(batch, conditionals)
     guide_trace.compute_log_prob()
     trace.compute_log_prob()
     return guide_trace, trace

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import has_closed_divergence, is_gaussian
 from vrm_pyro.models.distributions.divergence import NUM_DRAWS
 from vrm_pyro.models.evaluation import evaluation_mode
@@ -38,27 +38,29 @@ def check_program(model: VRM, objective: str) -> list[str]:
     batch = _probe(model)
     with evaluation_mode(model), torch.random.fork_rng(devices=[]):
         batch = model.standardize(batch)
-        heads = model.heads(batch)
-        _check_law(heads.weights, "weight_prior", 2, model.num_objectives)
-        _check_law(heads.features, "feature_prior", 4, model.latent_dim)
-        if not is_gaussian(heads.features):
+        conditionals = model.conditionals(batch)
+        _check_law(conditionals.weights, "weight_prior", 2, model.num_objectives)
+        _check_law(conditionals.features, "feature_prior", 4, model.latent_dim)
+        if not is_gaussian(conditionals.features):
             raise InputError(
-                f"model.feature_prior gives a {type(heads.features).__name__}; every objective "
+                f"model.feature_prior gives a {type(conditionals.features).__name__}; every "
+                "objective "
                 "integrates features in closed form somewhere, so it must be a Normal with "
                 "to_event(1) or a MultivariateNormal."
             )
-        if objective == "pairwise" and not heads.weights.has_rsample:
+        if objective == "pairwise" and not conditionals.weights.has_rsample:
             raise InputError(
                 f"model.objective is pairwise, which needs reparameterised draws of the weights, "
-                f"but model.weight_prior gives a {type(heads.weights).__name__} without any. Use "
-                "integrated, or sampled."
+                f"but model.weight_prior gives a {type(conditionals.weights).__name__} without any. "
+                "Use integrated, or sampled."
             )
-        laws = model.guide.posterior(batch, heads)
+        laws = model.guide.posterior(batch, conditionals)
         if model.weight_power > 0:
             model.weight_supervision.score(laws[0], torch.full_like(laws[0].mean, 0.5))
-        _check_order(model, batch, heads)
+        _check_order(model, batch, conditionals)
     notices = []
-    for site, q, p in zip(LATENTS, laws, (heads.weights, heads.features), strict=True):
+    priors = (conditionals.weights, conditionals.features)
+    for site, q, p in zip(LATENTS, laws, priors, strict=True):
         if not has_closed_divergence(q, p):
             notices.append(
                 f"KL of {site}: no closed form for {type(q).__name__} against {type(p).__name__}; "
@@ -76,15 +78,15 @@ def _check_law(law: Distribution, key: str, rows: int, size: int) -> None:
         )
 
 
-def _check_order(model: VRM, batch: FeatureBatch, heads: Heads) -> None:
+def _check_order(model: VRM, batch: FeatureBatch, conditionals: Conditionals) -> None:
     """Refuse a parent in the program that is a descendant in the guide (pitfall B11).
 
     With a closed KL the estimator takes the prior's parents at the values the guide drew; that is
     right only if those do not depend on the latent itself.
     """
     with pyro.validation_enabled(False):
-        program = get_dependencies(model.program, (batch, heads))["prior_dependencies"]
-        guide = get_dependencies(model.guide, (batch, heads))["prior_dependencies"]
+        program = get_dependencies(model.program, (batch, conditionals))["prior_dependencies"]
+        guide = get_dependencies(model.guide, (batch, conditionals))["prior_dependencies"]
     for latent in LATENTS:
         for parent in LATENTS:
             if parent == latent or parent not in program[latent]:

@@ -246,7 +246,11 @@ class _Summary:
         self.parts = _array(draws.contributions)
         self.rewards = self.parts.sum(-1)
         self.expected, self.level = _array(parts), level
-        self.heads = 0 if model.head is None else min(model.head.num_draws, len(self.rewards))
+        self.heads = (
+            0
+            if model.parameter_posterior is None
+            else min(model.parameter_posterior.num_draws, len(self.rewards))
+        )
 
     def p_higher(self, first: int, second: int) -> float:
         gap = self.rewards[:, first] - self.rewards[:, second]

@@ -18,7 +18,7 @@ from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rankings import Rankings
 from vrm_pyro.data.source import FeatureSource, optional_column
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import is_gaussian
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.guides import LabelBlindModule
@@ -142,12 +142,12 @@ def draw_posterior(
 def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:
     """Return everything about a batch of raw states, by group and name."""
     batch = model.standardize(raw)
-    heads = model.heads(batch)
-    w, z, log_probs = weighted_draws(model, batch, heads, num_draws)
+    conditionals = model.conditionals(batch)
+    w, z, log_probs = weighted_draws(model, batch, conditionals, num_draws)
     shape = torch.Size([num_draws])
-    prior_w, prior_z = heads.weights.sample(shape), heads.features.sample(shape)
-    evidence = log_evidence(model, batch, heads, EVIDENCE_DRAWS)
-    elbo = _elbo(model, batch, heads)
+    prior_w, prior_z = conditionals.weights.sample(shape), conditionals.features.sample(shape)
+    evidence = log_evidence(model, batch, conditionals, EVIDENCE_DRAWS)
+    elbo = _elbo(model, batch, conditionals)
     statistics = {
         "log_weight": log_probs["log_weight"],
         "lp_outcomes": log_probs["lp_outcomes"],
@@ -162,43 +162,45 @@ def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dic
     if raw.num_pairs:
         statistics["p_first"] = model.predict_pairs(raw)
     return {
-        "posterior": _quantities(batch, heads, w, z),
-        "posterior_predictive": _outcomes(model, batch, heads, w, z),
-        "prior": _quantities(batch, heads, prior_w, prior_z),
-        "prior_predictive": _outcomes(model, batch, heads, prior_w, prior_z),
+        "posterior": _quantities(batch, conditionals, w, z),
+        "posterior_predictive": _outcomes(model, batch, conditionals, w, z),
+        "prior": _quantities(batch, conditionals, prior_w, prior_z),
+        "prior_predictive": _outcomes(model, batch, conditionals, prior_w, prior_z),
         "log_likelihood": {"outcomes": evidence.log_prob},
         "log_prior": {name: log_probs[name] for name in ("lp_w", "lp_z")},
         "sample_stats": statistics,
     }
 
 
-def _quantities(batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor) -> dict[str, Tensor]:
+def _quantities(
+    batch: FeatureBatch, conditionals: Conditionals, w: Tensor, z: Tensor
+) -> dict[str, Tensor]:
     """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
-    scores = heads.reward.scores(z)
-    reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
+    scores = conditionals.reward.scores(z)
+    reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
     return {names.WEIGHTS: w, names.FEATURES: z, names.SCORES: scores, names.REWARD: reward}
 
 
 def _outcomes(
-    model: VRM, batch: FeatureBatch, heads: Heads, w: Tensor, z: Tensor
+    model: VRM, batch: FeatureBatch, conditionals: Conditionals, w: Tensor, z: Tensor
 ) -> dict[str, Tensor]:
     """Draw a preference for each pair (S, N) and ratings in raw units for each response."""
     outcomes = {}
-    scores = heads.reward.scores(z)
+    scores = conditionals.reward.scores(z)
     if batch.num_pairs:
-        delta = heads.reward.delta(
+        delta = conditionals.reward.delta(
             w[:, batch.pair_prompt], scores[:, batch.pair_first], scores[:, batch.pair_second]
         )
-        likelihood = heads.likelihood.given_margin(batch.pair_margin)
+        likelihood = conditionals.likelihood.given_margin(batch.pair_margin)
         drawn = Preference(delta, likelihood).sample()
-        rankings = heads.joint_rankings(batch)
+        rankings = conditionals.joint_rankings(batch)
         if rankings is not None:
-            reward = heads.reward.rewards(w[:, batch.response_prompt], scores)
+            reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
             ranked = _drawn_rankings(batch, rankings, reward)
             drawn = torch.where(batch.ranked, ranked, drawn)
         outcomes[names.PREFERENCE] = drawn
-    if heads.ratings is not None:
-        drawn = heads.ratings.sample(scores)
+    if conditionals.ratings is not None:
+        drawn = conditionals.ratings.sample(scores)
         outcomes[names.RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 
@@ -220,17 +222,17 @@ def _drawn_rankings(batch: FeatureBatch, rankings: Rankings, reward: Tensor) -> 
     return (place[:, row, first] < place[:, row, second]).to(reward.dtype)
 
 
-def _elbo(model: VRM, batch: FeatureBatch, heads: Heads) -> dict[str, Tensor]:
+def _elbo(model: VRM, batch: FeatureBatch, conditionals: Conditionals) -> dict[str, Tensor]:
     """Return the integrated ELBO of each prompt (spec 2.6) and KL(q || p) of each block.
 
     By draws, for a guide whose pairs have no closed expectation, and for rankings.
     """
-    q_weights, q_features = model.guide.posterior(batch, heads)
-    if is_gaussian(q_features) and heads.joint_rankings(batch) is None:
-        elbo = prompt_elbo(batch, heads, q_weights, q_features, NUM_DRAWS)
+    q_weights, q_features = model.guide.posterior(batch, conditionals)
+    if is_gaussian(q_features) and conditionals.joint_rankings(batch) is None:
+        elbo = prompt_elbo(batch, conditionals, q_weights, q_features, NUM_DRAWS)
     else:
-        elbo = weighted_draws(model, batch, heads, ELBO_DRAWS)[2]["log_weight"].mean(0)
-    kl_w, kl_z = kl_terms(q_weights, q_features, heads)
+        elbo = weighted_draws(model, batch, conditionals, ELBO_DRAWS)[2]["log_weight"].mean(0)
+    kl_w, kl_z = kl_terms(q_weights, q_features, conditionals)
     return {"elbo": elbo, "kl_weights_guide": kl_w, "kl_features_guide": kl_z}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, rating_evidence
 from vrm_pyro.models.distributions import as_gaussian, is_gaussian, weight_nodes
 from vrm_pyro.models.guides import LabelBlindModule
@@ -38,7 +38,11 @@ class Evidence(NamedTuple):
 
 
 def log_evidence(
-    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int = 512, seed: int = 0
+    model: VRM,
+    batch: FeatureBatch,
+    conditionals: Conditionals,
+    num_draws: int = 512,
+    seed: int = 0,
 ) -> Evidence:
     """Return the log evidence of each prompt under the generative program (spec 2.2, 4.2).
 
@@ -52,22 +56,26 @@ def log_evidence(
     Args:
         model: The model; its guide proposes, unless it is label-blind.
         batch: Standardised batch.
-        heads: Its heads; in float64 for small errors.
+        conditionals: Its heads; in float64 for small errors.
         num_draws: Draws of w, and of the rewards with each; a power of 2.
         seed: Fixes the draws; the caller's random state is left alone.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if heads.ratings is not None and batch.has_ratings and not heads.ratings.conjugate:
-            _, _, log_probs = weighted_draws(model, batch, heads, 8 * num_draws)
+        if (
+            conditionals.ratings is not None
+            and batch.has_ratings
+            and not conditionals.ratings.conjugate
+        ):
+            _, _, log_probs = weighted_draws(model, batch, conditionals, 8 * num_draws)
             return _mean_weight(log_probs["log_weight"])
-        constant = heads.reward.scale.new_zeros(batch.num_prompts)
-        if heads.ratings is not None and batch.has_ratings:
-            evidence = rating_evidence(batch, heads)
+        constant = conditionals.reward.scale.new_zeros(batch.num_prompts)
+        if conditionals.ratings is not None and batch.has_ratings:
+            evidence = rating_evidence(batch, conditionals)
             constant = constant.index_add(0, batch.response_prompt, evidence)
         if batch.num_pairs == 0:
             return Evidence(constant, torch.zeros_like(constant))
-        log_weight = _log_weights(model, batch, heads, num_draws)
+        log_weight = _log_weights(model, batch, conditionals, num_draws)
     found = _mean_weight(log_weight)
     return Evidence(found.log_prob + constant, found.standard_error)
 
@@ -81,7 +89,7 @@ def _mean_weight(log_weight: Tensor) -> Evidence:
 
 
 def weighted_draws(
-    model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int
+    model: VRM, batch: FeatureBatch, conditionals: Conditionals, num_draws: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Draw from the guide and weigh the draws by program and guide, prompt by prompt (spec 4.1).
 
@@ -90,7 +98,7 @@ def weighted_draws(
     Args:
         model: The model.
         batch: Standardised batch in float64.
-        heads: Its heads.
+        conditionals: Its heads.
         num_draws: S.
 
     Returns:
@@ -99,11 +107,11 @@ def weighted_draws(
         sum of ``lp_ratings`` (S, P), tempered by lambda, and ``lp_preferences`` (S, P), each 0
         where there are none; ``lp_w`` (S, P) and ``lp_z`` (S, R), the log prior of the draws.
     """
-    guide, trace = scored_traces(model.guide, model.program, batch, heads, num_draws)
+    guide, trace = scored_traces(model.guide, model.program, batch, conditionals, num_draws)
     lp_w = trace.nodes[names.WEIGHTS]["log_prob"]
     lp_z = trace.nodes[names.FEATURES]["log_prob"]
     parts = {"lp_ratings": torch.zeros_like(lp_w), "lp_preferences": torch.zeros_like(lp_w)}
-    rankings = heads.joint_rankings(batch)
+    rankings = conditionals.joint_rankings(batch)
     items = batch.pair_first[:0] if rankings is None else rankings.items[:, 0]
     prompts = {
         names.RATING: batch.response_prompt,
@@ -128,12 +136,14 @@ def weighted_draws(
     )
 
 
-def _log_weights(model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int) -> Tensor:
+def _log_weights(
+    model: VRM, batch: FeatureBatch, conditionals: Conditionals, num_draws: int
+) -> Tensor:
     """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
-    target: Law = features_given_ratings(batch, heads)
-    q_weights, proposal = heads.weights, target
+    target: Law = features_given_ratings(batch, conditionals)
+    q_weights, proposal = conditionals.weights, target
     if not isinstance(model.guide, LabelBlindModule):
-        q_weights, q_features = model.guide.posterior(batch, heads)
+        q_weights, q_features = model.guide.posterior(batch, conditionals)
         if is_gaussian(q_features):
             gaussian = as_gaussian(q_features)
             proposal = (gaussian.loc, gaussian.covariance)
@@ -141,45 +151,45 @@ def _log_weights(model: VRM, batch: FeatureBatch, heads: Heads, num_draws: int) 
     w = torch.cat(
         [
             weight_nodes(q_weights, half),
-            weight_nodes(heads.weights, half),
+            weight_nodes(conditionals.weights, half),
         ]
     )
     from_guide = torch.arange(2 * half) < half
     parts = [
-        _preferences(batch, heads, w[rows], from_guide[rows], target, proposal)
+        _preferences(batch, conditionals, w[rows], from_guide[rows], target, proposal)
         for rows in torch.arange(2 * half).split(SLICE)
     ]
     log_lik, log_p, log_q = (torch.cat(part) for part in zip(*parts, strict=True))
-    log_p = log_p + heads.weights.log_prob(w)
+    log_p = log_p + conditionals.weights.log_prob(w)
     log_q = log_q + q_weights.log_prob(w)
     return log_lik + log_p - (torch.logaddexp(log_p, log_q) - math.log(2))
 
 
 def _preferences(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     weights: Tensor,
     from_guide: Tensor,
     target: Law,
     proposal: Law,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p(c | w, r), log p(r | w) and log q(r | w) of drawn rewards r, each (S, P)."""
-    loc, scale = _reward_law(batch, heads, weights, target)
+    loc, scale = _reward_law(batch, conditionals, weights, target)
     zero = weights.new_zeros(weights.shape[:2])
     used = torch.bincount(
         torch.cat([batch.pair_first, batch.pair_second]), minlength=batch.num_responses
     )
     shared = (used[batch.pair_first] > 1) | (used[batch.pair_second] > 1)
-    rankings = heads.joint_rankings(batch)
+    rankings = conditionals.joint_rankings(batch)
     ranked = batch.ranked if rankings is not None else torch.zeros_like(shared)
     shared = shared | ranked
     alone, together = (~shared).nonzero().squeeze(-1), shared.nonzero().squeeze(-1)
     log_lik = zero.index_add(
-        1, batch.pair_prompt[alone], _integrated(batch, heads, alone, loc, scale)
+        1, batch.pair_prompt[alone], _integrated(batch, conditionals, alone, loc, scale)
     )
     if len(together) == 0:
         return log_lik, zero, zero
-    q_loc, q_scale = _reward_law(batch, heads, weights, proposal)
+    q_loc, q_scale = _reward_law(batch, conditionals, weights, proposal)
     noise = torch.randn_like(loc)
     drawn = torch.where(from_guide[:, None], q_loc + q_scale * noise, loc + scale * noise)
     rows = torch.unique(torch.cat([batch.pair_first[together], batch.pair_second[together]]))
@@ -190,7 +200,7 @@ def _preferences(
         together = (shared & ~ranked).nonzero().squeeze(-1)
     first, second = batch.pair_first[together], batch.pair_second[together]
     margin = None if batch.pair_margin is None else batch.pair_margin[together]
-    value = heads.likelihood.given_margin(margin).log_prob(
+    value = conditionals.likelihood.given_margin(margin).log_prob(
         drawn[:, first] - drawn[:, second], batch.preference[together]
     )
     log_lik = log_lik.index_add(
@@ -202,16 +212,21 @@ def _preferences(
     return log_lik, log_p, log_q
 
 
-def _reward_law(batch: FeatureBatch, heads: Heads, weights: Tensor, features: Law) -> Law:
+def _reward_law(
+    batch: FeatureBatch, conditionals: Conditionals, weights: Tensor, features: Law
+) -> Law:
     """Return mean and sd given w of beta w'A z, the part of r that pairs compare, each (S, R)."""
     loc, covariance = features
-    direction = heads.reward.scale * (weights @ heads.reward.loading)[:, batch.response_prompt]
+    direction = (
+        conditionals.reward.scale
+        * (weights @ conditionals.reward.loading)[:, batch.response_prompt]
+    )
     variance = torch.einsum("srd,rde,sre->sr", direction, covariance, direction)
     return (direction * loc).sum(-1), root(variance)
 
 
 def _integrated(
-    batch: FeatureBatch, heads: Heads, pairs: Tensor, loc: Tensor, scale: Tensor
+    batch: FeatureBatch, conditionals: Conditionals, pairs: Tensor, loc: Tensor, scale: Tensor
 ) -> Tensor:
     """Return log E p(c | Delta)^weight of pairs that share no response, shape (S, pairs)."""
     first, second = batch.pair_first[pairs], batch.pair_second[pairs]
@@ -219,7 +234,7 @@ def _integrated(
     nodes, masses = hermite_nodes(spread, NUM_NODES)
     delta = (loc[:, first] - loc[:, second]).unsqueeze(-1) + spread.unsqueeze(-1) * nodes
     margin = None if batch.margin_column is None else batch.margin_column[pairs]
-    likelihood = heads.likelihood.given_margin(margin)
+    likelihood = conditionals.likelihood.given_margin(margin)
     log_prob = likelihood.log_prob(delta, batch.preference[pairs].unsqueeze(-1))
     weight = batch.pair_weight[pairs].unsqueeze(-1)
     return torch.logsumexp(weight * log_prob + masses.log(), -1)

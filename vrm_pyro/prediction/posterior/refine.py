@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.conditionals import Heads
+from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import (
     Gaussian,
     LogisticNormal,
@@ -58,11 +58,11 @@ class FixedGuide(GuideModule):
         super().__init__()
         self.laws = (weights, features)
 
-    def weights(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return the q(w) given."""
         return self.laws[0]
 
-    def features(self, batch: FeatureBatch, heads: Heads) -> dist.Distribution:
+    def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return the q(z) given."""
         return self.laws[1]
 
@@ -78,7 +78,7 @@ class _Free:
 def refine(
     model: VRM,
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     num_steps: int = NUM_STEPS,
     num_nodes: int = NUM_NODES,
     progress: bool = False,
@@ -92,7 +92,7 @@ def refine(
     Args:
         model: The model; its parameters are left alone.
         batch: Standardised batch, float64 for small gaps.
-        heads: Its heads.
+        conditionals: Its heads.
         num_steps: Most L-BFGS iterations.
         num_nodes: Fixed nodes of w for each prompt.
         progress: Show a bar.
@@ -100,27 +100,27 @@ def refine(
     Raises:
         ValueError: If q(z) is no Gaussian: a flow has no closed objective to refine.
     """
-    heads = heads.detach()
+    conditionals = conditionals.detach()
     with evaluation_mode(model):
-        q_weights, q_features = model.guide.posterior(batch, heads)
+        q_weights, q_features = model.guide.posterior(batch, conditionals)
         if not is_gaussian(q_features):
             raise ValueError(
                 f"refine: q(z) is a {type(q_features).__name__}; refinement needs a Gaussian "
                 "q(z), as of OutcomeAwareGuide or FullCovarianceGuide."
             )
-        before = prompt_elbo(batch, heads, q_weights, q_features, num_nodes)
+        before = prompt_elbo(batch, conditionals, q_weights, q_features, num_nodes)
     free = _free_weights(q_weights), _free_features(q_features)
     with torch.enable_grad():
-        _minimise(batch, heads, free, num_steps, num_nodes, progress)
+        _minimise(batch, conditionals, free, num_steps, num_nodes, progress)
     with torch.no_grad():
         laws = free[0].law(), free[1].law()
-        after = prompt_elbo(batch, heads, *laws, num_nodes)
+        after = prompt_elbo(batch, conditionals, *laws, num_nodes)
         return Refined(FixedGuide(*laws), before, after)
 
 
 def prompt_elbo(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     q_weights: dist.Distribution,
     q_features: dist.Distribution,
     num_nodes: int = NUM_NODES,
@@ -129,25 +129,27 @@ def prompt_elbo(
 
     Args:
         batch: Standardised batch.
-        heads: Its heads.
+        conditionals: Its heads.
         q_weights: q(w), batch (P,).
         q_features: q(z), Gaussian, batch (R,).
         num_nodes: Fixed nodes of w.
     """
-    kl_w, kl_z = kl_terms(q_weights, q_features, heads)
+    kl_w, kl_z = kl_terms(q_weights, q_features, conditionals)
     elbo = -kl_w.index_add(0, batch.response_prompt, kl_z)
-    elbo = elbo.index_add(0, batch.response_prompt, expected_rating(batch, heads, q_features))
+    elbo = elbo.index_add(
+        0, batch.response_prompt, expected_rating(batch, conditionals, q_features)
+    )
     if batch.num_pairs == 0:
         return elbo
     nodes = weight_nodes(q_weights, num_nodes)
     mass = nodes.new_full((num_nodes,), 1 / num_nodes).log()
-    pair = expected_preference(batch, heads, q_features, nodes, mass)
+    pair = expected_preference(batch, conditionals, q_features, nodes, mass)
     return elbo.index_add(0, batch.pair_prompt, batch.pair_weight * pair)
 
 
 def _minimise(
     batch: FeatureBatch,
-    heads: Heads,
+    conditionals: Conditionals,
     free: tuple[_Free, _Free],
     num_steps: int,
     num_nodes: int,
@@ -166,7 +168,7 @@ def _minimise(
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = -prompt_elbo(batch, heads, free[0].law(), free[1].law(), num_nodes).sum()
+        value = -prompt_elbo(batch, conditionals, free[0].law(), free[1].law(), num_nodes).sum()
         value.backward()  # type: ignore[no-untyped-call]
         bar.update(min(1, bar.total - bar.n))
         return value

@@ -16,11 +16,10 @@ from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER, LoadedModel, load_model
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
 from vrm_pyro.prediction.scorer.scores import score_source
-from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER
 
 Prompt = str | Messages
 

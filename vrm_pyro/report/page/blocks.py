@@ -27,7 +27,7 @@ class Table:
 
     Args:
         caption: What it shows.
-        head: Heads of the columns.
+        head: Conditionals of the columns.
         rows: Cells, as text.
         wordy: Columns that hold sentences, by position: they are left-aligned and wrap.
         strong: Rows that stand out, by position.
