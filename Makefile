@@ -34,10 +34,11 @@ test: $(INSTALLED) ## run the tests that take minutes together
 test-slow: $(INSTALLED) ## run only the long tests
 	$(BIN)/python -m pytest -m slow $(SPLIT) $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## check style, format and types
+lint: $(INSTALLED) ## check style, format, types and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED) ## write what `make lint` would ask for
 	$(BIN)/ruff check --fix

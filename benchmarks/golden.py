@@ -46,7 +46,7 @@ COLLAPSED = (-0.63342, 2e-4)  # spec 2.13: q(w) = Dir(2.2, 1), 8 draws
 
 def load_problem() -> ModuleType:
     """Return ``tests/golden.py``, where the numbers of the problem are written."""
-    path = Path(__file__).resolve().parents[1] / "tests" / "golden.py"
+    path = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "golden.py"
     spec = importlib.util.spec_from_file_location("golden_problem", path)
     assert spec is not None
     assert spec.loader is not None

@@ -11,7 +11,7 @@ from demo_run import VRM_SETTINGS
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import Help, UsageError
-from vrm_pyro.cli.settings import read_settings, run_parser
+from vrm_pyro.cli.settings import read_settings, read_with_options, run_parser
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.data_config import DataConfig
@@ -162,12 +162,11 @@ def read_sweep(parser: ArgumentParser, argv: Sequence[str]) -> SweepSettings:
         InputError: For settings that are wrong whatever the rows.
     """
     named = any(item == "--config" or item.startswith("--config=") for item in argv)
-    run = read_settings(parser, argv)
+    run, given = read_with_options(parser, argv)
     simulated = not run.data.train
     if not named:
         first = as_options(SIMULATED_SETTINGS) if simulated else ["--config", DEFAULT_CONFIG]
-        run = read_settings(parser, [*first, *argv])
-    given = run.given
+        run, given = read_with_options(parser, [*first, *argv])
     if run.tuning.method != "frozen":
         raise InputError(
             f"tuning.method is {run.tuning.method}, but a sweep trains its models on states of a "

@@ -6,8 +6,8 @@ import stat
 import pytest
 import torch
 from helpers.tiny_backbones import save_tiny_backbone, text
+from training.finetuning.test_tuning import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from tuning.test_tuning import write_rows
 
 import vrm_pyro.integrations.huggingface  # noqa: F401 - registers the class
 from vrm_pyro.cli import main

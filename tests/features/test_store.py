@@ -223,7 +223,7 @@ import sys, time
 sys.path[:0] = {paths!r}
 from helpers.malformed_stores import small_table
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.features import write_store
+from vrm_pyro.features.writing import write_store
 backbone = load_backbone({model!r}, max_length=120, dtype="bfloat16")
 states = backbone.states
 def slowly(*arguments, **options):

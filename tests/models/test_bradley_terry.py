@@ -17,9 +17,7 @@ def batch():
 def alone(ensemble, member):
     """Return one member of an ensemble as a model of its own."""
     model = BradleyTerryModel(HIDDEN_SIZE, 8)
-    model.head.load_state_dict(
-        [ensemble.head, *ensemble.more_heads][member].state_dict()
-    )
+    model.head.load_state_dict([ensemble.head, *ensemble.more_heads][member].state_dict())
     return model
 
 
@@ -145,9 +143,7 @@ class TestEnsemble:
                 if isinstance(module, torch.nn.Dropout):
                     module.p = 0.0
             TrainingModule(held, config, batch.num_prompts)(**values)["loss"].backward()
-        for head, member in zip(
-            (model.head, *model.more_heads), members, strict=True
-        ):
+        for head, member in zip((model.head, *model.more_heads), members, strict=True):
             for ours, theirs in zip(head.parameters(), member.head.parameters(), strict=True):
                 assert torch.allclose(ours.grad, theirs.grad, atol=1e-5)
 

@@ -12,7 +12,7 @@ from helpers.tiny_backbones import save_tiny_backbone
 from helpers.workspace import succeed
 from processes.cases import end_pair, start_pair
 from safetensors.torch import load_file
-from tuning.test_tuning import write_rows
+from training.finetuning.test_tuning import write_rows
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {

@@ -226,7 +226,7 @@ def _choice(found: re.Match[str], key: str, options: Sequence[str]) -> str:
 
 
 def _class(found: re.Match[str], key: str, options: Sequence[str]) -> str:
-    from vrm_pyro.models.checkpoint import TABLES
+    from vrm_pyro.models.settings.tables import TABLES
 
     table = TABLES.get(key.rpartition(".")[2])
     if table is None:

@@ -13,26 +13,15 @@ from safetensors.torch import load_file, save
 import vrm_pyro
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
-from vrm_pyro.models.guides import GUIDES
-from vrm_pyro.models.likelihoods import PREFERENCE_LIKELIHOODS
-from vrm_pyro.models.priors import FEATURE_PRIORS, WEIGHT_PRIORS
-from vrm_pyro.models.ratings import RATING_LIKELIHOODS
 from vrm_pyro.models.settings.build import RewardModel, build_model
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.tables import TABLES
+from vrm_pyro.models.vrm import VRM, rename_head
 
 MODEL_TYPE: Final = "vrm_pyro"
 FORMAT: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
-
-# Which settings hold a class, and the closed table its name must come from.
-TABLES: Final[dict[str, Mapping[str, type]]] = {
-    "weight_prior": WEIGHT_PRIORS,
-    "feature_prior": FEATURE_PRIORS,
-    "guide": GUIDES,
-    "likelihood": PREFERENCE_LIKELIHOODS,
-    "rating_likelihood": RATING_LIKELIHOODS,
-}
 
 # What a description holds, and of which kind.
 KINDS: Final[dict[str, Any]] = {

@@ -49,7 +49,7 @@ class VRM(nn.Module):
     """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
 
     A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
-    names). Program, guide and objectives share one evaluation of the networks,
+    sites). Program, guide and objectives share one evaluation of the networks,
     :meth:`conditionals`.
 
     Args:

@@ -37,7 +37,6 @@ from vrm_pyro.models.vrm import VRM
 from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.training.distributed.global_batches import OwnNoise
-from vrm_pyro.training.distributed.sharded_trainer import ShardedTrainer
 from vrm_pyro.training.distributed.step_shares import find_start
 from vrm_pyro.training.finetuning import TextModule, Tuner
 from vrm_pyro.training.finetuning.tuner import SCALER_TEXTS
@@ -51,6 +50,7 @@ from vrm_pyro.training.preparation import (
     useful_prompts,
 )
 from vrm_pyro.training.resume import EarlyStopping, is_over, is_whole, load_weights, read_state
+from vrm_pyro.training.sharded_trainer import ShardedTrainer
 from vrm_pyro.training.stopping import StopOnSignal
 from vrm_pyro.training.trainer import ModelTrainer, Progress, diverged, use_one_device
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import tiny_backbones
 from helpers.tiny_backbones import text
-from scorer.test_scorer import loaded_model
+from prediction.scorer.test_scorer import loaded_model
 
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.prediction.scorer import Scorer

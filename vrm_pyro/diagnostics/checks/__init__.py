@@ -35,7 +35,7 @@ from vrm_pyro.diagnostics.checks.material import Material, Rows, log_scores
 DIAGNOSTICS: Final[dict[str, Diagnostic]] = {
     "calibration": calibration.CHECK,
     "loo": loo.CHECK,
-    "applies": predictive_checks.CHECK,
+    "predictive": predictive_checks.CHECK,
     "ratings": rating_pit.CHECK,
     "length": artefacts.CHECK,
     "shuffle": shuffle.CHECK,

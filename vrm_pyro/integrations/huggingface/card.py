@@ -139,7 +139,7 @@ def _use(loaded: LoadedModel) -> str:
 
 ```python
 import torch
-import vrm_pyro.export  # registers the class; no code comes with these weights
+import vrm_pyro.integrations.huggingface  # registers the class; no code comes with these weights
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)

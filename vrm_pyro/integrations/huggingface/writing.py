@@ -24,7 +24,8 @@ from vrm_pyro.integrations.huggingface.configuration import VRMConfig
 from vrm_pyro.integrations.huggingface.modeling import VRMForSequenceClassification
 from vrm_pyro.integrations.huggingface.reading import WITHOUT_BOUNDARY
 from vrm_pyro.integrations.huggingface.self_check import SelfTest
-from vrm_pyro.models.checkpoint import CONFIG_FILE, TABLES, LoadedModel, describe, settings_to_json
+from vrm_pyro.models.checkpoint import CONFIG_FILE, LoadedModel, describe, settings_to_json
+from vrm_pyro.models.settings.tables import TABLES
 from vrm_pyro.prediction.scorer import Scorer
 
 EXACT: Final = 1e-3

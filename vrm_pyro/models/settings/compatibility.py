@@ -49,10 +49,10 @@ def check_program(model: VRM, objective: str) -> list[str]:
                 "to_event(1) or a MultivariateNormal."
             )
         if objective == "pairwise" and not conditionals.weights.has_rsample:
+            kind = type(conditionals.weights).__name__
             raise InputError(
                 f"model.objective is pairwise, which needs reparameterised draws of the weights, "
-                f"but model.weight_prior gives a {type(conditionals.weights).__name__} without any. "
-                "Use integrated, or sampled."
+                f"but model.weight_prior gives a {kind} without any. Use integrated, or sampled."
             )
         laws = model.guide.posterior(batch, conditionals)
         if model.weight_power > 0:

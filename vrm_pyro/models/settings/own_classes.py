@@ -9,11 +9,11 @@ from typing import cast
 
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.checkpoint import TABLES
 from vrm_pyro.models.guides import Guide
 from vrm_pyro.models.likelihoods import PreferenceLikelihood
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
 from vrm_pyro.models.ratings import RatingLikelihood
+from vrm_pyro.models.settings.tables import TABLES
 
 
 def find_own_classes() -> None:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vrm_pyro.report.page.blocks import Section
 
-_HERE: Final = files("vrm_pyro.report.plots")
+_HERE: Final = files("vrm_pyro.report.page")
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
