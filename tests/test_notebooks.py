@@ -54,6 +54,16 @@ def test_there_are_seven():
 
 
 @each_notebook
+def test_text_is_text_and_only_titles_are_headings(path):
+    cells = [c.source.splitlines() for c in read(path).cells if c.cell_type == "markdown"]
+    headings = [line for lines in cells for line in lines if line.startswith("#")]
+    text = [line for lines in cells for line in lines if line and not line.startswith("#")]
+    assert cells[0][0].startswith(f"# {path.name[0]}. ")
+    assert all(re.fullmatch(r"#{1,3} [A-Z0-9E].{1,70}", line) for line in headings), headings
+    assert len(headings) < len(text) / 2
+
+
+@each_notebook
 def test_every_cell_ran_once_in_order(path):
     notebook = read(path)
     nbformat.validate(notebook)
