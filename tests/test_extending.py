@@ -1,4 +1,4 @@
-"""The example of docs/extending.md, run as it stands there."""
+"""The example of docs/howto/extending.md, run as it stands there."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from vrm_pyro.models.checkpoint import load_model, save_model
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.train import train
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "extending.md"
 
 
 def blocks(language):

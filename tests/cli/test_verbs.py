@@ -18,7 +18,7 @@ from vrm_pyro.prediction.posterior import GROUPS, SUMMARY_GROUPS
 from vrm_pyro.prediction.posterior.to_xarray import prompt_id
 from vrm_pyro.prediction.scorer import Scorer
 
-PAGE = Path(__file__).parents[2] / "docs" / "posterior.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "posterior.md"
 RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
 
 

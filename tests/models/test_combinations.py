@@ -208,7 +208,8 @@ def test_each_objective_through_the_trainer(tmp_path, names):
 
 
 def test_the_page_of_the_model_names_every_class():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "model.md").read_text("utf-8")
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    page = (docs / "explanation" / "model.md").read_text("utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     for table in (*TABLES[1:], RATING_LIKELIHOODS, PREFERENCE_LIKELIHOODS):
         for name in table:

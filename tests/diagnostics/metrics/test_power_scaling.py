@@ -147,8 +147,8 @@ def test_dirichlet_multinomial():
     [(0.01, 0.00, 1.00), (0.1, 0.32, 0.68), (1, 0.84, 0.05), (10, 0.33, 0.00), (100, 0.00, 0.00)],
 )
 def test_what_the_rule_says_of_data_that_fit(information, conflict, strong_prior):
-    # The table in docs/sensitivity.md: observations drawn from the model, by what they tell
-    # beside the prior.
+    # The table in docs/explanation/sensitivity.md: observations drawn from the model, by what
+    # they tell beside the prior.
     rng, cases = np.random.default_rng(0), 400
     problem = Normals(1, information, rng.normal(scale=(1 + 1 / information) ** 0.5, size=cases))
     law = problem.law()

@@ -31,7 +31,7 @@ def build_parser() -> ArgumentParser:
         "and features (collapse, identification), with the guide (k-hat, gaps, simulated truth), "
         "with the prior, and with rows unlike the training rows. Each alarm is a test at level "
         "1%; those that do not apply say why. Rows that were not trained on are needed. "
-        f"docs/diagnostics.md says more. Diagnostics: {listed}.",
+        f"docs/explanation/diagnostics.md says more. Diagnostics: {listed}.",
         examples=[
             "vrm-pyro diagnose --model runs/a --data test.jsonl --out diagnosis.json",
             "vrm-pyro diagnose --model runs/a --data test.jsonl --out d.json --only [loo] "

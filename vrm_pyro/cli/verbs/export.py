@@ -40,7 +40,7 @@ def build_parser() -> ArgumentParser:
         "Write a trained model with its backbone and tokenizer as one folder that transformers "
         "reads (AutoModelForSequenceClassification, once vrm_pyro.integrations.huggingface is "
         "imported), with a "
-        "model card and a self-test that every load repeats. docs/export.md says more.",
+        "model card and a self-test that every load repeats. docs/howto/export.md says more.",
         examples=["vrm-pyro export --model runs/a --out exports/a --data test.jsonl"],
     )
     for name, metavar, text in (

@@ -55,7 +55,8 @@ def build_parser() -> ArgumentParser:
         "fast weights, scores, rewards and reward differences move, prompt by prompt "
         "(power-scaling, as in ArviZ's psense). Above the threshold of .05 a quantity counts as "
         "sensitive. Sensitive to the prior and the likelihood: the two disagree, or know equally "
-        "much. To the prior alone: the outcomes say little. docs/sensitivity.md says more.",
+        "much. To the prior alone: the outcomes say little. "
+        "docs/explanation/sensitivity.md says more.",
         examples=[
             "vrm-pyro posterior --model runs/a --data rows.jsonl --draws 1000 --out p.nc",
             "vrm-pyro psense --posterior p.nc --out psense.json --plot psense.png",

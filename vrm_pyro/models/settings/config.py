@@ -47,7 +47,7 @@ class ModelConfig:
         feature_prior: p(z | x, y).
         guide: q(w, z | ...).
         likelihood: Likelihood of a preference given the reward difference.
-        objective: What is maximised; ``docs/model.md`` says which of them bound what.
+        objective: What is maximised; ``docs/explanation/model.md`` says which of them bound what.
         num_draws: Draws of w per prompt and step.
         supervision: What ratings act on: the scores, the weights, or nothing.
         rating_power: lambda, the power on the rating term.

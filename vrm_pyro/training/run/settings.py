@@ -72,7 +72,8 @@ def check_arguments(arguments: TrainArguments) -> None:
             where = "accelerate's configuration" if launched else f"train.{name}"
             raise InputError(
                 f"{where} asks for {name}, but heads that are a Pyro program stay whole. Leave it "
-                "out, and set tuning.shard true to shard the backbone under them (docs/scale.md)."
+                "out, and set tuning.shard true to shard the backbone under them "
+                "(docs/howto/several_gpus.md)."
             )
     metric = str(arguments.metric_for_best_model).removeprefix("eval_")
     if metric not in VALIDATION_METRICS:
