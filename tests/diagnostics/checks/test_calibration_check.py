@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from vrm_pyro.diagnostics.checks.calibration import calibration, calibration_slope, reliability
-from vrm_pyro.diagnostics.metrics.pair_metrics import brier_values
+from vrm_pyro.diagnostics.checks.calibration import calibration, calibration_slope
 
 
 def pairs(factor=1.0, num=1500, seed=0):
@@ -41,27 +40,6 @@ def test_order_of_a_pair_does_not_matter():
     flip = np.random.default_rng(1).random(len(p)) < 0.5
     other = calibration(np.where(flip, 1 - p, p), np.where(flip, 1 - c, c), w, prompt)
     assert other.p_value == pytest.approx(calibration(p, c, w, prompt).p_value)
-
-
-def test_brier_score_is_the_sum_of_its_parts():
-    p, c, w, prompt = pairs(0.6)
-    found = reliability(p, c, w, prompt)
-    whole = found.miscalibration - found.discrimination + found.uncertainty
-    assert whole == pytest.approx(brier_values(p, c).mean(), abs=1e-3)  # pooled to steps of .001
-    assert found.uncertainty == pytest.approx(0.25)
-    assert found.miscalibration >= 0
-    assert (np.diff(found.observed) >= -1e-12).all()
-    assert (found.lower <= found.upper).all()
-
-
-def test_reliability_is_near_the_truth():
-    p, c, w, prompt = pairs(0.5, num=9000)
-    found = reliability(p, c, w, prompt)
-    inner = (found.predicted > 0.1) & (found.predicted < 0.9)
-    truth = expit(0.5 * np.log(found.predicted / (1 - found.predicted)))
-    assert np.abs(found.observed - truth)[inner].max() < 0.08
-    inside = (found.lower <= truth + 0.01) & (truth - 0.01 <= found.upper)
-    assert inside[inner].mean() > 0.8
 
 
 def test_a_few_prompts_do_not_suffice():

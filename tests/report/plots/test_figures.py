@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from scipy.optimize import isotonic_regression
 
 from vrm_pyro.diagnostics.metrics.pair_metrics import expected_calibration_error
 from vrm_pyro.diagnostics.metrics.reliability import wilson
@@ -61,9 +62,18 @@ def test_reliability_markers_are_the_bins_of_equal_mass(pairs):
 def test_reliability_line_is_monotone_and_strip_counts_all_pairs(pairs):
     p, outcome = pairs
     main, strip = reliability({"a": p, "b": p**2}, outcome).axes
-    fits = [line.get_ydata() for line in main.lines if len(line.get_ydata()) == len(p)]
+    fits = [line for line in main.lines if line.get_drawstyle() == "steps-post"]
     assert len(fits) == 2
-    assert all((np.diff(fit) >= 0).all() for fit in fits)
+    assert all((np.diff(line.get_ydata()) >= 0).all() for line in fits)
+    # The steps are the isotonic fit to all pairs, each in both orders.
+    for line, values in zip(fits, (p, p**2), strict=True):
+        confidence = np.maximum(values, 1 - values)
+        right = np.where(values > 0.5, outcome, 1 - outcome)
+        order = np.argsort(confidence)
+        start, height = line.get_xydata().T
+        step = np.searchsorted(start, confidence[order] + 1e-9) - 1
+        fit = isotonic_regression(right[order]).x
+        np.testing.assert_allclose(height[step], np.maximum(fit, 0.5))
     outline = strip.patches[0].get_xy()
     # Twenty-five bins of 2% width that hold all pairs: the outline's area is 2%.
     x, y = outline.T

@@ -1,111 +1,23 @@
 """Whether predicted probabilities come true: reliability, ECE, Brier score, slope (spec 4.6)."""
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
 from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.checks.material import Floats, Material
-from vrm_pyro.diagnostics.metrics.bootstrap import prompt_bootstrap
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, prompt_sums, residuals_vanish
 from vrm_pyro.diagnostics.metrics.pair_metrics import PROBABILITY_FLOOR, ece
+from vrm_pyro.diagnostics.metrics.reliability import reliability_curve
 from vrm_pyro.diagnostics.metrics.temperature import HIGHEST, temperature_scale
 
 NAME: Final = "calibration"
-
-CURVE_POINTS: Final = 51
-NUM_DRAWS: Final = 200
-# Predictions are pooled to this step before the isotonic fit, which then does not grow with rows.
-STEP: Final = 1e-3
 NUM_BINS: Final = 4
-
-
-class Reliability(NamedTuple):
-    """Observed rate as a rising function of the predicted probability.
-
-    Attributes:
-        predicted: Probabilities between the least and the largest prediction, shape (points,).
-        observed: Isotonic (PAVA) estimate of the rate there.
-        lower: 2.5% quantile over bootstrap draws of the prompts, point by point.
-        upper: 97.5% quantile.
-        miscalibration: Brier score that the isotonic fit takes away.
-        discrimination: Brier score that the fit gains over the constant rate.
-        uncertainty: Brier score of the constant rate; Brier score = miscalibration -
-            discrimination + uncertainty (the CORP decomposition of Dimitriadis, Gneiting and
-            Jordan, 2021).
-    """
-
-    predicted: Floats
-    observed: Floats
-    lower: Floats
-    upper: Floats
-    miscalibration: float
-    discrimination: float
-    uncertainty: float
-
-
-def reliability(
-    p_first: Floats,
-    preference: Floats,
-    weight: Floats,
-    prompt: NDArray[Any],
-    num_draws: int = NUM_DRAWS,
-    seed: int = 0,
-) -> Reliability:
-    """Return the reliability curve of predictions, and the Brier decomposition it gives.
-
-    Each pair counts in both orders, (p, c) and (1 - p, 1 - c), with half its weight: which
-    response a row lists first is a convention.
-
-    Args:
-        p_first: Predicted probability that the first is preferred, shape (N,).
-        preference: Probability in [0, 1] that it was, shape (N,).
-        weight: Weight of each pair, shape (N,).
-        prompt: Prompt of each pair, shape (N,).
-        num_draws: Bootstrap draws of the band.
-        seed: Fixes them.
-    """
-    p = np.concatenate([p_first, 1 - p_first])
-    c = np.concatenate([preference, 1 - preference])
-    levels, place = np.unique(np.round(p / STEP) * STEP, return_inverse=True)
-    double = np.concatenate([weight, weight]) / 2
-
-    def fit(weights: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        mass = np.bincount(place, weights, minlength=len(levels))
-        hits = np.bincount(place, weights * c, minlength=len(levels))
-        used = mass > 0
-        return (
-            levels[used],
-            isotonic_regression(hits[used] / mass[used], weights=mass[used]).x,
-            used,
-        )
-
-    x, y, used = fit(double)
-    grid = np.linspace(x[0], x[-1], CURVE_POINTS)
-    curves: list[Floats] = []
-
-    def draw(weights: Floats) -> float:
-        found = fit(np.concatenate([weights, weights]) / 2)
-        curves.append(np.interp(grid, found[0], found[1]))
-        return 0.0
-
-    prompt_bootstrap(draw, weight, prompt, num_draws, seed)
-    lower, upper = np.quantile(curves, [0.025, 0.975], axis=0)
-    fitted = np.zeros(len(levels))
-    fitted[used] = y
-    rate = float((double * c).sum() / double.sum())
-
-    def brier(q: Floats) -> float:
-        return float((double * (c * (1 - q) ** 2 + (1 - c) * q**2)).sum() / double.sum())
-
-    score, best, flat = brier(p), brier(fitted[place]), brier(np.full_like(p, rate))
-    return Reliability(grid, np.interp(grid, x, y), lower, upper, score - best, flat - best, flat)
 
 
 def calibration_slope(
@@ -166,7 +78,7 @@ def calibration(
     by_bins = residuals_vanish(side, c - p, p, prompt)
     p_value = smallest([by_slope, by_bins])
     slope, slope_error = calibration_slope(p, c, w, prompt)
-    curve = reliability(p, c, w, prompt, seed=seed)
+    curve = reliability_curve(p, c, w, prompt)
     calibration_error = ece(p, c, w, prompt, seed=seed)
     alarm = is_alarm(p_value)
     verdict = (

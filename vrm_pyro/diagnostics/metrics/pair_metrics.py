@@ -113,33 +113,42 @@ def brier(
     return cluster_mean(brier_values(p_first, preference), weight, prompt)
 
 
-class _Ranked:
-    """Pairs grouped by equal confidence: neither the order of rows nor ties change a rate."""
+class RankedPairs:
+    """Pairs grouped by equal confidence max(p, 1 - p): the order of rows changes no rate.
+
+    Attributes:
+        confidence: Levels of confidence, rising, shape (L,).
+        level: Position of each pair's level, shape (N,).
+        agreement: Probability that the label is on the predicted side, shape (N,).
+    """
 
     def __init__(self, p_first: Floats, preference: Floats) -> None:
         p = np.asarray(p_first, np.float64)
-        # Rounded: 1 - (1 - p) is not quite p, and the exchange of two answers must not matter.
+        # Rounded: 1 - (1 - p) is not quite p, and the order of the responses must not matter.
         confidence = np.round(np.maximum(p, 1 - p), 12)
         self.confidence, self.level = np.unique(confidence, return_inverse=True)
         self.agreement = accuracy_values(p, preference)
 
     def masses(self, weight: Floats) -> tuple[Floats, Floats]:
-        """Return weight and weighted agreement of each level of confidence, lowest first."""
+        """Return weight and weighted agreement of each level, each (L,)."""
         size = len(self.confidence)
         mass = np.bincount(self.level, weight, minlength=size)
         agree = np.bincount(self.level, weight * self.agreement, minlength=size)
         return mass, agree
 
+    def bins(self, weight: Floats, num_bins: int) -> NDArray[np.int64]:
+        """Return the bin of each level, (L,): bins of equal weight, no level split."""
+        mass = self.masses(weight)[0]
+        middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+        return np.minimum((num_bins * middle).astype(np.int64), num_bins - 1)
+
     def calibration_error(self, weight: Floats, num_bins: int) -> float:
-        """Return the ECE over bins of equal weight."""
+        """Return the ECE over bins of equal weight; NaN without weight."""
         mass, agree = self.masses(weight)
-        total = mass.sum()
-        if total == 0:
+        if mass.sum() == 0:
             return float("nan")
-        middle = (np.cumsum(mass) - mass / 2) / total
-        bins = np.minimum((num_bins * middle).astype(np.int64), num_bins - 1)
-        gap = np.bincount(bins, mass * self.confidence - agree)
-        return float(np.abs(gap).sum() / total)
+        gap = np.bincount(self.bins(weight, num_bins), mass * self.confidence - agree)
+        return float(np.abs(gap).sum() / mass.sum())
 
     def surest_half(self, weight: Floats) -> float:
         """Return the accuracy on the surest half of the weight; the level at the cut in part."""
@@ -165,14 +174,14 @@ def expected_calibration_error(
     Of the confidence, since which answer stands first is a convention: where every row says
     "chosen, rejected", all labels are 1 and the calibration of p itself means nothing.
     """
-    return _Ranked(p_first, preference).calibration_error(weight, num_bins)
+    return RankedPairs(p_first, preference).calibration_error(weight, num_bins)
 
 
 def surest_accuracies(
     p_first: Floats, preference: Floats, coverage: Floats
 ) -> Callable[[Floats], Floats]:
     """Return the function from weights (N,) to accuracies on the surest shares of them, (C,)."""
-    ranked = _Ranked(p_first, preference)
+    ranked = RankedPairs(p_first, preference)
     return lambda weight: ranked.surest(weight, coverage)
 
 
@@ -181,7 +190,7 @@ def surest_half_accuracy(p_first: Floats, preference: Floats, weight: Floats) ->
 
     A level of confidence that the cut runs through counts in part; NaN without weight.
     """
-    return _Ranked(p_first, preference).surest_half(weight)
+    return RankedPairs(p_first, preference).surest_half(weight)
 
 
 def ece(
@@ -197,7 +206,7 @@ def ece(
     The ECE of a finite sample is positive even for perfect calibration, roughly by
     sqrt(bins / pairs) / 2; compare models on the same pairs only.
     """
-    ranked = _Ranked(p_first, preference)
+    ranked = RankedPairs(p_first, preference)
 
     def error(resampled: Floats) -> float:
         return ranked.calibration_error(resampled, NUM_BINS)
@@ -217,7 +226,7 @@ def accuracy_at_50(
 
     Its standard error is bootstrapped over prompts, as the cut moves with the sample too.
     """
-    ranked = _Ranked(p_first, preference)
+    ranked = RankedPairs(p_first, preference)
     return _bootstrapped(ranked.surest_half, weight, prompt, num_draws, seed)
 
 

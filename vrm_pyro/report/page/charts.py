@@ -69,8 +69,9 @@ def reliability_chart(models: Mapping[str, Reliability]) -> Picture:
     legend = [Legend("calibrated", "line", "ideal")]
     for i, (name, found) in enumerate(models.items()):
         near = found.confidence <= reach
+        across = np.append(found.confidence[near], min(reach, found.confidence[-1]))
         shown = np.clip(found.fit[near], floor, top)
-        chart.line(found.confidence[near], shown, f"s{i} thin", steps=True)
+        chart.line(across, np.append(shown, shown[-1]), f"s{i} thin", steps=True)
         x = found.bin_confidence
         chart.segments(x, found.lower, x, found.upper, f"s{i}")
         chart.points(x, found.share, f"dot s{i}", MARKERS[i], 5)

@@ -16,7 +16,7 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import (
     expected_calibration_error,
     log_loss_values,
 )
-from vrm_pyro.diagnostics.metrics.reliability import reliability_points
+from vrm_pyro.diagnostics.metrics.reliability import reliability_curve
 from vrm_pyro.diagnostics.metrics.selective import selective_accuracy
 from vrm_pyro.report.page.blocks import Block, Cases, Pictures, Section, Table, Words
 from vrm_pyro.report.page.cases import case_of, most_uncertain, worst_mistakes
@@ -108,7 +108,7 @@ def calibration(material: Material, baseline: Baseline | None) -> list[Section]:
     if baseline is not None:
         models[BASELINE] = baseline.p_first
     data = (table.preference, table.pair_weight, table.pair_prompt)
-    reliability = {n: reliability_points(p, *data) for n, p in models.items()}
+    reliability = {n: reliability_curve(p, *data) for n, p in models.items()}
     selective = {n: selective_accuracy(p, *data, _COVERAGE) for n, p in models.items()}
     picture, curve = reliability_chart(reliability), selective_chart(selective)
     return [

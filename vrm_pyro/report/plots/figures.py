@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from vrm_pyro.diagnostics.metrics.pair_metrics import expected_calibration_error
-from vrm_pyro.diagnostics.metrics.reliability import Z_90, Reliability, reliability_points
+from vrm_pyro.diagnostics.metrics.reliability import Z_90, Reliability, reliability_curve
 from vrm_pyro.report.plots.style import (
     FAINT,
     INK,
@@ -61,7 +61,7 @@ def reliability(
         p = np.asarray(values, dtype=np.float64)
         error = expected_calibration_error(p, label, mass)
         text = f"{name} (ECE {error:.3f})"
-        found = reliability_points(p, label, mass, group, num_bins)
+        found = reliability_curve(p, label, mass, group, num_bins)
         lowest = _reliability_series(main, i, text, found)
         floor = min(floor, lowest - 0.02)
         strip.hist(
