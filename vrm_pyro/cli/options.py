@@ -1,19 +1,13 @@
 """Options that several verbs share, and what they name."""
 
-from typing import cast
-
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.data.source import FeatureSource
-from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.features.memory import encode_table
-from vrm_pyro.features.reading import backbone_name, is_store, read_rows, read_store
-from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.settings.own_classes import own_classes
-from vrm_pyro.models.settings.row_checks import warn_ignored_margins
-from vrm_pyro.prediction.check_states import check_store
-from vrm_pyro.prediction.scorer import Scorer, backbone_of
+from vrm_pyro.prediction import opening
+from vrm_pyro.prediction.opening import as_model, as_scorer
+from vrm_pyro.prediction.scorer import Scorer
 
 
 def add_model_options(parser: ArgumentParser, data_required: bool = True) -> None:
@@ -94,32 +88,24 @@ def add_device_options(parser: ArgumentParser) -> None:
 
 def read_model(options: Namespace) -> LoadedModel:
     """Load the model that the options name, with the user's own classes."""
-    loaded = load_model(options.model, own_classes(options.classes or []))
-    if options.backbone:
-        loaded.backbone["name"] = backbone_name(options.backbone)
-    return loaded
+    classes = own_classes(options.classes or [])
+    return as_model(options.model, classes=classes, backbone=options.backbone)
 
 
 def read_scorer(options: Namespace, loaded: LoadedModel) -> Scorer:
     """Return the model with its backbone, after a check that it is the right one."""
-    try:
-        dtype = options.dtype or loaded.config.dtype
-        backbone = backbone_of(loaded, device=options.device, dtype=dtype)
-    except RuntimeError as error:
-        if options.device == "auto":
-            raise
-        raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
-    return Scorer(loaded, backbone)
+    return as_scorer(loaded, device=options.device, dtype=options.dtype)
 
 
-def read_inputs(options: Namespace, loaded: LoadedModel) -> Inputs:
+def read_inputs(options: Namespace, loaded: LoadedModel, *, needs_pairs: bool = False) -> Inputs:
     """Return the rows that the options name with states as the model knows them."""
-    if is_store(options.data):
-        store = read_store(options.data)
-        check_store(store, loaded, options.model)
-        warn_ignored_margins(loaded.config, cast(FeatureSource, store))
-        return Inputs.of(store)
-    table = read_rows(options.data, options.skip_invalid, options.split)
-    warn_ignored_margins(loaded.config, cast(FeatureSource, table))
-    scorer = read_scorer(options, loaded)
-    return Inputs.of(encode_table(table, scorer.backbone, progress=True))
+    return opening.read_inputs(
+        loaded,
+        options.data,
+        needs_pairs=needs_pairs,
+        skip_invalid=options.skip_invalid,
+        split=options.split,
+        device=options.device,
+        dtype=options.dtype,
+        progress=True,
+    )

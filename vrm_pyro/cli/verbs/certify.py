@@ -30,7 +30,7 @@ from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.vrm import VRM
-from vrm_pyro.prediction.check_states import check_store
+from vrm_pyro.prediction.opening import check_store
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.run.overlap import Overlap, training_overlap
 
@@ -210,7 +210,7 @@ def _read(options: Namespace, loaded: LoadedModel) -> tuple[Inputs, Overlap]:
     """
     store = read_store(options.data) if is_store(options.data) else None
     if store is not None:
-        check_store(store, loaded, options.model)
+        check_store(store, loaded)
         table = store.table()
     else:
         table = read_rows(options.data, options.skip_invalid, options.split)

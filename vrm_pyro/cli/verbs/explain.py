@@ -21,9 +21,9 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.vrm import VRM
-from vrm_pyro.prediction.check_states import check_store
 from vrm_pyro.prediction.explanation import decide
 from vrm_pyro.prediction.explanation.rendering import MODEL, RATING, Names, as_json, table
+from vrm_pyro.prediction.opening import check_store
 
 
 def build_parser() -> ArgumentParser:
@@ -135,7 +135,7 @@ def row_inputs(options: Namespace, loaded: LoadedModel) -> tuple[FeatureSource, 
     """Return states and names of one row of ``--data``."""
     store = read_store(options.data) if is_store(options.data) else None
     if store is not None:
-        check_store(store, loaded, options.model)
+        check_store(store, loaded)
         table = store.table()
     else:
         table = read_rows(options.data, options.skip_invalid, options.split)

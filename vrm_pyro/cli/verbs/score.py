@@ -14,7 +14,7 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.prediction.check_states import check_store
+from vrm_pyro.prediction.opening import check_store
 from vrm_pyro.prediction.scorer import score_source, table_lines, write_scores
 from vrm_pyro.prediction.scorer.output_rows import OutputRows
 from vrm_pyro.prediction.scorer.parquet import score_schema, write_parquet
@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> None:
     loaded = read_model(options)
     if is_store(options.data):
         store = read_store(options.data)
-        check_store(store, loaded, options.model)
+        check_store(store, loaded)
         inputs = Inputs.of(store)
         scores = score_source(loaded.model, inputs.source)
         count = _write(table_lines(scores, inputs.table, loaded.objectives), loaded, options.out)

@@ -1,0 +1,177 @@
+"""Open a trained model, and rows with the states that it reads, in whatever form they come.
+
+Every function of the library that takes a model calls :func:`as_model` or :func:`as_scorer`; every
+one that takes rows for a model calls :func:`read_inputs`. So each accepts the same things.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+
+from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.errors import InputError
+from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.reading import FACTS, DataLike, backbone_name, read_data, rows_of
+from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.settings.row_checks import warn_ignored_margins
+from vrm_pyro.prediction.scorer import Scorer, backbone_of
+
+log = logging.getLogger(__name__)
+
+ModelLike: TypeAlias = str | os.PathLike[str] | LoadedModel | Scorer
+"""A trained model in any form: the folder of its run (a path, or the
+:class:`~vrm_pyro.training.run.run.Run` that ``fit`` returns), a loaded model, or a scorer."""
+
+
+def as_model(
+    model: ModelLike, *, classes: Sequence[type] = (), backbone: str | None = None
+) -> LoadedModel:
+    """Return a trained model with its settings; its backbone is not loaded.
+
+    Args:
+        model: The model in any form.
+        classes: A user's own prior, guide or likelihood classes, for a model in a folder.
+        backbone: Where the model's backbone is now, if it was moved.
+
+    Raises:
+        InputError: If a folder holds no model, or one that is damaged.
+    """
+    if isinstance(model, Scorer):
+        return model.loaded
+    loaded = model if isinstance(model, LoadedModel) else load_model(os.fspath(model), classes)
+    if backbone is None:
+        return loaded
+    return replace(loaded, backbone={**loaded.backbone, "name": backbone_name(backbone)})
+
+
+def as_scorer(
+    model: ModelLike,
+    *,
+    classes: Sequence[type] = (),
+    backbone: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | None = None,
+) -> Scorer:
+    """Return a trained model with its backbone, ready to read text.
+
+    Args:
+        model: The model in any form. A scorer is returned as it is.
+        classes: See :func:`as_model`.
+        backbone: See :func:`as_model`.
+        device: Where to run; ``auto`` is the GPU when there is one.
+        dtype: Precision of the backbone; that of training when omitted.
+
+    Raises:
+        InputError: If model or backbone is missing, damaged, or they do not fit.
+    """
+    if isinstance(model, Scorer):
+        return model
+    loaded = as_model(model, classes=classes, backbone=backbone)
+    try:
+        found = backbone_of(loaded, device=device, dtype=dtype or loaded.config.dtype)
+    except RuntimeError as error:
+        if device == "auto":
+            raise
+        raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    return Scorer(loaded, found)
+
+
+def read_inputs(
+    model: ModelLike,
+    data: DataLike,
+    *,
+    needs_pairs: bool = False,
+    skip_invalid: bool = False,
+    split: str = "train",
+    device: str | torch.device = "auto",
+    dtype: str | None = None,
+    progress: bool = False,
+) -> Inputs:
+    """Return rows with the states that a model reads, computed where they are missing.
+
+    Logs how many texts were cut to the length that the backbone reads, and how many pairs were
+    dropped because they became equal.
+
+    Args:
+        model: The model in any form.
+        data: Rows in any form, or inputs, which are returned as they are.
+        needs_pairs: Refuse rows without a comparison, before any text is encoded.
+        skip_invalid: Leave out and count unusable rows instead of stopping at them.
+        split: Split of a Hub id or of a data set with several.
+        device: Where the backbone runs, if it has to.
+        dtype: Its precision; that of training when omitted.
+        progress: Whether to show a progress bar while texts are encoded.
+
+    Raises:
+        InputError: If rows or model cannot be read, or a store holds states of another backbone.
+    """
+    loaded = as_model(model)
+    rows = read_data(data, skip_invalid=skip_invalid, split=split)
+    table = rows_of(rows)
+    if needs_pairs:
+        check_pairs(table)
+    if isinstance(rows, Inputs):
+        return rows
+    if isinstance(rows, FeatureStore):
+        check_store(rows, loaded)
+        warn_ignored_margins(loaded.config, cast(FeatureSource, rows))
+        log_losses(table, str(rows.path))
+        return Inputs(cast(FeatureSource, rows), table)
+    warn_ignored_margins(loaded.config, cast(FeatureSource, table))
+    scorer = as_scorer(model if isinstance(model, Scorer) else loaded, device=device, dtype=dtype)
+    inputs = Inputs.of(encode_table(table, scorer.backbone, progress=progress))
+    log_losses(inputs.table, "texts")
+    return inputs
+
+
+def log_losses(table: PreferenceTable, name: str) -> None:
+    """Log how many texts were cut and how many pairs were dropped, if any were.
+
+    Args:
+        table: Rows whose texts were tokenized.
+        name: What the message calls them.
+    """
+    report = table.report
+    found = [f"{count:,} {what}" for what, count in report.extra.items() if count]
+    found += [f"{count:,} pairs dropped ({reason})" for reason, count in report.dropped.items()]
+    if found:
+        log.info("%s: %s", name, ", ".join(found))
+
+
+def check_pairs(table: PreferenceTable) -> None:
+    """Raise InputError unless some comparison has a positive weight."""
+    if not (np.asarray(table.pair_weight) > 0).any():
+        raise InputError(
+            "the rows hold no comparison with a positive weight. Give rows with "
+            '"prompt", "chosen" and "rejected".'
+        )
+
+
+def check_store(store: FeatureStore, loaded: LoadedModel) -> None:
+    """Raise InputError unless a store holds the states that a model was trained on."""
+    key, facts = store.meta["key"], loaded.backbone
+    differing = [k for k, part in FACTS.items() if k in facts and facts[k] != key[part]]
+    if differing:
+        lines = [
+            f"{k} is {str(key[FACTS[k]])[:12]} there and {str(facts[k])[:12]} in the model"
+            for k in differing
+        ]
+        raise InputError(
+            f"{store.path}: its states come from another backbone or setting than those that "
+            f"{loaded.directory or 'the model'} was trained on: {'; '.join(lines)}. Give rows, or "
+            f"write a store with --model.backbone {facts.get('name')} --model.pooling "
+            f"{facts.get('pooling')} --model.max_length {facts.get('max_length')}."
+        )
+    if store.hidden_size != loaded.hidden_size:
+        raise InputError(
+            f"{store.path}: its states have size {store.hidden_size}, the model was trained on "
+            f"size {loaded.hidden_size}."
+        )
