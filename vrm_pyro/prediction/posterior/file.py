@@ -11,7 +11,7 @@ from typing import Any
 from vrm_pyro.features.inputs import Inputs, with_objectives
 from vrm_pyro.models.checkpoint import LoadedModel, settings_to_json
 from vrm_pyro.models.settings.compatibility import what_it_bounds
-from vrm_pyro.prediction.posterior import draw_posterior
+from vrm_pyro.prediction.posterior.draws import draw_posterior
 from vrm_pyro.prediction.posterior.to_xarray import Names, to_datatree, write_netcdf
 
 

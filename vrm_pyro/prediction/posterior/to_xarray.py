@@ -16,7 +16,8 @@ from vrm_pyro import names as sites
 from vrm_pyro.atomic import write_file
 from vrm_pyro.data.rows import PreferenceTable, prompt_key
 from vrm_pyro.errors import InputError
-from vrm_pyro.prediction.posterior import QUANTILES, VARIABLES, Draws, Variable
+from vrm_pyro.prediction.posterior.draws import Draws
+from vrm_pyro.prediction.posterior.variables import QUANTILES, VARIABLES, Variable
 
 CHAIN: Final = "chain"
 DRAW: Final = "draw"

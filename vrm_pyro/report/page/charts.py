@@ -46,7 +46,7 @@ def percent(value: float) -> str:
 def reliability_chart(models: Mapping[str, Reliability]) -> Picture:
     """Show the share of pairs predicted right against the confidence, for up to three models."""
     ends = [np.concatenate([r.lower, r.upper]) for r in models.values()]
-    # Beyond the last bin there are few pairs, and the isotonic fit runs to 0 or 1.
+    # Beyond the last bin there are few pairs, and the isotonic fit runs to 1.
     reach = max(float(r.bin_confidence[-1]) for r in models.values())
     reach = min(1.0, float(np.ceil(20 * (reach + 0.02))) / 20)
     seen = np.append(np.concatenate(ends), 0.5)

@@ -73,7 +73,7 @@ def reliability(
             edgecolor=series_colour(i),
             linewidth=1.3,
         )
-    # The isotonic fit starts with a few pairs at 0 or 1: the intervals decide what is in view.
+    # The isotonic fit ends with a few pairs at 1: the intervals decide what is in view.
     main.set(ylabel="share of pairs predicted right", xlim=(0.495, 1.005), ylim=(floor, 1.015))
     # Calibrated or not, accuracy rises with confidence: this corner stays empty.
     main.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
