@@ -19,7 +19,7 @@ from vrm_pyro.prediction.posterior.refine import refine
 
 NAME: Final = "gaps"
 TOLERANCE: Final = 0.3
-"""Nats a prompt that each gap may have; good guides lose .05 to .2 (docs/results.md)."""
+"""Nats a prompt that each gap may have; good guides lose .05 to .2 (docs/explanation/results)."""
 
 
 def gaps(
