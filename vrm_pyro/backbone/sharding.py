@@ -1,13 +1,11 @@
 """Weights cut into one shard for each process (FSDP2), and put together again to be kept."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from vrm_pyro.errors import InputError
@@ -31,6 +29,10 @@ def shard_model(
         low: Whether blocks compute in bfloat16; weights that are trained stay as they are, and
             gradients are summed in float32.
     """
+    # Here, not above: FSDP takes a second to import, and few runs shard a backbone.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
     # No name may hold on to a parameter that is sharded: block by block, what is whole is freed.
     all_trained = all(value.requires_grad for value in model.parameters())
     adapters = set() if all_trained else {p for p in model.parameters() if p.requires_grad}
@@ -84,7 +86,8 @@ def find_blocks(model: nn.Module, named_by: Any) -> list[nn.Module]:
 
 def is_shard(value: Any) -> bool:
     """Return whether a tensor is this process's shard of one."""
-    return isinstance(value, DTensor)
+    tensors = sys.modules.get("torch.distributed.tensor")  # without it nothing was cut
+    return tensors is not None and isinstance(value, tensors.DTensor)
 
 
 def sharded_names(module: nn.Module) -> list[str]:
@@ -97,7 +100,7 @@ def whole(value: Any) -> Any:
 
     All processes have to call it.
     """
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if is_shard(value) else value
 
 
 def whole_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -128,15 +131,17 @@ def whole_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     return {**state, "state": kept}
 
 
-def shard_like(value: Tensor, place: Tensor) -> Tensor:
+def shard_like(value: Tensor, place: Any) -> Tensor:
     """Return this process's shard of a whole tensor, where ``place`` is a shard.
 
     Args:
         value: The whole tensor, the same in all processes, on any device.
         place: The tensor whose shard is wanted.
     """
-    if not isinstance(place, DTensor) or value.shape != place.shape:
+    if not is_shard(place) or value.shape != place.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     # Nothing is sent: each process has the whole one.
     return distribute_tensor(
         value.to(place.device), place.device_mesh, place.placements, src_data_rank=None

@@ -20,7 +20,6 @@ from jsonargparse import (
 )
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.settings.own_classes import short_class_names
 
 CONFIGS = Path(str(files("vrm_pyro"))) / "configs"
 
@@ -36,6 +35,8 @@ class ConfigFile(ActionConfigFile):
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
         """Read the file into the settings."""
+        from vrm_pyro.models.settings.own_classes import short_class_names
+
         path = config_path(str(values))
         try:
             text = path.read_text(encoding="utf-8")

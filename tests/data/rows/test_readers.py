@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vrm_pyro.data.rows import load_table, readers
+from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import InputError
 
 ASK = [{"role": "user", "content": 'Wie geht\'s?\nGut, "danke"?'}]
@@ -200,7 +200,7 @@ def test_hub_id_goes_to_load_dataset_with_configuration_and_split(monkeypatch):
         seen.append((args, options))
         return datasets.Dataset.from_list(ROWS)
 
-    monkeypatch.setattr(readers.datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert load_table("owner/some-set", split="train[:2]").num_pairs == 2
     load_table("owner/some-set:v1.2", split="test")
     assert seen == [

@@ -17,33 +17,39 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import datasets
-import pyarrow as pa
-from datasets.exceptions import DatasetsError
+from typing import TYPE_CHECKING, Any
 
 from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.schema import KNOWN_COLUMNS, NUMBER_COLUMNS
 from vrm_pyro.errors import InputError
 
-Rows = Iterator[tuple[str, object]]
+# datasets and pyarrow are imported once there is a file to read: together they cost a second.
+if TYPE_CHECKING:
+    import datasets
 
-# What readers raise on files that are broken or not what their name says.
-READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    csv.Error,
-    zlib.error,
-    lzma.LZMAError,
-    pa.ArrowException,
-    DatasetsError,
-)
+Rows = Iterator[tuple[str, object]]
 
 _TEXT_COLUMNS = ("prompt", "chosen", "rejected", "response")
 _ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
 _BATCH_ROWS = 1000
+
+
+def read_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what readers raise on files that are broken or not what their name says, and ``more``."""
+    import pyarrow as pa
+    from datasets.exceptions import DatasetsError
+
+    return (
+        *more,
+        OSError,
+        EOFError,
+        ValueError,
+        csv.Error,
+        zlib.error,
+        lzma.LZMAError,
+        pa.ArrowException,
+        DatasetsError,
+    )
 
 
 def read_json_lines(path: Path, name: str) -> Rows:
@@ -131,7 +137,7 @@ def read_arrow(path: Path, name: str) -> Rows:
         yield from read_dataset(rows, name)
 
 
-def read_dataset(dataset: datasets.Dataset | datasets.IterableDataset, name: str) -> Rows:
+def read_dataset(dataset: "datasets.Dataset | datasets.IterableDataset", name: str) -> Rows:
     """Yield the rows of a data set of ``datasets``, placed by their index: ``name[12]``."""
     others = {}
     if dataset.column_names:
@@ -159,7 +165,9 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
 
 
 @contextlib.contextmanager
-def _opened(reader: str, path: Path, **options: Any) -> Iterator[datasets.IterableDataset]:
+def _opened(reader: str, path: Path, **options: Any) -> "Iterator[datasets.IterableDataset]":
+    import datasets
+
     # Streaming copies nothing, but a lock file per data file would stay in the user's cache.
     with tempfile.TemporaryDirectory(prefix="vrm_pyro_rows_") as cache:
         yield datasets.load_dataset(

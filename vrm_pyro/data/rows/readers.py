@@ -2,17 +2,23 @@
 
 import glob
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
-
-import datasets
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from vrm_pyro.data.rows import formats
 from vrm_pyro.errors import InputError
 
-AnyDataset: TypeAlias = datasets.Dataset | datasets.IterableDataset
+# datasets is imported once there is something to read with it: it costs a second.
+if TYPE_CHECKING:
+    import datasets
+
+    AnyDataset: TypeAlias = datasets.Dataset | datasets.IterableDataset
+else:
+    AnyDataset = Any
+
 # A DatasetDict is a mapping, and so is a row.
 TableSpec: TypeAlias = str | Path | AnyDataset | Mapping[str, Any] | Sequence[Any]
 
@@ -44,12 +50,13 @@ def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
     Raises:
         InputError: If something does not exist, is empty, or is of an unknown kind.
     """
-    if isinstance(spec, datasets.DatasetDict):
-        return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset")]
-    if isinstance(spec, datasets.Dataset | datasets.IterableDataset):
-        return [_dataset(spec, "dataset")]
     if isinstance(spec, str | Path):
         return _named(str(spec), split)
+    loaded = sys.modules.get("datasets")  # whoever holds a data set has imported it
+    if loaded is not None and isinstance(spec, loaded.DatasetDict):
+        return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset")]
+    if loaded is not None and isinstance(spec, loaded.Dataset | loaded.IterableDataset):
+        return [_dataset(spec, "dataset")]
     if isinstance(spec, Mapping):
         return [Source("row", iter([("row", spec)]))]
     if not isinstance(spec, Sequence):
@@ -112,7 +119,7 @@ def _guarded(rows: Iterator[tuple[str, object]], name: str) -> Iterator[tuple[st
                 f"{name}: not UTF-8 text ({error.reason}, byte 0x{error.object[error.start]:02x})."
                 " Save the file in the encoding UTF-8."
             ) from error
-        except formats.READ_ERRORS as error:
+        except formats.read_errors() as error:
             detail = str(error).strip().rstrip(".") or type(error).__name__
             raise InputError(
                 f"{name}: cannot be read ({detail}). Is the file whole, and is its ending right?"
@@ -121,6 +128,8 @@ def _guarded(rows: Iterator[tuple[str, object]], name: str) -> Iterator[tuple[st
 
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
+    import datasets
+
     # datasets logs a failed read on stderr as well; the user should see one message
     before = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
@@ -134,7 +143,9 @@ def _dataset(dataset: AnyDataset, name: str) -> Source:
     return Source(name, _guarded(formats.read_dataset(dataset, name), name))
 
 
-def _saved(path: Path, split: str) -> datasets.Dataset:
+def _saved(path: Path, split: str) -> AnyDataset:
+    import datasets
+
     if not (path / "state.json").is_file() and not (path / "dataset_dict.json").is_file():
         raise InputError(
             f"{path}: a directory, but not one written by datasets' save_to_disk. "
@@ -142,24 +153,26 @@ def _saved(path: Path, split: str) -> datasets.Dataset:
         )
     try:
         loaded = datasets.load_from_disk(str(path))
-    except formats.READ_ERRORS as error:
+    except formats.read_errors() as error:
         raise InputError(f"{path}: the saved data set cannot be read ({error}).") from error
     if isinstance(loaded, datasets.DatasetDict):
         return _pick_split(loaded, split, str(path))
     return loaded
 
 
-def _pick_split(loaded: Mapping[str, Any], split: str, name: str) -> datasets.Dataset:
+def _pick_split(loaded: Mapping[str, Any], split: str, name: str) -> AnyDataset:
     if split not in loaded:
         raise InputError(f"{name} has no split {split!r}; choose one of {', '.join(loaded)}.")
     return loaded[split]
 
 
-def _hub(name: str, split: str) -> datasets.Dataset:
+def _hub(name: str, split: str) -> AnyDataset:
+    import datasets
+
     repository, _, config = name.partition(":")
     try:
         return datasets.load_dataset(repository, config or None, split=split)
-    except (RuntimeError, *formats.READ_ERRORS) as error:
+    except formats.read_errors(RuntimeError) as error:
         raise InputError(
             f"{name}: no file of this name here, and as a Hub data set (split {split!r}) it "
             f"cannot be loaded: {error}. Check the spelling, the split, and that the Hub can be "

@@ -7,8 +7,6 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import qmc
 from torch import Tensor
 
 SEED: Final = 20260304
@@ -21,6 +19,8 @@ def uniforms(num_draws: int, dimensions: int) -> NDArray[np.float64]:
     A power of 2 of them is balanced best; SciPy warns of other numbers, which serve as well as
     their part of the next power does.
     """
+    from scipy.stats import qmc  # here, not above: it takes a second to import
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The balance properties of Sobol", UserWarning)
         points = qmc.Sobol(dimensions, scramble=True, rng=SEED).random(num_draws)
@@ -37,6 +37,8 @@ def normals(num_draws: int, dimensions: int, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _normals(num_draws: int, dimensions: int) -> NDArray[np.float64]:
+    from scipy.special import ndtri
+
     points: NDArray[np.float64] = ndtri(uniforms(num_draws, dimensions))
     if num_draws <= dimensions:  # too few to have a covariance of full rank
         return points

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyro.distributions as dist
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from vrm_pyro.models.distributions.logistic_normal import NUM_NODES, LogisticNormal, contrast_basis
@@ -128,6 +127,8 @@ class _GammaNodes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, alpha: Tensor, num_draws: int) -> Tensor:
+        from scipy.special import gammaincinv  # here, not above: it is slow to import
+
         shape = alpha.detach().double().cpu().numpy()
         size = shape.shape[-1]
         points = uniforms(num_draws, size).reshape(num_draws, *[1] * (shape.ndim - 1), size)

@@ -5,7 +5,6 @@ from typing import ClassVar, Final
 
 import pyro.distributions as dist
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
@@ -171,6 +170,8 @@ def _logistic_regression(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor
 def _ward_centres(points: Tensor, num_centres: int) -> Tensor:
     """Return the means of the clusters of Ward's tree; nothing in them is left to chance."""
     if len(points) > num_centres:
+        from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, seldom needed
+
         tree = linkage(points.double().numpy(), "ward")
         own = torch.from_numpy(fcluster(tree, num_centres, "maxclust").astype("int64")) - 1
         size = torch.bincount(own)
