@@ -35,7 +35,7 @@ _BATCH_ROWS = 1000
 
 
 def read_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what readers raise on files that are broken or not what their name says, and ``more``."""
+    """Return ``more`` and what readers raise on files that are broken or not what they say."""
     import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
