@@ -29,11 +29,17 @@ class ActiveUnits(NamedTuple):
 
 
 def active_units(expected_weights: NDArray[Any], expected_features: NDArray[Any]) -> ActiveUnits:
-    """Count active units under the predictive law: what text alone moves.
+    """Count active units: those whose expectation given the text varies from text to text.
 
-    Under that law, not under q given outcomes: q moves with the labels even where the text says
+    Given the text alone, not given outcomes: q moves with the labels even where the text says
     nothing, and a small KL(q || p_theta) is no collapse (spec 2.2). The unit of z is a
     convention in mode ``conditional`` unless a hyper-prior or ``scores="identity"`` fixes it.
+
+    >>> weights = np.array([[0.2, 0.8], [0.8, 0.2]])
+    >>> features = np.array([[0.0, 1.0], [0.0, -1.0]])
+    >>> found = active_units(weights, features)
+    >>> found.weights, found.features
+    (2, 1)
 
     Args:
         expected_weights: E[w | x], shape (P, K).

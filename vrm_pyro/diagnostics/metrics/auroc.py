@@ -17,6 +17,9 @@ def auroc(
     1/2 without any relation, 1 where the score separates the groups; NaN if a group is empty or
     without weight.
 
+    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
+
     Args:
         score: Any number of each pair, such as its epistemic variance, shape (N,).
         positive: True for the group that should score higher, shape (N,).

@@ -45,8 +45,12 @@ def prompt_bootstrap(
 ) -> NDArray[Any]:
     """Return a statistic on data sets made by drawing prompts with replacement, (draws, ...).
 
-    Prompts, not pairs: pairs of a prompt share w, responses and difficulty, and drawing them one
-    by one would claim more information than there is.
+    Prompts, not pairs: pairs of a prompt share w, responses and difficulty, and drawing single
+    pairs would understate the uncertainty.
+
+    >>> draws = prompt_bootstrap(np.sum, np.ones(6), np.array([0, 0, 1, 1, 2, 2]), num_draws=4)
+    >>> draws  # three prompts of two pairs each are drawn every time
+    array([6., 6., 6., 6.])
 
     Args:
         statistic: Takes the weight of each pair, (N,), which is ``weight`` times how often its
@@ -98,6 +102,10 @@ def paired_bootstrap(
     level: float = 0.9,
 ) -> Difference:
     """Compare the mean of a quantity of each pair, such as its log loss, between two models.
+
+    >>> found = paired_bootstrap(np.array([0.5, 0.7]), np.array([0.4, 0.6]), np.arange(2))
+    >>> round(found.difference, 3), round(found.lower, 3)
+    (0.1, 0.1)
 
     Args:
         values_a: Values under the first model, shape (N,).

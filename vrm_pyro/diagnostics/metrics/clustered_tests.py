@@ -10,7 +10,7 @@ from scipy import stats
 Floats = NDArray[np.float64]
 
 MIN_PROMPTS: Final = 20
-"""Below so many prompts the laws of the tests are not to be trusted, and none is made."""
+"""With fewer prompts the p-values would be unreliable, and no test is made."""
 
 
 class MeanTest(NamedTuple):
@@ -36,6 +36,10 @@ class MeanTest(NamedTuple):
 def mean_test(values: Floats, null: float = 0.0) -> MeanTest:
     """Test the mean of independent values, one a prompt, by Student's t.
 
+    >>> found = mean_test(np.linspace(-0.5, 1.5, 40))
+    >>> round(found.value, 3), round(found.standard_error, 3), found.p_value < 0.01
+    (0.5, 0.095, True)
+
     Args:
         values: Shape (P,).
         null: What the mean is compared with.
@@ -51,7 +55,11 @@ def mean_test(values: Floats, null: float = 0.0) -> MeanTest:
 
 
 def prompt_sums(values: NDArray[Any], prompt: NDArray[Any]) -> Floats:
-    """Return the sums of values (N, ...) over the rows of each prompt, (prompts, ...)."""
+    """Return the sums of values (N, ...) over the rows of each prompt, (prompts, ...).
+
+    >>> prompt_sums(np.array([1.0, 2.0, 4.0]), np.array([0, 0, 7]))
+    array([3., 4.])
+    """
     groups, inverse = np.unique(prompt, return_inverse=True)
     sums = np.zeros((len(groups), *values.shape[1:]))
     np.add.at(sums, inverse, np.asarray(values, np.float64))
@@ -61,12 +69,12 @@ def prompt_sums(values: NDArray[Any], prompt: NDArray[Any]) -> Floats:
 def residuals_vanish(
     direction: Floats, residual: Floats, p_first: Floats, prompt: NDArray[Any]
 ) -> float:
-    """Return the p-value of label minus prediction having nothing to do with some directions.
+    """Return the p-value of a score test: label minus prediction is unrelated to directions.
 
-    The score test of calibrated predictions: U = sum of direction times residual has mean 0 and
-    the variance sum p (1 - p) direction direction', plus what residuals of one prompt share. The
-    variance of the null hypothesis, not the one seen: confident predictions that all come true
-    have residuals that are tiny and of one sign, and nothing is wrong with that.
+    If predictions are calibrated, U = sum of direction times residual has mean 0 and variance
+    sum p (1 - p) direction direction', plus the covariance of residuals of one prompt. This is
+    the variance under the null hypothesis, not the observed one: confident predictions that all
+    come true have tiny residuals of one sign, and nothing is wrong with that.
 
     Args:
         direction: Known before the labels, with the weight of the pair in it, shape (N, k).

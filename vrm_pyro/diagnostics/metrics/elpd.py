@@ -10,9 +10,9 @@ from arviz_stats.utils import ELPDData
 def elpd(tree: xr.DataTree) -> ELPDData:
     """Return ArviZ's record of the log predictive density, one observation a prompt (spec 4.8).
 
-    Leaving out a prompt returns its latents to their prior, and the parameters are fixed, so
+    Without its outcomes a prompt's latents have their prior, and the parameters are fixed, so
     log p(outcomes | rest) is the log evidence itself: no importance weights are involved, and
-    Pareto k has nothing to say. On rows that were not trained on, this is held-out prediction;
+    Pareto k is set to 0. On rows that were not trained on, this is held-out prediction;
     on training rows it is in-sample.
 
     Args:

@@ -1,4 +1,4 @@
-"""How well preferences can tell objective weights apart."""
+"""Standard errors that preferences leave for objective weights (spec 2.8.6)."""
 
 from typing import Any, NamedTuple
 
@@ -39,6 +39,14 @@ def weight_standard_errors(
 
     A lower limit on the uncertainty of any fit: scores are taken as known, and w as one for all
     the pairs handed in. For weights that differ by kind of prompt, call it kind by kind.
+
+    >>> apart = np.tile([[1.0, -1.0], [1.0, 0.0]], (50, 1))
+    >>> alike = np.ones((100, 2))  # objectives that always rise together
+    >>> w = np.array([0.5, 0.5])
+    >>> weight_standard_errors(apart, w, 1.0).weights.round(2)
+    array([0.14, 0.14])
+    >>> weight_standard_errors(alike, w, 1.0).weights
+    array([inf, inf])
 
     Args:
         score_differences: d = s_first - s_second of every pair, in score units, shape (N, K).

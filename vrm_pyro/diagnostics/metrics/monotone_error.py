@@ -1,4 +1,4 @@
-"""Does the error rate fall with the model's confidence? Isotonic fit and permutation test."""
+"""Whether the error rate falls with the model's confidence: isotonic fit, permutation test."""
 
 from typing import Any, NamedTuple
 
@@ -51,6 +51,11 @@ def monotone_error(
     the test is exact, whatever goes on within a prompt. A prompt that is alone with its number of
     pairs keeps its errors, which costs power only.
 
+    >>> p, label = np.array([0.6, 0.6, 0.9, 0.9]), np.array([0.0, 1.0, 1.0, 1.0])
+    >>> found = monotone_error(p, label, np.arange(4), num_permutations=99)
+    >>> found.confidence, found.error_rate
+    (array([0.6, 0.9]), array([0.5, 0. ]))
+
     Args:
         p_first: Predicted probability that the first response is preferred, shape (N,).
         preference: Probability in [0, 1] that it was, shape (N,).
@@ -72,7 +77,7 @@ def monotone_error(
         bad = np.flatnonzero(~((p >= 0) & (p <= 1)))[0]
         raise ValueError(f"monotone_error: p_first of pair {bad} is {p[bad]}.")
     error = 1 - accuracy_values(p, np.asarray(preference, dtype=np.float64))
-    # Rounded: 1 - (1 - p) is not quite p, and the exchange of two answers must not matter.
+    # Rounded: 1 - (1 - p) is not quite p, and the order of the responses must not matter.
     rounded: NDArray[Any] = np.round(np.maximum(p, 1 - p), 12)
     confidence, level = np.unique(rounded, return_inverse=True)
     count = np.bincount(level).astype(np.float64)

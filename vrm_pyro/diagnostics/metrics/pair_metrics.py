@@ -53,7 +53,11 @@ class PairMetrics(NamedTuple):
 
 
 def accuracy_values(p_first: Floats, preference: Floats) -> Floats:
-    """Return the probability that the label is on the predicted side, shape (N,); ties 1/2."""
+    """Return the probability that the label is on the predicted side, shape (N,); ties 1/2.
+
+    >>> accuracy_values(np.array([0.9, 0.2, 0.5]), np.array([1.0, 0.7, 1.0])).round(2)
+    array([1. , 0.3, 0.5])
+    """
     first, second = p_first > 0.5 + TIE, p_first < 0.5 - TIE
     return np.where(first, preference, np.where(second, 1 - preference, 0.5))
 
@@ -68,7 +72,11 @@ def log_loss_values(p_first: Floats, preference: Floats) -> Floats:
 
 
 def brier_values(p_first: Floats, preference: Floats) -> Floats:
-    """Return c (1 - p)^2 + (1 - c) p^2, shape (N,)."""
+    """Return c (1 - p)^2 + (1 - c) p^2, shape (N,).
+
+    >>> brier_values(np.array([0.9, 0.9]), np.array([1.0, 0.0])).round(2)
+    array([0.01, 0.81])
+    """
     return preference * (1 - p_first) ** 2 + (1 - preference) * p_first**2
 
 
@@ -78,6 +86,9 @@ def cluster_mean(values: Floats, weight: Floats, prompt: NDArray[np.int64]) -> E
     A ratio estimator: sums of the prompts, not pairs, are the independent observations, and their
     sizes vary. With T_g and W_g the weighted sum and the weight of prompt g, R = sum T / sum W and
     se^2 = G / (G - 1) sum (T_g - R W_g)^2 / (sum W)^2.
+
+    >>> cluster_mean(np.array([1.0, 1.0, 0.0]), np.ones(3), np.array([0, 0, 1])).value.__round__(3)
+    0.667
     """
     _, inverse = np.unique(prompt[weight > 0], return_inverse=True)
     sums = np.bincount(inverse, (weight * values)[weight > 0])
@@ -171,8 +182,12 @@ def expected_calibration_error(
 ) -> float:
     """Return the ECE of the confidence max(p, 1 - p) over bins of equal weight.
 
-    Of the confidence, since which answer stands first is a convention: where every row says
-    "chosen, rejected", all labels are 1 and the calibration of p itself means nothing.
+    Of the confidence, since which response stands first is a convention: where every row lists
+    the chosen one first, all labels are 1 and the calibration of p itself means nothing.
+
+    >>> p, label = np.array([0.8, 0.8, 0.2, 0.2]), np.array([1.0, 0.0, 0.0, 0.0])
+    >>> round(expected_calibration_error(p, label, np.ones(4)), 3)
+    0.05
     """
     return RankedPairs(p_first, preference).calibration_error(weight, num_bins)
 
@@ -189,6 +204,9 @@ def surest_half_accuracy(p_first: Floats, preference: Floats, weight: Floats) ->
     """Return the accuracy on the half of the weight with the largest max(p, 1 - p).
 
     A level of confidence that the cut runs through counts in part; NaN without weight.
+
+    >>> surest_half_accuracy(np.array([0.9, 0.6]), np.array([1.0, 0.0]), np.ones(2))
+    1.0
     """
     return RankedPairs(p_first, preference).surest_half(weight)
 
@@ -250,6 +268,11 @@ def pair_metrics(
     seed: int = 0,
 ) -> PairMetrics:
     """Return every rate of a set of pairs.
+
+    >>> p, label = np.array([0.9, 0.6, 0.7, 0.8]), np.array([1.0, 0.0, 1.0, 1.0])
+    >>> found = pair_metrics(p, label, np.ones(4), np.array([0, 0, 1, 1]))
+    >>> found.num_prompts, found.accuracy.value, round(found.brier.value, 3)
+    (2, 0.75, 0.125)
 
     Args:
         p_first: Predicted probability that the first response is preferred, shape (N,).

@@ -36,6 +36,9 @@ def khat_limit(num_draws: int) -> float:
     """Return the k-hat above which weights on so many draws are unreliable (spec 4.2).
 
     min(1 - 1 / log10 S, .7), from Vehtari et al., "Pareto smoothed importance sampling" (2024).
+
+    >>> khat_limit(100), khat_limit(10_000)
+    (0.5, 0.7)
     """
     return min(1 - 1 / math.log10(num_draws), 0.7)
 
@@ -91,6 +94,9 @@ def cjs_distance(width: Floats, first: Floats, second: Floats) -> Floats:
 
     Returns:
         Distance of each case; 0 where nothing has any length.
+
+    >>> cjs_distance(np.ones((1, 2)), np.array([[0.5, 1.0]]), np.array([[0.5, 0.0]]))
+    array([0., 1.])
     """
     middle = (first + second) / 2
     divergence = (width * (kl_div(first, middle) + kl_div(second, middle))).sum(0) / math.log(2)
@@ -104,14 +110,14 @@ def power_scaling_index(
     log_densities: Mapping[str, Floats],
     alphas: tuple[float, float] = ALPHAS,
 ) -> dict[str, Floats]:
-    """Return how fast the law of each quantity moves with the power on each part (spec 4.9).
+    """Return how fast each quantity's distribution moves with the power on each part (spec 4.9).
 
-    The posterior is the weighted draws; raised to the power alpha, a part p of it turns the
-    weights into weights * p^(alpha - 1). The index is the derivative of the distance between the
-    two laws (:func:`cjs_distance`, the larger one of x and -x) by log2 alpha, averaged over both
-    sides. It does not depend on location or unit of the quantity. With equal weights this is
-    ``arviz_stats.psense`` without its second smoothing: at powers this near to 1 the perturbation
-    has no tail of its own, and two fits of the tail would differ by more than it.
+    The posterior is the weighted draws; raising a part p of it to the power alpha turns the
+    weights into weights * p^(alpha - 1). The index is the derivative by log2 alpha of the
+    distance between the two distributions (:func:`cjs_distance`, the larger one of x and -x),
+    averaged over both sides. It does not depend on location or unit of the quantity. With equal
+    weights this is ``arviz_stats.psense`` without its second smoothing: at powers this near to 1
+    the perturbation has no tail of its own, and two fits of the tail would differ by more than it.
 
     Weights of draws that are wider than the posterior leave long stretches where its distribution
     function is 0 or 1, and the distance is relative to the range. So it is taken over the range

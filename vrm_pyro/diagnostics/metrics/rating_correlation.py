@@ -1,4 +1,4 @@
-"""Whether predicted scores follow ratings that the model has not seen."""
+"""Correlation of predicted scores with ratings that the model has not seen."""
 
 from typing import Any, NamedTuple
 
@@ -38,6 +38,12 @@ def rating_correlations(
     level: float = 0.9,
 ) -> list[Correlation]:
     """Return Pearson's r of predicted scores and ratings, one for each objective.
+
+    >>> scores = np.array([[0.1], [0.2], [0.3], [0.4]])
+    >>> ratings = np.array([[1.0], [2.0], [3.0], [np.nan]])
+    >>> (found,) = rating_correlations(scores, ratings, np.arange(4), num_draws=50)
+    >>> round(found.value, 3), found.num_ratings
+    (1.0, 3)
 
     Args:
         scores: Predictions, in any unit, shape (R, K).

@@ -1,4 +1,4 @@
-"""Ridge regression of ratings on states: what a plain regression head reads off the same text."""
+"""Ridge regression of ratings on states: the reference for predicted scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def ridge_ratings(
 ) -> Floats:
     """Return predicted ratings, each objective by its own ridge regression, shape (R, K).
 
-    NaN for an objective without any training or validation rating: nothing can be said of it.
+    NaN for an objective without any training or validation rating.
 
     Minimises |y - c - X b|^2 + penalty |b|^2 over standardised states. The penalty of an
     objective is the one with the least squared error on the validation ratings.

@@ -43,6 +43,10 @@ def selective_accuracy(
     Pairs are ranked by max(p, 1 - p); a level of confidence that the cut runs through counts in
     part. The cut moves with each bootstrap sample, as it would with new data.
 
+    >>> p, label = np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 1.0, 1.0, 0.0])
+    >>> selective_accuracy(p, label, np.ones(4), np.arange(4), np.array([0.5, 1.0])).accuracy
+    array([1.  , 0.75])
+
     Args:
         p_first: Predicted probability that the first response is preferred, shape (N,).
         preference: Probability in [0, 1] that it was, shape (N,).

@@ -8,13 +8,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vrm_pyro import names
-from vrm_pyro.data.rows import PreferenceTable, TableSpec, load_table, prompt_key
+from vrm_pyro.data.rows import PreferenceTable, prompt_key
 from vrm_pyro.data.rows.conversation import Message, turn_text
 from vrm_pyro.errors import InputError
+from vrm_pyro.features.reading import DataLike, read_data, rows_of
 from vrm_pyro.prediction.posterior.to_xarray import prompt_id
 
 
-def with_texts(tree: xr.DataTree, rows: PreferenceTable | TableSpec) -> xr.DataTree:
+def with_texts(tree: xr.DataTree, rows: DataLike) -> xr.DataTree:
     """Return a posterior with the texts of its rows as coordinates.
 
     ``prompt_text`` goes along ``prompt``, ``response_text`` along ``response``, ``first_text`` and
@@ -25,13 +26,13 @@ def with_texts(tree: xr.DataTree, rows: PreferenceTable | TableSpec) -> xr.DataT
 
     Args:
         tree: What ``xarray.open_datatree("posterior.nc")`` returns, whole: select rows afterwards.
-        rows: The rows that the posterior was drawn for, as a table or as
-            :func:`~vrm_pyro.data.rows.load_table` takes them.
+        rows: The rows that the posterior was drawn for, in any form that
+            :func:`~vrm_pyro.features.reading.read_data` takes.
 
     Raises:
         InputError: If a prompt of the tree is not among the rows, or has other responses there.
     """
-    table = rows if isinstance(rows, PreferenceTable) else load_table(rows)
+    table = rows_of(read_data(rows))
     data = tree["constant_data"]
     table = table.select_prompts(_prompts(tree["sample_stats"][names.PROMPT_DIM].values, table))
     owner = data["response_prompt"].values
