@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo notebooks test test-slow lint format clean distclean
+.PHONY: help install demo docs notebooks test test-slow lint format clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -24,6 +24,9 @@ install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
 
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
+
+docs: $(INSTALLED) ## build the documentation site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QUICK=1 only tries them
 	$(BIN)/python notebooks/execute.py
@@ -45,7 +48,7 @@ format: $(INSTALLED) ## write what `make lint` would ask for
 	$(BIN)/ruff format
 
 clean: ## remove caches and build products; .venv/ and runs/ stay
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv/
