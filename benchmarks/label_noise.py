@@ -316,8 +316,8 @@ def draw(report: dict, name: str, folder: str) -> None:
             ),
         ],
         [100 * r for r in report["rates"]],
-        "labels turned round in training and validation (%)",
-        f"Wrong labels, {TITLES[name]}",
+        "flipped labels in training and validation (%)",
+        f"Label noise, {TITLES[name]}",
         ticks=[f"{100 * r:.0f}" for r in report["rates"]],
     )
 
