@@ -1,4 +1,4 @@
-"""A small reward model on disk, with the tiny backbone it was made for."""
+"""Small random reward models, in memory and on disk, with the tiny backbone they were made for."""
 
 import torch
 from helpers import tiny_backbones
@@ -32,14 +32,40 @@ def save_reward_model(folder, kind="bert", **settings):
         model.parameter_posterior.fit(
             10 * torch.eye(model.parameter_posterior.size, dtype=torch.float64)
         )
-    facts = {
-        "name": str(place),
+    (folder / "model").mkdir()
+    save_model(
+        LoadedModel(model.eval(), config, OBJECTIVES, True, facts_of(backbone, str(place))),
+        folder / "model",
+    )
+    return folder / "model"
+
+
+def facts_of(backbone, name=None):
+    """Return what a model notes of the backbone it was made for."""
+    return {
+        "name": name or backbone.name,
         "pooling": backbone.pooling,
         "max_length": backbone.max_length,
         "weights_hash": backbone.weights_hash,
         "tokenizer_hash": backbone.tokenizer_hash,
         "template_hash": backbone.template_hash,
     }
-    (folder / "model").mkdir()
-    save_model(LoadedModel(model.eval(), config, OBJECTIVES, True, facts), folder / "model")
-    return folder / "model"
+
+
+def loaded_model(backbone, rated=True, architecture="vrm"):
+    """Return a random model of three objectives, with dropout to switch off."""
+    torch.manual_seed(3)
+    config = ModelConfig(
+        architecture=architecture,
+        weight_prior=ConditionalDirichletPrior(hidden_size=8, dropout=0.4),
+        feature_prior=ConditionalNormalPrior(hidden_size=8, dropout=0.4),
+        head_dropout=0.4,
+    )
+    model = build_model(config, 32, 3, rated)
+    if architecture == "vrm":
+        with torch.no_grad():
+            model.rating_loc.fill_(3.5)
+            model.rating_scale.fill_(0.7)
+            if rated:
+                model.ratings.offset.copy_(torch.tensor([0.3, -0.2, 0.1]))
+    return LoadedModel(model.eval(), config, OBJECTIVES, rated, facts_of(backbone))

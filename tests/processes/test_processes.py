@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.process_cases import end_pair, start_pair
+from helpers.text_rows import write_rows
 from helpers.tiny_backbones import save_tiny_backbone
 from helpers.workspace import succeed
-from processes.cases import end_pair, start_pair
 from safetensors.torch import load_file
-from training.finetuning.test_tuning import write_rows
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -143,7 +143,7 @@ def test_features_and_scores_of_two_processes_are_those_of_one(rows, finished, t
     ],
 )
 def test_a_failure_in_one_process_is_said_once_and_ends_both(rows, tmp_path, kind, codes, words):
-    program = Path(__file__).with_name("failing.py")
+    program = TESTS / "helpers" / "failing_train.py"
     options = [*rows, *MODEL, "--train.per_device_train_batch_size", 4]
     options += ["--train.output_dir", tmp_path]
     found, said = end_pair(start_pair(program, *options, FAILS_BY=kind))
@@ -154,7 +154,7 @@ def test_a_failure_in_one_process_is_said_once_and_ends_both(rows, tmp_path, kin
 
 @pytest.mark.slow
 def test_sigterm_to_one_process_saves_and_one_process_goes_on(rows, finished, tmp_path):
-    program = Path(__file__).with_name("failing.py")
+    program = TESTS / "helpers" / "failing_train.py"
     options = [*rows, *MODEL, "--train.output_dir", tmp_path / "run"]
     sizes = ["--train.per_device_train_batch_size", 4]
     codes, said = end_pair(start_pair(program, *options, *sizes, FAILS_BY="term"))

@@ -1,15 +1,11 @@
 """Two processes take the steps of one: the same prompts, each once, and the same numbers."""
 
-import numpy as np
 import pytest
 import torch
-from processes.cases import frozen, run_case, run_pair, sharded
+from helpers.process_cases import frozen, run_case, run_pair, sharded
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.arguments import TrainArguments
-from vrm_pyro.training.distributed.global_batches import GlobalBatches
-from vrm_pyro.training.distributed.step_shares import deal
-from vrm_pyro.training.finetuning import TokenBatches
 from vrm_pyro.training.manifest import StepShape, read_step
 from vrm_pyro.training.run.settings import check_arguments
 from vrm_pyro.training.trainer import use_one_device
@@ -118,61 +114,3 @@ def test_a_single_process_takes_one_of_several_gpus(tmp_path, caplog):
     use_one_device(arguments)
     assert arguments.train_batch_size == arguments.per_device_train_batch_size
     assert "torchrun --nproc_per_node 4" in caplog.text
-
-
-class TestDeal:
-    @pytest.mark.parametrize(
-        ("before", "processes", "now"),
-        [
-            ((2, 8, 1), 1, (8, 2)),
-            ((1, 8, 2), 2, (8, 1)),
-            ((1, 8, 1), 2, (4, 1)),  # smaller batches where there are not enough of them
-            ((1, 8, 3), 2, (6, 2)),
-            ((4, 8, 1), 8, (4, 1)),
-            ((8, 8, 1), 6, None),
-            ((2, 3, 1), 4, None),
-        ],
-    )
-    def test_same_prompts_in_a_step(self, before, processes, now):
-        shape = StepShape(*before)
-        if now is None:
-            with pytest.raises(InputError, match="cannot share evenly"):
-                deal(shape, processes, fixed_batches=False)
-            return
-        found = deal(shape, processes, fixed_batches=False)
-        assert found == StepShape(processes, *now)
-        assert found.prompts == shape.prompts
-
-    def test_groups_of_a_token_budget_stay(self):
-        assert deal(StepShape(2, 8, 1), 1, fixed_batches=True) == StepShape(1, 8, 2)
-        with pytest.raises(InputError, match="1 batches of a token budget"):
-            deal(StepShape(1, 8, 1), 2, fixed_batches=True)
-
-
-class TestShares:
-    @pytest.mark.parametrize("processes", [1, 2, 3])
-    @pytest.mark.parametrize("size", [1, 7, 12, 13])
-    def test_each_prompt_once_in_an_epoch(self, size, processes):
-        shares = [GlobalBatches(size, 2, 0, r, processes) for r in range(processes)]
-        orders = []
-        for epoch in (0, 1):
-            for share in shares:
-                share.set_epoch(epoch)
-            turns = list(zip(*shares, strict=True))
-            assert len(turns) == len(shares[0]) == -(-size // (2 * processes))
-            order = [i for turn in turns for batch in turn for i in batch if i >= 0]
-            assert sorted(order) == list(range(size))
-            assert all(len(b) <= 2 and (len(b) == 1 or min(b) >= 0) for t in turns for b in t)
-            orders.append(order)
-        assert size == 1 or orders[0] != orders[1]
-
-    def test_drop_last(self):
-        assert len(GlobalBatches(13, 2, 0, 0, 2, drop_last=True)) == 3
-
-    @pytest.mark.parametrize("processes", [1, 2, 4])
-    def test_token_batches_come_once_too(self, processes):
-        lengths = np.arange(1, 20)
-        shares = [TokenBatches(lengths, 4, 40, 0, r, processes) for r in range(processes)]
-        turns = list(zip(*shares, strict=True))
-        seen = [i for turn in turns for batch in turn for i in batch if i >= 0]
-        assert sorted(seen) == list(range(19))

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from processes.runs import BASELINE, VRM, run
+from helpers.small_runs import BASELINE, VRM, run
 from transformers import TrainerCallback
 
 from vrm_pyro.errors import InputError, Terminated

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from helpers import tiny_backbones
+from helpers.policies import arguments, group_trainer, policy, prompts, train
 from helpers.reward_models import save_reward_model
-from integrations.rl.test_trl import arguments, group_trainer, policy, prompts, train
 from transformers import AutoTokenizer
 
 from vrm_pyro.backbone import quiet_transformers
@@ -68,7 +68,7 @@ def test_the_precision_of_the_policy(folders, tmp_path):
     trainer = trl.GRPOTrainer(str(place), str(folder), args=config, train_dataset=prompts(True))
     (model,) = trainer.reward_funcs
     assert model.backbone.dtype == torch.bfloat16
-    assert {p.dtype for p in model.parameter_posterior.parameters()} == {torch.float32}
+    assert {p.dtype for p in model.head.parameters()} == {torch.float32}
     lines, _ = train(trainer)
     assert lines[0][f"rewards/{folder.name}/std"] > 0
 

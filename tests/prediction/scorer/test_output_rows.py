@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from helpers import tiny_backbones
+from helpers.reward_models import loaded_model
 from helpers.tiny_backbones import text
-from prediction.scorer.test_scorer import loaded_model
 
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.prediction.scorer import Scorer

@@ -4,51 +4,23 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_backbones
+from helpers.reward_models import OBJECTIVES, loaded_model
 from helpers.tiny_backbones import text
 
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.models.checkpoint import LoadedModel, save_model
+from vrm_pyro.models.checkpoint import save_model
 from vrm_pyro.models.likelihoods import Lapse
-from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.scorer import Scorer, score_source, write_scores
 
-OBJECTIVES = ("clarity", "depth", "safety")
 FIELDS = {
     "reward_mean", "reward_sd", "variance_from_weights", "variance_from_features",
     "variance_interaction",
     "variance_epistemic", "weights", "scores", "scores_sd",
 }  # fmt: skip
-
-
-def loaded_model(backbone, rated=True, architecture="vrm"):
-    torch.manual_seed(3)
-    config = ModelConfig(
-        architecture=architecture,
-        weight_prior=ConditionalDirichletPrior(hidden_size=8, dropout=0.4),
-        feature_prior=ConditionalNormalPrior(hidden_size=8, dropout=0.4),
-        head_dropout=0.4,
-    )
-    model = build_model(config, 32, 3, rated)
-    if architecture == "vrm":
-        with torch.no_grad():
-            model.rating_loc.fill_(3.5)
-            model.rating_scale.fill_(0.7)
-            if rated:
-                model.ratings.offset.copy_(torch.tensor([0.3, -0.2, 0.1]))
-    facts = {
-        "name": backbone.name,
-        "pooling": backbone.pooling,
-        "max_length": backbone.max_length,
-        "weights_hash": backbone.weights_hash,
-        "tokenizer_hash": backbone.tokenizer_hash,
-        "template_hash": backbone.template_hash,
-    }
-    return LoadedModel(model.eval(), config, OBJECTIVES, rated, facts)
 
 
 @pytest.fixture(scope="module")

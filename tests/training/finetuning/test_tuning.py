@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.text_rows import write_rows
 from helpers.tiny_backbones import (
     save_tiny_backbone,
     text,
@@ -39,24 +40,6 @@ VRM = ModelConfig(
     weight_prior=ConditionalDirichletPrior(hidden_size=8),
     feature_prior=ConditionalNormalPrior(hidden_size=8),
 )  # fmt: skip
-
-
-def write_rows(path, num_prompts, seed, ratings=False):
-    """Three pairs a prompt, of responses of different length; chosen ones begin with ``good``."""
-    with open(path, "w") as file:
-        for i in range(num_prompts):
-            for k in range(3):
-                base = seed + 10 * i + k
-                row = {
-                    "prompt": text(seed + i, 3 + i % 5),
-                    "chosen": "good " + text(base, 2 + i % 4),
-                    "rejected": text(base + 5000, 3 + k) + " bad",
-                }
-                if ratings:
-                    row["chosen_ratings"] = {"a": 4 + k % 2, "b": 3}
-                    row["rejected_ratings"] = {"a": 2, "b": 1 + k % 2}
-                file.write(json.dumps(row) + "\n")
-    return str(path)
 
 
 @pytest.fixture(scope="module")

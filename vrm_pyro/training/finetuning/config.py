@@ -33,7 +33,7 @@ class TuningConfig:
             train.per_device_train_batch_size prompts at random.
         compile: Compile the backbone with torch.compile; the first steps take minutes.
         shard: Leave to each process of several its share of the backbone's weights (FSDP2), for
-            backbones that do not fit one device. Conditionals and adapters stay whole.
+            backbones that do not fit one device. Heads and adapters stay whole.
     """
 
     method: Literal["frozen", "lora", "full"] = "frozen"

@@ -28,21 +28,21 @@ class TextModule(nn.Module):
     def __init__(self, module: TrainingModule, reader: Backbone, frozen_fraction: float) -> None:
         super().__init__()
         self.backbone: nn.Module = reader.model
-        self.conditionals = module
+        self.heads = module
         self.reader, self.frozen_fraction = reader, frozen_fraction
 
     @property
     def progress(self) -> float:
         """Share of the steps done."""
-        return self.conditionals.progress
+        return self.heads.progress
 
     @progress.setter
     def progress(self, value: float) -> None:
-        self.conditionals.progress = value
+        self.heads.progress = value
 
     def take_log(self) -> dict[str, float]:
         """Return the heads' means since the last call."""
-        return self.conditionals.take_log()
+        return self.heads.take_log()
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
@@ -87,7 +87,7 @@ class TextModule(nn.Module):
         learns = self.training and self.progress >= self.frozen_fraction
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             states = self.reader.row_states(RowBatch(*rows), self.backbone)
-        result: dict[str, Tensor] = self.conditionals(
+        result: dict[str, Tensor] = self.heads(
             prompts=states[prompt_state], responses=states[response_state], **labels
         )
         return result

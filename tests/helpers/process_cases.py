@@ -1,7 +1,7 @@
 """Trainings that one process and two processes have to agree on.
 
-Run as a program, with RANK and WORLD_SIZE set: ``cases.py FOLDER CASE ...`` trains the named
-cases and leaves what each process holds at the end in ``FOLDER/CASE-RANK.pt``.
+Run as a program, with RANK and WORLD_SIZE set: ``process_cases.py FOLDER CASE ...`` trains the
+named cases and leaves what each process holds at the end in ``FOLDER/CASE-RANK.pt``.
 """
 
 import json

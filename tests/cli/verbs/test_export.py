@@ -5,8 +5,8 @@ import stat
 
 import pytest
 import torch
+from helpers.text_rows import write_rows
 from helpers.tiny_backbones import save_tiny_backbone, text
-from training.finetuning.test_tuning import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import vrm_pyro.integrations.huggingface  # noqa: F401 - registers the class
