@@ -237,7 +237,7 @@ write_store(small_table(40), backbone, {out!r}, progress=False, shard_rows=8)
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     model = save_tiny_backbone(tmp_path / "model")
     out, straight = tmp_path / "killed", tmp_path / "straight"
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     program = WRITER.format(paths=[str(tests), str(tests.parent)], model=str(model), out=str(out))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
