@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from helpers.right_runs import material
+from helpers.right_runs import check_inputs
 
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, diagnose
 
@@ -44,7 +44,7 @@ def main() -> None:
     alarms: Counter = Counter()
     applied: Counter = Counter()
     for done, seed in enumerate(tqdm(range(args.first, args.first + args.runs), desc="runs")):
-        run = material(seed, args.prompts, args.draws, args.fault)
+        run = check_inputs(seed, args.prompts, args.draws, args.fault)
         for name, finding in diagnose(run, names).items():
             applied[name] += finding.alarm is not None
             alarms[name] += bool(finding.alarm)

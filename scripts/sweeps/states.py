@@ -14,12 +14,11 @@ from sweeps.options import SweepData, SweepSettings
 from vrm_pyro.data.rows import prompt_key
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.simulation import SPLITS, simulate_texts, write_simulation
-from vrm_pyro.data.source import FeatureSource, select_pairs
+from vrm_pyro.data.source import FeatureSource, select_pairs, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, Ints, select_prompts, without_pairs
 from vrm_pyro.features.reading import read_backbone
-from vrm_pyro.training.preparation import select_objectives
-from vrm_pyro.training.run.inputs import Material, TrainingRows, adopt_store
+from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store
 
 #: What a smaller training set lacks: whole prompts with all their rows, or preference labels.
 Withheld = Literal["prompts", "labels"]
@@ -128,7 +127,7 @@ class SweepStates:
         if share < 1 and withhold == "labels":
             source = select_pairs(source, kept)
         if self.rows.drops("drop_ratings"):
-            source = select_objectives(source, ())
+            source = with_objectives(source, ())
         if self.rows.drops("drop_preferences"):
             source = without_pairs(source)
         return source
@@ -149,7 +148,7 @@ def read_states(settings: SweepSettings) -> SweepStates:
         data = replace(data, train=_simulated(settings, out / "data" / name))
         features = features / name
     rows = TrainingRows.read(data)
-    test = Material.read(data.test, data.skip_invalid, "test") if data.test else None
+    test = NamedRows.read(data.test, data.skip_invalid, "test") if data.test else None
     parts = {"train": rows.train, "validation": rows.validation, "test": test}
     given = {name: part for name, part in parts.items() if part is not None}
     adopt_store(model, [part.store for part in given.values() if part.store is not None])

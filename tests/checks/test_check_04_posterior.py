@@ -71,7 +71,7 @@ def test_halved_spread_is_caught(problem):
     q_weights, q_features = model.guide.laws
     gaussian = as_gaussian(q_features)
     # Four times the concentration halves the sd of a Dirichlet, about.
-    narrow = Gaussian(gaussian.loc, 0.5 * gaussian.scale).law()
+    narrow = Gaussian(gaussian.loc, 0.5 * gaussian.scale).distribution()
     model.guide = FixedGuide(dist.Dirichlet(4 * q_weights.concentration), narrow)
     assert np.median(khats(model, batch, heads)) > 0.7
 

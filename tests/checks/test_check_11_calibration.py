@@ -89,7 +89,7 @@ def test_too_narrow_a_guide_leaves_the_band(simulated, refined):
     # sd of a Dirichlet falls with the root of its total concentration.
     narrow = (
         dist.Dirichlet(q_weights.concentration / 0.6**2),
-        Gaussian(gaussian.loc, 0.6 * gaussian.scale).law(),
+        Gaussian(gaussian.loc, 0.6 * gaussian.scale).distribution(),
     )
     found = distances(guide_ranks(simulated, narrow))
     assert (found > band_width(len(found))).mean() > 0.5

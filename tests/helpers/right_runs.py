@@ -8,7 +8,7 @@ import torch
 from helpers.problems import HIDDEN_SIZE, Arrays, small_batch, small_model
 from torch import nn
 
-from vrm_pyro.diagnostics.checks import Material, Rows
+from vrm_pyro.diagnostics.checks import CheckInputs, Rows
 from vrm_pyro.diagnostics.checks.simulated import simulated_outcomes
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.distributions import Gaussian, as_gaussian
@@ -64,7 +64,7 @@ class RightGuide(GuideModule):
         return (
             # The sd of a Dirichlet falls with the root of its total concentration.
             dist.Dirichlet(q_weights.concentration.detach() * self.narrow**2),
-            Gaussian(gaussian.loc.detach(), gaussian.scale.detach() / self.narrow).law(),
+            Gaussian(gaussian.loc.detach(), gaussian.scale.detach() / self.narrow).distribution(),
         )
 
     def weights(self, batch, conditionals):
@@ -74,7 +74,7 @@ class RightGuide(GuideModule):
         return self.posterior(batch, conditionals)[1]
 
 
-def material(seed=0, num_prompts=200, num_draws=500, fault=""):
+def check_inputs(seed=0, num_prompts=200, num_draws=500, fault=""):
     """Return a model whose own program made the outcomes, with a right guide, or with a fault.
 
     Each prompt has two pairs of two responses, most of them rated; subsets and lengths have
@@ -98,7 +98,7 @@ def material(seed=0, num_prompts=200, num_draws=500, fault=""):
     rows = Rows(source, [subset[i] for i in batch.pair_prompt.tolist()], lengths)
     config = ModelConfig(rating_power=1.0)
     loaded = LoadedModel(model, config, OBJECTIVES, True, {})
-    return Material(loaded, rows, rows, num_draws, seed, refined_prompts=25)
+    return CheckInputs(loaded, rows, rows, num_draws, seed, refined_prompts=25)
 
 
 def plant(fault, model, batch, subset, lengths, rng):

@@ -5,8 +5,8 @@ import torch
 from helpers.problems import assert_within, small_batch, small_model
 
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
+from vrm_pyro.models.epistemic.base import head_parameters
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
-from vrm_pyro.models.epistemic.law import head_parameters
 from vrm_pyro.models.priors import ConditionalLogisticNormalPrior, CorrelatedNormalPrior
 from vrm_pyro.prediction.group_rewards import group_rewards
 from vrm_pyro.prediction.reward_draws import TextStreams, predictive_draws

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from vrm_pyro.cli import main
+from vrm_pyro.data.source import with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import load_model, save_model
 from vrm_pyro.models.guides import LabelBlindGuide
@@ -25,7 +26,6 @@ from vrm_pyro.training.distributed.validation import VALIDATION_METRICS
 from vrm_pyro.training.preparation import (
     data_facts,
     rating_unit,
-    select_objectives,
     useful_prompts,
 )
 from vrm_pyro.training.train import train
@@ -299,14 +299,14 @@ class TestSources:
         assert data_facts(held).objectives == ("b",)
 
     def test_selected_objectives_keep_their_order(self):
-        view = select_objectives(TRAIN, ("b", "a"))
+        view = with_objectives(TRAIN, ("b", "a"))
         assert np.array_equal(view.ratings, TRAIN.ratings[:, ::-1])
-        assert select_objectives(TRAIN, ()).ratings.shape == (96, 0)
+        assert with_objectives(TRAIN, ()).ratings.shape == (96, 0)
 
     def test_one_unit_for_all_ratings(self):
         loc, scale = rating_unit(TRAIN)
         assert (loc, scale) == pytest.approx((TRAIN.ratings.mean(), TRAIN.ratings.std()))
-        assert rating_unit(select_objectives(TRAIN, ())) == (0.0, 1.0)
+        assert rating_unit(with_objectives(TRAIN, ())) == (0.0, 1.0)
 
     def test_prompts_without_outcome_are_left_out(self):
         pairs = {n: getattr(TRAIN, n)[:6] for n in ("pair_first", "pair_second", "preference")}

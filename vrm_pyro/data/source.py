@@ -1,5 +1,6 @@
 """The protocol of feature sources: columns of pairs and ratings, with states of texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -108,3 +109,18 @@ def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> Sou
         values = optional_column(source, name)
         columns[name] = None if values is None else values[pairs]
     return replace_parts(source, **columns)
+
+
+def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> FeatureSource:
+    """Return the source with the ratings of these objectives alone, in this order.
+
+    An objective that the source does not rate becomes a column of missing ratings (NaN).
+    """
+    objectives = tuple(objectives)
+    if tuple(source.objectives) == objectives:
+        return source
+    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
+    for column, name in enumerate(objectives):
+        if name in source.objectives:
+            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
+    return replace_parts(source, ratings=ratings, objectives=objectives)

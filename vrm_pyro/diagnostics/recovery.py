@@ -82,8 +82,8 @@ def predicted_weights(model: VRM, inputs: Inputs) -> tuple[Floats, Floats]:
     """Return mean and standard deviation of w given the prompt alone, each (P, K)."""
     states = inputs.source.prompts[np.arange(inputs.table.num_prompts)]
     with torch.no_grad():
-        law = model.predictive_weights(torch.from_numpy(np.array(states)))
-    return law.mean.double().numpy(), law.variance.sqrt().double().numpy()
+        distribution = model.predictive_weights(torch.from_numpy(np.array(states)))
+    return distribution.mean.double().numpy(), distribution.variance.sqrt().double().numpy()
 
 
 def compare_weights(mean: Floats, truth: Truth, objectives: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Rows with their states, and parts of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -70,12 +69,3 @@ def select_prompts(inputs: Inputs, prompts: Ints | NDArray[np.bool_]) -> Inputs:
 def without_pairs(source: FeatureSource) -> FeatureSource:
     """Return the same responses with no comparison between them."""
     return select_pairs(source, slice(0))
-
-
-def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> FeatureSource:
-    """Return the ratings of these objectives in this order; NaN for those no row rates."""
-    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
-    for column, name in enumerate(objectives):
-        if name in source.objectives:
-            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
-    return replace_parts(source, ratings=ratings, objectives=tuple(objectives))

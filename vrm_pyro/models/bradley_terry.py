@@ -92,8 +92,8 @@ class BradleyTerryModel(nn.Module):
         if rankings is None:
             return (batch.pair_weight * log_prob).sum(-1)
         total = (batch.plain_weight * log_prob).sum(-1)
-        law = Ranking(rewards[:, rankings.items], rankings.mask)
-        return total + (rankings.weight * law.log_prob(rankings.order)).sum(-1)
+        distribution = Ranking(rewards[:, rankings.items], rankings.mask)
+        return total + (rankings.weight * distribution.log_prob(rankings.order)).sum(-1)
 
     def log_likelihood(self, batch: FeatureBatch) -> Tensor:
         """Return the weighted log-likelihood of the preferences, a scalar.
@@ -111,8 +111,12 @@ class BradleyTerryModel(nn.Module):
         rankings = self._joint_rankings(batch)
         if rankings is None:
             return (batch.pair_weight * log_prob).sum()
-        law = Ranking(self.member_rewards(batch.responses)[:, rankings.items], rankings.mask)
-        ranked = torch.logsumexp(law.log_prob(rankings.order), 0) - math.log(self.ensemble_size)
+        distribution = Ranking(
+            self.member_rewards(batch.responses)[:, rankings.items], rankings.mask
+        )
+        ranked = torch.logsumexp(distribution.log_prob(rankings.order), 0) - math.log(
+            self.ensemble_size
+        )
         return (batch.plain_weight * log_prob).sum() + (rankings.weight * ranked).sum()
 
     def _joint_rankings(self, batch: FeatureBatch) -> Rankings | None:

@@ -63,9 +63,9 @@ def marginal_ratings(
 
 def rating_evidence(batch: FeatureBatch, conditionals: Conditionals) -> Tensor:
     """Return the log of the (tempered) evidence of each response's ratings, shape (R,)."""
-    law, correction = marginal_ratings(batch, conditionals)
-    observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
-    return law.log_prob(observed) + correction
+    distribution, correction = marginal_ratings(batch, conditionals)
+    observed = torch.where(batch.rating_mask, batch.ratings, distribution.loc)
+    return distribution.log_prob(observed) + correction
 
 
 def rating_log_prob(batch: FeatureBatch, conditionals: Conditionals) -> Tensor:

@@ -15,7 +15,7 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 def double_copy(model: AnyModule) -> Iterator[AnyModule]:
     """Give a float64 copy on the CPU, without gradients: the user's model stays as it is.
 
-    Densities and KLs of sharp laws need the digits.
+    Densities and KLs of sharp distributions need the digits.
     """
     copied = copy.deepcopy(model).to("cpu", torch.float64)
     with evaluation_mode(copied):

@@ -189,7 +189,7 @@ class LogisticNormalNetwork(nn.Module):
         self.offset = inverse_softplus(max(initial_scale - SCALE_FLOOR, 1e-4))
 
     def forward(self, states: Tensor) -> LogisticNormal:
-        """Return the law for standardised states (..., in_size)."""
+        """Return the distribution for standardised states (..., in_size)."""
         loc, raw = self.body(states).chunk(2, dim=-1)
         return LogisticNormal(
             loc, scale_from(raw + self.offset).unsqueeze(-1) * self.correlation()

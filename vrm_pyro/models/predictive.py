@@ -64,8 +64,8 @@ def preference_probability(
     sigmoid(E Delta), which is overconfident.
 
     Args:
-        weights: Law of w, batch (P,).
-        features: Law of z, Gaussian, batch (R,).
+        weights: Distribution of w, batch (P,).
+        features: Distribution of z, Gaussian, batch (R,).
         pairs: Prompt row, first and second response row of every pair, each (N,).
         reward: Parameters of the reward function.
         likelihood: Preference likelihood.

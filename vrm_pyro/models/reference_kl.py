@@ -40,8 +40,8 @@ def kl_features(features: dist.Distribution) -> Tensor:
     return _from_reference(features, pyro_dist.Normal(zero, 1 + zero).to_event(1))
 
 
-def _from_reference(law: dist.Distribution, reference: dist.Distribution) -> Tensor:
-    law, reference = to_double(law), to_double(reference)
-    if isinstance(law, pyro_dist.Delta):  # infinitely far from any density
-        return torch.full_like(law.v[..., 0], torch.inf)
-    return divergence(law, reference)
+def _from_reference(distribution: dist.Distribution, reference: dist.Distribution) -> Tensor:
+    distribution, reference = to_double(distribution), to_double(reference)
+    if isinstance(distribution, pyro_dist.Delta):  # infinitely far from any density
+        return torch.full_like(distribution.v[..., 0], torch.inf)
+    return divergence(distribution, reference)

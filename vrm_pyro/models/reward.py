@@ -98,7 +98,7 @@ class Moments(NamedTuple):
         from_weights: s' C_w s: not knowing which objectives count.
         from_features: m' S m: not knowing how good the response is.
         interaction: tr(C_w S).
-        epistemic: Variance of the mean over the law of the parameters; 0 at one value of them.
+        epistemic: Variance of the mean over the parameters' posterior; 0 at point estimates.
     """
 
     mean: Tensor
@@ -118,9 +118,11 @@ def _moments(
     centred = score - expected.unsqueeze(-1)
     from_weights = torch.einsum("rk,rkl,rl->r", centred, weights.covariance, centred).clamp(min=0)
     from_features = interaction = torch.zeros_like(expected)
-    for law in features:
-        from_features = from_features + law.projected_variance(weights.mean @ reward.loading)
-        factor = law.factor(reward.loading)  # A L, shape (R, K, d_z)
+    for distribution in features:
+        from_features = from_features + distribution.projected_variance(
+            weights.mean @ reward.loading
+        )
+        factor = distribution.factor(reward.loading)  # A L, shape (R, K, d_z)
         product = (factor * (weights.covariance @ factor)).sum((-2, -1))
         interaction = interaction + product.clamp(min=0)
     square = reward.scale**2
@@ -154,7 +156,7 @@ def reward_moments(
 
     Args:
         weights: Moments of w of each response's prompt, R rows.
-        features: Law of z, R rows.
+        features: Distribution of z, R rows.
         reward: Parameters of the reward function.
 
     Returns:
@@ -171,8 +173,8 @@ def delta_moments(
 
     Args:
         weights: Moments of w of each pair's prompt, N rows.
-        first: Law of z of the first response, N rows.
-        second: Law of z of the second response, N rows.
+        first: Distribution of z of the first response, N rows.
+        second: Distribution of z of the second response, N rows.
         reward: Parameters of the reward function.
     """
     gap = (first.loc - second.loc) @ reward.loading.T
@@ -198,8 +200,8 @@ def delta_given_weights(
 
     Args:
         weights: w of each pair's prompt, shape (..., N, K); leading dimensions are draws.
-        first: Law of z of the first response, N rows.
-        second: Law of z of the second response, N rows.
+        first: Distribution of z of the first response, N rows.
+        second: Distribution of z of the second response, N rows.
         reward: Parameters of the reward function.
 
     Returns:

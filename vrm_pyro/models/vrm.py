@@ -14,9 +14,9 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, marginal_ratings
 from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_moments
+from vrm_pyro.models.epistemic.base import ParameterPosterior, head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
-from vrm_pyro.models.epistemic.law import ParameterPosterior, head_parameters, run_with
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.models.likelihoods import BradleyTerry, GaussianDelta, Preference, Ranking, root
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
@@ -63,7 +63,7 @@ class VRM(nn.Module):
         ratings: Rating model, when ratings act on scores; else None.
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
-        head_prior_scale: Prior scale of a Gaussian law of A, b, beta and the last layers
+        head_prior_scale: Prior scale of a Gaussian distribution of A, b, beta and the last layers
             (:class:`ParameterPosterior`); 0 for point estimates of them.
         head_draws: Draws of them that a prediction averages.
         head_covariance: ``diagonal`` (:class:`DiagonalPosterior`) or ``laplace``
@@ -99,7 +99,7 @@ class VRM(nn.Module):
         self.feature_prior = feature_prior.build(hidden_size, latent_dim)
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
         reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
-        #: Whether the law of w that predicts can depend on the prompt at all.
+        #: Whether the distribution of w that predicts can depend on the prompt at all.
         self.weights_follow_prompt = reads and num_objectives > 1
         self.reward = reward
         self.ratings = ratings
@@ -140,14 +140,14 @@ class VRM(nn.Module):
     # Doors to what predicts on new text, where no outcome is known. Raw states go in.
 
     def predictive_weights(self, prompts: Tensor) -> dist.Distribution:
-        """Return the law of w given the prompt alone: p_theta, or the label-blind q of ``vib``."""
+        """Return w's distribution given the prompt: p_theta, or the label-blind q of ``vib``."""
         states = self.prompt_scaler(prompts)
         if isinstance(self.guide, LabelBlindModule):
             return self.guide.predict_weights(states)
         return self.weight_prior(states)
 
     def predictive_features(self, responses: Tensor) -> dist.Distribution:
-        """Return the law of z given prompt and response: p_theta, or the label-blind q."""
+        """Return z's distribution given the texts: p_theta, or the label-blind q of ``vib``."""
         states = self.response_scaler(responses)
         if isinstance(self.guide, LabelBlindModule):
             return self.guide.predict_features(states)
@@ -255,8 +255,14 @@ class VRM(nn.Module):
             weight = batch.pair_weight
             if rankings is not None:
                 reward = conditionals.reward.rewards(w[..., batch.response_prompt, :], scores)
-                law = Ranking(reward[..., rankings.items], rankings.mask)
-                _observe(names.RANKING, names.RANKING_PLATE, law, rankings.order, rankings.weight)
+                ranking = Ranking(reward[..., rankings.items], rankings.mask)
+                _observe(
+                    names.RANKING,
+                    names.RANKING_PLATE,
+                    ranking,
+                    rankings.order,
+                    rankings.weight,
+                )
                 weight = batch.plain_weight  # of the others: the ranking says it already
             pairs = Preference(delta, likelihood)
             _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
@@ -271,10 +277,10 @@ class VRM(nn.Module):
         with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
             w = pyro.sample(names.WEIGHTS, conditionals.weights)
         if conditionals.ratings is not None and batch.has_ratings:
-            law, _ = marginal_ratings(batch, conditionals)
-            observed = torch.where(batch.rating_mask, batch.ratings, law.loc)
+            distribution, _ = marginal_ratings(batch, conditionals)
+            observed = torch.where(batch.rating_mask, batch.ratings, distribution.loc)
             with pyro.plate(names.RESPONSE_PLATE, batch.num_responses, dim=-1):
-                pyro.sample(names.RATING, law, obs=observed)
+                pyro.sample(names.RATING, distribution, obs=observed)
             loc, covariance = features_given_ratings(batch, conditionals)
             features = Gaussian(loc, torch.linalg.cholesky(covariance))
         mean, var = delta_given_weights(
@@ -285,11 +291,11 @@ class VRM(nn.Module):
         )
         if batch.num_pairs == 0:
             return
-        law = GaussianDelta(
+        distribution = GaussianDelta(
             mean, root(var), conditionals.likelihood, batch.pair_weight, batch.pair_margin
         )
         with pyro.plate(names.PAIR_PLATE, batch.num_pairs, dim=-1):
-            pyro.sample(names.PREFERENCE, law, obs=batch.preference)
+            pyro.sample(names.PREFERENCE, distribution, obs=batch.preference)
 
     def collapsed_guide(self, batch: FeatureBatch, conditionals: Conditionals) -> None:
         """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""
@@ -298,7 +304,7 @@ class VRM(nn.Module):
 
 
 def _observe(
-    site: str, plate: str, law: dist.TorchDistribution, observed: Tensor, weight: Tensor
+    site: str, plate: str, distribution: dist.TorchDistribution, observed: Tensor, weight: Tensor
 ) -> None:
     """Score outcomes, each with a power on its likelihood, shape (items,)."""
     if len(weight) == 0:
@@ -311,7 +317,7 @@ def _observe(
         poutine.scale(scale=scale),
         poutine.mask(mask=counted),
     ):
-        pyro.sample(site, law, obs=observed)
+        pyro.sample(site, distribution, obs=observed)
 
 
 def _rename_head(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

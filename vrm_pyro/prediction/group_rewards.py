@@ -9,7 +9,7 @@ from torch import Tensor
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.distributions import as_gaussian, weight_nodes
-from vrm_pyro.models.epistemic.law import run_with
+from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.settings.build import RewardModel
 from vrm_pyro.models.vrm import VRM

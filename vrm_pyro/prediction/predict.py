@@ -43,9 +43,9 @@ def predict(model: RewardModel, source: FeatureSource) -> Predictions:
     """
     num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
     p_first = np.full(len(source.pair_first), np.nan)
-    laws: tuple[NDArray[np.float64], ...] = ()
+    distributions: tuple[NDArray[np.float64], ...] = ()
     if isinstance(model, VRM):
-        laws = (
+        distributions = (
             np.zeros((num_prompts, model.num_objectives)),
             np.zeros((num_responses, model.latent_dim)),
             np.zeros(num_prompts),
@@ -59,11 +59,11 @@ def predict(model: RewardModel, source: FeatureSource) -> Predictions:
             if isinstance(model, VRM):
                 weights = model.predictive_weights(batch.prompts)
                 features = model.predictive_features(batch.responses)
-                laws[0][chunk.prompts] = _numpy(weights.mean)
-                laws[1][chunk.responses] = _numpy(features.mean)
-                laws[2][chunk.prompts] = _numpy(kl_weights(weights))
-                laws[3][chunk.responses] = _numpy(kl_features(features))
-    found = Predictions(p_first, *laws)
+                distributions[0][chunk.prompts] = _numpy(weights.mean)
+                distributions[1][chunk.responses] = _numpy(features.mean)
+                distributions[2][chunk.prompts] = _numpy(kl_weights(weights))
+                distributions[3][chunk.responses] = _numpy(kl_features(features))
+    found = Predictions(p_first, *distributions)
     if not model.likelihood.lapses:
         return found
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Fisher information of a model's global parameters, and the fit of their Laplace law by it."""
+"""Fit the Laplace posterior of a model's global parameters by their Fisher information."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,8 +13,8 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.models.distributions import as_gaussian
+from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
-from vrm_pyro.models.epistemic.law import run_with
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.likelihoods import hermite_nodes, root
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
@@ -29,7 +29,7 @@ Function = Callable[..., Tensor]
 
 
 def fit_laplace(model: VRM, dataset: PromptDataset, progress: bool = False) -> None:
-    """Give a model's Laplace law its covariance; a model with another law, or none, stays as is.
+    """Give a model's Laplace posterior its covariance; leave other models as they are.
 
     Args:
         model: A trained model.
@@ -44,7 +44,7 @@ def head_information(model: VRM, dataset: PromptDataset, progress: bool = False)
     """Return the information I about the uncertain parameters of a model, (p, p), float64.
 
     The sum over pairs of ``pair_weight`` times the Fisher information of the label's predictive
-    law p(c) = E p(c | Delta), Delta ~ N(E Delta, Var Delta) with the closed moments of
+    distribution p(c) = E p(c | Delta), Delta ~ N(E Delta, Var Delta) with the closed moments of
     :meth:`VRM.delta_moments`: w and z integrated out. For two outcomes it is
     J' J / (p (1 - p)) with J the gradient of p; where Var Delta = 0 that is p (1 - p) times the
     square of the gradient of E Delta, as in logistic regression.
@@ -134,7 +134,7 @@ def _rating_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Ite
     size = model.num_objectives
     upper = torch.triu_indices(size, size)
 
-    def law(theta: Tensor, response: Tensor) -> Tensor:
+    def distribution(theta: Tensor, response: Tensor) -> Tensor:
         def scores() -> Tensor:
             features = as_gaussian(model.predictive_features(response.unsqueeze(0)))
             reward = model.reward()
@@ -148,33 +148,33 @@ def _rating_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Ite
     precision, _ = model.ratings().site(batch, model.reward().scores(features.loc))
     outputs = size + upper.shape[1]
     precisions = precision.split(_rows_at_once(head, outputs))
-    blocks = _jacobians(law, head, model, (batch.responses,), outputs)
+    blocks = _jacobians(distribution, head, model, (batch.responses,), outputs)
     for (value, jacobian), given in zip(blocks, precisions, strict=True):
         root_information = gaussian_gradients(value, given)
         rows = torch.einsum("nom,nmp->nop", root_information, jacobian)
         yield rows[rows.flatten(2).abs().amax(-1) > 0]
 
 
-def gaussian_gradients(law: Tensor, precision: Tensor) -> Tensor:
-    """Return G with G'G the information of ratings about the law of their scores.
+def gaussian_gradients(distribution: Tensor, precision: Tensor) -> Tensor:
+    """Return G with G'G the information of ratings about the distribution of their scores.
 
     y ~ N(m, V), V = C + diag(1 / precision): with V = L L', rows L^-1 dm and
     vech-weighted L^-1 dC L^-T / sqrt 2, as the information is
     dm' V^-1 dm + 1/2 tr(V^-1 dC V^-1 dC). Ratings of precision 0 are not there.
 
     Args:
-        law: m and the upper triangle of C, row by row, shape (R, K + K (K + 1) / 2).
+        distribution: m and the upper triangle of C, row by row, shape (R, K + K (K + 1) / 2).
         precision: Of a rating given its score, shape (R, K).
 
     Returns:
-        Shape (R, K + K (K + 1) / 2, K + K (K + 1) / 2); columns in the order of ``law``.
+        Shape (R, K + K (K + 1) / 2, K + K (K + 1) / 2); columns in the order of ``distribution``.
     """
     size = precision.shape[-1]
     rows, columns = torch.triu_indices(size, size)
-    covariance = law.new_zeros(len(law), size, size)
-    covariance[:, rows, columns] = covariance[:, columns, rows] = law[:, size:]
+    covariance = distribution.new_zeros(len(distribution), size, size)
+    covariance[:, rows, columns] = covariance[:, columns, rows] = distribution[:, size:]
     seen = precision > 0
-    both = (seen.unsqueeze(-1) & seen.unsqueeze(-2)).to(law.dtype)
+    both = (seen.unsqueeze(-1) & seen.unsqueeze(-2)).to(distribution.dtype)
     noise = torch.where(seen, 1 / torch.where(seen, precision, 1.0), 1.0)
     factor = torch.linalg.cholesky(covariance * both + torch.diag_embed(noise))
     inverse = torch.linalg.solve_triangular(
@@ -188,8 +188,10 @@ def gaussian_gradients(law: Tensor, precision: Tensor) -> Tensor:
     diagonal = rows == columns
     moved = torch.where(diagonal, product, product + swapped)
     # Entries off the diagonal stand twice in a trace.
-    moved = moved * torch.where(diagonal, 0.5, 1.0).to(law).sqrt().unsqueeze(-1)
-    result = law.new_zeros(len(law), law.shape[1], law.shape[1])
+    moved = moved * torch.where(diagonal, 0.5, 1.0).to(distribution).sqrt().unsqueeze(-1)
+    result = distribution.new_zeros(
+        len(distribution), distribution.shape[1], distribution.shape[1]
+    )
     result[:, :size, :size] = inverse
     result[:, size:, size:] = moved
     return result
@@ -212,7 +214,7 @@ def _jacobians(
     derivative = vmap(
         jacrev(twice, has_aux=True),
         in_dims=(None, *[0] * len(inputs)),
-        randomness="same",  # laws without closed moments are sampled under a fixed seed
+        randomness="same",  # distributions without closed moments are sampled under a fixed seed
     )
     step = _rows_at_once(head, outputs)
     for block in zip(*(values.split(step) for values in inputs), strict=True):

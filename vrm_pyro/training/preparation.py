@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vrm_pyro.data.source import FeatureSource, replace_parts
+from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.networks import Standardize
 from vrm_pyro.models.priors.base import FittedPrior
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
@@ -28,20 +28,6 @@ def data_facts(source: FeatureSource) -> DataFacts:
     ]
     rated = tuple(name for name, seen in zip(source.objectives, observed, strict=True) if seen)
     return DataFacts(rated, busiest, pairs)
-
-
-def select_objectives(source: FeatureSource, objectives: tuple[str, ...]) -> FeatureSource:
-    """Return the source with just these objectives' ratings, in this order; none for ().
-
-    An objective that the source does not rate becomes a column of missing ratings.
-    """
-    if tuple(source.objectives) == objectives:
-        return source
-    ratings = np.full((len(source.response_prompt), len(objectives)), np.nan)
-    for column, name in enumerate(objectives):
-        if name in source.objectives:
-            ratings[:, column] = source.ratings[:, source.objectives.index(name)]
-    return replace_parts(source, ratings=ratings, objectives=objectives)
 
 
 def rating_unit(

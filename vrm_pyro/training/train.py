@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from vrm_pyro.data.dataset import PromptDataset, collate
-from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.settings.build import build_model
@@ -46,7 +46,6 @@ from vrm_pyro.training.preparation import (
     data_facts,
     fit_scalers,
     rating_unit,
-    select_objectives,
     useful_prompts,
 )
 from vrm_pyro.training.resume import EarlyStopping, is_over, is_whole, load_weights, read_state
@@ -105,7 +104,7 @@ def train(
     warn_rankings_as_pairs(config, train_source)
     objectives = objective_names(config, facts)
     rated = uses_ratings(config, facts)
-    view = select_objectives(train_source, objectives if rated else ())
+    view = with_objectives(train_source, objectives if rated else ())
     loc, scale = rating_unit(view, type(config.rating_likelihood))
     use_one_device(arguments)
     set_seed(arguments.seed)
@@ -125,7 +124,7 @@ def train(
     module = heads if tuner is None else tuner.wrap(heads, arguments)
     dataset = PromptDataset if tuner is None else tuner.dataset
     train_data = dataset(view, loc, scale, items)
-    validation_view = select_objectives(validation_source, objectives if rated else ())
+    validation_view = with_objectives(validation_source, objectives if rated else ())
     validation_items = useful_prompts(validation_view, False)
     validation_data = dataset(validation_view, loc, scale, validation_items)
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.problems import Arrays, small_batch, small_model
-from helpers.right_runs import OBJECTIVES, material
+from helpers.right_runs import OBJECTIVES, check_inputs
 
-from vrm_pyro.diagnostics.checks import DIAGNOSTICS, Material, diagnose, log_scores
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, diagnose, log_scores
 from vrm_pyro.models.guides import DeltaGuide, LabelBlindGuide
 from vrm_pyro.models.settings.config import ModelConfig
 
@@ -37,7 +37,7 @@ WITHOUT_TEST = ("sensitivity", "units")
 
 @pytest.mark.parametrize("fault", [f for f, names in MEANT.items() if not set(names) - set(CHEAP)])
 def test_faults_of_predictions_are_caught(fault):
-    found = diagnose(material(0, fault=fault), MEANT[fault])
+    found = diagnose(check_inputs(0, fault=fault), MEANT[fault])
     assert {name for name, finding in found.items() if finding.alarm} == set(MEANT[fault])
     assert all(finding.advice for finding in found.values())
 
@@ -45,7 +45,7 @@ def test_faults_of_predictions_are_caught(fault):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [f for f, names in MEANT.items() if set(names) - set(CHEAP)])
 def test_faults_of_guide_and_outcomes_are_caught(fault):
-    found = diagnose(material(0, num_prompts=150, num_draws=400, fault=fault), MEANT[fault])
+    found = diagnose(check_inputs(0, num_prompts=150, num_draws=400, fault=fault), MEANT[fault])
     assert {name for name, finding in found.items() if finding.alarm} == set(MEANT[fault])
     assert all(finding.advice for finding in found.values())
 
@@ -54,7 +54,7 @@ def test_right_predictions_raise_few_alarms():
     """20 runs of seven tests at level 1%: more than 5 alarms have a chance of 1e-3."""
     alarms = Counter()
     for seed in range(20):
-        found = diagnose(material(seed, num_prompts=100), CHEAP)
+        found = diagnose(check_inputs(seed, num_prompts=100), CHEAP)
         alarms.update(name for name, finding in found.items() if finding.alarm)
     assert max(alarms.values(), default=0) <= 2, alarms
     assert sum(alarms.values()) <= 5, alarms
@@ -65,14 +65,14 @@ def test_right_runs_raise_few_alarms():
     names = [name for name in DIAGNOSTICS if name not in (*CHEAP, *WITHOUT_TEST)]
     alarms = Counter()
     for seed in range(20):
-        found = diagnose(material(seed, 60, 400), names)
+        found = diagnose(check_inputs(seed, 60, 400), names)
         alarms.update(name for name, finding in found.items() if finding.alarm)
     assert max(alarms.values(), default=0) <= 2, alarms
     assert sum(alarms.values()) <= 5, alarms
 
 
 def test_every_finding_is_json_of_one_shape():
-    run = material(0, num_prompts=44, num_draws=150)
+    run = check_inputs(0, num_prompts=44, num_draws=150)
     shapes = set()
     for name, finding in diagnose(run).items():
         held = finding.to_json()
@@ -86,11 +86,11 @@ def test_every_finding_is_json_of_one_shape():
 
 def other_model(run, model, **settings):
     loaded = replace(run.loaded, model=model, config=ModelConfig(**settings))
-    return Material(loaded, run.rows, run.some, run.num_draws)
+    return CheckInputs(loaded, run.rows, run.some, run.num_draws)
 
 
 def test_a_label_blind_guide_has_no_posterior_to_check():
-    run = material(0, num_prompts=40, num_draws=120)
+    run = check_inputs(0, num_prompts=40, num_draws=120)
     model = small_model("vib", num_objectives=3, latent_dim=3)
     blind = other_model(run, model, mode="vib", guide=LabelBlindGuide())
     found = diagnose(blind, ["simulation", "coverage", "prior", "khat", "ratings", "loo"])
@@ -101,7 +101,7 @@ def test_a_label_blind_guide_has_no_posterior_to_check():
 
 
 def test_points_have_no_spread_to_check():
-    run = material(0, num_prompts=40, num_draws=120)
+    run = check_inputs(0, num_prompts=40, num_draws=120)
     model = small_model("vib", num_objectives=3, latent_dim=3)
     model.guide = DeltaGuide().build(3, 3, 3).double()
     point = other_model(run, model, mode="vib", guide=DeltaGuide())
@@ -114,7 +114,7 @@ def test_points_have_no_spread_to_check():
 def test_log_scores_are_those_of_single_pairs():
     """One pair a prompt: log p of its label, as predict_pairs gives it."""
     batch = small_batch(30, seed=3)
-    run = material(0, num_prompts=30)
+    run = check_inputs(0, num_prompts=30)
     model = run.loaded.model
     one = replace(
         batch,

@@ -48,7 +48,7 @@ def scaled(laws, factor):
     gaussian = as_gaussian(q_features)
     return (
         dist.Dirichlet(q_weights.concentration / factor**2),
-        Gaussian(gaussian.loc, factor * gaussian.scale).law(),
+        Gaussian(gaussian.loc, factor * gaussian.scale).distribution(),
     )
 
 

@@ -27,8 +27,8 @@ def test_diagonal_is_full_with_a_diagonal_factor():
         lambda g: g.natural()[0],
         lambda g: g.natural()[1],
         lambda g: g.rows(torch.tensor([4, 1])).covariance,
-        lambda g: g.law().log_prob(DIRECTION),
-        lambda g: g.law().mean,
+        lambda g: g.distribution().log_prob(DIRECTION),
+        lambda g: g.distribution().mean,
     ):
         assert torch.allclose(read(DIAGONAL), read(SAME), rtol=1e-10, atol=1e-12)
 
@@ -47,13 +47,13 @@ def test_algebra_against_dense_matrices(law):
     assert torch.allclose(precision @ dense, torch.eye(3).double().expand(6, 3, 3), atol=1e-9)
     assert torch.allclose(torch.linalg.solve(precision, natural.unsqueeze(-1)).squeeze(-1), LOC)
     known = torch.distributions.MultivariateNormal(LOC, dense)
-    assert torch.allclose(law.law().log_prob(DIRECTION), known.log_prob(DIRECTION))
+    assert torch.allclose(law.distribution().log_prob(DIRECTION), known.log_prob(DIRECTION))
 
 
 @pytest.mark.parametrize("law", [DIAGONAL, FULL])
 def test_a_distribution_and_back(law):
-    assert is_gaussian(law.law())
-    back = as_gaussian(law.law())
+    assert is_gaussian(law.distribution())
+    back = as_gaussian(law.distribution())
     assert torch.equal(back.loc, law.loc)
     assert torch.equal(back.scale, law.scale)
 

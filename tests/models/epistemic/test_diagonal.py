@@ -7,8 +7,8 @@ from helpers.problems import Arrays, small_batch, small_model
 from torch import nn
 
 from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
+from vrm_pyro.models.epistemic.base import head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
-from vrm_pyro.models.epistemic.law import head_parameters, run_with
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
@@ -25,7 +25,7 @@ def with_head(prior_scale=1.0, num_draws=64):
 
 
 def test_it_takes_the_reward_and_the_last_layers():
-    assert with_head().head.names == (
+    assert with_head().parameter_posterior.names == (
         "reward.loading",
         "reward.intercept",
         "reward.log_scale",

@@ -11,8 +11,8 @@ from scipy import stats
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.distributions import as_gaussian, weight_nodes
+from vrm_pyro.models.epistemic.base import head_parameters
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
-from vrm_pyro.models.epistemic.law import head_parameters
 from vrm_pyro.models.reward import delta_given_weights
 from vrm_pyro.prediction.contributions import contributions
 from vrm_pyro.prediction.explanation import decide

@@ -12,6 +12,7 @@ from vrm_pyro.cli.json_output import add_json_options, show
 from vrm_pyro.cli.options import add_model_options, read_model, read_scorer
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.verbs.certify_table import CONTAMINATED, DECLARED, table_of
+from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.certificates import (
     PRIOR_SCALES,
     FitSettings,
@@ -25,7 +26,7 @@ from vrm_pyro.diagnostics.certificates import (
 )
 from vrm_pyro.diagnostics.certificates.bound import MIN_UNITS, check_delta
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, select_prompts, with_objectives
+from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.models.checkpoint import LoadedModel

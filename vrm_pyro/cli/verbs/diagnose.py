@@ -11,9 +11,10 @@ from jsonargparse import ArgumentParser, Namespace
 from vrm_pyro.atomic import write_json
 from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, did_you_mean, new_parser, parse
-from vrm_pyro.diagnostics.checks import DIAGNOSTICS, Material, Rows, diagnose, log_scores
+from vrm_pyro.data.source import with_objectives
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, Rows, diagnose, log_scores
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding
-from vrm_pyro.features.inputs import Inputs, select_prompts, with_objectives
+from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.prediction.predict import predict
 
@@ -80,20 +81,20 @@ def run(argv: Sequence[str]) -> None:
             raise UsageError(f"--{option} is {getattr(options, option)}, but must be at least 1.")
     loaded = read_model(options)
     inputs = read_inputs(options, loaded)
-    material = gather(options, loaded, inputs)
-    found = diagnose(material, names, progress=True)
+    check_inputs = gather(options, loaded, inputs)
+    found = diagnose(check_inputs, names, progress=True)
     content = {
         "model": str(options.model),
         "level": LEVEL,
-        "num_prompts": material.rows.num_prompts,
-        "num_prompts_of_costly": material.some.num_prompts,
+        "num_prompts": check_inputs.rows.num_prompts,
+        "num_prompts_of_costly": check_inputs.some.num_prompts,
         "draws": options.draws,
         "seed": options.seed,
         "alarms": [name for name, finding in found.items() if finding.alarm],
         "findings": [entry(name, finding) for name, finding in found.items()],
     }
     write_json(options.out, content, indent=1)
-    print(summary(found, material))
+    print(summary(found, check_inputs))
     print(options.out)
 
 
@@ -113,28 +114,28 @@ def chosen(only: str | list[str] | None) -> list[str]:
     return names
 
 
-def gather(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> Material:
-    """Return the material of a model and rows, with reference rows and other models' scores."""
+def gather(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> CheckInputs:
+    """Return a model and rows with reference rows and other models' scores."""
     reference = None
     if options.reference is not None:
         other = copy.deepcopy(options)
         other.data = options.reference
-        reference = _material(options, loaded, read_inputs(other, loaded))
-    material = _material(options, loaded, inputs)
-    material.reference = reference
+        reference = _check_inputs(options, loaded, read_inputs(other, loaded))
+    check_inputs = _check_inputs(options, loaded, inputs)
+    check_inputs.reference = reference
     against = options.against or []
-    material.others = {
+    check_inputs.others = {
         directory: _other_scores(options, directory, inputs)
         for directory in ([against] if isinstance(against, str) else against)
     }
-    return material
+    return check_inputs
 
 
-def _material(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> Material:
+def _check_inputs(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> CheckInputs:
     size = inputs.table.num_prompts
     order = np.random.default_rng(options.seed).permutation(size)
     some = select_prompts(inputs, np.sort(order[: options.prompts]))
-    return Material(
+    return CheckInputs(
         loaded, rows_of(loaded, inputs), rows_of(loaded, some), options.draws, options.seed
     )
 
@@ -172,12 +173,12 @@ def entry(name: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def summary(found: Mapping[str, Finding], material: Material) -> str:
+def summary(found: Mapping[str, Finding], check_inputs: CheckInputs) -> str:
     """Return what stdout shows: alarms first, with what to try; then the rest in a line each."""
     alarms = {name: f for name, f in found.items() if f.alarm}
     quiet = {name: f for name, f in found.items() if f.applies and not f.alarm}
     silent = {name: f for name, f in found.items() if not f.applies}
-    some, size = material.some.num_prompts, material.rows.num_prompts
+    some, size = check_inputs.some.num_prompts, check_inputs.rows.num_prompts
     lines = [
         f"{len(alarms)} of {len(found)} diagnostics raise an alarm (each a test at level "
         f"{LEVEL:.0%}); {size} prompts" + (f", those marked * on {some} of them" * (some < size))

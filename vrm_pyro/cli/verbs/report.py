@@ -16,11 +16,12 @@ from vrm_pyro.atomic import write_file
 from vrm_pyro.cli.options import add_model_options, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.verbs.certify_table import CONTAMINATED
+from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.certificates import held_out_bounds
 from vrm_pyro.diagnostics.evaluate import evaluate_table
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, select_prompts, with_objectives
+from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.features.reading import FACTS
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.own_classes import own_classes
@@ -28,8 +29,8 @@ from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.report.page import latent_sections, prediction_sections
 from vrm_pyro.report.page.blocks import Section
-from vrm_pyro.report.page.material import Material, find_khat, gather, sensitivity_of
 from vrm_pyro.report.page.page import render
+from vrm_pyro.report.page.page_inputs import PageInputs, find_khat, gather, sensitivity_of
 from vrm_pyro.training.run.overlap import training_overlap
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def build(
 ) -> str:
     """Return the page."""
     assert isinstance(loaded.model, VRM)
-    material = gather(loaded.model, inputs.source, inputs.table, loaded.objectives)
+    page_inputs = gather(loaded.model, inputs.source, inputs.table, loaded.objectives)
     baseline = None
     if against is not None:
         found = predict(against.model, inputs.source)
@@ -161,22 +162,22 @@ def build(
             evaluate_table(against.model, inputs.source, inputs.table, found), found.p_first
         )
     made = [
-        prediction_sections.summary(material, baseline),
-        *prediction_sections.calibration(material, baseline),
-        latent_sections.weights(material),
-        latent_sections.feature_map(material),
-        latent_sections.collapse(material),
+        prediction_sections.summary(page_inputs, baseline),
+        *prediction_sections.calibration(page_inputs, baseline),
+        latent_sections.weights(page_inputs),
+        latent_sections.feature_map(page_inputs),
+        latent_sections.collapse(page_inputs),
         *posterior_sections(options, loaded, inputs),
-        certificate_section(options, material),
+        certificate_section(options, page_inputs),
     ]
     if findings is not None:
         made.append(prediction_sections.diagnoses(findings))
-    made += prediction_sections.single_pairs(material, options.worst, not options.no_text)
-    made.append(prediction_sections.about(facts(options, loaded, material)))
+    made += prediction_sections.single_pairs(page_inputs, options.worst, not options.no_text)
+    made.append(prediction_sections.about(facts(options, loaded, page_inputs)))
     name = Path(options.model).resolve().name
     subtitle = (
-        f"{material.metrics['n_pairs']:,} pairs of {material.metrics['n_prompts']:,} prompts from "
-        f"{_spec(options.data)}, {datetime.now(UTC).date().isoformat()}"
+        f"{page_inputs.metrics['n_pairs']:,} pairs of {page_inputs.metrics['n_prompts']:,} "
+        f"prompts from {_spec(options.data)}, {datetime.now(UTC).date().isoformat()}"
     )
     return render(f"Reward model {name}", subtitle, made)
 
@@ -204,11 +205,11 @@ def posterior_sections(
     return guide, latent_sections.prior_sensitivity(found)
 
 
-def certificate_section(options: Namespace, material: Material) -> Section:
+def certificate_section(options: Namespace, page_inputs: PageInputs) -> Section:
     """Return the held-out limits, or why none holds."""
     if options.backbone_saw_these_labels == "yes":
         return prediction_sections.certificates(CONTAMINATED)
-    table = material.table
+    table = page_inputs.table
     overlap = training_overlap(options.model, table)
     if overlap.count:
         return prediction_sections.certificates(
@@ -223,7 +224,7 @@ def certificate_section(options: Namespace, material: Material) -> Section:
     if options.backbone_saw_these_labels == "unknown":
         warnings.append(SAW_UNKNOWN)
     bounds = held_out_bounds(
-        material.scores.p_first,
+        page_inputs.scores.p_first,
         table.preference,
         table.pair_weight,
         table.pair_prompt,
@@ -284,7 +285,7 @@ def read_findings(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def facts(options: Namespace, loaded: LoadedModel, material: Material) -> dict[str, str]:
+def facts(options: Namespace, loaded: LoadedModel, page_inputs: PageInputs) -> dict[str, str]:
     """Return what the page was made from, in words."""
     config = loaded.config
     kl = f"{config.kl_weights:g} (w), {config.kl_features:g} (z)" if config.mode == "vib" else "1"
@@ -292,7 +293,7 @@ def facts(options: Namespace, loaded: LoadedModel, material: Material) -> dict[s
         "model": str(options.model),
         "baseline": str(options.against or "none"),
         "data": _spec(options.data),
-        "rows": material.table.report.summary(),
+        "rows": page_inputs.table.report.summary(),
         "objectives": ", ".join(loaded.objectives),
         "ratings": "used in training" if loaded.rated else "not used in training",
         "mode, objective": f"{config.mode}, {config.objective}",

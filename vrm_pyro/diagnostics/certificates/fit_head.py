@@ -39,7 +39,7 @@ class FitSettings:
 
 
 class _Deltas(nn.Module):
-    """Draws of Delta from the predictive laws, as the forward pass of ``functional_call``."""
+    """Draws of Delta for prediction, as the forward pass of ``functional_call``."""
 
     def __init__(self, model: VRM) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.epistemic.law import head_parameters, last_layers
+from vrm_pyro.models.epistemic.base import head_parameters, last_layers
 from vrm_pyro.models.vrm import VRM
 
 HEADS = ("reward", "reward_and_networks")

@@ -16,7 +16,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.certificates.gaussian_head import GaussianHead, HeadParameters
 from vrm_pyro.diagnostics.certificates.prompt_losses import LOSSES, prompt_means
 from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_nodes
-from vrm_pyro.models.epistemic.law import run_with
+from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.likelihoods import expect_normal
 from vrm_pyro.models.reward import delta_given_weights
@@ -41,7 +41,7 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
     """Return theta -> p(first preferred) of every pair of a batch, shape (N,).
 
     The model's own ``predict_pairs`` with theta put in its place. Where theta is the reward alone
-    the laws of w and z do not depend on it, and are computed once for all draws.
+    the distributions of w and z do not depend on it, and are computed once for all draws.
 
     Args:
         model: A frozen copy.
@@ -49,15 +49,15 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
         batch: Raw states.
     """
     like = model.reward.intercept
-    laws = _fixed_laws(model, parameters, batch)
-    if laws is None:
+    distributions = _fixed_laws(model, parameters, batch)
+    if distributions is None:
 
         def predict(theta: Tensor) -> Tensor:
             values = parameters.unflatten(theta, like)
             return run_with(model, values, lambda: model.predict_pairs(batch))
 
         return predict
-    nodes, features = laws
+    nodes, features = distributions
     nodes = nodes[:, batch.pair_prompt]
     first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
 
@@ -73,7 +73,7 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
 def _fixed_laws(
     model: VRM, parameters: HeadParameters, batch: FeatureBatch
 ) -> tuple[Tensor, Gaussian] | None:
-    """Return nodes of w and the law of z when no draw of theta changes them."""
+    """Return nodes of w and the distribution of z when no draw of theta changes them."""
     if not all(name.startswith("reward.") for name in parameters.shapes):
         return None
     weights = model.predictive_weights(batch.prompts)

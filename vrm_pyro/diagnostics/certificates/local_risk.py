@@ -68,11 +68,11 @@ def local_risks(
             batch = copied.standardize(chunk.batch.to(torch.float64))
             conditionals = copied.conditionals(batch)
             weight, prompt = batch.pair_weight.numpy(), batch.pair_prompt.numpy()
-            laws = (
+            distributions = (
                 copied.guide.posterior(batch, conditionals),
                 (conditionals.weights, conditionals.features),
             )
-            for block, (w, z) in enumerate(laws):
+            for block, (w, z) in enumerate(distributions):
                 wrong = _wrong(w, z, conditionals, batch, num_draws).numpy()
                 means = prompt_means(wrong, weight, prompt)
                 sums[block] += means.sum()

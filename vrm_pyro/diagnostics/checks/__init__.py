@@ -1,8 +1,7 @@
 """Diagnostics of a model on rows: one file each, listed in this table.
 
-To add one, write ``checks/<name>.py`` with a function from the material to a :class:`Finding` and
-a
-constant ``CHECK``, and add one line here.
+To add one, write ``checks/<name>.py`` with a function from :class:`CheckInputs` to a
+:class:`Finding` and a constant ``CHECK``, and add one line here.
 """
 
 from collections.abc import Iterable
@@ -28,9 +27,9 @@ from vrm_pyro.diagnostics.checks import (
     unit_use,
     weight_evidence,
 )
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Rows, log_scores
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding
-from vrm_pyro.diagnostics.checks.material import Material, Rows, log_scores
 
 DIAGNOSTICS: Final[dict[str, Diagnostic]] = {
     "calibration": calibration.CHECK,
@@ -54,12 +53,12 @@ DIAGNOSTICS: Final[dict[str, Diagnostic]] = {
 
 
 def diagnose(
-    material: Material, names: Iterable[str] | None = None, *, progress: bool = False
+    inputs: CheckInputs, names: Iterable[str] | None = None, *, progress: bool = False
 ) -> dict[str, Finding]:
     """Return the findings by name, in the order of :data:`DIAGNOSTICS`.
 
     Args:
-        material: Model and rows.
+        inputs: Model and rows.
         names: Which; all when omitted.
         progress: Show a bar on stderr.
     """
@@ -68,8 +67,8 @@ def diagnose(
     with tqdm(chosen, desc="diagnose", unit="", disable=not progress) as bar:
         for name in bar:
             bar.set_postfix_str(name)
-            found[name] = DIAGNOSTICS[name].find(material)
+            found[name] = DIAGNOSTICS[name].find(inputs)
     return found
 
 
-__all__ = ["DIAGNOSTICS", "Diagnostic", "Finding", "Material", "Rows", "diagnose", "log_scores"]
+__all__ = ["DIAGNOSTICS", "Diagnostic", "Finding", "CheckInputs", "Rows", "diagnose", "log_scores"]

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from vrm_pyro.diagnostics.checks.material import Material
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.models.guides import LabelBlindModule
 
 NO_LATENTS: Final = "a Bradley-Terry model has no latent variables."
@@ -13,31 +13,31 @@ BLIND: Final = (
 RANKED: Final = "rankings are taken as a whole here; this check knows pairs alone."
 
 
-def no_posterior(material: Material) -> str:
+def no_posterior(inputs: CheckInputs) -> str:
     """Return why there is no posterior with a spread; empty where there is one."""
-    if material.vrm is None:
+    if inputs.vrm is None:
         return NO_LATENTS
-    return POINT if material.loaded.config.guide.point else ""
+    return POINT if inputs.loaded.config.guide.point else ""
 
 
-def no_outcome_posterior(material: Material) -> str:
+def no_outcome_posterior(inputs: CheckInputs) -> str:
     """Return why there is no posterior given outcomes; empty where there is one."""
-    if reason := no_posterior(material):
+    if reason := no_posterior(inputs):
         return reason
-    model = material.vrm
+    model = inputs.vrm
     assert model is not None
     return BLIND if isinstance(model.guide, LabelBlindModule) else ""
 
 
-def rankings(material: Material) -> bool:
+def rankings(inputs: CheckInputs) -> bool:
     """Return whether the rows hold rankings that the likelihood scores as a whole."""
-    joint = material.loaded.model.likelihood.joint_rankings
-    return joint and getattr(material.some.source, "pair_ranking", None) is not None
+    joint = inputs.loaded.model.likelihood.joint_rankings
+    return joint and getattr(inputs.some.source, "pair_ranking", None) is not None
 
 
 NO_PAIRS = "the rows hold no comparison with a positive weight."
 
 
-def no_pairs(material: Material) -> bool:
+def no_pairs(inputs: CheckInputs) -> bool:
     """Return whether no comparison has a positive weight."""
-    return not bool((material.pair_weight > 0).any())
+    return not bool((inputs.pair_weight > 0).any())

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Floats, Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residuals_vanish
 
 NAME: Final = "length"
@@ -135,11 +135,11 @@ def _partial(values: Floats, length: Floats, given: Floats, groups: int) -> dict
     }
 
 
-def find_length(material: Material) -> Finding:
+def find_length(inputs: CheckInputs) -> Finding:
     """What rewards, scores and features owe to length and position."""
-    if no_pairs(material):
+    if no_pairs(inputs):
         return not_applicable(NAME, NO_PAIRS)
-    source, means = material.rows.source, material.means
+    source, means = inputs.rows.source, inputs.means
     first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
 
     def difference(values: Floats) -> Floats:
@@ -148,19 +148,19 @@ def find_length(material: Material) -> Finding:
     found = {"reward": difference(means.reward)}
     if means.scores is not None:
         scores = difference(means.scores)
-        names = material.loaded.objectives
+        names = inputs.loaded.objectives
         found |= {f"score {n}": scores[:, k] for k, n in enumerate(names)}
-    if material.predictions.expected_features is not None:
-        features = difference(material.predictions.expected_features)
+    if inputs.predictions.expected_features is not None:
+        features = difference(inputs.predictions.expected_features)
         found |= {f"feature {d}": features[:, d] for d in range(features.shape[1])}
     ratings = np.asarray(source.ratings, np.float64)
     return artefacts(
-        difference(np.log1p(material.rows.lengths)),
+        difference(np.log1p(inputs.rows.lengths)),
         found,
-        material.predictions.p_first,
-        material.preference,
-        material.pair_weight,
-        material.rows.pair_prompt,
+        inputs.predictions.p_first,
+        inputs.preference,
+        inputs.pair_weight,
+        inputs.rows.pair_prompt,
         difference(ratings) if ratings.shape[1] else None,
     )
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Floats, Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, prompt_sums, residuals_vanish
 from vrm_pyro.diagnostics.metrics.pair_metrics import PROBABILITY_FLOOR, ece
 from vrm_pyro.diagnostics.metrics.reliability import reliability_curve
@@ -131,16 +131,16 @@ def _logit(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)))
 
 
-def find_calibration(material: Material) -> Finding:
+def find_calibration(inputs: CheckInputs) -> Finding:
     """Reliability, ECE, Brier score, slope."""
-    if no_pairs(material):
+    if no_pairs(inputs):
         return not_applicable(NAME, NO_PAIRS)
     return calibration(
-        material.predictions.p_first,
-        material.preference,
-        material.pair_weight,
-        material.rows.pair_prompt,
-        material.seed,
+        inputs.predictions.p_first,
+        inputs.preference,
+        inputs.pair_weight,
+        inputs.rows.pair_prompt,
+        inputs.seed,
     )
 
 

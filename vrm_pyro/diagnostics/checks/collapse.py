@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.models.reference_kl import FEATURE_THRESHOLD, weight_threshold
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.predict import Predictions
@@ -76,12 +76,12 @@ def collapse(
     )  # fmt: skip
 
 
-def find_collapse(material: Material) -> Finding:
+def find_collapse(inputs: CheckInputs) -> Finding:
     """Whether w and z ignore the text."""
-    model = material.vrm
+    model = inputs.vrm
     if model is None:
         return not_applicable(NAME, NO_LATENTS)
-    return collapse_of(model, material.predictions)
+    return collapse_of(model, inputs.predictions)
 
 
 def collapse_of(model: VRM, found: Predictions) -> Finding:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.checks.simulated import simulated_ranks
 
 NAME: Final = "coverage"
@@ -71,9 +71,9 @@ def coverage(
     )  # fmt: skip
 
 
-def find_coverage(material: Material) -> Finding:
+def find_coverage(inputs: CheckInputs) -> Finding:
     """Coverage of the guide's intervals on simulated outcomes."""
-    ranks = simulated_ranks(material)
+    ranks = simulated_ranks(inputs)
     if isinstance(ranks, str):
         return not_applicable(NAME, ranks)
     return coverage(ranks)

@@ -4,9 +4,9 @@ import math
 from typing import Final
 
 from vrm_pyro.diagnostics.checks.applies import no_posterior
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, not_applicable
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.diagnostics.sensitivity.measure import LIKELIHOOD, PRIOR, Sensitivity, sensitivity
 from vrm_pyro.diagnostics.sensitivity.summary import THRESHOLD, component_rows, diagnosis_rows
@@ -48,13 +48,13 @@ def dependence(found: Sensitivity, threshold: float = THRESHOLD) -> Finding:
     )  # fmt: skip
 
 
-def find_sensitivity(material: Material) -> Finding:
+def find_sensitivity(inputs: CheckInputs) -> Finding:
     """Power-scaling sensitivity."""
-    if reason := no_posterior(material):
+    if reason := no_posterior(inputs):
         return not_applicable(NAME, reason)
-    if material.num_draws < MIN_DRAWS:
-        return not_applicable(NAME, f"{material.num_draws} draws; it takes {MIN_DRAWS} (--draws).")
-    return dependence(sensitivity(material.tree, seed=material.seed))
+    if inputs.num_draws < MIN_DRAWS:
+        return not_applicable(NAME, f"{inputs.num_draws} draws; it takes {MIN_DRAWS} (--draws).")
+    return dependence(sensitivity(inputs.tree, seed=inputs.seed))
 
 
 CHECK: Final = Diagnostic(

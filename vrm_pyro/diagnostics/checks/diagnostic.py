@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.finding import Finding
-from vrm_pyro.diagnostics.checks.material import Material
 
 
 class Diagnostic(NamedTuple):
     """An entry of the table.
 
     Attributes:
-        find: From the material of a model and rows to the finding.
+        find: From a model and rows to the finding.
         question: What it answers.
         group: ArviZ group of what it looks at.
         costly: Whether it looks at some prompts alone.
     """
 
-    find: Callable[[Material], Finding]
+    find: Callable[[CheckInputs], Finding]
     question: str
     group: str
     costly: bool

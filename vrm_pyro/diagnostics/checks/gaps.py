@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.diagnostics.checks.applies import no_posterior, rankings
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import mean_test
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.vrm import VRM
@@ -114,15 +114,15 @@ REFINE_NODES: Final = 64
 EVIDENCE_DRAWS: Final = 512
 
 
-def find_gaps(material: Material) -> Finding:
+def find_gaps(inputs: CheckInputs) -> Finding:
     """Evidence, amortization and approximation gap."""
-    if reason := no_posterior(material):
+    if reason := no_posterior(inputs):
         return not_applicable(NAME, reason)
-    model = material.vrm
+    model = inputs.vrm
     assert model is not None
-    statistics = material.draws.groups["sample_stats"]
+    statistics = inputs.draws.groups["sample_stats"]
     elbo = np.asarray(statistics["elbo"])
-    if not model.guide.gaussian or rankings(material):
+    if not model.guide.gaussian or rankings(inputs):
         evidence = elbo + np.asarray(statistics["evidence_gap"])
         return gaps(elbo, evidence, np.asarray(statistics["evidence_se"]))
 
@@ -130,7 +130,7 @@ def find_gaps(material: Material) -> Finding:
         found = refine(model, batch, conditionals, REFINE_STEPS, REFINE_NODES)
         # The refined q proposes better.
         model.guide = found.guide
-        evidence = log_evidence(model, batch, conditionals, EVIDENCE_DRAWS, material.seed)
+        evidence = log_evidence(model, batch, conditionals, EVIDENCE_DRAWS, inputs.seed)
         return gaps(
             found.before.numpy(),
             evidence.log_prob.numpy(),
@@ -138,7 +138,7 @@ def find_gaps(material: Material) -> Finding:
             found.after.numpy(),
         )
 
-    return material.with_batch(measure, material.refined_prompts)
+    return inputs.with_batch(measure, inputs.refined_prompts)
 
 
 CHECK: Final = Diagnostic(

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vrm_pyro.diagnostics.checks.applies import no_posterior
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS, khat_limit, smooth
 
 NAME: Final = "khat"
@@ -65,15 +65,15 @@ def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
     return {f"{level:g}": float(value) for level, value in zip(levels, picked, strict=True)}
 
 
-def find_khat(material: Material) -> Finding:
+def find_khat(inputs: CheckInputs) -> Finding:
     """Pareto k-hat of the guide, prompt by prompt."""
-    if reason := no_posterior(material):
+    if reason := no_posterior(inputs):
         return not_applicable(NAME, reason)
-    if material.num_draws < MIN_DRAWS:
+    if inputs.num_draws < MIN_DRAWS:
         return not_applicable(
-            NAME, f"{material.num_draws} draws; it takes {MIN_DRAWS}, better 1000 (--draws)."
+            NAME, f"{inputs.num_draws} draws; it takes {MIN_DRAWS}, better 1000 (--draws)."
         )
-    return khat(material.draws.groups["sample_stats"]["log_weight"])
+    return khat(inputs.draws.groups["sample_stats"]["log_weight"])
 
 
 CHECK: Final = Diagnostic(

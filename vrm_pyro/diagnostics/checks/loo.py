@@ -14,9 +14,9 @@ from vrm_pyro.diagnostics.checks import (
     loo,
 )
 from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, mean_test
 from vrm_pyro.diagnostics.metrics.elpd import elpd
 
@@ -111,18 +111,18 @@ def _elpd(score: NDArray[Any]) -> Any:
     return elpd(xr.DataTree.from_dict({"log_likelihood": data, "posterior": data}))
 
 
-def find_loo(material: Material) -> Finding:
+def find_loo(inputs: CheckInputs) -> Finding:
     """Log predictive density by prompt, against a coin and other models."""
-    if no_pairs(material):
+    if no_pairs(inputs):
         return not_applicable(loo.NAME, NO_PAIRS)
     mass = np.bincount(
-        material.rows.pair_prompt, material.pair_weight, minlength=material.rows.num_prompts
+        inputs.rows.pair_prompt, inputs.pair_weight, minlength=inputs.rows.num_prompts
     )
     used = mass > 0
     return loo.loo_by_prompt(
-        material.log_scores[used],
+        inputs.log_scores[used],
         -np.log(2) * mass[used],
-        {name: values[used] for name, values in material.others.items()},
+        {name: values[used] for name, values in inputs.others.items()},
     )
 
 

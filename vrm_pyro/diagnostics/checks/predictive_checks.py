@@ -10,9 +10,9 @@ from scipy import stats
 
 from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS
 from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values
 
@@ -148,40 +148,40 @@ def _statistics(
         yield f"sd of ratings of {name}", float(values.std()), made.std(1)
 
 
-def find_predictive(material: Material) -> Finding:
+def find_predictive(inputs: CheckInputs) -> Finding:
     """Observed outcomes against drawn ones, by subset."""
-    some, model = material.some, material.vrm
+    some, model = inputs.some, inputs.vrm
     name = NAME
     source = some.source
     if model is None:
-        if no_pairs(material):
+        if no_pairs(inputs):
             return not_applicable(name, NO_PAIRS)
-        rng = np.random.default_rng(material.seed)
-        p = material.predictions.p_first
-        drawn = (rng.random((material.num_draws, len(p))) < p).astype(np.float32)
+        rng = np.random.default_rng(inputs.seed)
+        p = inputs.predictions.p_first
+        drawn = (rng.random((inputs.num_draws, len(p))) < p).astype(np.float32)
         return predictive_checks(
             Outcomes(
-                p, material.preference, drawn, material.rows.pair_prompt, None, None,
-                np.asarray(material.rows.source.response_prompt), material.rows.prompt_subset, (),
+                p, inputs.preference, drawn, inputs.rows.pair_prompt, None, None,
+                np.asarray(inputs.rows.source.response_prompt), inputs.rows.prompt_subset, (),
             )
         )  # fmt: skip
-    groups = material.draws.groups
-    observed, made = groups["observed_data"], groups[material.draws.predictive_group]
+    groups = inputs.draws.groups
+    observed, made = groups["observed_data"], groups[inputs.draws.predictive_group]
     constant = groups["constant_data"]
     empty = np.zeros(0)
-    levels = material.loaded.config.rating_likelihood
+    levels = inputs.loaded.config.rating_likelihood
     known = model.ratings is not None and type(levels).__name__ != "DifferenceRatings"
     return predictive_checks(
         Outcomes(
             np.asarray(groups["sample_stats"].get("p_first", empty)),
             np.asarray(observed.get(sites.PREFERENCE, empty)),
-            np.asarray(made.get(sites.PREFERENCE, np.zeros((material.num_draws, 0)))),
+            np.asarray(made.get(sites.PREFERENCE, np.zeros((inputs.num_draws, 0)))),
             np.asarray(constant.get("pair_prompt", np.zeros(0, np.int64))),
             observed.get(sites.RATING) if known else None,
             made.get(sites.RATING) if known else None,
             np.asarray(source.response_prompt),
             some.prompt_subset,
-            material.loaded.objectives,
+            inputs.loaded.objectives,
         )
     )
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from vrm_pyro import names
 from vrm_pyro.diagnostics.checks.applies import no_outcome_posterior
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, mean_test, prompt_sums
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS, khat_limit, smooth
 
@@ -145,18 +145,18 @@ def _direction(row: Mapping[str, float], kind: str) -> str:
     return "prior too tight" if row["squares"] > 0 else "prior too wide"
 
 
-def find_prior(material: Material) -> Finding:
+def find_prior(inputs: CheckInputs) -> Finding:
     """Overlap of prior and posterior."""
-    if reason := no_outcome_posterior(material):
+    if reason := no_outcome_posterior(inputs):
         return not_applicable(NAME, reason)
-    if material.num_draws < MIN_DRAWS:
+    if inputs.num_draws < MIN_DRAWS:
         return not_applicable(NAME, f"it takes {MIN_DRAWS} draws (--draws).")
-    groups, loaded = material.draws.groups, material.loaded
-    responses = np.asarray(material.some.source.response_prompt)
-    rated = np.isfinite(np.asarray(material.some.source.ratings)).any(1)
-    informed = np.union1d(material.some.pair_prompt, responses[rated] if loaded.rated else [])
+    groups, loaded = inputs.draws.groups, inputs.loaded
+    responses = np.asarray(inputs.some.source.response_prompt)
+    rated = np.isfinite(np.asarray(inputs.some.source.ratings)).any(1)
+    informed = np.union1d(inputs.some.pair_prompt, responses[rated] if loaded.rated else [])
     smoothed = smooth(np.asarray(groups["sample_stats"]["log_weight"], np.float64))
-    reliable = np.flatnonzero(smoothed.khat <= khat_limit(material.num_draws))
+    reliable = np.flatnonzero(smoothed.khat <= khat_limit(inputs.num_draws))
     prompts = np.intersect1d(informed, reliable).astype(np.int64)
     if len(prompts) < len(informed) / 2:
         return not_applicable(

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from vrm_pyro import names
 from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.checks.simulated import rank_values
 from vrm_pyro.diagnostics.checks.simulation_check import shape
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS
@@ -107,23 +107,23 @@ def _rows(
     return rows[start], rows[start + 1]
 
 
-def find_ratings(material: Material) -> Finding:
+def find_ratings(inputs: CheckInputs) -> Finding:
     """Where observed ratings fall among predicted ones."""
-    if material.vrm is None:
+    if inputs.vrm is None:
         return not_applicable(NAME, NO_LATENTS)
-    if material.vrm.ratings is None:
+    if inputs.vrm.ratings is None:
         return not_applicable(NAME, "the model was trained without ratings.")
-    observed = material.draws.groups["observed_data"].get(names.RATING)
+    observed = inputs.draws.groups["observed_data"].get(names.RATING)
     if observed is None or not np.isfinite(observed).any():
         return not_applicable(NAME, "the rows have no ratings of its objectives.")
-    drawn = material.draws.groups[material.draws.predictive_group][names.RATING]
+    drawn = inputs.draws.groups[inputs.draws.predictive_group][names.RATING]
     return rating_pit(
         drawn,
         observed,
-        np.asarray(material.some.source.response_prompt),
-        material.loaded.objectives,
-        isinstance(material.vrm.ratings, DifferenceRatingsModule),
-        material.seed,
+        np.asarray(inputs.some.source.response_prompt),
+        inputs.loaded.objectives,
+        isinstance(inputs.vrm.ratings, DifferenceRatingsModule),
+        inputs.seed,
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Floats, Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS, smooth
 
@@ -95,42 +95,40 @@ def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.nan_to_num(array[~np.isnan(array)], posinf=1e6)
 
 
-def find_shift(material: Material) -> Finding:
+def find_shift(inputs: CheckInputs) -> Finding:
     """Whether some rows are unlike others, or unlike training rows."""
-    reference = material.reference
-    whole = _by_prompt(material)
+    reference = inputs.reference
+    whole = _by_prompt(inputs)
     return shift(
         whole,
-        material.rows.prompt_subset,
+        inputs.rows.prompt_subset,
         None if reference is None else _by_prompt(reference),
     )
 
 
-def find_shift_of_guide(material: Material) -> Finding:
+def find_shift_of_guide(inputs: CheckInputs) -> Finding:
     """The same of what needs outcomes and draws, k-hat and KL(q || p), on fewer rows."""
     name = "guide_shift"
-    if material.vrm is None or material.loaded.config.guide.point:
+    if inputs.vrm is None or inputs.loaded.config.guide.point:
         return not_applicable(name, "there is no posterior with a spread.")
-    if material.num_draws < MIN_DRAWS:
+    if inputs.num_draws < MIN_DRAWS:
         return not_applicable(name, f"it takes {MIN_DRAWS} draws (--draws).")
-    reference = material.reference
+    reference = inputs.reference
     return shift(
-        _of_guide(material),
-        material.some.prompt_subset,
+        _of_guide(inputs),
+        inputs.some.prompt_subset,
         None if reference is None else _of_guide(reference),
         name=name,
     )
 
 
-def _by_prompt(material: Material) -> dict[str, Floats]:
+def _by_prompt(inputs: CheckInputs) -> dict[str, Floats]:
     """Return KLs from a fixed reference and Var[Delta] of each prompt."""
-    found, rows = material.predictions, material.rows
-    values = {
-        "Var[Delta]": _mean(material.means.delta_variance, rows.pair_prompt, rows.num_prompts)
-    }
+    found, rows = inputs.predictions, inputs.rows
+    values = {"Var[Delta]": _mean(inputs.means.delta_variance, rows.pair_prompt, rows.num_prompts)}
     if found.kl_weights is None or found.kl_features is None:
         values["reward distance"] = _mean(
-            np.abs(_pair_differences(material)), rows.pair_prompt, rows.num_prompts
+            np.abs(_pair_differences(inputs)), rows.pair_prompt, rows.num_prompts
         )
         del values["Var[Delta]"]  # 0 for a model without latents
         return values
@@ -141,8 +139,8 @@ def _by_prompt(material: Material) -> dict[str, Floats]:
     return values
 
 
-def _of_guide(material: Material) -> dict[str, Floats]:
-    statistics, some = material.draws.groups["sample_stats"], material.some
+def _of_guide(inputs: CheckInputs) -> dict[str, Floats]:
+    statistics, some = inputs.draws.groups["sample_stats"], inputs.some
     responses = np.asarray(some.source.response_prompt)
     kl_z = _mean(np.asarray(statistics["kl_features_guide"]), responses, some.num_prompts)
     return {
@@ -152,8 +150,8 @@ def _of_guide(material: Material) -> dict[str, Floats]:
     }
 
 
-def _pair_differences(material: Material) -> Floats:
-    source, reward = material.rows.source, material.means.reward
+def _pair_differences(inputs: CheckInputs) -> Floats:
+    source, reward = inputs.rows.source, inputs.means.reward
     return np.asarray(
         reward[np.asarray(source.pair_first)] - reward[np.asarray(source.pair_second)]
     )

@@ -10,9 +10,9 @@ from scipy import stats
 from scipy.special import logit
 
 from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, shuffled_predictions
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material, shuffled_predictions
 from vrm_pyro.diagnostics.metrics.clustered_tests import (
     MIN_PROMPTS,
     mean_test,
@@ -105,21 +105,21 @@ def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(logit(np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)))
 
 
-def find_shuffle(material: Material) -> Finding:
+def find_shuffle(inputs: CheckInputs) -> Finding:
     """Predictions after w or z was dealt to other rows."""
-    if material.vrm is None:
+    if inputs.vrm is None:
         return not_applicable(NAME, NO_LATENTS)
-    if no_pairs(material):
+    if no_pairs(inputs):
         return not_applicable(NAME, NO_PAIRS)
-    pairs, found = shuffled_predictions(material)
-    if not material.vrm.weights_follow_prompt:
+    pairs, found = shuffled_predictions(inputs)
+    if not inputs.vrm.weights_follow_prompt:
         found = {name: values for name, values in found.items() if name != "w"}
     return shuffle(
-        material.predictions.p_first[pairs],
+        inputs.predictions.p_first[pairs],
         found,
-        material.preference[pairs],
-        material.pair_weight[pairs],
-        material.rows.pair_prompt[pairs],
+        inputs.preference[pairs],
+        inputs.pair_weight[pairs],
+        inputs.rows.pair_prompt[pairs],
     )
 
 

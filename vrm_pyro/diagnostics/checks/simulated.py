@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.diagnostics.checks.applies import RANKED, no_outcome_posterior, rankings
-from vrm_pyro.diagnostics.checks.material import Material
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.likelihoods import Preference
 from vrm_pyro.models.ratings import GaussianRatings, GaussianValues
@@ -35,8 +35,8 @@ def simulated_outcomes(
         seed: Fixes the draws; the caller's random state is left alone.
 
     Raises:
-        ValueError: If ratings that are not Gaussian have a power other than 1: no law has the
-            tempered likelihood.
+        ValueError: If ratings that are not Gaussian have a power other than 1: no
+            distribution has the tempered likelihood.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -63,7 +63,7 @@ def truth_ranks(
     batch: FeatureBatch,
     conditionals: Conditionals,
     truth: tuple[Tensor, Tensor],
-    laws: tuple[dist.Distribution, dist.Distribution],
+    distributions: tuple[dist.Distribution, dist.Distribution],
     objectives: Sequence[str],
     num_draws: int = NUM_RANK_DRAWS,
     seed: int = 0,
@@ -77,7 +77,7 @@ def truth_ranks(
         batch: The batch that q saw.
         conditionals: Its heads.
         truth: w (P, K) and z (R, d_z).
-        laws: q(w) and q(z).
+        distributions: q(w) and q(z).
         objectives: Names, K of them.
         num_draws: Draws of q.
         seed: Fixes them.
@@ -85,7 +85,7 @@ def truth_ranks(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shape = torch.Size([num_draws])
-        w, z = (law.sample(shape) for law in laws)
+        w, z = (distribution.sample(shape) for distribution in distributions)
         pair, response = _one_of_each(batch)
         true_w, true_z = truth
         true = _quantities(batch, conditionals, true_w, true_z, pair, response)
@@ -134,22 +134,22 @@ def _quantities(
     return [*w.unbind(-1), *scores[..., response, :].unbind(-1), delta]
 
 
-def simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
+def simulated_ranks(inputs: CheckInputs) -> dict[str, np.ndarray] | str:
     """Return ranks of simulated truth by quantity, or why there are none."""
-    if material.ranks is None:
-        material.ranks = _simulated_ranks(material)
-    return material.ranks
+    if inputs.ranks is None:
+        inputs.ranks = _simulated_ranks(inputs)
+    return inputs.ranks
 
 
-def _simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
+def _simulated_ranks(inputs: CheckInputs) -> dict[str, np.ndarray] | str:
     """Return ranks of simulated truth by quantity, or why there are none."""
-    if reason := no_outcome_posterior(material):
+    if reason := no_outcome_posterior(inputs):
         return reason
-    if rankings(material):
+    if rankings(inputs):
         return RANKED
-    ratings = material.loaded.config.rating_likelihood
-    power = material.loaded.config.rating_power
-    if material.loaded.rated and power != 1 and not isinstance(ratings, GaussianRatings):
+    ratings = inputs.loaded.config.rating_likelihood
+    power = inputs.loaded.config.rating_power
+    if inputs.loaded.rated and power != 1 and not isinstance(ratings, GaussianRatings):
         return (
             f"model.rating_power is {power:g}: no ratings could be simulated from a tempered "
             f"{type(ratings).__name__}."
@@ -158,13 +158,13 @@ def _simulated_ranks(material: Material) -> dict[str, np.ndarray] | str:
     def measure(
         model: VRM, batch: FeatureBatch, conditionals: Conditionals
     ) -> dict[str, np.ndarray]:
-        made, w, z = simulated_outcomes(batch, conditionals, material.seed)
-        laws = model.guide.posterior(made, conditionals)
+        made, w, z = simulated_outcomes(batch, conditionals, inputs.seed)
+        distributions = model.guide.posterior(made, conditionals)
         return truth_ranks(
-            made, conditionals, (w, z), laws, material.loaded.objectives, seed=material.seed
+            made, conditionals, (w, z), distributions, inputs.loaded.objectives, seed=inputs.seed
         )
 
-    return material.with_batch(measure)
+    return inputs.with_batch(measure)
 
 
 def rank_values(
@@ -172,8 +172,9 @@ def rank_values(
 ) -> NDArray[np.float64]:
     """Return the place of each truth among its draws, in [0, 1], shape of ``truth``.
 
-    Uniform where truth and draws come from one law: (draws below + u (1 + draws equal)) / (S + 1)
-    with uniform u. Ties, as of ratings in steps, are thus taken at random.
+    Uniform where truth and draws come from one distribution:
+    (draws below + u (1 + draws equal)) / (S + 1) with uniform u. Ties, as of ratings in steps, are
+    thus taken at random.
 
     Args:
         truth: Shape (...).

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.checks.simulated import simulated_ranks
 from vrm_pyro.diagnostics.metrics.uniformity import uniformity
 
@@ -74,9 +74,9 @@ def shape(values: NDArray[np.float64]) -> str:
     return "no plain direction"
 
 
-def find_simulation(material: Material) -> Finding:
+def find_simulation(inputs: CheckInputs) -> Finding:
     """Ranks of the truth of simulated outcomes."""
-    ranks = simulated_ranks(material)
+    ranks = simulated_ranks(inputs)
     if isinstance(ranks, str):
         return not_applicable(NAME, ranks)
     return simulation_check(ranks)

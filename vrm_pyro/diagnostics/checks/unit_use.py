@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, not_applicable
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 
 NAME: Final = "units"
@@ -68,11 +68,11 @@ def unit_use(
     )  # fmt: skip
 
 
-def find_units(material: Material) -> Finding:
+def find_units(inputs: CheckInputs) -> Finding:
     """Active units and KL by feature."""
-    if material.vrm is None:
+    if inputs.vrm is None:
         return not_applicable(NAME, NO_LATENTS)
-    found, means = material.predictions, material.means
+    found, means = inputs.predictions, inputs.means
     assert found.expected_weights is not None
     assert found.expected_features is not None
     assert found.kl_weights is not None
@@ -82,7 +82,7 @@ def find_units(material: Material) -> Finding:
         found.expected_features,
         means.feature_variance,
         found.kl_weights,
-        material.loaded.objectives,
+        inputs.loaded.objectives,
     )
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
-from vrm_pyro.diagnostics.checks.material import Material
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residual_z, residuals_vanish
 from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
 
@@ -113,30 +113,30 @@ def _errors(
     }
 
 
-def find_weights(material: Material) -> Finding:
+def find_weights(inputs: CheckInputs) -> Finding:
     """Standard errors of the weights, and whether labels ask for others."""
-    model, name = material.vrm, NAME
+    model, name = inputs.vrm, NAME
     if model is None:
         return not_applicable(name, NO_LATENTS)
     if model.num_objectives == 1:
         return not_applicable(name, "there is one objective, whose weight is 1.")
-    if no_pairs(material):
+    if no_pairs(inputs):
         return not_applicable(name, NO_PAIRS)
-    scores, source = material.means.scores, material.rows.source
+    scores, source = inputs.means.scores, inputs.rows.source
     assert scores is not None
-    assert material.predictions.expected_weights is not None
+    assert inputs.predictions.expected_weights is not None
     first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
-    prompt = material.rows.pair_prompt
+    prompt = inputs.rows.pair_prompt
     return weight_evidence(
         scores[first] - scores[second],
-        material.predictions.expected_weights[prompt],
+        inputs.predictions.expected_weights[prompt],
         float(model.reward().scale.detach()),
-        material.predictions.p_first,
-        material.preference,
-        material.pair_weight,
+        inputs.predictions.p_first,
+        inputs.preference,
+        inputs.pair_weight,
         prompt,
-        material.loaded.objectives,
-        [material.rows.prompt_subset[i] for i in prompt],
+        inputs.loaded.objectives,
+        [inputs.rows.prompt_subset[i] for i in prompt],
     )
 
 

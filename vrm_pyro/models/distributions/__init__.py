@@ -1,7 +1,7 @@
-"""Laws of the latents: what the model needs of a distribution of w, and of one of z.
+"""Distributions of the latents: what the model needs of a distribution of w, and of one of z.
 
-Model, guides, objectives and predictions use a law through these functions alone. A new family
-registers itself with those that have a closed form; the others fall back on fixed draws.
+Model, guides, objectives and predictions use a distribution through these functions alone. A new
+family registers itself with those that have a closed form; the others fall back on fixed draws.
 """
 
 from vrm_pyro.models.distributions.detach import detach, to_double

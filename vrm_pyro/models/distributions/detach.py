@@ -7,17 +7,17 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-AnyLaw = TypeVar("AnyLaw", bound=torch.distributions.Distribution)
+AnyDistribution = TypeVar("AnyDistribution", bound=torch.distributions.Distribution)
 
 
-def detach(law: AnyLaw) -> AnyLaw:
+def detach(distribution: AnyDistribution) -> AnyDistribution:
     """Return a copy of a distribution whose parameters carry no gradient."""
-    return cast(AnyLaw, _mapped(law, Tensor.detach))
+    return cast(AnyDistribution, _mapped(distribution, Tensor.detach))
 
 
-def to_double(law: AnyLaw) -> AnyLaw:
+def to_double(distribution: AnyDistribution) -> AnyDistribution:
     """Return a copy of a distribution in float64."""
-    return cast(AnyLaw, _mapped(law, _double))
+    return cast(AnyDistribution, _mapped(distribution, _double))
 
 
 def _double(value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""KL divergence between laws of one latent: closed where there is a formula, else by draws."""
+"""KL divergence between distributions of one latent: closed form, else by draws."""
 
 import math
 from typing import Final
@@ -13,14 +13,14 @@ from vrm_pyro.models.distributions.gaussian import as_gaussian, is_gaussian
 from vrm_pyro.models.distributions.logistic_normal import LogisticNormal, contrast_basis
 from vrm_pyro.models.distributions.simplex import expected_log
 
-Law = torch.distributions.Distribution
+Distribution = torch.distributions.Distribution
 
 # Draws where no formula exists. One draw of log q - log p has many times the noise of the
 # closed form (pitfall: Pyro falls back to a single particle without a word).
 NUM_DRAWS: Final = 32
 
 
-def divergence(q: Law, p: Law, num_draws: int = NUM_DRAWS) -> Tensor:
+def divergence(q: Distribution, p: Distribution, num_draws: int = NUM_DRAWS) -> Tensor:
     """Return KL(q || p) of every row, batch shape.
 
     For a point mass q it is -log p(point), the charge of a MAP estimate and not a divergence.
@@ -45,7 +45,7 @@ def divergence(q: Law, p: Law, num_draws: int = NUM_DRAWS) -> Tensor:
     return (ratio + (fixed - baseline) * (log_q - log_q.detach())).mean(0)
 
 
-def has_closed_divergence(q: Law, p: Law) -> bool:
+def has_closed_divergence(q: Distribution, p: Distribution) -> bool:
     """Return whether KL(q || p) has a closed form, or one up to a fixed quadrature."""
     try:
         kl_divergence(q, p)

@@ -13,34 +13,34 @@ from vrm_pyro.models.distributions.logistic_normal import LogisticNormal
 from vrm_pyro.models.distributions.seeding import seeded
 
 Streams = torch.Generator | Sequence[torch.Generator]
-"""One random stream for all rows, or one for each row. On the CPU, whatever the device of a law:
-a fixed seed then means the same draw everywhere."""
+"""One random stream for all rows, or one for each row. On the CPU, whatever the device of a
+distribution: a fixed seed then means the same draw everywhere."""
 
 
 @singledispatch
-def draw_weights(law: Any, num_draws: int, streams: Streams) -> Tensor:
+def draw_weights(distribution: Any, num_draws: int, streams: Streams) -> Tensor:
     """Return draws of w, shape (S, P, K).
 
-    With a stream for each row, a row's draws depend on its own stream and law alone. Only a law
-    that is not registered here is sampled for all rows at once, under a seed from the first
-    stream (the global state is put back afterwards): its draws are reproducible too, but depend
-    on the rows beside.
+    With a stream for each row, a row's draws depend on its own stream and distribution alone. Only
+    a distribution that is not registered here is sampled for all rows at once, under a seed from
+    the first stream (the global state is put back afterwards): its draws are reproducible too, but
+    depend on the rows beside.
 
     Args:
-        law: Law of w, batch (P,), event (K,).
+        distribution: Distribution of w, batch (P,), event (K,).
         num_draws: S.
         streams: Where randomness comes from.
     """
     stream = streams if isinstance(streams, torch.Generator) else streams[0]
     seed = int(torch.randint(2**62, (), generator=stream))
     with seeded(seed):
-        return law.sample(torch.Size([num_draws]))
+        return distribution.sample(torch.Size([num_draws]))
 
 
 @draw_weights.register
-def _(law: dist.Dirichlet, num_draws: int, streams: Streams) -> Tensor:
+def _(distribution: dist.Dirichlet, num_draws: int, streams: Streams) -> Tensor:
     # On the CPU in float64: at small concentrations float32 draws underflow to 0.
-    alpha = law.concentration.detach().double().cpu()
+    alpha = distribution.concentration.detach().double().cpu()
     if isinstance(streams, torch.Generator):
         gamma = torch._standard_gamma(alpha.expand(num_draws, *alpha.shape), generator=streams)
     else:
@@ -50,32 +50,34 @@ def _(law: dist.Dirichlet, num_draws: int, streams: Streams) -> Tensor:
         ]
         gamma = torch.stack(rows, dim=1)
     gamma = gamma.clamp(min=torch.finfo(gamma.dtype).tiny)
-    return (gamma / gamma.sum(-1, keepdim=True)).to(law.concentration)
+    return (gamma / gamma.sum(-1, keepdim=True)).to(distribution.concentration)
 
 
 @draw_weights.register
-def _(law: LogisticNormal, num_draws: int, streams: Streams) -> Tensor:
-    noise = _normals(num_draws, law.loc, streams)
-    return law.to_simplex(law.loc + torch.einsum("...de,s...e->s...d", law.scale_tril, noise))
+def _(distribution: LogisticNormal, num_draws: int, streams: Streams) -> Tensor:
+    noise = _normals(num_draws, distribution.loc, streams)
+    return distribution.to_simplex(
+        distribution.loc + torch.einsum("...de,s...e->s...d", distribution.scale_tril, noise)
+    )
 
 
 @draw_weights.register
-def _(law: dist.Delta, num_draws: int, streams: Streams) -> Tensor:
-    return law.v.expand(num_draws, *law.v.shape)
+def _(distribution: dist.Delta, num_draws: int, streams: Streams) -> Tensor:
+    return distribution.v.expand(num_draws, *distribution.v.shape)
 
 
-def draw_features(law: Gaussian, num_draws: int, streams: Streams) -> Tensor:
+def draw_features(distribution: Gaussian, num_draws: int, streams: Streams) -> Tensor:
     """Return draws of z, shape (S, R, d).
 
     Args:
-        law: Law of z, R rows.
+        distribution: Distribution of z, R rows.
         num_draws: S.
         streams: Where randomness comes from.
     """
-    noise = _normals(num_draws, law.loc, streams)
-    if law.diagonal:
-        return law.loc + law.scale * noise
-    return law.loc + torch.einsum("rde,sre->srd", law.scale, noise)
+    noise = _normals(num_draws, distribution.loc, streams)
+    if distribution.diagonal:
+        return distribution.loc + distribution.scale * noise
+    return distribution.loc + torch.einsum("rde,sre->srd", distribution.scale, noise)
 
 
 def _normals(num_draws: int, like: Tensor, streams: Streams) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gaussian laws of semantic features, diagonal or with a full covariance, seen alike."""
+"""Gaussian distributions of semantic features, diagonal or with a full covariance, seen alike."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-Law = torch.distributions.Distribution
+Distribution = torch.distributions.Distribution
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Gaussian:
         return self.scale @ self.scale.mT
 
     def rows(self, index: Tensor) -> "Gaussian":
-        """Return the laws of some rows."""
+        """Return the distributions of some rows."""
         return Gaussian(self.loc[index], self.scale[index])
 
     def projected_variance(self, direction: Tensor) -> Tensor:
@@ -68,32 +68,35 @@ class Gaussian:
         precision = torch.cholesky_inverse(self.scale)
         return (precision @ self.loc.unsqueeze(-1)).squeeze(-1), precision
 
-    def law(self) -> Law:
+    def distribution(self) -> Distribution:
         """Return the distribution: batch (R,), event (d,)."""
         if self.diagonal:
             return dist.Normal(self.loc, self.scale).to_event(1)
         return dist.MultivariateNormal(self.loc, scale_tril=self.scale)
 
 
-def is_gaussian(law: Law) -> bool:
-    """Return whether a law of z is Gaussian, or a point, which has no spread."""
-    if isinstance(law, dist.Independent):
-        return isinstance(law.base_dist, dist.Normal)
-    return isinstance(law, dist.MultivariateNormal | dist.Delta)
+def is_gaussian(distribution: Distribution) -> bool:
+    """Return whether a distribution of z is Gaussian, or a point, which has no spread."""
+    if isinstance(distribution, dist.Independent):
+        return isinstance(distribution.base_dist, dist.Normal)
+    return isinstance(distribution, dist.MultivariateNormal | dist.Delta)
 
 
-def as_gaussian(law: Law) -> Gaussian:
-    """Return loc and scale of a Gaussian law of z.
+def as_gaussian(distribution: Distribution) -> Gaussian:
+    """Return loc and scale of a Gaussian distribution of z.
 
     Raises:
         TypeError: If it is no Gaussian: what integrates z in closed form cannot take it.
     """
-    if isinstance(law, dist.Independent) and isinstance(law.base_dist, dist.Normal):
-        return Gaussian(law.base_dist.loc, law.base_dist.scale)
-    if isinstance(law, dist.MultivariateNormal):
-        return Gaussian(law.loc, law.scale_tril)
-    if isinstance(law, dist.Delta):
-        return Gaussian(law.v, torch.zeros_like(law.v))
+    if isinstance(distribution, dist.Independent) and isinstance(
+        distribution.base_dist, dist.Normal
+    ):
+        return Gaussian(distribution.base_dist.loc, distribution.base_dist.scale)
+    if isinstance(distribution, dist.MultivariateNormal):
+        return Gaussian(distribution.loc, distribution.scale_tril)
+    if isinstance(distribution, dist.Delta):
+        return Gaussian(distribution.v, torch.zeros_like(distribution.v))
     raise TypeError(
-        f"{type(law).__name__} is not Gaussian, so features cannot be integrated in closed form."
+        f"{type(distribution).__name__} is not Gaussian, so features cannot be integrated in "
+        "closed form."
     )

@@ -1,4 +1,4 @@
-"""Logistic-normal law on the simplex, in isometric log-ratio coordinates."""
+"""Logistic-normal distribution on the simplex, in isometric log-ratio coordinates."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from vrm_pyro.models.distributions.quasi_random import normals
 
 # For moments of w without a closed form; a scrambled Sobol net of this size is right to 1e-3.
 NUM_NODES: Final = 512
-# For E log w, which is unbounded: right to 1e-3 for laws as wide as Dirichlet(1), to 2e-2 for
-# Dirichlet(0.3) of 8 objectives. A step of training pays for each of them.
+# For E log w, which is unbounded: right to 1e-3 for distributions as wide as Dirichlet(1), to
+# 2e-2 for Dirichlet(0.3) of 8 objectives. A step of training pays for each of them.
 NUM_LOG_NODES: Final = 1024
 
 
@@ -34,7 +34,7 @@ def contrast_basis(num_objectives: int, like: Tensor) -> Tensor:
     """Return H, shape (K, K - 1), in dtype and device of ``like``: u = H' log w.
 
     The coordinates treat objectives alike: permuting them rotates u. Additive log-ratios against
-    one objective do not, and an isotropic law in them prefers that objective.
+    one objective do not, and an isotropic distribution in them prefers that objective.
     """
     return _helmert(num_objectives).to(like)
 
@@ -66,11 +66,11 @@ class LogisticNormal(dist.TorchDistribution):
 
     @property
     def base(self) -> dist.MultivariateNormal:
-        """The law of u."""
+        """The distribution of u."""
         return dist.MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "LogisticNormal":
-        """Return the law with its parameters expanded to ``batch_shape``."""
+        """Return the distribution with its parameters expanded to ``batch_shape``."""
         size = self.loc.shape[-1]
         return LogisticNormal(
             self.loc.expand(*batch_shape, size),

@@ -1,4 +1,4 @@
-"""A law of w from one family, fitted to a law of another."""
+"""A distribution of w from one family, fitted to a distribution of another."""
 
 from functools import singledispatch
 from typing import Any
@@ -12,13 +12,13 @@ from vrm_pyro.models.distributions.simplex import expected_log, weight_moments, 
 
 
 @singledispatch
-def as_dirichlet(law: Any) -> dist.Dirichlet:
-    """Return the Dirichlet with the mean of a law and the same sum of variances.
+def as_dirichlet(distribution: Any) -> dist.Dirichlet:
+    """Return the Dirichlet with the mean of a distribution and the same sum of variances.
 
     A Dirichlet's variances are m_k (1 - m_k) / (alpha_0 + 1); one number alpha_0 can match their
     sum, not each.
     """
-    mean, covariance = weight_moments(law)
+    mean, covariance = weight_moments(distribution)
     variance = covariance.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
     spread = (mean * (1 - mean)).sum(-1, keepdim=True)
     total = (spread / variance.clamp(min=torch.finfo(mean.dtype).tiny) - 1).clamp(1e-2, 1e6)
@@ -26,14 +26,14 @@ def as_dirichlet(law: Any) -> dist.Dirichlet:
 
 
 @as_dirichlet.register
-def _(law: dist.Dirichlet) -> dist.Dirichlet:
-    return law
+def _(distribution: dist.Dirichlet) -> dist.Dirichlet:
+    return distribution
 
 
 @singledispatch
-def as_logistic_normal(law: Any) -> LogisticNormal:
-    """Return the logistic-normal with the mean and covariance of u = H' log w under a law."""
-    nodes = weight_nodes(law, NUM_NODES)
+def as_logistic_normal(distribution: Any) -> LogisticNormal:
+    """Return the logistic-normal with the same mean and covariance of u = H' log w."""
+    nodes = weight_nodes(distribution, NUM_NODES)
     u = nodes.clamp(min=torch.finfo(nodes.dtype).tiny).log()
     u = u @ contrast_basis(nodes.shape[-1], nodes)
     centred = u - u.mean(0)
@@ -42,17 +42,17 @@ def as_logistic_normal(law: Any) -> LogisticNormal:
 
 
 @as_logistic_normal.register
-def _(law: LogisticNormal) -> LogisticNormal:
-    return law
+def _(distribution: LogisticNormal) -> LogisticNormal:
+    return distribution
 
 
 @as_logistic_normal.register
-def _(law: dist.Dirichlet) -> LogisticNormal:
+def _(distribution: dist.Dirichlet) -> LogisticNormal:
     """E log w_k = psi(alpha_k) - psi(alpha_0), Cov log w = diag psi'(alpha) + const (spec 2.7)."""
-    basis = contrast_basis(law.concentration.shape[-1], law.concentration)
-    spread = torch.polygamma(1, law.concentration)
+    basis = contrast_basis(distribution.concentration.shape[-1], distribution.concentration)
+    spread = torch.polygamma(1, distribution.concentration)
     return LogisticNormal(
-        expected_log(law) @ basis, _cholesky((basis.T * spread.unsqueeze(-2)) @ basis)
+        expected_log(distribution) @ basis, _cholesky((basis.T * spread.unsqueeze(-2)) @ basis)
     )
 
 

@@ -1,4 +1,4 @@
-"""Fixed quasi-random points: the same for every law and call."""
+"""Fixed quasi-random points: the same for every distribution and call."""
 
 import warnings
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Nodes and moments of a law of objective weights."""
+"""Nodes and moments of a distribution of objective weights."""
 
 from functools import singledispatch
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,7 @@ from vrm_pyro.models.distributions.logistic_normal import NUM_NODES, LogisticNor
 from vrm_pyro.models.distributions.quasi_random import SEED, uniforms
 from vrm_pyro.models.distributions.seeding import seeded
 
-Law = torch.distributions.Distribution
+Distribution = torch.distributions.Distribution
 
 # 64 draws of w are enough once z is integrated (spec 2.9).
 NUM_DRAWS: Final = 64
@@ -35,87 +35,89 @@ class WeightMoments(NamedTuple):
 
 
 @singledispatch
-def weight_nodes(law: Any, num_draws: int = NUM_DRAWS) -> Tensor:
+def weight_nodes(distribution: Any, num_draws: int = NUM_DRAWS) -> Tensor:
     """Return fixed, equally weighted nodes of w, shape (S, P, K).
 
     For Dirichlet and logistic-normal: scrambled Sobol points through the inverse distribution
     functions, the same for every prompt and call, so a score depends on its text alone and not
-    on batch mates, order or a seed. Differentiable in the parameters. Another law is sampled
+    on batch mates, order or a seed. Differentiable in the parameters. Another family is sampled
     under a fixed seed, which leaves the caller's random state alone.
 
     Args:
-        law: Law of w, batch (P,), event (K,).
+        distribution: Distribution of w, batch (P,), event (K,).
         num_draws: S.
     """
     with seeded(SEED):
-        draw = law.rsample if law.has_rsample else law.sample
+        draw = distribution.rsample if distribution.has_rsample else distribution.sample
         return draw(torch.Size([num_draws]))
 
 
 @singledispatch
-def weight_moments(law: Any) -> WeightMoments:
+def weight_moments(distribution: Any) -> WeightMoments:
     """Return mean and covariance of w: closed form for a Dirichlet, else by fixed nodes."""
-    nodes = weight_nodes(law, NUM_NODES)
+    nodes = weight_nodes(distribution, NUM_NODES)
     mean = nodes.mean(0)
     centred = nodes - mean
     return WeightMoments(mean, torch.einsum("spk,spl->pkl", centred, centred) / len(nodes))
 
 
 @singledispatch
-def expected_log(law: Any) -> Tensor:
+def expected_log(distribution: Any) -> Tensor:
     """Return E log w_k, shape (P, K): closed form for a Dirichlet, else by fixed nodes."""
-    nodes = weight_nodes(law, NUM_NODES)
+    nodes = weight_nodes(distribution, NUM_NODES)
     return nodes.clamp(min=torch.finfo(nodes.dtype).tiny).log().mean(0)
 
 
 @weight_nodes.register
-def _(law: dist.Dirichlet, num_draws: int = NUM_DRAWS) -> Tensor:
-    alpha = law.concentration
+def _(distribution: dist.Dirichlet, num_draws: int = NUM_DRAWS) -> Tensor:
+    alpha = distribution.concentration
     gamma = _GammaNodes.apply(alpha, num_draws)  # type: ignore[no-untyped-call]
     return gamma / gamma.sum(-1, keepdim=True)
 
 
 @weight_moments.register
-def _(law: dist.Dirichlet) -> WeightMoments:
+def _(distribution: dist.Dirichlet) -> WeightMoments:
     """C_w = (diag m - m m') / (alpha_0 + 1) (spec 2.9)."""
-    total = law.concentration.sum(-1, keepdim=True)
-    mean = law.concentration / total
+    total = distribution.concentration.sum(-1, keepdim=True)
+    mean = distribution.concentration / total
     outer = mean.unsqueeze(-1) * mean.unsqueeze(-2)
     return WeightMoments(mean, (torch.diag_embed(mean) - outer) / (total.unsqueeze(-1) + 1))
 
 
 @expected_log.register
-def _(law: dist.Dirichlet) -> Tensor:
-    total = law.concentration.sum(-1, keepdim=True)
-    return torch.digamma(law.concentration) - torch.digamma(total)
+def _(distribution: dist.Dirichlet) -> Tensor:
+    total = distribution.concentration.sum(-1, keepdim=True)
+    return torch.digamma(distribution.concentration) - torch.digamma(total)
 
 
 @weight_nodes.register
-def _(law: LogisticNormal, num_draws: int = NUM_DRAWS) -> Tensor:
-    return law.nodes(num_draws)
+def _(distribution: LogisticNormal, num_draws: int = NUM_DRAWS) -> Tensor:
+    return distribution.nodes(num_draws)
 
 
 @expected_log.register
-def _(law: LogisticNormal) -> Tensor:
+def _(distribution: LogisticNormal) -> Tensor:
     """E log w_k = (H loc)_k - E logsumexp(H u): the second part alone needs nodes (spec 2.6)."""
-    log_ratio = law.loc @ contrast_basis(law.loc.shape[-1] + 1, law.loc).T
-    return log_ratio - law.expected_normaliser().unsqueeze(-1)
+    basis = contrast_basis(distribution.loc.shape[-1] + 1, distribution.loc)
+    log_ratio = distribution.loc @ basis.T
+    return log_ratio - distribution.expected_normaliser().unsqueeze(-1)
 
 
 @weight_nodes.register
-def _(law: dist.Delta, num_draws: int = NUM_DRAWS) -> Tensor:
-    return law.v.expand(num_draws, *law.v.shape)
+def _(distribution: dist.Delta, num_draws: int = NUM_DRAWS) -> Tensor:
+    return distribution.v.expand(num_draws, *distribution.v.shape)
 
 
 @weight_moments.register
-def _(law: dist.Delta) -> WeightMoments:
-    size = law.v.shape[-1]
-    return WeightMoments(law.v, law.v.new_zeros(*law.v.shape[:-1], size, size))
+def _(distribution: dist.Delta) -> WeightMoments:
+    mean = distribution.v
+    size = mean.shape[-1]
+    return WeightMoments(mean, mean.new_zeros(*mean.shape[:-1], size, size))
 
 
 @expected_log.register
-def _(law: dist.Delta) -> Tensor:
-    return law.v.clamp(min=torch.finfo(law.v.dtype).tiny).log()
+def _(distribution: dist.Delta) -> Tensor:
+    return distribution.v.clamp(min=torch.finfo(distribution.v.dtype).tiny).log()
 
 
 class _GammaNodes(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Gaussian law of the global parameters: what the training data leave open about the model."""
+"""Mean-field Gaussian posterior of the global parameters, learned beside the model."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import softplus
 
-from vrm_pyro.models.epistemic.law import ParameterPosterior
+from vrm_pyro.models.epistemic.base import ParameterPosterior
 from vrm_pyro.models.networks import inverse_softplus
 
 # Where the standard deviations start, in those of the prior: small, so that training begins as
@@ -42,8 +42,8 @@ class DiagonalPosterior(ParameterPosterior):
     def divergence(self, model: nn.Module) -> Tensor:
         """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
         total = torch.zeros((), dtype=self.raw_scales[0].dtype, device=self.raw_scales[0].device)
-        laws = zip(self.values(model), self.scales(), self.priors(), strict=True)
-        for loc, scale, prior in laws:
+        distributions = zip(self.values(model), self.scales(), self.priors(), strict=True)
+        for loc, scale, prior in distributions:
             total = total + kl_divergence(Normal(loc, scale), Normal(*prior)).sum()
         return total
 

@@ -1,4 +1,4 @@
-"""Laplace law of the global parameters: a Gaussian with a full covariance around the estimate."""
+"""Laplace posterior of the global parameters: a full-covariance Gaussian at the estimate."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.epistemic.law import ParameterPosterior
+from vrm_pyro.models.epistemic.base import ParameterPosterior
 
 # Square of it times 8 bytes, a few times over, is what the fit needs: 0.4 GB each at 7,000.
 MAX_PARAMETERS = 7000
@@ -35,9 +35,10 @@ class LaplacePosterior(ParameterPosterior):
     """
 
     penalty_name = "prior_penalty_head"
-    # What data see of A and the last layer W of the features is the product A W. A law of both
-    # has directions that no row tells of, along which draws leave the region where the product
-    # is linear in them: their E Delta then varies many times as much as the law says.
+    # What data see of A and the last layer W of the features is the product A W. A distribution
+    # of both has directions that no row tells of, along which draws leave the region where the
+    # product is linear in them: their E Delta then varies many times as much as the distribution
+    # says.
     leaves_out = frozenset({"reward.loading"})
     precision_factor: Tensor
     offsets: Tensor

@@ -71,8 +71,8 @@ class LogisticNormalModule(LabelBlindModule):
 
     def predict_weights(self, prompts: Tensor) -> LogisticNormal:
         """Return q(w | x) for standardised prompt states (P, hidden)."""
-        law: LogisticNormal = self.to_weights(prompts)
-        return law
+        distribution: LogisticNormal = self.to_weights(prompts)
+        return distribution
 
     def predict_features(self, responses: Tensor) -> dist.Independent:
         """Return q(z | x, y) for standardised response states (R, hidden)."""

@@ -130,10 +130,10 @@ class OutcomeAwareModule(GuideModule):
 
     def _features(self, loc: Tensor, precision: Tensor) -> dist.Distribution:
         if self.full_covariance:
-            return Gaussian(loc, inverse_factor(precision)).law()
+            return Gaussian(loc, inverse_factor(precision)).distribution()
         # The best diagonal Normal in KL(q || Gaussian): same mean, variance 1 / precision_dd.
         variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
-        return Gaussian(loc, variance.sqrt()).law()
+        return Gaussian(loc, variance.sqrt()).distribution()
 
     def _preference_update(
         self,

@@ -89,7 +89,7 @@ class PreferenceLikelihood(ABC):
         The same where the likelihood knows no labels that are turned round.
 
         Args:
-            probability: E p(c = 1 | Delta) over any law of Delta, any shape.
+            probability: E p(c = 1 | Delta) over any distribution of Delta, any shape.
         """
         return probability
 

@@ -1,4 +1,4 @@
-"""Preference distributions for Pyro's ``sample``: given Delta, and given its Normal law."""
+"""Preference distributions for ``pyro.sample``: given Delta, or given a Normal Delta."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from vrm_pyro.models.likelihoods.quadrature import hermite_nodes
 
 
 class _OutcomeDistribution(dist.TorchDistribution):
-    """A law of c on the outcomes of a likelihood; ``log_prob`` takes soft labels, too."""
+    """A distribution of c on the outcomes of a likelihood; ``log_prob`` takes soft labels, too."""
 
     support = constraints.unit_interval
     likelihood: PreferenceLikelihood

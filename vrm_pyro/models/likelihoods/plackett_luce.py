@@ -1,4 +1,4 @@
-"""Plackett-Luce likelihood: Bradley-Terry for pairs, one joint law for a whole ranking."""
+"""Plackett-Luce likelihood: Bradley-Terry for pairs, one joint term for a whole ranking."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -26,10 +26,10 @@ def pair_log_prob(batch: FeatureBatch, conditionals: Conditionals, num_draws: in
     mean, var = delta_given_weights(
         w[:, batch.pair_prompt], gaussian.rows(first), gaussian.rows(second), conditionals.reward
     )
-    law = GaussianDelta(
+    distribution = GaussianDelta(
         mean, root(var), conditionals.likelihood, margin=batch.pair_margin, validate_args=False
     )
-    log_prob = law.log_prob(batch.preference)
+    log_prob = distribution.log_prob(batch.preference)
     return torch.logsumexp(log_prob, dim=0) - math.log(num_draws)
 
 

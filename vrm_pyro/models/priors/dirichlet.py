@@ -19,7 +19,7 @@ class DirichletPrior(WeightPrior):
     """p(w) = Dir(concentration), symmetric or per objective (spec 2.2).
 
     In mode ``vib`` it is the fixed reference. In mode ``conditional`` weights then vary around
-    the same law for every prompt: the ablation of weights that follow the prompt.
+    the same distribution for every prompt: the ablation of weights that follow the prompt.
 
     Args:
         concentration: Unitless, one number for all objectives or one for each. Below 1 a prompt

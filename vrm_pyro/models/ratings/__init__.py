@@ -4,7 +4,12 @@ To add one, write ``ratings/<name>.py`` with a frozen dataclass under :class:`Ra
 and add one line here. The contract test of ``tests/ratings`` picks it up.
 """
 
-from vrm_pyro.models.ratings.base import RatingLaw, RatingLikelihood, RatingModule, RatingValues
+from vrm_pyro.models.ratings.base import (
+    RatingDistribution,
+    RatingLikelihood,
+    RatingModule,
+    RatingValues,
+)
 from vrm_pyro.models.ratings.bernoulli import BernoulliRatings
 from vrm_pyro.models.ratings.difference import DifferenceRatings
 from vrm_pyro.models.ratings.gaussian import GaussianRatings, GaussianValues
@@ -24,7 +29,7 @@ __all__ = [
     "GaussianRatings",
     "GaussianValues",
     "OrdinalRatings",
-    "RatingLaw",
+    "RatingDistribution",
     "RatingLikelihood",
     "RatingModule",
     "RatingValues",

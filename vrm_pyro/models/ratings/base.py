@@ -94,7 +94,7 @@ class RatingValues:
 
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
         """Return p(y | s): batch (..., R), event (K,); masked entries have log-probability 0."""
-        return RatingLaw(self, scores, batch.rating_mask)
+        return RatingDistribution(self, scores, batch.rating_mask)
 
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
         """Return lambda E log p(y | s) for independent Gaussian scores, shape (R,) (spec 2.6)."""
@@ -131,7 +131,7 @@ class RatingValues:
         return moved.movedim(0, -1)
 
 
-class RatingLaw(dist.TorchDistribution):
+class RatingDistribution(dist.TorchDistribution):
     """p(y | s) of a response's ratings for Pyro's ``sample``: batch (..., R), event (K,).
 
     Args:
@@ -147,10 +147,10 @@ class RatingLaw(dist.TorchDistribution):
         self.values, self.scores, self.mask_ = values, scores, mask
         super().__init__(scores.shape[:-1], scores.shape[-1:], validate_args=False)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "RatingLaw":
-        """Return the law with its scores expanded to ``batch_shape``."""
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "RatingDistribution":
+        """Return the distribution with its scores expanded to ``batch_shape``."""
         scores = self.scores.expand(*batch_shape, self.scores.shape[-1])
-        return RatingLaw(self.values, scores, self.mask_)
+        return RatingDistribution(self.values, scores, self.mask_)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw ratings, masked ones too."""

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.priors.base import check_positive
-from vrm_pyro.models.ratings.base import RatingLaw, RatingLikelihood, RatingModule, RatingValues
+from vrm_pyro.models.ratings.base import (
+    RatingDistribution,
+    RatingLikelihood,
+    RatingModule,
+    RatingValues,
+)
 from vrm_pyro.models.ratings.gaussian import RatingScale
 
 
@@ -75,7 +80,7 @@ class DifferenceValues(RatingValues):
 
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
         """Return the likelihood of the differences, shared out among the rated responses."""
-        return _DifferenceLaw(self, scores, batch)
+        return _DifferenceDistribution(self, scores, batch)
 
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
         """Return lambda E log p in closed form: the square gains the centred variance."""
@@ -96,9 +101,11 @@ class DifferenceValues(RatingValues):
         others = self._total(batch, observed * variance) - variance
         spread = variance * (1 - inverse) ** 2 + others * inverse**2
         noise = self.scale**2 * (1 - inverse)
-        law = dist.Normal(torch.zeros_like(residual), (spread + noise / self.power).sqrt())
+        distribution = dist.Normal(
+            torch.zeros_like(residual), (spread + noise / self.power).sqrt()
+        )
         tempering = (1 - self.power) * torch.log(2 * torch.pi * noise)
-        each = law.log_prob(residual) + 0.5 * (tempering - math.log(self.power))
+        each = distribution.log_prob(residual) + 0.5 * (tempering - math.log(self.power))
         usable = batch.rating_mask & (count > 1)
         return torch.where(usable, (1 - inverse) * each, torch.zeros_like(each)).sum(-1)
 
@@ -143,18 +150,18 @@ class DifferenceValues(RatingValues):
         return zero.index_add(-2, batch.response_prompt, values)[..., batch.response_prompt, :]
 
 
-class _DifferenceLaw(RatingLaw):
+class _DifferenceDistribution(RatingDistribution):
     """Ratings of all responses given their scores, known up to a level per prompt."""
 
     def __init__(self, values: DifferenceValues, scores: Tensor, batch: FeatureBatch) -> None:
         super().__init__(values, scores, batch.rating_mask)
         self.batch = batch
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "_DifferenceLaw":
-        """Return the law with its scores expanded to ``batch_shape``."""
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_DifferenceDistribution":
+        """Return the distribution with its scores expanded to ``batch_shape``."""
         assert isinstance(self.values, DifferenceValues)
         scores = self.scores.expand(*batch_shape, self.scores.shape[-1])
-        return _DifferenceLaw(self.values, scores, self.batch)
+        return _DifferenceDistribution(self.values, scores, self.batch)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return each response's share of the log-likelihood of the differences."""

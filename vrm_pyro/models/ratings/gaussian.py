@@ -115,8 +115,8 @@ class GaussianValues(RatingValues):
 
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
         """Return p(y | s) as Pyro's own Normal, masked."""
-        law = dist.Normal(scores + self.offset, self.scale)
-        return law.mask(batch.rating_mask).to_event(1)
+        distribution = dist.Normal(scores + self.offset, self.scale)
+        return distribution.mask(batch.rating_mask).to_event(1)
 
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
         """Return lambda E log p(y | s) in closed form, shape (R,) (spec 2.6)."""
@@ -150,7 +150,7 @@ class GaussianValues(RatingValues):
         variance = self.scale**2 / self.power
         diagonal = torch.where(mask, variance, variance.new_tensor(1 / (2 * math.pi)))
         factor = factor * mask.unsqueeze(-1).to(factor.dtype)
-        law = dist.LowRankMultivariateNormal(score_loc + self.offset, factor, diagonal)
+        distribution = dist.LowRankMultivariateNormal(score_loc + self.offset, factor, diagonal)
         tempering = (1 - self.power) * torch.log(2 * torch.pi * self.scale**2)
         correction = 0.5 * (tempering - math.log(self.power))
-        return law, (mask.to(factor.dtype) * correction).sum(-1)
+        return distribution, (mask.to(factor.dtype) * correction).sum(-1)

@@ -30,17 +30,17 @@ def check_program(model: VRM, objective: str) -> list[str]:
         One sentence for every latent whose KL has no closed form: it is estimated from draws.
 
     Raises:
-        InputError: If a law does not fit its place: features that are not Gaussian, an objective
-            that draws from a prior which cannot be reparameterised; a latent that depends on
-            another in the program while the guide has it the other way round; a q(w) that the
-            loss of weight supervision does not take.
+        InputError: If a distribution does not fit its place: features that are not Gaussian, an
+            objective that draws from a prior which cannot be reparameterised; a latent that
+            depends on another in the program while the guide has it the other way round; a q(w)
+            that the loss of weight supervision does not take.
     """
     batch = _probe(model)
     with evaluation_mode(model), torch.random.fork_rng(devices=[]):
         batch = model.standardize(batch)
         conditionals = model.conditionals(batch)
-        _check_law(conditionals.weights, "weight_prior", 2, model.num_objectives)
-        _check_law(conditionals.features, "feature_prior", 4, model.latent_dim)
+        _check_distribution(conditionals.weights, "weight_prior", 2, model.num_objectives)
+        _check_distribution(conditionals.features, "feature_prior", 4, model.latent_dim)
         if not is_gaussian(conditionals.features):
             raise InputError(
                 f"model.feature_prior gives a {type(conditionals.features).__name__}; every "
@@ -54,13 +54,14 @@ def check_program(model: VRM, objective: str) -> list[str]:
                 f"model.objective is pairwise, which needs reparameterised draws of the weights, "
                 f"but model.weight_prior gives a {kind} without any. Use integrated, or sampled."
             )
-        laws = model.guide.posterior(batch, conditionals)
+        distributions = model.guide.posterior(batch, conditionals)
         if model.weight_power > 0:
-            model.weight_supervision.score(laws[0], torch.full_like(laws[0].mean, 0.5))
+            weights = distributions[0]
+            model.weight_supervision.score(weights, torch.full_like(weights.mean, 0.5))
         _check_order(model, batch, conditionals)
     notices = []
     priors = (conditionals.weights, conditionals.features)
-    for site, q, p in zip(LATENTS, laws, priors, strict=True):
+    for site, q, p in zip(LATENTS, distributions, priors, strict=True):
         if not has_closed_divergence(q, p):
             notices.append(
                 f"KL of {site}: no closed form for {type(q).__name__} against {type(p).__name__}; "
@@ -69,8 +70,9 @@ def check_program(model: VRM, objective: str) -> list[str]:
     return notices
 
 
-def _check_law(law: Distribution, key: str, rows: int, size: int) -> None:
-    found, wanted = (tuple(law.batch_shape), tuple(law.event_shape)), ((rows,), (size,))
+def _check_distribution(distribution: Distribution, key: str, rows: int, size: int) -> None:
+    found = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+    wanted = (rows,), (size,)
     if found != wanted:
         raise InputError(
             f"model.{key} gives batch shape {found[0]} and event shape {found[1]} for {rows} "

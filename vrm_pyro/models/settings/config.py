@@ -59,11 +59,11 @@ class ModelConfig:
         reward_scale: beta at the start. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
-        bayesian_head: Gaussian law of A, b, beta and the last layer of each network.
+        bayesian_head: Gaussian distribution of A, b, beta and the last layer of each network.
             Predictions then average over it, and `score` tells what the training data leave
             open (epistemic) from what an item leaves open (ambiguity).
-        head_covariance: Of that law: ``diagonal``, learned beside the model, or ``laplace``, full
-            (without A) and computed once after training from the rows' Fisher information.
+        head_covariance: ``diagonal``, learned beside the model, or ``laplace``, full (without A)
+            and computed once after training from the rows' Fisher information.
         head_prior_scale: Prior standard deviation of what one unit of input moves through it.
         head_draws: Fixed draws of it that a prediction averages; time grows with it.
         kl_weights: kappa_w of mode ``vib``. Other than 1, the objective is tempered.
@@ -267,7 +267,7 @@ def _check_mode(config: ModelConfig) -> None:
         "guide": config.guide.outcome_aware,
     }
     if conditional:
-        # Weights that vary around one law for all prompts are a model too: they do not collapse.
+        # Weights that vary around one prior for all prompts are a model too: no collapse.
         del own["weight_prior"]
     for key, follows in own.items():
         if follows != conditional:

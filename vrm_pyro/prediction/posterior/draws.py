@@ -211,8 +211,8 @@ def _drawn_rankings(batch: FeatureBatch, rankings: Rankings, reward: Tensor) -> 
     What plain pairs hold means nothing. The pairs of one ranking are drawn together: each alone,
     they could run in a circle.
     """
-    law = Ranking(reward[:, rankings.items], rankings.mask)
-    place = law.sample().argsort(-1).to(reward.dtype)  # (S, M, n), of the items
+    distribution = Ranking(reward[:, rankings.items], rankings.mask)
+    place = distribution.sample().argsort(-1).to(reward.dtype)  # (S, M, n), of the items
     assert batch.pair_ranking is not None
     row = torch.searchsorted(rankings.number, batch.pair_ranking)  # 0 for plain pairs
     first, second = (

@@ -21,7 +21,7 @@ NUM_NODES = 48
 # Draws are taken in slices: each costs NUM_NODES numbers a pair.
 SLICE = 16
 
-Law = tuple[Tensor, Tensor]
+Distribution = tuple[Tensor, Tensor]
 
 
 class Evidence(NamedTuple):
@@ -49,9 +49,10 @@ def log_evidence(
     Gaussian ratings are integrated in closed form. Given w and the ratings, the rewards of a
     prompt are independent Normals: a pair whose responses are in no other pair is integrated by
     Gauss-Hermite, the rest and rankings by importance draws of the rewards, one number a response
-    instead of d_z. Half of the draws come from the guide's q, seen as a law of w and rewards,
-    half from the model given the ratings; weights against that mixture are bounded whatever
-    the guide does. With other ratings, 8 times as many draws of w and z come from the guide alone.
+    instead of d_z. Half of the draws come from the guide's q, seen as a distribution of w and
+    rewards, half from the model given the ratings; weights against that mixture are bounded
+    whatever the guide does. With other ratings, 8 times as many draws of w and z come from the
+    guide alone.
 
     Args:
         model: The model; its guide proposes, unless it is label-blind.
@@ -140,7 +141,7 @@ def _log_weights(
     model: VRM, batch: FeatureBatch, conditionals: Conditionals, num_draws: int
 ) -> Tensor:
     """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
-    target: Law = features_given_ratings(batch, conditionals)
+    target: Distribution = features_given_ratings(batch, conditionals)
     q_weights, proposal = conditionals.weights, target
     if not isinstance(model.guide, LabelBlindModule):
         q_weights, q_features = model.guide.posterior(batch, conditionals)
@@ -170,11 +171,11 @@ def _preferences(
     conditionals: Conditionals,
     weights: Tensor,
     from_guide: Tensor,
-    target: Law,
-    proposal: Law,
+    target: Distribution,
+    proposal: Distribution,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p(c | w, r), log p(r | w) and log q(r | w) of drawn rewards r, each (S, P)."""
-    loc, scale = _reward_law(batch, conditionals, weights, target)
+    loc, scale = _reward_distribution(batch, conditionals, weights, target)
     zero = weights.new_zeros(weights.shape[:2])
     used = torch.bincount(
         torch.cat([batch.pair_first, batch.pair_second]), minlength=batch.num_responses
@@ -189,13 +190,13 @@ def _preferences(
     )
     if len(together) == 0:
         return log_lik, zero, zero
-    q_loc, q_scale = _reward_law(batch, conditionals, weights, proposal)
+    q_loc, q_scale = _reward_distribution(batch, conditionals, weights, proposal)
     noise = torch.randn_like(loc)
     drawn = torch.where(from_guide[:, None], q_loc + q_scale * noise, loc + scale * noise)
     rows = torch.unique(torch.cat([batch.pair_first[together], batch.pair_second[together]]))
     if rankings is not None:
-        law = Ranking(drawn[:, rankings.items], rankings.mask)
-        value = rankings.weight * law.log_prob(rankings.order)
+        distribution = Ranking(drawn[:, rankings.items], rankings.mask)
+        value = rankings.weight * distribution.log_prob(rankings.order)
         log_lik = log_lik.index_add(1, batch.response_prompt[rankings.items[:, 0]], value)
         together = (shared & ~ranked).nonzero().squeeze(-1)
     first, second = batch.pair_first[together], batch.pair_second[together]
@@ -212,9 +213,9 @@ def _preferences(
     return log_lik, log_p, log_q
 
 
-def _reward_law(
-    batch: FeatureBatch, conditionals: Conditionals, weights: Tensor, features: Law
-) -> Law:
+def _reward_distribution(
+    batch: FeatureBatch, conditionals: Conditionals, weights: Tensor, features: Distribution
+) -> Distribution:
     """Return mean and sd given w of beta w'A z, the part of r that pairs compare, each (S, R)."""
     loc, covariance = features
     direction = (

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vrm_pyro.features.inputs import Inputs, with_objectives
+from vrm_pyro.data.source import with_objectives
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel, settings_to_json
 from vrm_pyro.models.settings.compatibility import what_it_bounds
 from vrm_pyro.prediction.posterior.draws import draw_posterior

@@ -56,23 +56,23 @@ class FixedGuide(GuideModule):
 
     def __init__(self, weights: dist.Distribution, features: dist.Distribution) -> None:
         super().__init__()
-        self.laws = (weights, features)
+        self.distributions = (weights, features)
 
     def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return the q(w) given."""
-        return self.laws[0]
+        return self.distributions[0]
 
     def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
         """Return the q(z) given."""
-        return self.laws[1]
+        return self.distributions[1]
 
 
 @dataclass(frozen=True)
 class _Free:
-    """Unconstrained parameters of a law, and the law they give."""
+    """Unconstrained parameters of a distribution, and the distribution they give."""
 
     parameters: list[Tensor]
-    law: Callable[[], dist.Distribution]
+    distribution: Callable[[], dist.Distribution]
 
 
 def refine(
@@ -113,9 +113,9 @@ def refine(
     with torch.enable_grad():
         _minimise(batch, conditionals, free, num_steps, num_nodes, progress)
     with torch.no_grad():
-        laws = free[0].law(), free[1].law()
-        after = prompt_elbo(batch, conditionals, *laws, num_nodes)
-        return Refined(FixedGuide(*laws), before, after)
+        distributions = free[0].distribution(), free[1].distribution()
+        after = prompt_elbo(batch, conditionals, *distributions, num_nodes)
+        return Refined(FixedGuide(*distributions), before, after)
 
 
 def prompt_elbo(
@@ -168,7 +168,9 @@ def _minimise(
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = -prompt_elbo(batch, conditionals, free[0].law(), free[1].law(), num_nodes).sum()
+        value = -prompt_elbo(
+            batch, conditionals, free[0].distribution(), free[1].distribution(), num_nodes
+        ).sum()
         value.backward()  # type: ignore[no-untyped-call]
         bar.update(min(1, bar.total - bar.n))
         return value
@@ -181,33 +183,33 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().clone().requires_grad_()
 
 
-def _free_weights(law: dist.Distribution) -> _Free:
-    if isinstance(law, pyro_dist.Dirichlet):
-        log = _leaf(law.concentration.log())
+def _free_weights(distribution: dist.Distribution) -> _Free:
+    if isinstance(distribution, pyro_dist.Dirichlet):
+        log = _leaf(distribution.concentration.log())
 
         def dirichlet() -> dist.Distribution:
             return pyro_dist.Dirichlet(log.exp().clamp(CONCENTRATION_FLOOR, CONCENTRATION_CAP))
 
         return _Free([log], dirichlet)
-    if isinstance(law, LogisticNormal):
-        loc, factor = _leaf(law.loc), _FreeFactor(law.scale_tril)
+    if isinstance(distribution, LogisticNormal):
+        loc, factor = _leaf(distribution.loc), _FreeFactor(distribution.scale_tril)
         return _Free(
             [loc, *factor.parameters], lambda: LogisticNormal(loc, factor(), validate_args=False)
         )
-    point = _leaf(law.mean.log())
+    point = _leaf(distribution.mean.log())
     return _Free([point], lambda: pyro_dist.Delta(torch.softmax(point, -1), event_dim=1))
 
 
-def _free_features(law: dist.Distribution) -> _Free:
-    gaussian = as_gaussian(law)
+def _free_features(distribution: dist.Distribution) -> _Free:
+    gaussian = as_gaussian(distribution)
     loc = _leaf(gaussian.loc)
-    if isinstance(law, pyro_dist.Delta):
+    if isinstance(distribution, pyro_dist.Delta):
         return _Free([loc], lambda: pyro_dist.Delta(loc, event_dim=1))
     if gaussian.diagonal:
         log_scale = _leaf(gaussian.scale.log())
-        return _Free([loc, log_scale], lambda: Gaussian(loc, log_scale.exp()).law())
+        return _Free([loc, log_scale], lambda: Gaussian(loc, log_scale.exp()).distribution())
     factor = _FreeFactor(gaussian.scale)
-    return _Free([loc, *factor.parameters], lambda: Gaussian(loc, factor()).law())
+    return _Free([loc, *factor.parameters], lambda: Gaussian(loc, factor()).distribution())
 
 
 class _FreeFactor:

@@ -8,36 +8,36 @@ from numpy.typing import NDArray
 from vrm_pyro.data.rows.conversation import turn_text
 from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
 from vrm_pyro.report.page.blocks import Case, Reason, Side
-from vrm_pyro.report.page.material import Material
+from vrm_pyro.report.page.page_inputs import PageInputs
 
 # Longer texts are cut: twenty pairs of long answers would fill megabytes.
 LONGEST: Final = 1500
 
 
-def worst_mistakes(material: Material, count: int) -> list[int]:
+def worst_mistakes(inputs: PageInputs, count: int) -> list[int]:
     """Return the pairs with the largest log loss among those predicted wrong, one a prompt."""
-    p, label = material.scores.p_first.astype(np.float64), material.table.preference
+    p, label = inputs.scores.p_first.astype(np.float64), inputs.table.preference
     wrong = accuracy_values(p, label) < 0.5
-    return _distinct(material, np.argsort(-log_loss_values(p, label), kind="stable"), wrong, count)
+    return _distinct(inputs, np.argsort(-log_loss_values(p, label), kind="stable"), wrong, count)
 
 
-def most_uncertain(material: Material, count: int) -> list[int]:
+def most_uncertain(inputs: PageInputs, count: int) -> list[int]:
     """Return the pairs whose probability is nearest to 1/2, the widest first among equals."""
-    p = material.scores.p_first.astype(np.float64)
-    spread = material.scores.delta[1:].sum(0)
+    p = inputs.scores.p_first.astype(np.float64)
+    spread = inputs.scores.delta[1:].sum(0)
     order = np.lexsort((-spread, np.round(np.abs(p - 0.5), 4)))
-    return _distinct(material, order, np.ones(len(p), dtype=bool), count)
+    return _distinct(inputs, order, np.ones(len(p), dtype=bool), count)
 
 
-def case_of(material: Material, pair: int, texts: bool = True) -> Case:
+def case_of(inputs: PageInputs, pair: int, texts: bool = True) -> Case:
     """Return a pair as the page shows it: A is the response that the model prefers.
 
     Args:
-        material: What the model says.
+        inputs: What the model says.
         pair: Position of the pair.
         texts: Whether texts are shown.
     """
-    table, scores = material.table, material.scores
+    table, scores = inputs.table, inputs.scores
     p, label = float(scores.p_first[pair]), float(table.preference[pair])
     sides = [int(table.pair_first[pair]), int(table.pair_second[pair])]
     if p < 0.5:
@@ -57,7 +57,7 @@ def case_of(material: Material, pair: int, texts: bool = True) -> Case:
     prompt = int(table.response_prompt[sides[0]])
     name = table.pair_id[pair] or f"pair-{pair}"
     return Case(
-        title=f"{name} · {material.kinds[prompt]}",
+        title=f"{name} · {inputs.kinds[prompt]}",
         facts=(
             f"model: A preferred with probability {p:.2f}",
             f"label: {verdict}",
@@ -70,20 +70,20 @@ def case_of(material: Material, pair: int, texts: bool = True) -> Case:
             Side(letter, _marks(letter, said), *_shown(table.responses[j], texts))
             for letter, j in zip("AB", sides, strict=True)
         ],
-        reasons=_reasons(material, prompt, sides),
+        reasons=_reasons(inputs, prompt, sides),
     )
 
 
-def _reasons(material: Material, prompt: int, sides: list[int]) -> list[Reason]:
+def _reasons(inputs: PageInputs, prompt: int, sides: list[int]) -> list[Reason]:
     first, second = sides
-    parts = material.reasons.parts[first] - material.reasons.parts[second]
+    parts = inputs.reasons.parts[first] - inputs.reasons.parts[second]
     largest = float(np.abs(parts).max()) or 1.0
-    weights, sd = material.reasons.weights[prompt], material.reasons.weights_sd[prompt]
-    scores = material.scores.scores
+    weights, sd = inputs.reasons.weights[prompt], inputs.reasons.weights_sd[prompt]
+    scores = inputs.scores.scores
     assert scores is not None
     return [
         Reason(
-            material.objectives[k],
+            inputs.objectives[k],
             f"{weights[k]:.2f} ± {sd[k]:.2f}",
             f"{scores[first, k]:.2f}",
             f"{scores[second, k]:.2f}",
@@ -100,7 +100,7 @@ def _marks(letter: str, said: str | None) -> list[str]:
 
 
 def _distinct(
-    material: Material, order: NDArray[np.int64], allowed: NDArray[np.bool_], count: int
+    inputs: PageInputs, order: NDArray[np.int64], allowed: NDArray[np.bool_], count: int
 ) -> list[int]:
     """Return the first allowed pairs with weight, one of each prompt."""
     found: list[int] = []
@@ -108,8 +108,8 @@ def _distinct(
     for pair in order.tolist():
         if len(found) == count:
             break
-        prompt = int(material.table.pair_prompt[pair])
-        if allowed[pair] and material.table.pair_weight[pair] > 0 and prompt not in seen:
+        prompt = int(inputs.table.pair_prompt[pair])
+        if allowed[pair] and inputs.table.pair_weight[pair] > 0 and prompt not in seen:
             found.append(pair)
             seen.add(prompt)
     return found

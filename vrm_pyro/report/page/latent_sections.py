@@ -18,7 +18,7 @@ from vrm_pyro.diagnostics.sensitivity.summary import (
 )
 from vrm_pyro.report.page.blocks import Block, Pictures, Section, Table, Words
 from vrm_pyro.report.page.charts import Picture, histogram, map_charts, projection, weights_chart
-from vrm_pyro.report.page.material import Material
+from vrm_pyro.report.page.page_inputs import PageInputs
 
 Floats = NDArray[np.float64]
 
@@ -36,12 +36,12 @@ QUANTITIES: Final = {
 }
 
 
-def weights(material: Material) -> Section:
+def weights(inputs: PageInputs) -> Section:
     """Return the weights of each kind of prompt, with what the labels can tell of them."""
-    kinds = np.asarray(material.kinds)
+    kinds = np.asarray(inputs.kinds)
     names, counts = np.unique(kinds, return_counts=True)
     order = names[np.argsort(-counts, kind="stable")].tolist()
-    reasons = material.reasons
+    reasons = inputs.reasons
     pictures: list[Picture] = []
     rows: list[list[str]] = []
     worst = 0.0
@@ -50,20 +50,20 @@ def weights(material: Material) -> Section:
         mean = reasons.weights[chosen].mean(0)
         within = np.quantile(reasons.weights[chosen], [0.1, 0.9], axis=0)
         spread = np.sqrt((reasons.weights_sd[chosen] ** 2).mean(0))
-        errors = identified(material, chosen, mean)
+        errors = identified(inputs, chosen, mean)
         worst = max(worst, errors.condition)
         if len(pictures) < MOST_CHARTS:
             pictures.append(
                 weights_chart(
                     f"{name} ({chosen.sum():,} {'prompt' if chosen.sum() == 1 else 'prompts'})",
-                    material.objectives,
+                    inputs.objectives,
                     mean,
                     (within[0], within[1]),
                     spread,
                     errors.weights,
                 )
             )
-        for k, objective in enumerate(material.objectives if len(rows) < MOST_ROWS else ()):
+        for k, objective in enumerate(inputs.objectives if len(rows) < MOST_ROWS else ()):
             rows.append(
                 [
                     f"{name}: {objective}",
@@ -74,7 +74,7 @@ def weights(material: Material) -> Section:
                 ]
             )
     blocks: list[Block] = []
-    if not material.rated:
+    if not inputs.rated:
         blocks.append(
             Words(
                 "This model was trained without ratings on scores: its objectives carry no "
@@ -105,7 +105,7 @@ def weights(material: Material) -> Section:
     blocks.append(
         Table(
             "The same in numbers"
-            + ("." if len(rows) == len(order) * len(material.objectives) else ", first kinds."),
+            + ("." if len(rows) == len(order) * len(inputs.objectives) else ", first kinds."),
             [
                 "kind: objective",
                 "mean",
@@ -119,11 +119,11 @@ def weights(material: Material) -> Section:
     return Section("weights", "Weights by kind of prompt", blocks)
 
 
-def identified(material: Material, prompts: NDArray[np.bool_], mean: Floats) -> WeightErrors:
+def identified(inputs: PageInputs, prompts: NDArray[np.bool_], mean: Floats) -> WeightErrors:
     """Return the standard errors that the pairs of some prompts leave for their mean weights."""
-    table = material.table
+    table = inputs.table
     pairs = prompts[table.pair_prompt] & (table.pair_weight > 0)
-    slopes = material.reasons.slopes
+    slopes = inputs.reasons.slopes
     # With beta inside the scores, their scale is 1; errors of w are the same.
     return weight_standard_errors(
         slopes[table.pair_first[pairs]] - slopes[table.pair_second[pairs]],
@@ -133,16 +133,16 @@ def identified(material: Material, prompts: NDArray[np.bool_], mean: Floats) -> 
     )
 
 
-def feature_map(material: Material) -> Section:
+def feature_map(inputs: PageInputs) -> Section:
     """Return two principal components of the expected features of responses."""
-    features = material.predictions.expected_features
+    features = inputs.predictions.expected_features
     assert features is not None
     place, explained = projection(features)
-    owner = material.table.response_prompt
-    count = np.bincount(owner, minlength=material.table.num_prompts)
-    reward = material.scores.reward.astype(np.float64)
+    owner = inputs.table.response_prompt
+    count = np.bincount(owner, minlength=inputs.table.num_prompts)
+    reward = inputs.scores.reward.astype(np.float64)
     level = np.bincount(owner, reward, minlength=len(count)) / np.maximum(count, 1)
-    kinds = [material.kinds[i] for i in owner]
+    kinds = [inputs.kinds[i] for i in owner]
     return Section(
         "features",
         "Map of features",
@@ -157,9 +157,9 @@ def feature_map(material: Material) -> Section:
     )
 
 
-def collapse(material: Material) -> Section:
+def collapse(inputs: PageInputs) -> Section:
     """Return how much weights and features depend on the text."""
-    found = material.predictions
+    found = inputs.predictions
     assert found.kl_weights is not None
     assert found.kl_features is not None
     assert found.expected_weights is not None
@@ -168,7 +168,7 @@ def collapse(material: Material) -> Section:
     num_weights = found.expected_weights.shape[1]
     num_features = found.expected_features.shape[1]
     blocks: list[Block] = [
-        finding_words(material.collapse),
+        finding_words(inputs.collapse),
         Words(
             f"{active.weights} of {num_weights} weights vary with the prompt, "
             f"{active.features} of {num_features} features with the response (by more than 1% of "
@@ -203,7 +203,7 @@ def collapse(material: Material) -> Section:
         )
     rows = [
         [f"w of {name}", f"{variance:.2e}", "yes" if variance > active.threshold_weights else "no"]
-        for name, variance in zip(material.objectives, active.variance_weights, strict=True)
+        for name, variance in zip(inputs.objectives, active.variance_weights, strict=True)
     ] + [
         [f"z {d}", f"{variance:.2e}", "yes" if variance > active.threshold_features else "no"]
         for d, variance in enumerate(active.variance_features)

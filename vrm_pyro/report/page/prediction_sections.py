@@ -21,7 +21,7 @@ from vrm_pyro.diagnostics.metrics.selective import selective_accuracy
 from vrm_pyro.report.page.blocks import Block, Cases, Pictures, Section, Table, Words
 from vrm_pyro.report.page.cases import case_of, most_uncertain, worst_mistakes
 from vrm_pyro.report.page.charts import reliability_chart, selective_chart
-from vrm_pyro.report.page.material import Material
+from vrm_pyro.report.page.page_inputs import PageInputs
 
 Floats = NDArray[np.float64]
 
@@ -50,9 +50,9 @@ class Baseline:
     p_first: Floats
 
 
-def summary(material: Material, baseline: Baseline | None) -> Section:
+def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
     """Return the headline: rates beside those of the baselines, in all rows and by kind."""
-    found = material.metrics
+    found = inputs.metrics
     rows = [[THIS, *(_rate(found, name) for name in RATES)]]
     if baseline is not None:
         rows.append([BASELINE, *(_rate(baseline.metrics, name) for name in RATES)])
@@ -73,7 +73,7 @@ def summary(material: Material, baseline: Baseline | None) -> Section:
             Table(
                 f"{THIS.capitalize()} minus {BASELINE} on the same pairs.",
                 ["", "difference", "90% interval"],
-                _differences(material, baseline),
+                _differences(inputs, baseline),
             )
         )
     else:
@@ -101,10 +101,10 @@ def summary(material: Material, baseline: Baseline | None) -> Section:
     return Section("summary", "Summary", blocks)
 
 
-def calibration(material: Material, baseline: Baseline | None) -> list[Section]:
+def calibration(inputs: PageInputs, baseline: Baseline | None) -> list[Section]:
     """Return reliability and selective accuracy, beside the baseline where there is one."""
-    table = material.table
-    models = {THIS: material.scores.p_first.astype(np.float64)}
+    table = inputs.table
+    models = {THIS: inputs.scores.p_first.astype(np.float64)}
     if baseline is not None:
         models[BASELINE] = baseline.p_first
     data = (table.preference, table.pair_weight, table.pair_prompt)
@@ -191,14 +191,14 @@ def diagnoses(findings: Sequence[Mapping[str, Any]]) -> Section:
     )
 
 
-def single_pairs(material: Material, count: int, texts: bool) -> list[Section]:
+def single_pairs(inputs: PageInputs, count: int, texts: bool) -> list[Section]:
     """Return the worst mistakes and the most uncertain pairs, at most one of each prompt."""
-    unit = "expected raw ratings" if material.rated else "model units"
+    unit = "expected raw ratings" if inputs.rated else "model units"
     said = (
         "Reasons are contributions beta w_k (s_A,k - s_B,k) to the reward of A above that of B, "
         "the response that the model prefers: they add up to the expected difference."
     )
-    wrong, unsure = worst_mistakes(material, count), most_uncertain(material, count)
+    wrong, unsure = worst_mistakes(inputs, count), most_uncertain(inputs, count)
     sections = []
     for key, title, pairs, intro in (
         (
@@ -220,7 +220,7 @@ def single_pairs(material: Material, count: int, texts: bool) -> list[Section]:
         if not pairs:
             blocks = [Words("None." if count else "Left out: --worst 0.")]
         else:
-            blocks.append(Cases([case_of(material, pair, texts) for pair in pairs], unit))
+            blocks.append(Cases([case_of(inputs, pair, texts) for pair in pairs], unit))
         sections.append(Section(key, title, blocks))
     return sections
 
@@ -231,10 +231,10 @@ def about(facts: Mapping[str, str]) -> Section:
     return Section("about", "About this page", [Table("", ["", ""], rows, wordy=(1,))])
 
 
-def _differences(material: Material, baseline: Baseline) -> list[list[str]]:
-    table = material.table
+def _differences(inputs: PageInputs, baseline: Baseline) -> list[list[str]]:
+    table = inputs.table
     label, weight, prompt = table.preference, table.pair_weight, table.pair_prompt
-    own = material.scores.p_first.astype(np.float64)
+    own = inputs.scores.p_first.astype(np.float64)
     found: list[Difference] = [
         paired_bootstrap(
             values(own, label), values(baseline.p_first, label), prompt, weight=weight, level=0.95

@@ -10,7 +10,7 @@ from scipy.special import entr
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.dataset import PromptDataset
-from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.settings.build import build_model
@@ -19,7 +19,7 @@ from vrm_pyro.models.settings.row_checks import check_rankings
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preflight.check import Check
-from vrm_pyro.training.preparation import data_facts, fit_scalers, rating_unit, select_objectives
+from vrm_pyro.training.preparation import data_facts, fit_scalers, rating_unit
 
 NUM_PAIRS: Final = 32
 NUM_STEPS: Final = 400
@@ -133,7 +133,7 @@ def _fit(
     check_rankings(config, source)
     check_data(config, facts)
     rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
-    view = select_objectives(source, objectives if rated else ())
+    view = with_objectives(source, objectives if rated else ())
     items = _first_prompts(view, num_pairs)
     loc, scale = rating_unit(view, type(config.rating_likelihood))
     batch = PromptDataset(view, loc, scale, items).batch()

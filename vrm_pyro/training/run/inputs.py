@@ -13,7 +13,7 @@ from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.data.rows.splits import prompt_positions
-from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, select_prompts, without_pairs
 from vrm_pyro.features.reading import backbone_facts, is_store, read_rows, read_store
@@ -22,7 +22,7 @@ from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.settings.config import DataFacts, ModelConfig
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import read_texts
-from vrm_pyro.training.preparation import data_facts, select_objectives
+from vrm_pyro.training.preparation import data_facts
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ FEATURES = "features"
 
 
 @dataclass(frozen=True)
-class Material:
+class NamedRows:
     """What ``data.train`` or ``data.validation`` names, before anything is computed.
 
     Args:
@@ -42,18 +42,18 @@ class Material:
     store: FeatureStore | None
 
     @classmethod
-    def read(cls, spec: Spec, skip_invalid: bool, split: str) -> "Material":
+    def read(cls, spec: Spec, skip_invalid: bool, split: str) -> "NamedRows":
         """Read rows, or open a store."""
         if is_store(spec):
             store = read_store(spec)
             return cls(store.table(), store)
         return cls(read_rows(spec, skip_invalid, split), None)
 
-    def limited(self, max_prompts: int, seed: int) -> "Material":
+    def limited(self, max_prompts: int, seed: int) -> "NamedRows":
         """Return the rows of some prompts, drawn by a hash of their texts; 0 keeps all."""
         if not 0 < max_prompts < self.table.num_prompts or self.store is not None:
             return self
-        return Material(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
+        return NamedRows(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
 
     def encoded(self, backbone: Backbone | None, folder: Path) -> FeatureStore:
         """Return the store of the rows, opened or computed into ``folder``."""
@@ -90,8 +90,8 @@ class TrainingRows:
     """
 
     data: DataConfig
-    train: Material
-    validation: Material | None
+    train: NamedRows
+    validation: NamedRows | None
     check: LabelCheck
 
     @classmethod
@@ -102,11 +102,11 @@ class TrainingRows:
             InputError: If rows or a store are not usable, or validation holds no pair.
         """
         assert data.train is not None
-        train = Material.read(data.train, data.skip_invalid, "train")
+        train = NamedRows.read(data.train, data.skip_invalid, "train")
         train = train.limited(data.max_prompts, data.split_seed)
         validation = None
         if data.validation:
-            validation = Material.read(data.validation, data.skip_invalid, "validation")
+            validation = NamedRows.read(data.validation, data.skip_invalid, "validation")
             _warn_overlap(train.table, validation.table)
         rows = cls(data, train, validation, _check_labels(train.table, data))
         held_out = rows._held_out(train.table) if validation is None else None
@@ -187,7 +187,7 @@ class TrainingRows:
     def _kept(self, source: FeatureSource) -> FeatureSource:
         """Return the training rows without what the user chose to leave out."""
         if self.drops("drop_ratings"):
-            source = select_objectives(source, ())
+            source = with_objectives(source, ())
         if self.drops("drop_preferences"):
             source = without_pairs(source)
         return source

@@ -83,7 +83,7 @@ class Means(NamedTuple):
 
 
 @dataclass
-class Material:
+class CheckInputs:
     """A model, rows, and everything the diagnostics take from them, computed when first asked.
 
     Args:
@@ -104,7 +104,7 @@ class Material:
     some: Rows
     num_draws: int = 1000
     seed: int = 0
-    reference: "Material | None" = None
+    reference: "CheckInputs | None" = None
     others: Mapping[str, Floats] = field(default_factory=dict)
     refined_prompts: int = 100
     ranks: "dict[str, Floats] | str | None" = None
@@ -154,7 +154,7 @@ class Material:
         function: Callable[[VRM, FeatureBatch, Conditionals], T],
         num_prompts: int | None = None,
     ) -> T:
-        """Return ``function(model, batch, heads)`` on ``some``, or its first prompts.
+        """Return ``function(model, batch, conditionals)`` on ``some``, or its first prompts.
 
         In float64 on the CPU, on a copy of the model.
         """
@@ -186,8 +186,8 @@ def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
             if isinstance(copied, VRM) and scores is not None and spread is not None:
                 assert found.score_mean is not None
                 scores[chunk.responses] = found.score_mean.numpy()
-                law = as_gaussian(copied.predictive_features(batch.responses))
-                spread[chunk.responses] = law.variance.numpy()
+                distribution = as_gaussian(copied.predictive_features(batch.responses))
+                spread[chunk.responses] = distribution.variance.numpy()
     return Means(reward, variance, scores, spread)
 
 
@@ -238,7 +238,7 @@ def _chunk_scores(model: VRM, chunk: Chunk, blind: bool, seed: int) -> Floats:
     return np.asarray(found.log_prob.numpy())
 
 
-def shuffled_predictions(material: Material) -> tuple[NDArray[np.int64], dict[str, Floats]]:
+def shuffled_predictions(inputs: CheckInputs) -> tuple[NDArray[np.int64], dict[str, Floats]]:
     """Return pairs, and their predictions with the states of other prompts or responses.
 
     A permutation of prompt states deals each prompt another one's w; one of response states
@@ -247,12 +247,12 @@ def shuffled_predictions(material: Material) -> tuple[NDArray[np.int64], dict[st
     Returns:
         Pairs looked at (n,), and by ``w`` and ``z`` predictions (permutations, n).
     """
-    model = material.vrm
+    model = inputs.vrm
     assert model is not None
-    rng = np.random.default_rng(material.seed)
+    rng = np.random.default_rng(inputs.seed)
     data = PromptDataset(
-        material.rows.source,
-        prompts=np.sort(rng.permutation(material.rows.num_prompts)[:SHUFFLED_PROMPTS]),
+        inputs.rows.source,
+        prompts=np.sort(rng.permutation(inputs.rows.num_prompts)[:SHUFFLED_PROMPTS]),
     )
     pairs: list[NDArray[np.int64]] = []
     found: dict[str, list[Floats]] = {"w": [], "z": []}

@@ -50,7 +50,7 @@ class Reasons:
 
 
 @dataclass(frozen=True)
-class Material:
+class PageInputs:
     """All that the model says of the rows.
 
     Args:
@@ -78,7 +78,7 @@ class Material:
 
 def gather(
     model: VRM, source: FeatureSource, table: PreferenceTable, objectives: tuple[str, ...]
-) -> Material:
+) -> PageInputs:
     """Return what a model says of rows.
 
     Args:
@@ -91,7 +91,7 @@ def gather(
         InputError: If there is no pair with a positive weight.
     """
     predictions = predict(model, source)
-    return Material(
+    return PageInputs(
         table=table,
         objectives=objectives,
         rated=model.ratings is not None,

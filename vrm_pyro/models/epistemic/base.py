@@ -13,7 +13,7 @@ _SEED = 20260305
 
 
 class ParameterPosterior(nn.Module):
-    """A Gaussian law Q over chosen parameters of a model, and its prior P (spec 2.2).
+    """A Gaussian distribution Q over chosen parameters of a model, and its prior P (spec 2.2).
 
     theta are the model's own parameters, which stay what they are: its point estimate. The prior
     P is N(theta_0, s_0^2), with theta_0 = 0 for weights and matrices, the start value for
@@ -29,7 +29,7 @@ class ParameterPosterior(nn.Module):
 
     #: Name of the penalty in the log of training.
     penalty_name: ClassVar[str]
-    #: Parameters that the law has no part for: they stay point estimates.
+    #: Parameters that the distribution has no part for: they stay point estimates.
     leaves_out: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
