@@ -68,7 +68,7 @@ def test_full_covariance_guide_is_near_the_exact_posterior(problem):
 def test_halved_spread_is_caught(problem):
     batch, heads, _, _ = problem
     model = refined(FullCovarianceGuide(), batch, heads)
-    q_weights, q_features = model.guide.laws
+    q_weights, q_features = model.guide.distributions
     gaussian = as_gaussian(q_features)
     # Four times the concentration halves the sd of a Dirichlet, about.
     narrow = Gaussian(gaussian.loc, 0.5 * gaussian.scale).distribution()

@@ -61,7 +61,7 @@ def refined(simulated):
     batch, heads, _ = simulated
     model = small_model(num_objectives=4, latent_dim=4)
     model.guide = FullCovarianceGuide().build(1, 4, 4).double()
-    return refine(model, batch, heads, num_steps=20, num_nodes=32).guide.laws
+    return refine(model, batch, heads, num_steps=20, num_nodes=32).guide.distributions
 
 
 def guide_ranks(simulated, laws):

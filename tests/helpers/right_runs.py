@@ -59,7 +59,7 @@ class RightGuide(GuideModule):
         found = refine(
             self.start, batch, replace(conditionals, ratings=ratings), num_steps=25, num_nodes=24
         )
-        q_weights, q_features = found.guide.laws
+        q_weights, q_features = found.guide.distributions
         gaussian = as_gaussian(q_features)
         return (
             # The sd of a Dirichlet falls with the root of its total concentration.

@@ -39,7 +39,7 @@ def refined(simulated):
     batch, heads, _ = simulated
     model = small_model(num_objectives=4, latent_dim=4)
     model.guide = FullCovarianceGuide().build(1, 4, 4).double()
-    return refine(model, batch, heads, num_steps=12, num_nodes=16).guide.laws
+    return refine(model, batch, heads, num_steps=12, num_nodes=16).guide.distributions
 
 
 def scaled(laws, factor):
