@@ -21,6 +21,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 _datasets_cache = tempfile.mkdtemp(prefix="vrm_pyro_datasets_")
 atexit.register(shutil.rmtree, _datasets_cache, ignore_errors=True)
 os.environ["HF_DATASETS_CACHE"] = _datasets_cache
+# Likewise states: a test computes what it asserts.
+_states_cache = tempfile.mkdtemp(prefix="vrm_pyro_states_")
+atexit.register(shutil.rmtree, _states_cache, ignore_errors=True)
+os.environ["VRM_PYRO_CACHE"] = _states_cache
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 if "OMP_NUM_THREADS" not in os.environ:

@@ -30,6 +30,8 @@ def add_model_options(parser: ArgumentParser, data_required: bool = True) -> Non
         help="Where the model's backbone is now, if it was moved. It has to be the same one.",
     )
     add_device_options(parser)
+    if data_required:  # else a verb reads one row: nothing worth keeping
+        add_cache_option(parser)
 
 
 def add_row_options(parser: ArgumentParser, required: bool = True) -> None:
@@ -65,6 +67,16 @@ def add_output_option(parser: ArgumentParser, what: str) -> None:
         required=True,
         metavar="FILE",
         help=f"{what}; one that is there is replaced.",
+    )
+
+
+def add_cache_option(parser: ArgumentParser) -> None:
+    """Add the option of verbs that encode rows; pass ``cache=not options.no_cache`` on."""
+    parser.add_argument(
+        "--no_cache",
+        action="store_true",
+        help="Compute states anew and keep none for later commands; they are kept in "
+        "~/.cache/vrm_pyro/states or where VRM_PYRO_CACHE says.",
     )
 
 
@@ -108,4 +120,5 @@ def read_inputs(options: Namespace, loaded: LoadedModel, *, needs_pairs: bool = 
         device=options.device,
         dtype=options.dtype,
         progress=True,
+        cache=not options.no_cache,
     )

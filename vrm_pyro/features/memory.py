@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.features.cache import Encoded, cached
 from vrm_pyro.features.tokens import settle, token_facts
 
 
@@ -97,6 +98,7 @@ def encode_table(
     drop_identical: bool = True,
     progress: bool = False,
     responses_done: Callable[[int], None] | None = None,
+    cache: bool = False,
 ) -> Features:
     """Compute the states of all texts of a table in memory.
 
@@ -107,26 +109,33 @@ def encode_table(
             keeps them, one line per row.
         progress: Whether to show a progress bar with sequences per second.
         responses_done: Called after each batch of responses with their number.
+        cache: Whether to look for the states on disk and to keep them there, see
+            :mod:`vrm_pyro.features.cache`. The numbers are the same.
 
     Raises:
         InputError: If no pair or rating is left.
     """
-    prompts = backbone.chat.encode(table.prompts)
-    responses = backbone.chat.encode(table.prompts, table.responses, table.response_prompt)
-    facts = token_facts(prompts), token_facts(responses)
-    rows, pairs = table, np.arange(table.num_pairs)
-    if drop_identical:
-        rows, pairs = settle(table, *facts)
-    total = len(prompts) + len(responses)
-    with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
-        states = backbone.pair_states(
-            prompts, responses, table.response_prompt, bar.update, responses_done
-        )
-        return Features(
-            prompts=states[0],
-            responses=states[1],
-            rows=rows,
-            table_pairs=pairs,
-            prompt_tokens=facts[0][:, 0],
-            response_tokens=facts[1][:, 0],
-        )
+
+    def compute() -> Encoded:
+        prompts = backbone.chat.encode(table.prompts)
+        responses = backbone.chat.encode(table.prompts, table.responses, table.response_prompt)
+        total = len(prompts) + len(responses)
+        with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+            states = backbone.pair_states(
+                prompts, responses, table.response_prompt, bar.update, responses_done
+            )
+        return Encoded(*states, token_facts(prompts), token_facts(responses))
+
+    encoded, found = cached(table, backbone, compute) if cache else (compute(), False)
+    if found and responses_done is not None:
+        responses_done(table.num_responses)
+    facts = encoded.prompt_facts, encoded.response_facts
+    rows, pairs = settle(table, *facts, drop_identical=drop_identical)
+    return Features(
+        prompts=encoded.prompts,
+        responses=encoded.responses,
+        rows=rows,
+        table_pairs=pairs,
+        prompt_tokens=facts[0][:, 0],
+        response_tokens=facts[1][:, 0],
+    )

@@ -6,12 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone.chat import TokenSequence
-from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.rows import PreferenceTable, RowReport
 
 COLUMNS = 5
 """Tokens, prompt cut, response cut, and two halves of a digest."""
 
 IDENTICAL = "identical after tokenizing and cutting"
+"""Why a pair was dropped, in a report of rows."""
+
+PROMPTS_CUT = "prompts cut"
+RESPONSE_PROMPTS_CUT = "responses whose prompt was cut"
+RESPONSES_CUT = "responses cut"
+CUTS = (PROMPTS_CUT, RESPONSE_PROMPTS_CUT, RESPONSES_CUT)
+"""Counts of texts longer than the backbone reads, in a report of rows."""
 
 
 def token_facts(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
@@ -24,32 +31,57 @@ def token_facts(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
 
 
 def settle(
-    table: PreferenceTable, prompts: NDArray[np.int64], responses: NDArray[np.int64]
+    table: PreferenceTable,
+    prompts: NDArray[np.int64],
+    responses: NDArray[np.int64],
+    *,
+    drop_identical: bool = True,
 ) -> tuple[PreferenceTable, NDArray[np.int64]]:
-    """Drop pairs that are the same to the backbone, and count the cuts.
+    """Count the texts that were cut, and drop pairs that are the same to the backbone.
 
     Such a pair has loss ln 2 and no gradient whatever the model; its label would only be noise
     in every rate.
 
     Args:
         table: The table whose texts were tokenized.
-        prompts: :func:`token_facts` of its prompts.
-        responses: :func:`token_facts` of its responses.
+        prompts: :func:`token_facts` of its prompts, shape (P, 5).
+        responses: :func:`token_facts` of its responses, shape (R, 5).
+        drop_identical: Whether to drop these pairs, or to count alone.
 
     Returns:
-        The table without these pairs and with the counts in its report, and the pairs of the
-        given table that are left.
+        The table with the counts in its report, and which pairs of the given table it holds,
+        shape (N,).
 
     Raises:
         InputError: If neither a pair nor a rating is left.
     """
+    counts = {
+        PROMPTS_CUT: int(prompts[:, 1].sum()),
+        RESPONSE_PROMPTS_CUT: int(responses[:, 1].sum()),
+        RESPONSES_CUT: int(responses[:, 2].sum()),
+    }
+    settled = table.with_report(counts)
+    if not drop_identical:
+        return settled, np.arange(table.num_pairs)
     digests = responses[:, 3:]
     identical = (digests[table.pair_first] == digests[table.pair_second]).all(axis=1)
-    counts = {
-        "prompts cut": int(prompts[:, 1].sum()),
-        "responses whose prompt was cut": int(responses[:, 1].sum()),
-        "responses cut": int(responses[:, 2].sum()),
-    }
     identical = table.complete_drop(identical)
-    settled = table.with_report(counts).drop_pairs(identical, IDENTICAL)
-    return settled, np.flatnonzero(~identical)
+    return settled.drop_pairs(identical, IDENTICAL), np.flatnonzero(~identical)
+
+
+def cut_summary(report: RowReport) -> str:
+    """Return one sentence for the user: which texts were cut, which pairs dropped.
+
+    Args:
+        report: The report of a table whose texts were read by a backbone, as
+            :func:`~vrm_pyro.features.memory.encode_table` and stores return it.
+
+    >>> from vrm_pyro.data.rows import RowReport
+    >>> cut_summary(RowReport(dropped={IDENTICAL: 2}, extra={PROMPTS_CUT: 3, RESPONSES_CUT: 1200}))
+    '3 prompts cut, 1,200 responses cut; 2 pairs dropped (identical after tokenizing and cutting)'
+    >>> cut_summary(RowReport())
+    'no text cut; no pair dropped'
+    """
+    cuts = [f"{report.extra[name]:,} {name}" for name in CUTS if report.extra.get(name)]
+    drops = [f"{count:,} pairs dropped ({why})" for why, count in report.dropped.items() if count]
+    return f"{', '.join(cuts) or 'no text cut'}; {', '.join(drops) or 'no pair dropped'}"

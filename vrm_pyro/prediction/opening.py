@@ -20,6 +20,7 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import FACTS, DataLike, backbone_name, read_data, rows_of
 from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import warn_ignored_margins
 from vrm_pyro.prediction.scorer import Scorer, backbone_of
@@ -94,6 +95,7 @@ def read_inputs(
     device: str | torch.device = "auto",
     dtype: str | None = None,
     progress: bool = False,
+    cache: bool = True,
 ) -> Inputs:
     """Return rows with the states that a model reads, computed where they are missing.
 
@@ -109,6 +111,8 @@ def read_inputs(
         device: Where the backbone runs, if it has to.
         dtype: Its precision; that of training when omitted.
         progress: Whether to show a progress bar while texts are encoded.
+        cache: Whether to look for the states of texts on disk, and to keep them there for later
+            calls (:mod:`vrm_pyro.features.cache`). The numbers are the same.
 
     Raises:
         InputError: If rows or model cannot be read, or a store holds states of another backbone.
@@ -127,23 +131,19 @@ def read_inputs(
         return Inputs(cast(FeatureSource, rows), table)
     warn_ignored_margins(loaded.config, cast(FeatureSource, table))
     scorer = as_scorer(model if isinstance(model, Scorer) else loaded, device=device, dtype=dtype)
-    inputs = Inputs.of(encode_table(table, scorer.backbone, progress=progress))
+    inputs = Inputs.of(encode_table(table, scorer.backbone, progress=progress, cache=cache))
     log_losses(inputs.table, "texts")
     return inputs
 
 
 def log_losses(table: PreferenceTable, name: str) -> None:
-    """Log how many texts were cut and how many pairs were dropped, if any were.
+    """Log how many texts were cut and how many pairs were dropped.
 
     Args:
         table: Rows whose texts were tokenized.
         name: What the message calls them.
     """
-    report = table.report
-    found = [f"{count:,} {what}" for what, count in report.extra.items() if count]
-    found += [f"{count:,} pairs dropped ({reason})" for reason, count in report.dropped.items()]
-    if found:
-        log.info("%s: %s", name, ", ".join(found))
+    log.info("%s: %s", name, cut_summary(table.report))
 
 
 def check_pairs(table: PreferenceTable) -> None:

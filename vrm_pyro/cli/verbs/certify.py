@@ -222,7 +222,8 @@ def _read(options: Namespace, loaded: LoadedModel) -> tuple[Inputs, Overlap]:
     else:
         kept = table.select_prompts(~overlap.shared)
         scorer = read_scorer(options, loaded)
-        inputs = Inputs.of(encode_table(kept, scorer.backbone, progress=True))
+        cache = not options.no_cache
+        inputs = Inputs.of(encode_table(kept, scorer.backbone, progress=True, cache=cache))
     counted = np.zeros(inputs.table.num_prompts, dtype=bool)
     counted[inputs.table.pair_prompt[np.asarray(inputs.source.pair_weight) > 0]] = True
     if not counted.any():

@@ -74,7 +74,13 @@ def run(argv: Sequence[str]) -> None:
     shards = range(share.index, parts.count, share.count)
     try:
         speed = score_shards(
-            scorer, rows, parts, shards, options.shard_rows, progress=share.speaks
+            scorer,
+            rows,
+            parts,
+            shards,
+            options.shard_rows,
+            progress=share.speaks,
+            cache=not options.no_cache,
         )
     except BaseException:
         if share.alone:  # else another process may be at work there

@@ -8,9 +8,11 @@ from typing import Final, cast
 
 from tqdm import tqdm
 
+from vrm_pyro.data.rows.counts import RowReport, add_counts
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.shards import shard_ranges
+from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.prediction.scorer.lines import table_lines
 from vrm_pyro.prediction.scorer.output_rows import OutputRows
 from vrm_pyro.prediction.scorer.parts import ScoreParts
@@ -51,6 +53,7 @@ def score_shards(
     shard_rows: int = SHARD_ROWS,
     *,
     progress: bool = False,
+    cache: bool = False,
 ) -> Throughput:
     """Score some shards of a table; those that are finished are left alone.
 
@@ -65,6 +68,7 @@ def score_shards(
         shards: Shards to score.
         shard_rows: Rows in a shard.
         progress: Whether to show a progress bar with responses and tokens per second.
+        cache: See :func:`~vrm_pyro.features.memory.encode_table`.
     """
     ranges = shard_ranges(len(rows), shard_rows)
     missing = set(parts.missing())
@@ -78,6 +82,7 @@ def score_shards(
         )
     total = sum(rows.num_responses(*ranges[index]) for index in work)
     tokens, start = 0, time.perf_counter()
+    cuts: dict[str, int] = {}
     with tqdm(total=total, unit="resp", desc="score", disable=not progress) as bar:
         for index in work:
             states = encode_table(
@@ -85,9 +90,12 @@ def score_shards(
                 scorer.backbone,
                 drop_identical=False,
                 responses_done=bar.update,
+                cache=cache,
             )
             scores = score_source(scorer.model, cast(FeatureSource, states))
             parts.write(index, table_lines(scores, states.rows, scorer.loaded.objectives))
             tokens += int(states.prompt_tokens.sum() + states.response_tokens.sum())
+            cuts = add_counts(cuts, states.rows.report.extra)
             bar.set_postfix_str(f"{tokens / (time.perf_counter() - start):,.0f} tok/s")
+    log.info("%s: %s", parts.out, cut_summary(RowReport(extra=cuts)))
     return Throughput(total, tokens, time.perf_counter() - start)
