@@ -142,8 +142,9 @@ def _find(
     if not (entry / FILE).is_file():
         return None
     prompts, responses = table.num_prompts, table.num_responses
-    shapes = ((prompts, hidden_size), (responses, hidden_size))
-    shapes += ((prompts, COLUMNS), (responses, COLUMNS))
+    shapes = [
+        (rows, columns) for columns in (hidden_size, COLUMNS) for rows in (prompts, responses)
+    ]
     dtypes = (np.float32, np.float32, np.int64, np.int64)
     try:
         problem = None
@@ -167,8 +168,8 @@ def _find(
 def _keep(entry: Path, key: dict[str, Any], computed: Encoded) -> None:
     try:
         with write_directory(entry) as partial:
-            for name, array in zip(Encoded._fields, computed, strict=True):
-                np.save(partial / f"{name}.npy", array, allow_pickle=False)
+            for name in Encoded._fields:
+                np.save(partial / f"{name}.npy", getattr(computed, name), allow_pickle=False)
             (partial / FILE).write_text(_text(key), encoding="utf-8")
     except (OSError, InputError) as error:
         if (entry / FILE).is_file():
