@@ -1,13 +1,17 @@
-"""Options that several verbs share, and what they name."""
+"""Options that several verbs share, and what they name.
+
+A verb's options are built without torch, so that ``--help`` is quick: modules of ``cli`` import
+the library inside the functions that run it.
+"""
+
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.settings.own_classes import own_classes
-from vrm_pyro.prediction import opening
-from vrm_pyro.prediction.opening import as_model, as_scorer
-from vrm_pyro.prediction.scorer import Scorer
+if TYPE_CHECKING:
+    from vrm_pyro.features.inputs import Inputs
+    from vrm_pyro.models.checkpoint import LoadedModel
+    from vrm_pyro.prediction.scorer import Scorer
 
 
 def add_model_options(parser: ArgumentParser, data_required: bool = True) -> None:
@@ -53,7 +57,7 @@ def add_reading_options(parser: ArgumentParser) -> None:
         "--split", type=str, default="train", help="Split of a Hub id; files are read whole."
     )
     parser.add_argument(
-        "--skip-invalid",
+        "--skip_invalid",
         action="store_true",
         help="Leave out and count unusable rows instead of stopping at them.",
     )
@@ -98,19 +102,28 @@ def add_device_options(parser: ArgumentParser) -> None:
     )
 
 
-def read_model(options: Namespace) -> LoadedModel:
+def read_model(options: Namespace) -> "LoadedModel":
     """Load the model that the options name, with the user's own classes."""
+    from vrm_pyro.models.settings.own_classes import own_classes
+    from vrm_pyro.prediction.opening import as_model
+
     classes = own_classes(options.classes or [])
     return as_model(options.model, classes=classes, backbone=options.backbone)
 
 
-def read_scorer(options: Namespace, loaded: LoadedModel) -> Scorer:
+def read_scorer(options: Namespace, loaded: "LoadedModel") -> "Scorer":
     """Return the model with its backbone, after a check that it is the right one."""
+    from vrm_pyro.prediction.opening import as_scorer
+
     return as_scorer(loaded, device=options.device, dtype=options.dtype)
 
 
-def read_inputs(options: Namespace, loaded: LoadedModel, *, needs_pairs: bool = False) -> Inputs:
+def read_inputs(
+    options: Namespace, loaded: "LoadedModel", *, needs_pairs: bool = False
+) -> "Inputs":
     """Return the rows that the options name with states as the model knows them."""
+    from vrm_pyro.prediction import opening
+
     return opening.read_inputs(
         loaded,
         options.data,

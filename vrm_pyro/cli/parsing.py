@@ -128,7 +128,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         UsageError: For unknown options, and values of the wrong kind.
     """
     try:
-        return parser.parse_args(configs_first(argv))
+        return parser.parse_args(underscored(configs_first(argv), options_of(parser)))
     except InputError:
         raise
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
@@ -155,6 +155,24 @@ def configs_first(argv: Sequence[str]) -> list[str]:
         else:
             rest.append(item)
     return [*files, *rest]
+
+
+def underscored(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return a command line with options in their one spelling: ``--skip-invalid`` is accepted.
+
+    >>> underscored(["--skip-invalid", "--out=a-b"], ["--skip_invalid", "--out"])
+    ['--skip_invalid', '--out=a-b']
+
+    Args:
+        argv: The command line.
+        options: All options of the verb, written with underscores.
+    """
+    found = []
+    for item in argv:
+        name, equals, value = item.partition("=")
+        meant = name[:2] + name[2:].replace("-", "_")
+        found.append(meant + equals + value if meant in options else item)
+    return found
 
 
 def _config_files(argv: Sequence[str]) -> list[str]:

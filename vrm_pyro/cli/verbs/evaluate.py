@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.atomic import write_json
 from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.parsing import new_parser, parse
-from vrm_pyro.training.run.results import evaluate_inputs
 
 
 def build_parser() -> ArgumentParser:
@@ -25,6 +23,9 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Evaluate and write one JSON object."""
     options = parse(build_parser(), argv)
+    from vrm_pyro.atomic import write_json
+    from vrm_pyro.training.run.results import evaluate_inputs
+
     loaded = read_model(options)
     metrics = evaluate_inputs(loaded, read_inputs(options, loaded))
     write_json(options.out, metrics)

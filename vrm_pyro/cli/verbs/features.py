@@ -1,21 +1,38 @@
 """``vrm-pyro features``: the states of a frozen backbone, kept on disk."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.atomic import write_directory
 from vrm_pyro.cli.options import add_device_option, add_row_options
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import Share, add_share_options
-from vrm_pyro.features.reading import is_store, read_backbone, read_rows
-from vrm_pyro.features.sharing import write_together
-from vrm_pyro.features.writing import write_shards, write_store
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.processes import part
-from vrm_pyro.training.run.run import TOKENIZER
+
+# Settings of a model (vrm_pyro.ModelConfig) that states depend on: name, kind, default, meaning.
+SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
+    (
+        "backbone",
+        str,
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "Local folder or Hub id of a transformers model.",
+    ),
+    (
+        "pooling",
+        Literal["auto", "mean", "response_mean", "last"],
+        "auto",
+        "How a state is read off: auto, mean, response_mean or last.",
+    ),
+    ("max_length", int, 256, "Longest sequence in tokens, prompt and response together."),
+    (
+        "dtype",
+        Literal["auto", "float32", "bfloat16"],
+        "auto",
+        "Precision of the backbone; auto is bfloat16 where the device has it.",
+    ),
+)
 
 
 def build_parser() -> ArgumentParser:
@@ -23,21 +40,13 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "features",
         "Run the frozen backbone over rows and keep the states in a folder that train, evaluate, "
-        "score and posterior take in place of rows. A stopped run goes on where it was; several "
+        "score and posterior take in place of rows. A stopped run resumes where it stopped; several "
         "processes or machines that see the folder can share the work.",
     )
     add_row_options(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")
-    defaults = {item.name: item for item in fields(ModelConfig)}
-    for name, text in (
-        ("backbone", "Local folder or Hub id of a transformers model."),
-        ("pooling", "How a state is read off: auto, mean, response_mean or last."),
-        ("max_length", "Longest sequence in tokens, prompt and response together."),
-        ("dtype", "Precision of the backbone; auto is bfloat16 where the device has it."),
-    ):
-        parser.add_argument(
-            f"--model.{name}", type=defaults[name].type, default=defaults[name].default, help=text
-        )
+    for name, kind, default, text in SETTINGS:
+        parser.add_argument(f"--model.{name}", type=kind, default=default, help=text)
     add_device_option(parser)
     parser.add_argument(
         "--stored_dtype",
@@ -54,6 +63,12 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Write or finish a store."""
+    from vrm_pyro.atomic import write_directory
+    from vrm_pyro.features.reading import is_store, read_backbone, read_rows
+    from vrm_pyro.features.sharing import write_together
+    from vrm_pyro.features.writing import write_shards, write_store
+    from vrm_pyro.training.run.run import TOKENIZER
+
     options = parse(build_parser(), argv)
     if is_store(options.data):
         raise UsageError(f"--data {options.data}: is a feature store already; give rows.")

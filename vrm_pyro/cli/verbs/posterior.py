@@ -7,7 +7,6 @@ from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
-from vrm_pyro.prediction.posterior.file import write_posterior
 
 
 def build_parser() -> ArgumentParser:
@@ -37,6 +36,8 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
     if options.draws < 1:
         raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
+    from vrm_pyro.prediction.posterior.file import write_posterior
+
     loaded = read_model(options)
     if loaded.architecture != "vrm":
         raise UsageError(

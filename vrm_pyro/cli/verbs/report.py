@@ -53,10 +53,10 @@ def build_parser() -> ArgumentParser:
         examples=(
             "vrm-pyro report --model runs/first --data test.jsonl --against runs/bt "
             "--out report.html",
-            "vrm-pyro report --model runs/first --data runs/features/test --no-text "
+            "vrm-pyro report --model runs/first --data runs/features/test --no_text "
             "--out report.html",
         ),
-        more="The page shows texts of the rows unless --no-text is given: mind who may read it.",
+        more="The page shows texts of the rows unless --no_text is given: mind who may read it.",
     )
     add_model_options(parser)
     parser.add_argument(
@@ -72,7 +72,7 @@ def build_parser() -> ArgumentParser:
         "--worst", type=int, default=10, help="How many mistakes and uncertain pairs to show."
     )
     parser.add_argument(
-        "--no-text", action="store_true", help="Leave the texts of prompts and responses out."
+        "--no_text", action="store_true", help="Leave the texts of prompts and responses out."
     )
     parser.add_argument(
         "--diagnose", type=str, metavar="FILE", help="JSON of vrm-pyro diagnose, to be shown."

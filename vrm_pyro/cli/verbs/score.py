@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -10,17 +10,13 @@ from vrm_pyro.cli.options import add_model_options, add_output_option, read_mode
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.features.reading import is_store, read_rows, read_store
-from vrm_pyro.features.shards import shard_ranges
-from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.prediction.opening import check_store
-from vrm_pyro.prediction.scorer import score_source, table_lines, write_scores
-from vrm_pyro.prediction.scorer.output_rows import OutputRows
-from vrm_pyro.prediction.scorer.parquet import score_schema, write_parquet
-from vrm_pyro.prediction.scorer.parts import ScoreParts, parts_key
-from vrm_pyro.prediction.scorer.sharded import SHARD_ROWS, score_shards
 from vrm_pyro.processes import from_main, part, wait_for_all
+
+if TYPE_CHECKING:
+    from vrm_pyro.models.checkpoint import LoadedModel
+    from vrm_pyro.prediction.scorer.parts import ScoreParts
+
+SHARD_ROWS = 10_000
 
 
 def build_parser() -> ArgumentParser:
@@ -29,8 +25,8 @@ def build_parser() -> ArgumentParser:
         "score",
         "Write a line for each response of each row: reward_mean, reward_sd, weights and "
         "scores by objective, and p_chosen for comparisons. Labels and ratings are not read. "
-        "Compare rewards of responses to the same prompt only. A stopped run goes on where it "
-        "was; finished shards lie in OUT.parts until then.",
+        "Compare rewards of responses to the same prompt only. A stopped run resumes where it "
+        "stopped; finished shards lie in OUT.parts until then.",
     )
     add_model_options(parser)
     add_output_option(parser, "JSONL file to write, or Parquet if its name ends in .parquet")
@@ -51,6 +47,15 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Score and write."""
+    from vrm_pyro.features.inputs import Inputs
+    from vrm_pyro.features.reading import is_store, read_rows, read_store
+    from vrm_pyro.features.shards import shard_ranges
+    from vrm_pyro.prediction.opening import check_store
+    from vrm_pyro.prediction.scorer import score_source, table_lines
+    from vrm_pyro.prediction.scorer.output_rows import OutputRows
+    from vrm_pyro.prediction.scorer.parts import ScoreParts, parts_key
+    from vrm_pyro.prediction.scorer.sharded import score_shards
+
     options = parse(build_parser(), argv)
     share = _check_options(options)
     loaded = read_model(options)
@@ -100,6 +105,8 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _check_options(options: Namespace) -> Share:
+    from vrm_pyro.features.reading import is_store
+
     if options.shard_rows < 1:
         raise UsageError(f"--shard_rows is {options.shard_rows}, but must be at least 1.")
     share = Share.of(options)
@@ -111,14 +118,14 @@ def _check_options(options: Namespace) -> Share:
     return share
 
 
-def _merge(parts: ScoreParts, loaded: LoadedModel) -> None:
+def _merge(parts: "ScoreParts", loaded: "LoadedModel") -> None:
     missing = parts.missing()
     if missing:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
         raise InputError(
             f"{parts.folder}: {len(missing)} of {parts.count} parts are missing ({shown}); part i "
-            "is that of --shard i modulo --num_shards. Run what is unfinished again; it goes on "
-            "where it was."
+            "is that of --shard i modulo --num_shards. Run what is unfinished again; it resumes "
+            "where it stopped."
         )
     whole = not _is_parquet(parts.out)
     count = parts.merge() if whole else _write(parts.lines(), loaded, parts.out)
@@ -126,7 +133,10 @@ def _merge(parts: ScoreParts, loaded: LoadedModel) -> None:
     print(f"{count} responses scored: {parts.out}")
 
 
-def _write(lines: Iterable[Mapping[str, Any]], loaded: LoadedModel, out: str | Path) -> int:
+def _write(lines: Iterable[Mapping[str, Any]], loaded: "LoadedModel", out: str | Path) -> int:
+    from vrm_pyro.prediction.scorer import write_scores
+    from vrm_pyro.prediction.scorer.parquet import score_schema, write_parquet
+
     if _is_parquet(out):
         return write_parquet(lines, out, score_schema(loaded))
     return write_scores(lines, out)

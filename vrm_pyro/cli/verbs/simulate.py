@@ -5,17 +5,27 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import new_parser, parse
-from vrm_pyro.data.simulation import simulate_texts, write_simulation
 
-SETTINGS = (
-    "seed",
-    "pairs_per_prompt",
-    "shared_responses",
-    "concentration",
-    "beta",
-    "rating_noise",
-    "rating_missing",
-    "label_noise",
+# Arguments of vrm_pyro.simulate_texts: name, default, meaning.
+SETTINGS: tuple[tuple[str, float, str], ...] = (
+    ("seed", 0, "Equal settings and seeds give equal texts."),
+    ("pairs_per_prompt", 4, "Comparisons of a prompt."),
+    (
+        "shared_responses",
+        0,
+        "Responses of a prompt that its comparisons are picked from; 0 gives every comparison two "
+        "responses of its own.",
+    ),
+    (
+        "concentration",
+        20.0,
+        "Concentration of the weights around the mean of the prompt's kind; inf makes the weights "
+        "equal for all prompts of a kind.",
+    ),
+    ("beta", 4.0, "Scale of the reward; the larger, the surer the labels."),
+    ("rating_noise", 0.5, "Standard deviation of a rating given its score."),
+    ("rating_missing", 0.2, "Probability that a rating is missing; 1 gives rows without ratings."),
+    ("label_noise", 0.0, "Probability that a label is flipped, at most 0.5."),
 )
 
 
@@ -30,7 +40,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--pairs", type=int, default=2000, help="Comparisons in all three splits together."
     )
-    parser.add_function_arguments(simulate_texts, skip={"num_pairs"})
+    for name, default, text in SETTINGS:
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
     parser.add_argument(
         "--overwrite", action="store_true", help="Replace a folder that is there already."
     )
@@ -39,9 +50,11 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Simulate and write."""
+    from vrm_pyro.data.simulation import simulate_texts, write_simulation
+
     parser = build_parser()
     options = parse(parser, argv)
-    settings = {name: getattr(options, name) for name in SETTINGS}
+    settings = {name: getattr(options, name) for name, *_ in SETTINGS}
     simulation = simulate_texts(options.pairs, **settings)
     paths = write_simulation(simulation, options.out, overwrite=options.overwrite)
     for name, path in paths.items():
