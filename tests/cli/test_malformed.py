@@ -92,7 +92,7 @@ class TestInAProcessOfItsOwn:
         data = tmp_path / "rows.jsonl"
         data.write_text('{"prompt": "a", "chosen": "b"}\n')
         run = process("evaluate", "--model", place / "model", "--data", data, "--out", "m.json")
-        refused(run, ("rows.jsonl:1:", '"rejected" is missing', "--skip-invalid"))
+        refused(run, ("rows.jsonl:1:", '"rejected" is missing', "--skip_invalid"))
         assert run.out == ""
 
     @pytest.mark.slow

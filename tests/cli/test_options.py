@@ -1,8 +1,13 @@
 """Options of the verbs are built without torch; their defaults are those of the library."""
 
+import importlib
 import inspect
 from dataclasses import fields
 
+import pytest
+
+from vrm_pyro.cli import VERBS
+from vrm_pyro.cli.parsing import options_of, parse, underscored
 from vrm_pyro.cli.verbs import features, score, simulate
 from vrm_pyro.data.simulation import simulate_texts
 from vrm_pyro.models.settings.config import ModelConfig
@@ -25,3 +30,31 @@ def test_features_offers_settings_of_the_model():
 
 def test_score_shares_its_default_with_the_library():
     assert score.SHARD_ROWS == sharded.SHARD_ROWS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_written_with_underscores(verb):
+    parser = importlib.import_module(f"vrm_pyro.cli.verbs.{verb}").build_parser()
+    names = options_of(parser)
+    assert names
+    assert [name for name in names if "-" in name.removeprefix("--")] == ["-h"]
+    for name in names:
+        dashed = name[:2] + name[2:].replace("_", "-")
+        assert underscored([f"{dashed}=a-b_c"], names) == [f"{name}=a-b_c"]
+
+
+def test_the_other_spelling_is_accepted():
+    parser = score.build_parser()
+    lines = ("--skip_invalid", "--skip-invalid")
+    found = [
+        parse(parser, ["--model", "m", "--data", "d", "--out", "o.jsonl", line]) for line in lines
+    ]
+    assert found[0] == found[1]
+    assert found[0].skip_invalid
+
+
+def test_values_keep_their_dashes():
+    assert underscored(["--prompt", "--skip-invalid-x"], ["--prompt", "--skip_invalid"]) == [
+        "--prompt",
+        "--skip-invalid-x",
+    ]

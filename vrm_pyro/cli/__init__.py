@@ -70,7 +70,8 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "vrm-pyro VERB --help shows all options of a verb with their defaults.",
+            "vrm-pyro VERB --help shows the options of a verb with their defaults. Options are",
+            "written with underscores; --skip-invalid means --skip_invalid.",
             "A first run: vrm-pyro simulate --out data, then",
             "vrm-pyro train --data.train data/train.jsonl --train.output_dir runs/first.",
         ]

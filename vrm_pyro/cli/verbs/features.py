@@ -40,8 +40,8 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "features",
         "Run the frozen backbone over rows and keep the states in a folder that train, evaluate, "
-        "score and posterior take in place of rows. A stopped run resumes where it stopped; several "
-        "processes or machines that see the folder can share the work.",
+        "score and posterior take in place of rows. A stopped run resumes where it stopped; "
+        "several processes or machines that see the folder can share the work.",
     )
     add_row_options(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")

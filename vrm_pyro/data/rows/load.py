@@ -155,7 +155,7 @@ class _Loading:
 def _listing(loading: _Loading) -> str:
     count = len(loading.problems)
     rows = "1 invalid row" if count == 1 else f"{count:,} invalid rows"
-    lines = [f"{rows} of {loading.rows_read:,}; fix them, or leave them out with --skip-invalid:"]
+    lines = [f"{rows} of {loading.rows_read:,}; fix them, or leave them out with --skip_invalid:"]
     lines += [f"  {place}: {problem.message}" for place, problem in loading.problems[:MAX_LISTED]]
     rest = Counter(problem.reason for _, problem in loading.problems[MAX_LISTED:])
     if rest:
