@@ -103,7 +103,7 @@ def test_nothing_is_loaded(page):
 def test_a_browser_has_no_complaint(page, tmp_path):
     seen = browse(page, tmp_path / "profile")
     assert seen.console == []
-    assert "<title>Reward model model</title>" in seen.dom
+    assert "<title>Report on model</title>" in seen.dom
     # The policy of the page turns any load into a complaint: the check would notice one.
     broken = tmp_path / "broken.html"
     loading = '<img src="http://example.org/a.png"><script>1</script></body>'

@@ -154,7 +154,7 @@ def build(
 ) -> str:
     """Return the page."""
     assert isinstance(loaded.model, VRM)
-    page_inputs = gather(loaded.model, inputs.source, inputs.table, loaded.objectives)
+    page_inputs = gather(loaded, inputs)
     baseline = None
     if against is not None:
         found = predict(against.model, inputs.source)
@@ -179,7 +179,7 @@ def build(
         f"{page_inputs.metrics['n_pairs']:,} pairs of {page_inputs.metrics['n_prompts']:,} "
         f"prompts from {_spec(options.data)}, {datetime.now(UTC).date().isoformat()}"
     )
-    return render(f"Reward model {name}", subtitle, made)
+    return render(f"Report on {name}", subtitle, made)
 
 
 def posterior_sections(

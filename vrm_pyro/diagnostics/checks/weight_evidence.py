@@ -47,6 +47,8 @@ def weight_evidence(
         objectives: Names, K of them.
         subset: Subset of each pair, empty text for none.
     """
+    if len(objectives) == 1:
+        return not_applicable(NAME, "there is one objective, whose weight is 1.")
     d = np.asarray(score_difference, np.float64)
     residual = np.asarray(preference - p_first, np.float64)
     sides = np.asarray(weight, np.float64)[:, None] * d
@@ -118,8 +120,6 @@ def find_weights(inputs: CheckInputs) -> Finding:
     model, name = inputs.vrm, NAME
     if model is None:
         return not_applicable(name, NO_LATENTS)
-    if model.num_objectives == 1:
-        return not_applicable(name, "there is one objective, whose weight is 1.")
     if no_pairs(inputs):
         return not_applicable(name, NO_PAIRS)
     scores, source = inputs.means.scores, inputs.rows.source

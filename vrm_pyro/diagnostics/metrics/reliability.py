@@ -79,11 +79,14 @@ def reliability_curve(
     pooled = isotonic_regression(agree / mass, weights=mass)
     fit, steps = np.maximum(pooled.x, 0.5), np.append(pooled.blocks[:-1], len(p) - 1)
 
-    def brier(q: Floats) -> float:
+    def brier(q: NDArray[Any]) -> float:
         return float((agree * (1 - q) ** 2 + (mass - agree) * q**2).sum() / mass.sum())
 
     best = brier(fit)
-    return Reliability(*np.array(points).T, p[steps], fit[steps], brier(p) - best, 0.25 - best)
+    middle, share, lower, upper = np.array(points).T
+    return Reliability(
+        middle, share, lower, upper, p[steps], fit[steps], brier(p) - best, 0.25 - best
+    )
 
 
 def wilson(share: float, error: float, weight: Floats) -> tuple[float, float]:

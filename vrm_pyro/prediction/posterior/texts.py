@@ -33,8 +33,10 @@ def with_texts(tree: xr.DataTree, rows: DataLike) -> xr.DataTree:
         InputError: If a prompt of the tree is not among the rows, or has other responses there.
     """
     table = rows_of(read_data(rows))
-    data = tree["constant_data"]
-    table = table.select_prompts(_prompts(tree["sample_stats"][names.PROMPT_DIM].values, table))
+    data = tree["constant_data"].to_dataset()
+    table = table.select_prompts(
+        _prompts(tree["sample_stats"].to_dataset()[names.PROMPT_DIM].values, table)
+    )
     owner = data["response_prompt"].values
     ids = data[names.RESPONSE_DIM].values
     if not np.array_equal(owner, table.response_prompt) or (

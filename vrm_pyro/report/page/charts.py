@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -117,49 +117,55 @@ def selective_chart(models: Mapping[str, SelectiveAccuracy]) -> Picture:
     )
 
 
-def weights_chart(
-    kind: str,
-    objectives: Sequence[str],
-    mean: Floats,
-    within: tuple[Floats, Floats],
-    spread: Floats,
-    error: Floats,
-) -> Picture:
-    """Show the weights of one kind of prompt.
+class KindWeights(NamedTuple):
+    """Weights of the prompts of one kind.
 
-    Args:
-        kind: Its name.
-        objectives: Names of the objectives.
-        mean: Mean over prompts of E[w], (K,).
-        within: 10% and 90% quantile of E[w] over prompts, each (K,).
+    Attributes:
+        name: Name of the kind.
+        num_prompts: Number of its prompts.
+        mean: Mean over prompts of E[w], shape (K,).
+        low: 10% quantile of E[w] over prompts, (K,).
+        high: 90% quantile, (K,).
         spread: Root mean square of the posterior sd of a single prompt, (K,).
         error: Standard error that the labels leave for the weights, (K,); may be infinite.
     """
-    size = len(objectives)
+
+    name: str
+    num_prompts: int
+    mean: Floats
+    low: Floats
+    high: Floats
+    spread: Floats
+    error: Floats
+
+
+def weights_charts(kinds: Sequence[KindWeights], objectives: Sequence[str]) -> list[Picture]:
+    """Show the weights of each kind of prompt, all on one axis."""
+    reach = [max(float((k.mean + k.spread).max()), float(k.high.max())) for k in kinds]
+    limit = min(1.0, 1.05 * max(*reach, 1.3 / len(objectives)))
+    return [_weights_chart(kind, objectives, limit) for kind in kinds]
+
+
+def _weights_chart(found: KindWeights, objectives: Sequence[str], limit: float) -> Picture:
+    size, mean = len(objectives), found.mean
     y = np.arange(size, dtype=np.float64)
-    top = max(float((mean + spread).max()), float(within[1].max()), 1.3 / size)
     named = ", ".join(f"{o} {m:.2f}" for o, m in zip(objectives, mean, strict=True))
-    left = min(24.0 + 7.4 * max(len(_short(o)) for o in objectives), 190.0)
     chart = Chart(
-        Scale(0.0, min(1.0, 1.05 * top), "weight (share of all objectives)"),
+        Scale(0.0, limit, "weight (share of all objectives)"),
         Scale(size - 0.5, -0.5, "", ticks=tuple(y.tolist()), names=tuple(map(_short, objectives))),
-        f"Weights, {kind}",
+        f"Weights, {found.name}",
         f"Mean weights: {named}.",
         height=70.0 + 30.0 * size,
-        left=left,
+        left=min(24.0 + 7.4 * max(len(_short(o)) for o in objectives), 190.0),
         grid="x",
     )
-    limit = chart.x.high
     chart.segments([1 / size], [-0.5], [1 / size], [size - 0.5], "ideal")
-    low, high = np.clip([mean - spread, mean + spread], 0, limit)
+    low, high = np.clip([mean - found.spread, mean + found.spread], 0, limit)
     chart.segments(low, y - 0.12, high, y - 0.12, "s0")
-    chart.segments(within[0], y - 0.12, np.minimum(within[1], limit), y - 0.12, "s0 thick")
+    chart.segments(found.low, y - 0.12, found.high, y - 0.12, "s0 thick")
     chart.points(mean, y - 0.12, "dot s0", "circle", 5)
-    known = np.isfinite(error)
-    low, high = np.clip([mean - error, mean + error], 0, limit)
-    chart.segments(
-        np.where(known, low, 0), y + 0.25, np.where(known, high, limit), y + 0.25, "s1 dashed"
-    )
+    low, high = np.clip([mean - found.error, mean + found.error], 0, limit)
+    chart.segments(low, y + 0.25, high, y + 0.25, "s1 dashed")
     return Picture(
         chart.svg(),
         legend=(
@@ -167,7 +173,7 @@ def weights_chart(
             Legend("± 1 standard error that the labels identify", "line", "s1 dashed"),
             Legend("equal weights", "line", "ideal"),
         ),
-        heading=kind,
+        heading=f"{found.name} ({found.num_prompts:,} prompt{'s' * (found.num_prompts != 1)})",
     )
 
 

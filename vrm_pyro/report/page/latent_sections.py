@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro import names as sites
+from vrm_pyro import names
 from vrm_pyro.diagnostics.checks.finding import Finding
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.identification import WeightErrors, weight_standard_errors
@@ -17,7 +17,13 @@ from vrm_pyro.diagnostics.sensitivity.summary import (
     draws_needed,
 )
 from vrm_pyro.report.page.blocks import Block, Pictures, Section, Table, Words
-from vrm_pyro.report.page.charts import Picture, histogram, map_charts, projection, weights_chart
+from vrm_pyro.report.page.charts import (
+    KindWeights,
+    histogram,
+    map_charts,
+    projection,
+    weights_charts,
+)
 from vrm_pyro.report.page.page_inputs import PageInputs
 
 Floats = NDArray[np.float64]
@@ -26,97 +32,94 @@ Floats = NDArray[np.float64]
 MOST_CHARTS: Final = 12
 # Rows after which the table ends.
 MOST_ROWS: Final = 240
-# Condition number from which a split of weights is one of many that fit alike.
-ILL_CONDITIONED: Final = 100.0
 QUANTITIES: Final = {
-    sites.WEIGHTS: "weights w",
-    sites.SCORES: "scores s",
-    sites.REWARD: "rewards r",
-    sites.DELTA: "differences",
+    names.WEIGHTS: "weights w",
+    names.SCORES: "scores s",
+    names.REWARD: "rewards r",
+    names.DELTA: "differences",
 }
 
 
 def weights(inputs: PageInputs) -> Section:
     """Return the weights of each kind of prompt, with what the labels can tell of them."""
     kinds = np.asarray(inputs.kinds)
-    names, counts = np.unique(kinds, return_counts=True)
-    order = names[np.argsort(-counts, kind="stable")].tolist()
-    reasons = inputs.reasons
-    pictures: list[Picture] = []
-    rows: list[list[str]] = []
-    worst = 0.0
-    for name in order:
-        chosen = kinds == name
-        mean = reasons.weights[chosen].mean(0)
-        within = np.quantile(reasons.weights[chosen], [0.1, 0.9], axis=0)
-        spread = np.sqrt((reasons.weights_sd[chosen] ** 2).mean(0))
-        errors = identified(inputs, chosen, mean)
-        worst = max(worst, errors.condition)
-        if len(pictures) < MOST_CHARTS:
-            pictures.append(
-                weights_chart(
-                    f"{name} ({chosen.sum():,} {'prompt' if chosen.sum() == 1 else 'prompts'})",
-                    inputs.objectives,
-                    mean,
-                    (within[0], within[1]),
-                    spread,
-                    errors.weights,
-                )
-            )
-        for k, objective in enumerate(inputs.objectives if len(rows) < MOST_ROWS else ()):
-            rows.append(
+    held, counts = np.unique(kinds, return_counts=True)
+    order = held[np.argsort(-counts, kind="stable")]
+    found = [_kind_weights(inputs, kinds == name) for name in order]
+    rows = [
+        [
+            f"{kind.name}: {objective}",
+            f"{kind.mean[k]:.3f}",
+            f"{kind.low[k]:.3f} to {kind.high[k]:.3f}",
+            f"{kind.spread[k]:.3f}",
+            f"{kind.error[k]:.3f}" if np.isfinite(kind.error[k]) else "unbounded",
+        ]
+        for kind in found
+        for k, objective in enumerate(inputs.objectives)
+    ]
+    return Section(
+        "weights",
+        "Weights by kind of prompt",
+        [
+            *weight_warnings(inputs),
+            Pictures(
+                weights_charts(found[:MOST_CHARTS], inputs.objectives),
+                "E[w | prompt] from the prompt alone. The dashed bar is the standard error that "
+                "preferences on these pairs would leave for weights of one kind even if scores "
+                "were known: where it is wide, the data do not tell this split from others.",
+                shared_legend=True,
+            ),
+            Table(
+                f"The same in numbers{'.' if len(rows) <= MOST_ROWS else ', first kinds.'}",
                 [
-                    f"{name}: {objective}",
-                    f"{mean[k]:.3f}",
-                    f"{within[0, k]:.3f} to {within[1, k]:.3f}",
-                    f"{spread[k]:.3f}",
-                    f"{errors.weights[k]:.3f}" if np.isfinite(errors.weights[k]) else "unbounded",
-                ]
-            )
-    blocks: list[Block] = []
+                    "kind: objective",
+                    "mean",
+                    "10–90% of prompts",
+                    "posterior sd of a prompt",
+                    "standard error by identification",
+                ],
+                rows[:MOST_ROWS],
+            ),
+        ],
+    )
+
+
+def weight_warnings(inputs: PageInputs) -> list[Words]:
+    """Return why the weights may not be read as what people value, and how well labels tell them.
+
+    The last paragraph is the verdict of the check ``weights``.
+    """
+    found = []
     if not inputs.rated:
-        blocks.append(
-            Words(
-                "This model was trained without ratings on scores: its objectives carry no "
-                "meaning of their own and could change places. Read differences between kinds of "
-                "prompts, not names.",
-                "note",
-            )
+        found.append(
+            "Do not interpret single weights: the model was trained without ratings, so its "
+            "objectives have no meaning of their own and could change places. Only differences "
+            "between kinds of prompts can be read."
         )
-    blocks.append(
-        Pictures(
-            pictures,
-            "E[w | prompt] from the prompt alone. The dashed bar is the standard error that "
-            "preferences on these pairs would leave for weights of one kind even if scores were "
-            "known: where it is wide, the data do not tell this split from others.",
-            shared_legend=True,
+    function = "the labels are the sign of the mean rating difference: equal weights explain them"
+    if inputs.training.get("labels_are_function_of_ratings"):
+        found.append(
+            f"Do not interpret these weights: in the training rows {function}, and any other "
+            "weights come from the prior or from noise."
         )
+    elif inputs.labels_follow_ratings:
+        found.append(f"In these rows {function}, so they cannot confirm other weights.")
+    check = inputs.weights
+    verdict = Words(
+        f"{check.verdict} {check.advice}".rstrip(), "alarm" if check.advice else "plain"
     )
-    if worst > ILL_CONDITIONED:
-        condition = "infinite" if np.isinf(worst) else f"{worst:,.0f}"
-        blocks.append(
-            Words(
-                f"The information on the split of weights has a condition number of up to "
-                f"{condition}: some objectives rise and fall together, and other splits would "
-                "predict the same.",
-                "note",
-            )
-        )
-    blocks.append(
-        Table(
-            "The same in numbers"
-            + ("." if len(rows) == len(order) * len(inputs.objectives) else ", first kinds."),
-            [
-                "kind: objective",
-                "mean",
-                "10–90% of prompts",
-                "posterior sd of a prompt",
-                "standard error by identification",
-            ],
-            rows,
-        )
-    )
-    return Section("weights", "Weights by kind of prompt", blocks)
+    return [*(Words(text, "alarm") for text in found), verdict]
+
+
+def _kind_weights(inputs: PageInputs, prompts: NDArray[np.bool_]) -> KindWeights:
+    """Return what the charts show of the prompts of one kind."""
+    reasons, number = inputs.reasons, int(prompts.sum())
+    mean = reasons.weights[prompts].mean(0)
+    low, high = np.quantile(reasons.weights[prompts], [0.1, 0.9], axis=0)
+    spread = np.sqrt((reasons.weights_sd[prompts] ** 2).mean(0))
+    name = inputs.kinds[int(prompts.argmax())]
+    error = identified(inputs, prompts, mean).weights
+    return KindWeights(name, number, mean, low, high, spread, error)
 
 
 def identified(inputs: PageInputs, prompts: NDArray[np.bool_], mean: Floats) -> WeightErrors:

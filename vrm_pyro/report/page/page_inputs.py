@@ -1,6 +1,8 @@
 """What the report is made of: all that a model says of some rows, as arrays."""
 
-import logging
+import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,13 +11,16 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
-from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.rows import PreferenceTable, check_label_identification
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.checks.collapse import collapse_of
 from vrm_pyro.diagnostics.checks.finding import Finding
 from vrm_pyro.diagnostics.checks.khat import khat
+from vrm_pyro.diagnostics.checks.weight_evidence import weight_evidence
 from vrm_pyro.diagnostics.evaluate import evaluate_table
 from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
+from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.contributions import contributions
@@ -23,8 +28,7 @@ from vrm_pyro.prediction.posterior import draw_posterior
 from vrm_pyro.prediction.posterior.to_xarray import Names, to_datatree
 from vrm_pyro.prediction.predict import Predictions, predict
 from vrm_pyro.prediction.scorer import Scores, score_source
-
-log = logging.getLogger(__name__)
+from vrm_pyro.training.run.results import METRICS_FILE
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +67,9 @@ class PageInputs:
         metrics: What ``vrm-pyro evaluate`` writes.
         reasons: Contributions.
         collapse: Whether weights and features ignore the text.
+        weights: How well the preferences tell the weights.
+        training: Facts of the training rows from the run's ``metrics.json``; empty without one.
+        labels_follow_ratings: Whether the labels of these rows are a function of their ratings.
     """
 
     table: PreferenceTable
@@ -74,34 +81,66 @@ class PageInputs:
     metrics: dict[str, Any]
     reasons: Reasons
     collapse: Finding
+    weights: Finding
+    training: Mapping[str, Any]
+    labels_follow_ratings: bool
 
 
-def gather(
-    model: VRM, source: FeatureSource, table: PreferenceTable, objectives: tuple[str, ...]
-) -> PageInputs:
-    """Return what a model says of rows.
-
-    Args:
-        model: The model.
-        source: States of the rows.
-        table: The rows, in the order of the source.
-        objectives: Names of the objectives.
+def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
+    """Return what a model with latent variables says of rows.
 
     Raises:
         InputError: If there is no pair with a positive weight.
     """
+    model, source, table = loaded.model, inputs.source, inputs.table
+    assert isinstance(model, VRM)
     predictions = predict(model, source)
+    reasons = _reasons(model, source)
     return PageInputs(
         table=table,
-        objectives=objectives,
-        rated=model.ratings is not None,
+        objectives=loaded.objectives,
+        rated=loaded.rated,
         kinds=prompt_kinds(table),
         scores=score_source(model, source),
         predictions=predictions,
         metrics=evaluate_table(model, source, table, predictions),
-        reasons=_reasons(model, source),
+        reasons=reasons,
         collapse=collapse_of(model, predictions),
+        weights=_weights(loaded, table, predictions, reasons),
+        training=_training(loaded),
+        labels_follow_ratings=_labels_follow_ratings(table),
     )
+
+
+def _weights(
+    loaded: LoadedModel, table: PreferenceTable, predictions: Predictions, reasons: Reasons
+) -> Finding:
+    assert predictions.expected_weights is not None
+    return weight_evidence(
+        reasons.slopes[table.pair_first] - reasons.slopes[table.pair_second],
+        predictions.expected_weights[table.pair_prompt],
+        1.0,  # beta is in the slopes; errors of w are the same
+        predictions.p_first,
+        table.preference,
+        table.pair_weight,
+        table.pair_prompt,
+        loaded.objectives,
+    )
+
+
+def _training(loaded: LoadedModel) -> Mapping[str, Any]:
+    """Return the facts of training that lie beside a model."""
+    path = None if loaded.directory is None else loaded.directory / METRICS_FILE
+    if path is None or not path.is_file():
+        return {}
+    facts: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+    return facts
+
+
+def _labels_follow_ratings(table: PreferenceTable) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the page has its own words
+        return check_label_identification(table).is_function
 
 
 def prompt_kinds(table: PreferenceTable) -> list[str]:
