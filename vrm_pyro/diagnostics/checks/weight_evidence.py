@@ -16,6 +16,8 @@ from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residual_z
 from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
 
 NAME: Final = "weights"
+ILL_CONDITIONED: Final = 100.0
+"""Condition number from which a split of weights is one of many that fit alike."""
 
 
 def weight_evidence(
@@ -60,20 +62,24 @@ def weight_evidence(
         each[name] = {"z": z, "p_value": 2 * float(stats.norm.sf(abs(z)))}
     everywhere = _errors(d, pair_weights, scale, weight)
     num = len(objectives)
-    # What is known before any preference: the spread of w under Dir(1).
+    # What is known before any preference: the standard deviation of w under Dir(1).
     flat = math.sqrt((num - 1) / (num**2 * (num + 1)))
     largest = float(np.max(everywhere["standard_error"]))
     condition = everywhere["condition"]
     known = "infinite" if math.isinf(largest) else f"{largest:.3f}"
     verdict = (
-        f"largest standard error of a weight {known} (spread before any preference "
-        f"{flat:.3f}), condition number {condition:.3g}."
+        f"largest standard error of a weight {known}, against a standard deviation of {flat:.3f} "
+        f"before any preference; condition number {condition:.3g}."
     )
+    advice = ""
     if not largest < flat:
-        verdict += " Preferences do not tell these weights: objectives rise and fall together."
-    advice = (
-        "" if largest < flat else "Read the reward, not single weights; rate objectives apart."
-    )
+        reason = (
+            "scores of objectives rise and fall together"
+            if condition > ILL_CONDITIONED
+            else "there are too few, or scores of the two responses hardly differ"
+        )
+        verdict += f" Preferences do not tell these weights: {reason}."
+        advice = "Interpret the reward, not single weights."
     if alarm:
         wanted = [
             f"{'more' if t['z'] > 0 else 'less'} {name}"

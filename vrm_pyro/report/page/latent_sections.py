@@ -1,5 +1,6 @@
 """The sections of the report that look inside: weights, features, posterior, priors."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -104,10 +105,9 @@ def weight_warnings(inputs: PageInputs) -> list[Words]:
         )
     elif inputs.labels_follow_ratings:
         found.append(f"In these rows {function}, so they cannot confirm other weights.")
-    check = inputs.weights
-    verdict = Words(
-        f"{check.verdict} {check.advice}".rstrip(), "alarm" if check.advice else "plain"
-    )
+    verdict = finding_words(inputs.weights)
+    if inputs.weights.advice:
+        verdict = replace(verdict, tone="alarm")
     return [*(Words(text, "alarm") for text in found), verdict]
 
 
@@ -153,8 +153,8 @@ def feature_map(inputs: PageInputs) -> Section:
             Pictures(
                 map_charts(place, explained, kinds, reward - level[owner]),
                 f"Each dot is a response: E[z] in {features.shape[1]} dimensions on its first two "
-                "principal components. Where kinds part, features tell prompts rather than "
-                "answers apart; where fifths of the reward part, they carry it.",
+                "principal components. If kinds form clusters, features describe the prompt more "
+                "than the response. If colours of the reward separate, features carry the reward.",
             )
         ],
     )
@@ -202,7 +202,9 @@ def collapse(inputs: PageInputs) -> Section:
             )
     if pictures:
         blocks.append(
-            Pictures(pictures, "How far the law given the text is from a fixed reference.")
+            Pictures(
+                pictures, "How far the distribution given the text is from a fixed reference."
+            )
         )
     rows = [
         [f"w of {name}", f"{variance:.2e}", "yes" if variance > active.threshold_weights else "no"]
@@ -224,8 +226,9 @@ def collapse(inputs: PageInputs) -> Section:
 
 
 def finding_words(found: Finding) -> Words:
-    """Return the verdict of a diagnostic as ``vrm-pyro diagnose`` words it, with its advice."""
-    return Words(f"{found.verdict} {found.advice}".rstrip(), "alarm" if found.alarm else "plain")
+    """Return the verdict of a check as ``vrm-pyro diagnose`` words it, with its advice."""
+    text = f"Check {found.name}: {found.verdict} {found.advice}".rstrip()
+    return Words(text, "alarm" if found.alarm else "plain")
 
 
 def guide(found: Finding) -> Section:
