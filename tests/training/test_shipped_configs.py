@@ -6,9 +6,9 @@ import pytest
 import torch
 from helpers.problems import Arrays, small_batch
 
-from vrm_pyro.cli.parsing import CONFIGS
 from vrm_pyro.cli.settings import read_settings, run_parser
 from vrm_pyro.models.checkpoint import load_model, save_model
+from vrm_pyro.training.run.config_files import CONFIGS
 from vrm_pyro.training.train import train
 
 

@@ -1,4 +1,4 @@
-"""How well a model predicts the preferences of some rows: one JSON object."""
+"""How well a model predicts the preferences of some rows."""
 
 import math
 from collections.abc import Sequence
@@ -7,54 +7,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.evaluation import RATES, Evaluation
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
 from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean, pair_metrics
-from vrm_pyro.errors import InputError
+from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.prediction.opening import ModelLike, check_pairs, open_both
 from vrm_pyro.prediction.predict import Predictions, predict
 
 NO_SUBSET = "(none)"
-RATES = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
 
 
 def evaluate(
-    model: RewardModel,
-    source: FeatureSource,
+    model: ModelLike | RewardModel,
+    data: DataLike | FeatureSource,
     *,
     subset: Sequence[str | None] | None = None,
     lengths: Sequence[int] | NDArray[np.int64] | None = None,
     predictions: Predictions | None = None,
-) -> dict[str, Any]:
-    """Return rates on the pairs of a feature source, as JSON values.
+) -> Evaluation:
+    """Measure how well a model predicts the preferences in some rows.
 
-    Every rate has a standard error ``*_se`` whose unit is the prompt. A rate that is not defined
-    (KL of a model without latents, a standard error from a single prompt, lengths that were not
-    given) is None. ``by_subset`` holds the same rates without the KL and active-unit entries,
-    which describe the model on all rows; pairs without a subset are under ``(none)`` when others
-    have one. Where the likelihood knows labels that are turned round, the rates are those of the
-    labels as they are, such labels included, and ``without_lapse`` holds the rates of the
-    prediction without them: for rows whose labels are right.
+    ::
+
+        print(vrm_pyro.evaluate("runs/rated", "test.jsonl"))
+
+    Rates have standard errors over prompts, in all rows and by subset, beside the rates of "the
+    longer response is better" and "the shorter one is". With the likelihood ``Lapse``, rates are
+    computed on the labels as given, flipped ones included; ``without_lapse`` holds those of the
+    prediction before label noise, for rows whose labels are right.
 
     Args:
-        model: A trained model.
-        source: States and labels.
-        subset: Subset of each pair, shape (N,).
-        lengths: Characters of each response, shape (R,).
-        predictions: What :func:`predict` gave for the same model and source, where it is known.
+        model: The folder of a run, a run, a loaded model or a scorer; or a module.
+        data: Rows in any form, see :func:`~vrm_pyro.prediction.opening.read_inputs`; for a module
+            rows with states.
+        subset: Subset of each pair, shape (N,); those of the rows when omitted.
+        lengths: Characters of each response, shape (R,); those of the rows when omitted.
+        predictions: What :func:`~vrm_pyro.prediction.predict.predict` gave for the same model and
+            rows, where it is known.
 
     Raises:
-        InputError: If there is no pair with a positive weight.
-        ValueError: If ``subset`` or ``lengths`` do not fit the source.
+        InputError: If model or rows cannot be read, or no pair has a positive weight.
+        ValueError: If ``subset`` or ``lengths`` do not fit the rows.
     """
+    module, source, table = open_both(model, data, needs_pairs=True)
+    if table is not None:
+        subset = table.pair_subset if subset is None else subset
+        lengths = [len(text) for text in table.responses] if lengths is None else lengths
     weight = np.asarray(source.pair_weight, dtype=np.float64)
-    if not (weight > 0).any():
-        raise InputError(
-            "evaluate: the rows hold no comparison with a positive weight. Give rows with "
-            '"prompt", "chosen" and "rejected".'
-        )
+    check_pairs(source)
     if subset is not None and len(subset) != len(weight):
         raise ValueError(f"evaluate: {len(subset)} subsets for {len(weight)} pairs.")
     if lengths is not None and len(lengths) != source.responses.shape[0]:
@@ -62,8 +65,8 @@ def evaluate(
             f"evaluate: {len(lengths)} lengths for {source.responses.shape[0]} responses."
         )
     if predictions is None:
-        predictions = predict(model, source)
-    size = None if lengths is None else np.asarray(lengths)
+        predictions = predict(module, source)
+    size = None if lengths is None else np.asarray(lengths, dtype=np.int64)
     result = _rates(predictions.p_first, source, size, np.arange(len(weight)))
     if predictions.p_without_lapse is not None:
         rows = np.arange(len(weight))
@@ -73,20 +76,7 @@ def evaluate(
         name: _rates(predictions.p_first, source, size, rows)
         for name, rows in _subsets(subset, weight).items()
     }
-    return result
-
-
-def evaluate_table(
-    model: RewardModel,
-    source: FeatureSource,
-    table: PreferenceTable,
-    predictions: Predictions | None = None,
-) -> dict[str, Any]:
-    """Return :func:`evaluate` of a source and its rows, by subset and beside the length rules."""
-    lengths = np.array([len(text) for text in table.responses], dtype=np.int64)
-    return evaluate(
-        model, source, subset=table.pair_subset, lengths=lengths, predictions=predictions
-    )
+    return Evaluation(result)
 
 
 def _rates(

@@ -8,10 +8,11 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
@@ -22,6 +23,7 @@ from vrm_pyro.features.reading import FACTS, DataLike, backbone_name, read_data,
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
+from vrm_pyro.models.settings.build import RewardModel
 from vrm_pyro.models.settings.row_checks import warn_ignored_margins
 from vrm_pyro.prediction.scorer import Scorer, backbone_of
 
@@ -136,6 +138,49 @@ def read_inputs(
     return inputs
 
 
+class Opened(NamedTuple):
+    """A model and rows with states, ready for a computation.
+
+    Attributes:
+        model: The module.
+        source: States and comparisons.
+        table: The rows; None where states came without texts.
+    """
+
+    model: RewardModel
+    source: FeatureSource
+    table: PreferenceTable | None
+
+
+def open_both(
+    model: ModelLike | RewardModel, data: DataLike | FeatureSource, *, needs_pairs: bool = False
+) -> Opened:
+    """Return module and states of a model and rows in any form.
+
+    A model that was built by hand, and belongs to no run, takes rows that have states already:
+    :class:`~vrm_pyro.features.inputs.Inputs` or a feature source.
+
+    Args:
+        model: A trained model in any form, or a module.
+        data: Rows in any form; for a module rows with states.
+        needs_pairs: Refuse rows without a comparison, before any text is encoded.
+
+    Raises:
+        InputError: As :func:`read_inputs`; or if a module is given rows without states.
+    """
+    if not isinstance(model, nn.Module):
+        inputs = read_inputs(model, cast(DataLike, data), needs_pairs=needs_pairs)
+        return Opened(as_model(model).model, inputs.source, inputs.table)
+    if isinstance(data, Inputs):
+        return Opened(model, data.source, data.table)
+    if isinstance(data, PreferenceTable) or not hasattr(data, "pair_first"):
+        raise InputError(
+            f"a {type(model).__name__} that was built by hand reads states, not texts. Encode the "
+            "rows with encode_table, or give a folder that fit wrote."
+        )
+    return Opened(model, cast(FeatureSource, data), None)
+
+
 def log_losses(table: PreferenceTable, name: str) -> None:
     """Log how many texts were cut and how many pairs were dropped.
 
@@ -146,9 +191,9 @@ def log_losses(table: PreferenceTable, name: str) -> None:
     log.info("%s: %s", name, cut_summary(table.report))
 
 
-def check_pairs(table: PreferenceTable) -> None:
+def check_pairs(rows: PreferenceTable | FeatureSource) -> None:
     """Raise InputError unless some comparison has a positive weight."""
-    if not (np.asarray(table.pair_weight) > 0).any():
+    if not (np.asarray(rows.pair_weight) > 0).any():
         raise InputError(
             "the rows hold no comparison with a positive weight. Give rows with "
             '"prompt", "chosen" and "rejected".'

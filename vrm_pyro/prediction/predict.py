@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
 from vrm_pyro.models.settings.build import RewardModel
 from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.opening import ModelLike, open_both
 
 
 class Predictions(NamedTuple):
@@ -24,8 +26,8 @@ class Predictions(NamedTuple):
         expected_features: E[z | x, y], shape (R, d_z).
         kl_weights: KL(p(w | x) || Dir(1)) in nats, shape (P,).
         kl_features: KL(p(z | x, y) || N(0, I)) in nats, shape (R,).
-        p_without_lapse: ``p_first`` of a label that nobody turned round, (N,); None where the
-            likelihood has no lapses.
+        p_without_lapse: Probability of the label before label noise, shape (N,); None where the
+            likelihood has no label noise.
     """
 
     p_first: NDArray[np.float64]
@@ -35,12 +37,37 @@ class Predictions(NamedTuple):
     kl_features: NDArray[np.float64] | None = None
     p_without_lapse: NDArray[np.float64] | None = None
 
+    def __repr__(self) -> str:
+        sizes = [f"{len(self.p_first):,} pairs"]
+        if self.expected_weights is not None and self.expected_features is not None:
+            prompts, objectives = self.expected_weights.shape
+            responses, features = self.expected_features.shape
+            sizes += [f"{prompts:,} prompts x {objectives} objectives"]
+            sizes += [f"{responses:,} responses x {features} features"]
+        return f"Predictions({', '.join(sizes)})"
 
-def predict(model: RewardModel, source: FeatureSource) -> Predictions:
-    """Return predictions for all rows of a feature source, chunk by chunk over prompts.
 
-    The same whatever mode the model is in; labels and ratings are not read.
+def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> Predictions:
+    """Return what a model predicts for every pair, prompt and response, from the texts alone.
+
+    Labels and ratings are not read. The result does not depend on whether the model is in
+    training or evaluation mode::
+
+        p = vrm_pyro.predict("runs/rated", "test.jsonl").p_first
+
+    Args:
+        model: The folder of a run, a run, a loaded model or a scorer; or a module.
+        data: Rows in any form, see :func:`~vrm_pyro.prediction.opening.read_inputs`; for a module
+            rows with states.
+
+    Returns:
+        Arrays in the order of the rows: N pairs, P prompts, R responses. Pairs that the backbone
+        cannot tell apart are left out.
+
+    Raises:
+        InputError: If model or rows cannot be read, or do not fit each other.
     """
+    model, source, _ = open_both(model, data)
     num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
     p_first = np.full(len(source.pair_first), np.nan)
     distributions: tuple[NDArray[np.float64], ...] = ()

@@ -3,7 +3,6 @@ from dataclasses import fields, replace
 import pytest
 import yaml
 
-from vrm_pyro.cli.parsing import CONFIGS
 from vrm_pyro.cli.settings import read_settings, run_parser
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.guides import (
@@ -37,6 +36,7 @@ from vrm_pyro.models.settings.config import (
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.data_config import DataConfig, check_data_settings
+from vrm_pyro.training.run.config_files import CONFIGS
 
 VIB = ModelConfig(
     mode="vib",

@@ -13,6 +13,7 @@ from vrm_pyro.backbone import quiet_transformers
 from vrm_pyro.cli.options import add_device_option, add_reading_options, read_scorer
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
@@ -30,7 +31,7 @@ from vrm_pyro.models.checkpoint import CONFIG_FILE, load_model
 from vrm_pyro.prediction.scorer import Scorer, score_source
 from vrm_pyro.report.plots import reliability
 from vrm_pyro.training.run.directory import SETTINGS_FILE
-from vrm_pyro.training.run.results import METRICS_FILE, evaluate_inputs
+from vrm_pyro.training.run.results import METRICS_FILE
 
 
 def build_parser() -> ArgumentParser:
@@ -141,7 +142,7 @@ def _evaluate(scorer: Scorer, options: Namespace, folder: Path) -> Evaluation:
     table = read_rows(options.data, options.skip_invalid, options.split)
     source = encode_table(table, scorer.backbone, progress=True)
     inputs = Inputs.of(source)
-    metrics = evaluate_inputs(scorer.loaded, inputs)
+    metrics = evaluate(scorer, inputs).to_dict()
     scores = score_source(scorer.model, cast(FeatureSource, source))
     rows = inputs.table
     figure = reliability(

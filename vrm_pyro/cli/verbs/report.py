@@ -18,7 +18,7 @@ from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.verbs.certify_table import CONTAMINATED
 from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.certificates import held_out_bounds
-from vrm_pyro.diagnostics.evaluate import evaluate_table
+from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, select_prompts
@@ -159,7 +159,7 @@ def build(
     if against is not None:
         found = predict(against.model, inputs.source)
         baseline = prediction_sections.Baseline(
-            evaluate_table(against.model, inputs.source, inputs.table, found), found.p_first
+            evaluate(against, inputs, predictions=found).to_dict(), found.p_first
         )
     made = [
         prediction_sections.summary(page_inputs, baseline),

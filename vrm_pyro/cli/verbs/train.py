@@ -49,26 +49,20 @@ def run(argv: Sequence[str]) -> None:
     if not is_main():
         settings.arguments.disable_tqdm = True
     done = training.run(settings)
-    if done is not None and is_main():
+    if is_main():
         print(summary(done))
     part()  # not after a failure: processes still have to agree on who says what happened
 
 
 def summary(done: training.Run) -> str:
     """Return what the user reads at the end: how good, where, and what next."""
-    metrics, directory = done.metrics, done.path
     if not done.trained:
-        return f"{directory}: the run is finished; there is nothing to resume."
-    rates = ", ".join(
-        f"{words} {metrics[name]:.3f}" + ("" if se is None else f" +- {se:.3f}")
-        for name, words in (("accuracy", "accuracy"), ("log_loss", "log loss"), ("ece", "ECE"))
-        for se in [metrics[f"{name}_se"]]
-    )
+        return f"{done.path}: the run is finished; there is nothing to resume."
     return "\n".join(
         [
-            f"validation: {rates} ({metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts)",
-            f"model, metrics and draws: {directory}",
-            f"next: vrm-pyro evaluate --model {directory} --data TEST_ROWS --out metrics.json",
+            f"validation: {done.summary()}",
+            f"model, metrics and draws: {done.path}",
+            f"next: vrm-pyro evaluate --model {done.path} --data TEST_ROWS --out metrics.json",
         ]
     )
 

@@ -1,7 +1,6 @@
 """Import a user's own classes by dotted path."""
 
 import importlib
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +23,6 @@ def find_own_classes() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
-
-
-def short_class_names(text: str) -> str:
-    """Return YAML with classes of this package by their name alone, wherever they stood before.
-
-    Files written by an earlier version hold the full path of a class, which may have moved.
-
-    >>> short_class_names("guide: {class_path: vrm_pyro.guides.FlowGuide}")
-    'guide: {class_path: FlowGuide}'
-    """
-    return re.sub(r"(class_path: *)vrm_pyro\.(?:\w+\.)*(\w+)", r"\1\2", text)
 
 
 def own_classes(paths: Spec) -> list[type]:

@@ -17,7 +17,7 @@ from vrm_pyro.diagnostics.checks.collapse import collapse_of
 from vrm_pyro.diagnostics.checks.finding import Finding
 from vrm_pyro.diagnostics.checks.khat import khat
 from vrm_pyro.diagnostics.checks.weight_evidence import weight_evidence
-from vrm_pyro.diagnostics.evaluate import evaluate_table
+from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
@@ -103,7 +103,7 @@ def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
         kinds=prompt_kinds(table),
         scores=score_source(model, source),
         predictions=predictions,
-        metrics=evaluate_table(model, source, table, predictions),
+        metrics=evaluate(model, inputs, predictions=predictions),
         reasons=reasons,
         collapse=collapse_of(model, predictions),
         weights=_weights(loaded, table, predictions, reasons),

@@ -9,7 +9,7 @@ import yaml
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import CONFIG_FILE
-from vrm_pyro.models.settings.own_classes import short_class_names
+from vrm_pyro.training.run.config_files import short_class_names
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
-from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, select_prompts, without_pairs
-from vrm_pyro.features.reading import backbone_facts, is_store, read_rows, read_store
+from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.settings.config import DataFacts, ModelConfig
@@ -42,12 +41,19 @@ class NamedRows:
     store: FeatureStore | None
 
     @classmethod
-    def read(cls, spec: Spec, skip_invalid: bool, split: str) -> "NamedRows":
-        """Read rows, or open a store."""
-        if is_store(spec):
-            store = read_store(spec)
-            return cls(store.table(), store)
-        return cls(read_rows(spec, skip_invalid, split), None)
+    def read(cls, data: DataLike, skip_invalid: bool, split: str) -> "NamedRows":
+        """Read rows, or open a store.
+
+        Raises:
+            InputError: If they cannot be read, or come with states that no store holds.
+        """
+        rows = read_data(data, skip_invalid=skip_invalid, split=split)
+        if isinstance(rows, Inputs):
+            raise InputError(
+                f"the {split} rows come with states in memory, which do not say which backbone "
+                "made them. Give the rows, or a store that write_store wrote."
+            )
+        return cls(rows_of(rows), rows if isinstance(rows, FeatureStore) else None)
 
     def limited(self, max_prompts: int, seed: int) -> "NamedRows":
         """Return the rows of some prompts, drawn by a hash of their texts; 0 keeps all."""
@@ -95,23 +101,28 @@ class TrainingRows:
     check: LabelCheck
 
     @classmethod
-    def read(cls, data: DataConfig) -> "TrainingRows":
-        """Read what the settings name.
+    def read(
+        cls, data: DataConfig, train: DataLike | None = None, validation: DataLike | None = None
+    ) -> "TrainingRows":
+        """Read what the settings name, or the rows given in their place.
 
         Raises:
             InputError: If rows or a store are not usable, or validation holds no pair.
         """
-        assert data.train is not None
-        train = NamedRows.read(data.train, data.skip_invalid, "train")
-        train = train.limited(data.max_prompts, data.split_seed)
-        validation = None
-        if data.validation:
-            validation = NamedRows.read(data.validation, data.skip_invalid, "validation")
-            _warn_overlap(train.table, validation.table)
-        rows = cls(data, train, validation, _check_labels(train.table, data))
-        held_out = rows._held_out(train.table) if validation is None else None
-        table = train.table if validation is None else validation.table
-        pairs = table.num_pairs if held_out is None else int(held_out[table.pair_prompt].sum())
+        given = data.train if train is None else train
+        held_out = (data.validation or None) if validation is None else validation
+        assert given is not None
+        known = NamedRows.read(given, data.skip_invalid, "train")
+        known = known.limited(data.max_prompts, data.split_seed)
+        other = None
+        if held_out is not None:
+            other = NamedRows.read(held_out, data.skip_invalid, "validation")
+            _warn_overlap(known.table, other.table)
+        rows = cls(data, known, other, _check_labels(known.table, data))
+        table = known.table if other is None else other.table
+        pairs = table.num_pairs
+        if other is None:
+            pairs = int(rows._held_out(table)[table.pair_prompt].sum())
         if pairs == 0:
             raise InputError(
                 "The validation rows hold no pair; early stopping needs preferences. Name rows "

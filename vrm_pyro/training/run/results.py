@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from vrm_pyro.atomic import write_json
-from vrm_pyro.diagnostics.evaluate import evaluate_table
+from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.features.inputs import Inputs, select_prompts
-from vrm_pyro.models.checkpoint import CONFIG_FILE, LoadedModel, save_model
+from vrm_pyro.models.checkpoint import CONFIG_FILE, save_model
 from vrm_pyro.models.settings.compatibility import what_it_bounds
 from vrm_pyro.prediction.posterior.file import write_posterior
 from vrm_pyro.training.train import TrainResult
@@ -48,7 +48,7 @@ def write_results(
         facts: Facts of the training rows, for ``metrics.json``.
     """
     loaded = result.loaded
-    metrics = evaluate_inputs(loaded, validation)
+    metrics = evaluate(loaded, validation).to_dict()
     metrics["training"] = training_facts(result) | dict(facts)
     for leftover in directory.glob(".results.*.partial"):  # of an end that was cut off
         shutil.rmtree(leftover)
@@ -73,11 +73,6 @@ def write_results(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return metrics
-
-
-def evaluate_inputs(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
-    """Return the metrics of a model on rows."""
-    return evaluate_table(loaded.model, inputs.source, inputs.table)
 
 
 def training_facts(result: TrainResult) -> dict[str, Any]:

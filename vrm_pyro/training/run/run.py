@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +16,10 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import read_backbone
 from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.config import check_data
 from vrm_pyro.models.settings.row_checks import check_rankings, count_ignored_margins
+from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.processes import from_main, is_main, num_processes
 from vrm_pyro.training.data_config import check_data_settings
 from vrm_pyro.training.finetuning import Tuner
@@ -28,12 +32,18 @@ from vrm_pyro.training.train import train
 TOKENIZER = "tokenizer"
 
 
-@dataclass(frozen=True)
+RATES = {"accuracy": "accuracy", "log_loss": "log loss", "ece": "ECE"}
+
+
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run.
 
+    Every verb, and every function of the library that takes a model, reads its folder; the run
+    itself stands for it, as ``os.PathLike``.
+
     Args:
-        path: Its folder, which every verb and :class:`~vrm_pyro.Scorer` reads.
+        path: Its folder.
         metrics: Metrics on the validation rows, as ``metrics.json`` holds them.
         trained: Whether this call trained it; False for one that was finished before.
     """
@@ -42,17 +52,58 @@ class Run:
     metrics: dict[str, Any]
     trained: bool = True
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def __repr__(self) -> str:
-        """Return folder, accuracy and log loss."""
-        rates = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "log_loss"))
-        return f"Run({str(self.path)!r}: {rates} on {self.metrics['n_pairs']} validation pairs)"
+        return f"Run({str(self.path)!r}: {self.summary()})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{words}</th><td>{value}</td></tr>" for words, value in self._rates().items()
+        )
+        pairs = f"{self.metrics['n_pairs']:,} pairs of {self.metrics['n_prompts']:,} prompts"
+        caption = f"Run <code>{escape(str(self.path))}</code>, validation on {pairs}"
+        return f"<table><caption>{caption}</caption>{rows}</table>"
+
+    def summary(self) -> str:
+        """Return the rates on the validation rows in one line."""
+        rates = ", ".join(f"{words} {value}" for words, value in self._rates().items())
+        counts = f"{self.metrics['n_pairs']} pairs of {self.metrics['n_prompts']} prompts"
+        return f"{rates} ({counts})"
+
+    def load(self, classes: Sequence[type] = ()) -> LoadedModel:
+        """Return the trained model.
+
+        Args:
+            classes: A user's own prior, guide or likelihood classes.
+        """
+        return load_model(self.path, classes)
+
+    def scorer(self, **options: Any) -> Scorer:
+        """Return the model with its backbone, ready to score text.
+
+        Args:
+            **options: Those of :meth:`vrm_pyro.Scorer.from_pretrained`.
+        """
+        return Scorer.from_pretrained(self.path, **options)
+
+    def _rates(self) -> dict[str, str]:
+        found = {}
+        for name, words in RATES.items():
+            error = self.metrics[f"{name}_se"]
+            spread = "" if error is None else f" +- {error:.3f}"
+            found[words] = f"{self.metrics[name]:.3f}{spread}"
+        return found
 
 
-def run(settings: RunSettings) -> Run | None:
+def run(settings: RunSettings) -> Run:
     """Train what the settings say, or resume a stopped run, into ``train.output_dir``.
 
-    Returns:
-        The run; None on processes other than the main one, which write no results.
+    Of several processes the main one writes the results; all return the run.
+
+    Raises:
+        InputError: If settings, rows and folder do not fit each other.
     """
     data, arguments = settings.data, settings.arguments
     check_data_settings(data)
@@ -62,12 +113,13 @@ def run(settings: RunSettings) -> Run | None:
             str(arguments.output_dir), overwrite=settings.overwrite, resume=resume
         )
     )
-    directory.protect([data.train, data.validation])
+    specs = ((data.train, settings.train_rows), (data.validation, settings.validation_rows))
+    directory.protect([spec for spec, rows in specs if rows is None])
     if directory.finished and resume:
         directory.check_same(settings.values)
         metrics = json.loads((directory.path / METRICS_FILE).read_text(encoding="utf-8"))
         return Run(directory.path, metrics, trained=False)
-    rows = TrainingRows.read(data)
+    rows = TrainingRows.read(data, settings.train_rows, settings.validation_rows)
     adopt_store(settings.model, rows.stores)
     for name in ("backbone", "pooling", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
@@ -99,15 +151,14 @@ def run(settings: RunSettings) -> Run | None:
         assert backbone is not None
         table = states.validation.table
         validation = Inputs.of(encode_table(table, backbone, progress=is_main()))
-    if not is_main():
-        return None  # one process writes the results
     facts = {
         "train_prompts": int(states.train.prompts.shape[0]),
         "train_pairs": len(states.train.pair_first),
         "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
     }
-    metrics = write_results(directory.path, result, validation, savers, facts)
+    # One process writes the results.
+    metrics = from_main(lambda: write_results(directory.path, result, validation, savers, facts))
     return Run(directory.path, metrics)
 
 

@@ -9,6 +9,7 @@ import yaml
 from transformers.integrations import get_available_reporting_integrations
 
 from vrm_pyro.errors import InputError
+from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.data_config import DataConfig
@@ -27,6 +28,8 @@ class RunSettings:
         tuning: Whether the backbone is trained, too.
         values: All of them as plain values, as ``config.yaml`` holds them.
         overwrite: Whether another run in ``train.output_dir`` is replaced.
+        train_rows: Training rows in any form, in place of those that ``data.train`` names.
+        validation_rows: Validation rows likewise.
     """
 
     model: ModelConfig
@@ -35,6 +38,8 @@ class RunSettings:
     tuning: TuningConfig
     values: dict[str, Any]
     overwrite: bool = False
+    train_rows: DataLike | None = None
+    validation_rows: DataLike | None = None
 
     def yaml(self) -> str:
         """Return the text of ``config.yaml``: loadable with ``--config``."""

@@ -1,0 +1,127 @@
+"""The result of an evaluation: rates with standard errors, as a table, HTML or JSON."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any, Final
+
+from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate
+
+RATES: Final = ("accuracy", "log_loss", "brier", "ece", "accuracy_at_50")
+
+_COLUMNS: Final = {"accuracy": "accuracy", "log_loss": "log loss", "brier": "Brier", "ece": "ECE"}
+_LENGTH_RULES: Final = {"longest": "rule: longer is better", "shortest": "rule: shorter is better"}
+
+
+class Evaluation(Mapping[str, Any]):
+    """Rates of a model on some rows; a mapping of the JSON values that ``evaluate`` writes.
+
+    Every rate ``name`` has a standard error ``name_se`` whose unit is the prompt. A rate that is
+    not defined (KL of a model without latents, a standard error from a single prompt, lengths that
+    were not given) is None. ``by_subset`` holds the same rates without the KL and active-unit
+    entries, which describe the model on all rows; pairs without a subset are under ``(none)`` when
+    others have one.
+
+    >>> found = Evaluation({"n_pairs": 2, "n_prompts": 2, "accuracy": 0.5, "accuracy_se": None})
+    >>> found.rate("accuracy")
+    Estimate(value=0.5, standard_error=nan)
+    >>> found["n_pairs"]
+    2
+
+    Args:
+        values: The JSON values.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._values == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values as a dict."""
+        return dict(self._values)
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Share of labels on the side that the model prefers."""
+        return self.rate("accuracy")
+
+    @property
+    def log_loss(self) -> Estimate:
+        """Mean of -log p(label), in nats."""
+        return self.rate("log_loss")
+
+    @property
+    def brier(self) -> Estimate:
+        """Mean of (p(label) - 1)^2."""
+        return self.rate("brier")
+
+    @property
+    def ece(self) -> Estimate:
+        """Expected calibration error."""
+        return self.rate("ece")
+
+    @property
+    def by_subset(self) -> dict[str, "Evaluation"]:
+        """The rates of each subset, by its name."""
+        return {name: Evaluation(found) for name, found in self["by_subset"].items()}
+
+    def rate(self, name: str) -> Estimate:
+        """Return a rate with its standard error; NaN where it is not defined."""
+        pair = self[name], self[f"{name}_se"]
+        return Estimate(*(float("nan") if value is None else value for value in pair))
+
+    def __repr__(self) -> str:
+        shown = ("accuracy", "log_loss")
+        rates = ", ".join(f"{_COLUMNS[name]} {_cell(self._values, name)}" for name in shown)
+        return f"Evaluation({rates} on {self['n_pairs']:,} pairs of {self['n_prompts']:,} prompts)"
+
+    def __str__(self) -> str:
+        head, *rows = self._table()
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{name:<{width}}" + "".join(f"{c:>17}" for c in cells) for name, *cells in rows]
+        title = f"{head[0]:<{width}}" + "".join(f"{cell:>17}" for cell in head[1:])
+        return "\n".join([title.rstrip(), *(line.rstrip() for line in lines)])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        title = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        body = "".join(
+            f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+            for name, *cells in rows
+        )
+        return f"<table><tr>{title}</tr>{body}</table>"
+
+    def _table(self) -> list[list[str]]:
+        """Return the rows of a table, a title first: all pairs, length rules, subsets."""
+        table = [["", *_COLUMNS.values(), "pairs", "prompts"], _row("all rows", self._values)]
+        if self.get("without_lapse"):
+            table.append(_row("without label noise", self["without_lapse"]))
+        rules = self.get("length_baseline") or {}
+        for name, words in _LENGTH_RULES.items():
+            if name in rules:
+                table.append([words, _cell(rules, name), *[""] * 5])
+        return table + [_row(name, found) for name, found in self["by_subset"].items()]
+
+
+def _row(name: str, values: Mapping[str, Any]) -> list[str]:
+    rates = [_cell(values, rate) for rate in _COLUMNS]
+    return [name, *rates, f"{values['n_pairs']:,}", f"{values['n_prompts']:,}"]
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    value, error = values[name], values[f"{name}_se"]
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + ("" if error is None else f" +- {error:.3f}")

@@ -1,0 +1,152 @@
+"""Read the settings of a run: a config, and what overrides it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+
+from vrm_pyro.errors import InputError
+from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.own_classes import find_own_classes
+from vrm_pyro.models.settings.tables import TABLES
+from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.data_config import DataConfig
+from vrm_pyro.training.finetuning import TuningConfig, check_tuning
+from vrm_pyro.training.run.config_files import ConfigFile, config_path, short_class_names
+from vrm_pyro.training.run.messages import UsageError, options_of, readable
+from vrm_pyro.training.run.settings import RunSettings, check_arguments
+
+DEFAULT_CONFIG = "default"
+GROUPS = ("model", "data", "tuning", "train")
+
+# Settings that may be null, by group; in ``train`` transformers decides.
+_MAY_BE_NULL = {"model": (), "data": ("train", "validation", "test"), "tuning": ()}
+
+
+def read_settings(
+    config: str | PathLike[str] | ModelConfig = DEFAULT_CONFIG,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunSettings:
+    """Return checked settings from a config and what overrides it.
+
+    >>> settings = read_settings("ratings", {"model.latent_dim": 4, "data.train": "rows.jsonl"})
+    >>> settings.model.latent_dim, settings.model.objective
+    (4, 'integrated')
+
+    Args:
+        config: Name of a shipped config, path of a YAML file, or the settings of a model; those
+            of the training are then the ones of ``default``.
+        overrides: Values by dotted key, such as ``{"train.learning_rate": 3e-4}``.
+
+    Raises:
+        InputError: For a setting that does not exist or is wrong whatever the rows.
+    """
+    find_own_classes()
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action=ConfigFile)
+    add_settings(parser)
+    values = dict(overrides or {})
+    if isinstance(config, ModelConfig):
+        own = {f"model.{item.name}": getattr(config, item.name) for item in fields(config)}
+        config, values = DEFAULT_CONFIG, {**own, **values}
+    known = options_of(parser)
+    for key in values:
+        if f"--{key}" not in known:
+            raise UsageError(readable(f"unrecognized arguments: --{key}", known))
+    options = [f"--{key}={_as_text(value)}" for key, value in values.items()]
+    try:
+        parsed = parser.parse_args([f"--config={config_path(str(config))}", *options])
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UsageError(readable(error, known)) from error
+    return settings_of(parser, parsed)
+
+
+def add_settings(parser: ArgumentParser, data: type[DataConfig] = DataConfig) -> None:
+    """Add the groups ``model``, ``data``, ``tuning`` and ``train`` to a parser.
+
+    Args:
+        parser: The parser.
+        data: Settings of the data.
+    """
+    # What jsonargparse's own list denies (os, subprocess, builtins, ...) is refused, not warned
+    # about: a config that someone else wrote must not run a program. Naming any entry does it.
+    set_parsing_settings(import_path_denylist=["os"])
+    parser.add_class_arguments(ModelConfig, "model")
+    parser.add_class_arguments(data, "data")
+    parser.add_class_arguments(TuningConfig, "tuning")
+    # Made by hand below: transformers' messages do not say which settings they are about.
+    parser.add_class_arguments(TrainArguments, "train", instantiate=False)
+
+
+def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
+    """Return the checked settings of what a parser read.
+
+    Args:
+        parser: A parser with the groups of :func:`add_settings`.
+        parsed: What it read.
+
+    Raises:
+        InputError: For settings that are wrong whatever the rows.
+    """
+    text = yaml.safe_load(short_class_names(parser.dump(parsed, skip_unset=False)))
+    values = {key: text[key] for key in GROUPS}
+    _refuse_null(values)
+    try:
+        made = parser.instantiate(parsed)
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, ImportError) as error:
+        raise UsageError(readable(error, options_of(parser))) from error
+    check_settings(made.model)
+    check_tuning(made.tuning)
+    arguments = _arguments(values["train"])
+    check_arguments(arguments)
+    overwrite = bool(parsed.get("overwrite", False))
+    return RunSettings(made.model, made.data, arguments, made.tuning, values, overwrite)
+
+
+def _refuse_null(values: Mapping[str, Mapping[str, Any]]) -> None:
+    for group, optional in _MAY_BE_NULL.items():
+        for name, value in values[group].items():
+            if value is None and name not in optional:
+                raise InputError(
+                    f"{group}.{name} is null. Give a value, or leave the line out for the default."
+                )
+
+
+def _arguments(values: dict[str, Any]) -> TrainArguments:
+    try:
+        arguments = TrainArguments(**values)
+    except (TypeError, ValueError, ImportError) as error:
+        message = " ".join(str(error).split()).replace("--", "train.")
+        raise InputError(f"settings of train: {message}") from error
+    # Absolute: transformers notes paths of checkpoints, which must outlive a change of folder.
+    arguments.output_dir = str(Path(arguments.output_dir or "").resolve())
+    return arguments
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as the command line spells it."""
+    if isinstance(value, str | PathLike):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        cls = type(value)
+        known = any(cls in table.values() for table in TABLES.values())
+        path = cls.__name__ if known else f"{cls.__module__}.{cls.__qualname__}"
+        return json.dumps({"class_path": path, "init_args": asdict(value)})
+    if isinstance(value, Sequence):
+        return json.dumps([str(v) if isinstance(v, PathLike) else v for v in value])
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise UsageError(
+            f"settings: {value!r} is a {type(value).__name__}; give a number, a text, a list of "
+            "these, or a prior, guide or likelihood."
+        ) from error
