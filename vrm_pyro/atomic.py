@@ -30,9 +30,7 @@ def write_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: If ``path`` is a folder or a device, or lies where one may not write.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "not a regular file"
-        raise InputError(f"{path}: is {kind}. Give the name of a file to write.")
+    check_file(path)
     made = _make_parents(target.parent, path)
     # The last suffix alone: "rows.jsonl.gz" is still compressed by its ".gz".
     partial = target.with_name(f".{target.stem}.{_token()}.partial{target.suffix}")
@@ -45,6 +43,14 @@ def write_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         _remove_empty(made)
         raise
     _flush(target.parent)
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise InputError if a name cannot be a file to write: a folder or a device is there."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        kind = "a folder" if target.is_dir() else "not a regular file"
+        raise InputError(f"{path}: is {kind}. Give the name of a file to write.")
 
 
 @contextmanager

@@ -197,8 +197,8 @@ class Sweep:
             "training": {
                 name: result.metrics[name] for name in ("steps", "best_step", "train_runtime")
             },
-            "validation": evaluate(model, split.validation.source).to_dict(),
-            "test": evaluate(model, split.test.source).to_dict(),
+            "validation": evaluate(model, split.validation.source),
+            "test": evaluate(model, split.test.source),
             "p_first": np.round(predict(model, split.test.source).p_first, _DECIMALS).tolist(),
             "log": _validation_log(result),
         }

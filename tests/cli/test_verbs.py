@@ -15,7 +15,7 @@ from vrm_pyro.data.rows import load_table, prompt_key
 from vrm_pyro.features.store import open_store
 from vrm_pyro.models.checkpoint import load_model
 from vrm_pyro.prediction.posterior import GROUPS, SUMMARY_GROUPS
-from vrm_pyro.prediction.posterior.to_xarray import prompt_id
+from vrm_pyro.prediction.posterior.labels import prompt_id
 from vrm_pyro.prediction.scorer import Scorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "posterior.md"

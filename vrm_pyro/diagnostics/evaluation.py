@@ -1,6 +1,6 @@
 """The result of an evaluation: rates with standard errors, as a table, HTML or JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ _COLUMNS: Final = {"accuracy": "accuracy", "log_loss": "log loss", "brier": "Bri
 _LENGTH_RULES: Final = {"longest": "rule: longer is better", "shortest": "rule: shorter is better"}
 
 
-class Evaluation(Mapping[str, Any]):
-    """Rates of a model on some rows; a mapping of the JSON values that ``evaluate`` writes.
+class Evaluation(dict[str, Any]):
+    """Rates of a model on some rows: the JSON values that ``vrm-pyro evaluate`` writes.
 
     Every rate ``name`` has a standard error ``name_se`` whose unit is the prompt. A rate that is
     not defined (KL of a model without latents, a standard error from a single prompt, lengths that
@@ -26,31 +26,11 @@ class Evaluation(Mapping[str, Any]):
     Estimate(value=0.5, standard_error=nan)
     >>> found["n_pairs"]
     2
-
-    Args:
-        values: The JSON values.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and self._values == dict(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values as a dict."""
-        return dict(self._values)
+        """Return the JSON values as a plain dict."""
+        return dict(self)
 
     @property
     def accuracy(self) -> Estimate:
@@ -84,7 +64,7 @@ class Evaluation(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         shown = ("accuracy", "log_loss")
-        rates = ", ".join(f"{_COLUMNS[name]} {_cell(self._values, name)}" for name in shown)
+        rates = ", ".join(f"{_COLUMNS[name]} {_cell(self, name)}" for name in shown)
         return f"Evaluation({rates} on {self['n_pairs']:,} pairs of {self['n_prompts']:,} prompts)"
 
     def __str__(self) -> str:
@@ -105,7 +85,7 @@ class Evaluation(Mapping[str, Any]):
 
     def _table(self) -> list[list[str]]:
         """Return the rows of a table, a title first: all pairs, length rules, subsets."""
-        table = [["", *_COLUMNS.values(), "pairs", "prompts"], _row("all rows", self._values)]
+        table = [["", *_COLUMNS.values(), "pairs", "prompts"], _row("all rows", self)]
         if self.get("without_lapse"):
             table.append(_row("without label noise", self["without_lapse"]))
         rules = self.get("length_baseline") or {}

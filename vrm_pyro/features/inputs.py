@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource, replace_parts, select_pairs
-from vrm_pyro.features.memory import Features
+from vrm_pyro.features.states import Features
 from vrm_pyro.features.store import FeatureStore
 
 Ints = NDArray[np.int64]

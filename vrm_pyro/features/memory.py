@@ -1,98 +1,18 @@
-"""States of a table in memory, with the face of a feature store."""
+"""Compute the states of rows in memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.features.cache import Encoded, cached
+from vrm_pyro.features.reading import DataLike, read_data, rows_of
+from vrm_pyro.features.states import Features
 from vrm_pyro.features.tokens import settle, token_facts
 
 
-@dataclass(frozen=True)
-class Features:
-    """States of prompts and responses with their comparisons.
-
-    Satisfies :class:`vrm_pyro.data.source.FeatureSource`, like the store on disk.
-
-    Args:
-        prompts: Prompt states, shape (P, hidden): an array, or what is indexed like one.
-        responses: Response states, shape (R, hidden), likewise.
-        rows: The table without the pairs that were dropped.
-        table_pairs: Index of each pair in the table that was given, shape (N,).
-        prompt_tokens: Tokens of each prompt, shape (P,).
-        response_tokens: Tokens of each response with its prompt, shape (R,).
-    """
-
-    prompts: Any
-    responses: Any
-    rows: PreferenceTable
-    table_pairs: NDArray[np.int64]
-    prompt_tokens: NDArray[np.int64]
-    response_tokens: NDArray[np.int64]
-
-    @property
-    def response_prompt(self) -> NDArray[np.int64]:
-        """Prompt of each response, shape (R,)."""
-        return self.rows.response_prompt
-
-    @property
-    def pair_first(self) -> NDArray[np.int64]:
-        """Response of each pair, shape (N,)."""
-        return self.rows.pair_first
-
-    @property
-    def pair_second(self) -> NDArray[np.int64]:
-        """The other response of each pair, shape (N,)."""
-        return self.rows.pair_second
-
-    @property
-    def preference(self) -> NDArray[np.float64]:
-        """Probability that the first is preferred, shape (N,)."""
-        return self.rows.preference
-
-    @property
-    def pair_weight(self) -> NDArray[np.float64]:
-        """Power on the likelihood of each pair, shape (N,)."""
-        return self.rows.pair_weight
-
-    @property
-    def pair_margin(self) -> NDArray[np.float64]:
-        """Known threshold of each pair, NaN where absent, shape (N,)."""
-        return self.rows.pair_margin
-
-    @property
-    def pair_ranking(self) -> NDArray[np.int64]:
-        """Number of the ranking of each pair, -1 for none, shape (N,)."""
-        return self.rows.pair_ranking
-
-    @property
-    def ratings(self) -> NDArray[np.float64]:
-        """Ratings in raw units, NaN where missing, shape (R, objectives)."""
-        return self.rows.ratings
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """Names of the rated objectives."""
-        return self.rows.objectives
-
-    @property
-    def hidden_size(self) -> int:
-        """Length of a state."""
-        return int(self.responses.shape[1])
-
-    def table(self) -> PreferenceTable:
-        """Return the rows, without the pairs that were dropped."""
-        return self.rows
-
-
 def encode_table(
-    table: PreferenceTable,
+    data: DataLike,
     backbone: Backbone,
     *,
     drop_identical: bool = True,
@@ -100,10 +20,10 @@ def encode_table(
     responses_done: Callable[[int], None] | None = None,
     cache: bool = False,
 ) -> Features:
-    """Compute the states of all texts of a table in memory.
+    """Compute the states of all texts of some rows in memory.
 
     Args:
-        table: The rows.
+        data: Rows in any form, see :data:`~vrm_pyro.features.reading.DataLike`.
         backbone: What reads the texts.
         drop_identical: Whether to leave out pairs that are the same to the backbone. Scoring
             keeps them, one line per row.
@@ -115,6 +35,7 @@ def encode_table(
     Raises:
         InputError: If no pair or rating is left.
     """
+    table = rows_of(read_data(data))
 
     def compute() -> Encoded:
         prompts = backbone.chat.encode(table.prompts)

@@ -11,8 +11,8 @@ from vrm_pyro.backbone import Backbone, load_backbone
 from vrm_pyro.data.rows import PreferenceTable, TableSpec, load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.features.memory import Features
 from vrm_pyro.features.meta import FILE as STORE_FILE
+from vrm_pyro.features.states import Features
 from vrm_pyro.features.store import FeatureStore, open_store
 
 log = logging.getLogger(__name__)

@@ -27,6 +27,7 @@ from vrm_pyro.features.meta import (
     compare,
     read_meta,
 )
+from vrm_pyro.features.reading import DataLike, read_data, rows_of
 from vrm_pyro.features.shards import array_problem, save_array, shard_path, shard_ranges
 from vrm_pyro.features.store import (
     KINDS,
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def write_store(
-    table: PreferenceTable,
+    data: DataLike,
     backbone: Backbone,
     out_dir: str | os.PathLike[str],
     *,
@@ -60,7 +61,7 @@ def write_store(
     dtype: str = "float32",
     merge: bool = False,
 ) -> FeatureStore:
-    """Compute the states of all texts of a table and write them to a folder.
+    """Compute the states of all texts of some rows and write them to a folder.
 
     Each shard appears whole or not at all, and a shard's numbers depend on its rows alone. A
     run that is killed is resumed by calling this again with the same arguments: finished shards
@@ -68,7 +69,7 @@ def write_store(
     run on this machine. A finished store of the same content is opened at once.
 
     Args:
-        table: The rows.
+        data: Rows in any form, see :data:`~vrm_pyro.features.reading.DataLike`.
         backbone: What reads the texts.
         out_dir: Folder to write; made when missing.
         max_length: Most tokens in a sequence, if other than the backbone's.
@@ -85,6 +86,7 @@ def write_store(
         InputError: If the folder holds something else (says which part differs), if states are
             not finite, or if no pair or rating is left.
     """
+    table = rows_of(read_data(data))
     if max_length is not None and max_length != backbone.max_length:
         backbone = backbone.with_max_length(max_length)
     folder = Path(out_dir)

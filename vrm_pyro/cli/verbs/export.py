@@ -142,7 +142,7 @@ def _evaluate(scorer: Scorer, options: Namespace, folder: Path) -> Evaluation:
     table = read_rows(options.data, options.skip_invalid, options.split)
     source = encode_table(table, scorer.backbone, progress=True)
     inputs = Inputs.of(source)
-    metrics = evaluate(scorer, inputs).to_dict()
+    metrics = evaluate(scorer, inputs)
     scores = score_source(scorer.model, cast(FeatureSource, source))
     rows = inputs.table
     figure = reliability(

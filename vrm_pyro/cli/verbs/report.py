@@ -159,7 +159,7 @@ def build(
     if against is not None:
         found = predict(against.model, inputs.source)
         baseline = prediction_sections.Baseline(
-            evaluate(against, inputs, predictions=found).to_dict(), found.p_first
+            evaluate(against, inputs, predictions=found), found.p_first
         )
     made = [
         prediction_sections.summary(page_inputs, baseline),

@@ -1,7 +1,7 @@
 """Draws of latents and outcomes of every row: prior, posterior, and what both predict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vrm_pyro import names
+from vrm_pyro import names as sites
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rankings import Rankings
 from vrm_pyro.data.source import FeatureSource, optional_column
 from vrm_pyro.errors import InputError
+from vrm_pyro.data.source import with_objectives
+from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import is_gaussian
 from vrm_pyro.models.evaluation import double_copy
@@ -28,8 +30,10 @@ from vrm_pyro.models.predictive import NUM_DRAWS
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
 from vrm_pyro.models.vrm import VRM
+from vrm_pyro.prediction.opening import ModelLike, as_model, open_both
 from vrm_pyro.prediction.posterior.arrays import DrawArrays, Group
 from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
+from vrm_pyro.prediction.posterior.labels import Names, posterior_facts
 from vrm_pyro.prediction.posterior.refine import prompt_elbo
 from vrm_pyro.prediction.posterior.summaries import summarize
 
@@ -39,7 +43,7 @@ EVIDENCE_DRAWS: Final = 512
 ELBO_DRAWS: Final = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Draws:
     """Arrays by group and name, as :mod:`vrm_pyro.prediction.posterior.to_xarray` labels them.
 
@@ -56,6 +60,8 @@ class Draws:
             mode ``vib`` (its prior has not even seen the text).
         rating_unit: What turns scores into expected raw ratings: raw = rating_loc + rating_scale
             * (s + rating_offset), the last one for each objective; empty without ratings.
+        names: Names along the dimensions; None for draws of a module without its run.
+        facts: What the root of a posterior file says of model and draws.
     """
 
     groups: Mapping[str, Group]
@@ -63,11 +69,17 @@ class Draws:
     predictive_group: str
     rating_unit: Mapping[str, Any]
     summarized: bool = False
+    names: Names | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        what = "summaries of " if self.summarized else ""
+        return f"Draws({what}{self.num_draws:,} draws: {', '.join(self.groups)})"
 
 
 def draw_posterior(
-    model: nn.Module,
-    source: FeatureSource,
+    model: ModelLike | nn.Module,
+    data: DataLike | FeatureSource,
     num_draws: int = 200,
     *,
     seed: int = 0,
@@ -75,7 +87,9 @@ def draw_posterior(
     summarized: bool = False,
     progress: bool = False,
 ) -> Draws:
-    """Draw w, z, s, r and outcomes for every prompt, response and pair of a feature source.
+    """Draw w, z, s, r and outcomes for every prompt, response and pair of some rows.
+
+    Ratings count as outcomes where the model was trained on ratings, else not.
 
     ``posterior`` holds draws of the guide's q(w, z | texts, outcomes) and ``prior`` of the
     generative p(w, z | texts): p_theta in mode ``conditional``, p_0 in ``vib``. All of it is
@@ -86,8 +100,9 @@ def draw_posterior(
     calibration to look at. The model is symmetric, so nothing else changes.
 
     Args:
-        model: A :class:`VRM`.
-        source: States, pairs and ratings; ratings in raw units, in the model's objectives.
+        model: The folder of a run, a run, a loaded model or a scorer; or a :class:`VRM`.
+        data: Rows in any form, see :func:`~vrm_pyro.prediction.opening.read_inputs`; for a module
+            rows with states, their ratings in raw units and in the model's objectives.
         num_draws: S.
         seed: Fixes all draws; torch's global random state is left alone.
         storage: Folder for memory-mapped arrays when the draws do not fit in memory. They live
@@ -100,13 +115,15 @@ def draw_posterior(
         InputError: If the model has no latent variables, there is nothing to draw, or the
             ratings are not those of the model's objectives.
     """
-    if not isinstance(model, VRM):
-        raise InputError(
-            f"posterior: {type(model).__name__} has no latent variables to draw. Train a model "
-            "with model.architecture vrm."
-        )
-    if num_draws < 1:
-        raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
+    loaded = None if isinstance(model, nn.Module) else as_model(model)
+    module = model if loaded is None else loaded.model
+    model = _check_drawable(module, num_draws)  # before texts are encoded
+    _, source, table = open_both(module if loaded is None else loaded, data)
+    names, facts = None, {}
+    if loaded is not None and table is not None:
+        source = with_objectives(source, loaded.objectives if loaded.rated else ())
+        names = Names.of(table, loaded.objectives)
+        facts = posterior_facts(loaded) | {"seed": seed, "num_draws": num_draws}
     _check_ratings(model, source)
     swapped = np.random.default_rng(seed).random(len(source.pair_first)) < 0.5
     arrays = DrawArrays(source, num_draws, storage)
@@ -136,7 +153,19 @@ def draw_posterior(
             "rating_scale": float(model.rating_scale),
             "rating_offset": model.ratings.offset.double().tolist(),
         }
-    return Draws(arrays.groups, num_draws, predictive, unit, summarized)
+    return Draws(arrays.groups, num_draws, predictive, unit, summarized, names, facts)
+
+
+def _check_drawable(model: Any, num_draws: int) -> VRM:
+    """Return the model if it has latent variables and draws are asked for."""
+    if not isinstance(model, VRM):
+        raise InputError(
+            f"posterior: {type(model).__name__} has no latent variables to draw. Train a model "
+            "with model.architecture vrm."
+        )
+    if num_draws < 1:
+        raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
+    return model
 
 
 def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:
@@ -178,7 +207,7 @@ def _quantities(
     """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
     scores = conditionals.reward.scores(z)
     reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
-    return {names.WEIGHTS: w, names.FEATURES: z, names.SCORES: scores, names.REWARD: reward}
+    return {sites.WEIGHTS: w, sites.FEATURES: z, sites.SCORES: scores, sites.REWARD: reward}
 
 
 def _outcomes(
@@ -198,10 +227,10 @@ def _outcomes(
             reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
             ranked = _drawn_rankings(batch, rankings, reward)
             drawn = torch.where(batch.ranked, ranked, drawn)
-        outcomes[names.PREFERENCE] = drawn
+        outcomes[sites.PREFERENCE] = drawn
     if conditionals.ratings is not None:
         drawn = conditionals.ratings.sample(scores)
-        outcomes[names.RATING] = drawn * model.rating_scale + model.rating_loc
+        outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 
 
@@ -267,7 +296,7 @@ def _data_groups(
     constant: Group = {"response_prompt": response_prompt}
     observed: Group = {}
     if len(first):
-        observed[names.PREFERENCE] = np.where(swapped, 1 - preference, preference)
+        observed[sites.PREFERENCE] = np.where(swapped, 1 - preference, preference)
         constant |= {
             "pair_prompt": response_prompt[first],
             "pair_first": np.where(swapped, second, first),
@@ -282,5 +311,5 @@ def _data_groups(
         if ranking is not None:
             constant["pair_ranking"] = ranking
     if model.ratings is not None and source.ratings.shape[1]:
-        observed[names.RATING] = np.asarray(source.ratings)
+        observed[sites.RATING] = np.asarray(source.ratings)
     return {"observed_data": observed, "constant_data": constant}

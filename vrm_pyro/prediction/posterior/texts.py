@@ -12,7 +12,7 @@ from vrm_pyro.data.rows import PreferenceTable, prompt_key
 from vrm_pyro.data.rows.conversation import Message, turn_text
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
-from vrm_pyro.prediction.posterior.to_xarray import prompt_id
+from vrm_pyro.prediction.posterior.labels import prompt_id
 
 
 def with_texts(tree: xr.DataTree, rows: DataLike) -> xr.DataTree:

@@ -1,9 +1,7 @@
 """Draws as an xarray DataTree in ArviZ's groups, and the file that holds one."""
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 import vrm_pyro
 from vrm_pyro import names as sites
 from vrm_pyro.atomic import write_file
-from vrm_pyro.data.rows import PreferenceTable, prompt_key
 from vrm_pyro.errors import InputError
 from vrm_pyro.prediction.posterior.draws import Draws
+from vrm_pyro.prediction.posterior.labels import Names
 from vrm_pyro.prediction.posterior.variables import QUANTILES, VARIABLES, Variable
 
 CHAIN: Final = "chain"
@@ -47,67 +45,35 @@ NOTES: Final[dict[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Names:
-    """Names along the dimensions; positions stand in where a name is missing or not unique.
-
-    Args:
-        objectives: Names of the objectives, K of them.
-        prompt: Names of the prompts.
-        response: Ids of the responses.
-        pair: Ids of the pairs.
-        pair_subset: Subset of each pair; None where it has none.
-        prompt_subset: Subset of each prompt, likewise.
-    """
-
-    objectives: Sequence[str]
-    prompt: Sequence[str | None] | None = None
-    response: Sequence[str | None] | None = None
-    pair: Sequence[str | None] | None = None
-    pair_subset: Sequence[str | None] | None = None
-    prompt_subset: Sequence[str | None] | None = None
-
-    @classmethod
-    def of(cls, table: PreferenceTable, objectives: Sequence[str]) -> "Names":
-        """Take ids and subsets from a table.
-
-        Rows do not name prompts: a prompt is called by a digest of its messages, the same in
-        every file that holds it.
-        """
-        return cls(
-            objectives,
-            prompt=[prompt_id(prompt_key(messages)) for messages in table.prompts],
-            response=table.response_id,
-            pair=table.pair_id,
-            pair_subset=table.pair_subset,
-            prompt_subset=table.prompt_subset,
-        )
-
-
-def prompt_id(key: str) -> str:
-    """Return the name of a prompt: 12 hexadecimal digits of a digest of its key."""
-    return hashlib.blake2b(key.encode("utf-8"), digest_size=6).hexdigest()
-
-
 def to_datatree(
     draws: Draws,
-    names: Names,
+    names: Names | None = None,
     *,
     attrs: Mapping[str, Any] | None = None,
     constant_attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """Return draws as a DataTree that ArviZ reads: one chain, ``draw`` for the draws.
 
+    ::
+
+        tree = vrm_pyro.to_datatree(vrm_pyro.draw_posterior("runs/rated", "test.jsonl"))
+        tree["posterior"]["w"].mean(("chain", "draw"))
+
     Args:
-        draws: What :func:`vrm_pyro.prediction.posterior.draw_posterior` returned.
-        names: Names along the dimensions.
-        attrs: Facts of the run for the root: text, numbers or flat lists of them.
+        draws: What :func:`vrm_pyro.draw_posterior` returned.
+        names: Names along the dimensions; those of the draws when omitted.
+        attrs: Facts of the run for the root: text, numbers or flat lists of them; those of the
+            draws when omitted.
         constant_attrs: Facts for ``constant_data``, such as how well the data identify the
             weights (spec 2.8).
 
     Raises:
-        ValueError: If a list of names does not fit the draws.
+        ValueError: If a list of names does not fit the draws, or there are none at all.
     """
+    names = draws.names if names is None else names
+    attrs = draws.facts if attrs is None else attrs
+    if names is None:
+        raise ValueError("to_datatree: draws of a module have no names; give names=Names(...).")
     coords = _coords(draws, names)
     num_repeats = 1 if draws.summarized else draws.num_draws
     datasets: dict[str, xr.Dataset] = {}
@@ -140,7 +106,7 @@ def to_datatree(
         "inference_library": "pyro",
         "predictive_group": draws.predictive_group,
         **draws.rating_unit,
-        **_plain(attrs or {}),
+        **_plain(attrs),
     }
     return tree
 
@@ -154,8 +120,7 @@ def write_netcdf(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: If the file cannot be written there.
     """
-    if not os.fspath(path).endswith(".nc"):
-        raise InputError(f"{path}: the posterior is a netCDF file; give a name that ends in .nc.")
+    check_name(path)
     # No fill value: NaN is stored as it is, and xarray then does not rewrite the arrays.
     encoding = {
         f"/{group}": {str(v): {"_FillValue": None} for v in tree[group].data_vars}
@@ -163,6 +128,12 @@ def write_netcdf(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     }
     with write_file(path) as partial:
         tree.to_netcdf(partial, engine=ENGINE, encoding=encoding)
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Raise InputError unless a file is named as a netCDF file."""
+    if not os.fspath(path).endswith(".nc"):
+        raise InputError(f"{path}: the posterior is a netCDF file; give a name that ends in .nc.")
 
 
 def _array(group: str, array: NDArray[Any], variable: Variable, num_draws: int) -> xr.Variable:

@@ -10,7 +10,7 @@ from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
-from vrm_pyro.features.memory import Features
+from vrm_pyro.features.states import Features
 from vrm_pyro.features.tokens import settle, token_facts
 
 Ints = NDArray[np.int64]
