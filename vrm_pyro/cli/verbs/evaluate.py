@@ -21,17 +21,13 @@ def build_parser() -> ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate and write one JSON object."""
+    """Evaluate, write one JSON object and print a table."""
     options = parse(build_parser(), argv)
-    from vrm_pyro.atomic import write_json
-    from vrm_pyro.training.run.results import evaluate_inputs
+    from vrm_pyro.atomic import check_file, write_json
+    from vrm_pyro.diagnostics.evaluate import evaluate
 
+    check_file(options.out)
     loaded = read_model(options)
-    metrics = evaluate_inputs(loaded, read_inputs(options, loaded))
-    write_json(options.out, metrics)
-    error = metrics["accuracy_se"]
-    spread = "" if error is None else f" +- {error:.3f}"
-    print(
-        f"accuracy {metrics['accuracy']:.3f}{spread}, log loss {metrics['log_loss']:.3f} on "
-        f"{metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts: {options.out}"
-    )
+    found = evaluate(loaded, read_inputs(options, loaded, needs_pairs=True))
+    write_json(options.out, found.to_dict())
+    print(f"{found}\n\nwritten: {options.out}")

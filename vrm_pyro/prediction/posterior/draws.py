@@ -16,9 +16,8 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rankings import Rankings
-from vrm_pyro.data.source import FeatureSource, optional_column
+from vrm_pyro.data.source import FeatureSource, optional_column, with_objectives
 from vrm_pyro.errors import InputError
-from vrm_pyro.data.source import with_objectives
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import is_gaussian
