@@ -16,18 +16,61 @@ import vrm_pyro
 
 README = Path(__file__).parents[1] / "README.md"
 # What the design promises; a name that goes, or another one, is a decision and not an accident.
-PROMISED = (
-    "load_table PreferenceTable split_by_prompt simulate_texts "
-    "load_backbone Backbone encode_table write_store open_store Inputs "
-    "ModelConfig VRM BradleyTerryModel build_model "
-    "WeightPrior FeaturePrior Guide PreferenceLikelihood RatingLikelihood Objective "
-    "TrainArguments TuningConfig DataConfig train fit "
-    "LoadedModel load_model save_model Scorer predict evaluate explain "
-    "draw_posterior to_datatree write_posterior "
-    "diagnose Finding sensitivity certify write_report "
-    "VRMReward VRMForSequenceClassification "
-    "InputError __version__"
-).split(" ")
+PROMISED = re.findall(
+    r"\w+",
+    """
+    load_table PreferenceTable split_by_prompt simulate_texts
+    load_backbone Backbone encode_table write_store open_store Inputs
+    ModelConfig VRM BradleyTerryModel build_model
+    WeightPrior FeaturePrior Guide PreferenceLikelihood RatingLikelihood Objective
+    TrainArguments TuningConfig DataConfig train fit
+    LoadedModel load_model save_model Scorer predict evaluate explain
+    draw_posterior to_datatree write_posterior
+    diagnose Finding sensitivity certify write_report
+    VRMReward VRMForSequenceClassification
+    InputError __version__
+    """,
+)
+
+
+def python(code, **settings):
+    """Return what a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **settings
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class TestNames:
+    def test_they_are_those_that_are_promised(self):
+        assert sorted(vrm_pyro.__all__) == sorted(PROMISED)
+        assert set(PROMISED) <= set(dir(vrm_pyro))
+
+    @pytest.mark.parametrize("name", PROMISED)
+    def test_each_is_there_and_documented(self, name):
+        found = getattr(vrm_pyro, name)
+        if name != "__version__":
+            assert found.__name__ == name
+            assert found.__doc__
+
+    def test_an_unknown_one_is_an_attribute_error(self):
+        with pytest.raises(AttributeError, match="no attribute 'scorer'"):
+            vrm_pyro.scorer  # noqa: B018
+        with pytest.raises(ImportError):
+            exec("from vrm_pyro import nothing_of_this_name")
+
+    def test_the_types_for_editors_are_of_the_same_modules(self):
+        stub = ast.parse(Path(vrm_pyro.__file__).with_suffix(".pyi").read_text("utf-8"))
+        typed = {
+            alias.name: node.module
+            for node in stub.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert typed == vrm_pyro._MODULES
+        declared = [n.target.id for n in stub.body if isinstance(n, ast.AnnAssign)]
+        assert declared == ["__version__"]
 
     def test_the_parts_of_a_model_are_modules(self):
         for package, names in {
