@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 from helpers.pages import ROOT, applied, blocks
-from helpers.right_runs import material
+from helpers.right_runs import check_inputs
 
 from vrm_pyro.diagnostics import checks
 
@@ -28,7 +28,7 @@ def test_one_file_and_its_entry_add_a_diagnostic(tmp_path, monkeypatch):
     exec(compile(applied(source, diff), "checks/__init__.py", "exec"), package)
 
     assert set(package["DIAGNOSTICS"]) == {*checks.DIAGNOSTICS, "undecided"}
-    run = material(0, num_prompts=44, num_draws=20)
+    run = check_inputs(0, num_prompts=44, num_draws=20)
     found = package["diagnose"](run, ["undecided"])["undecided"]
     near = np.abs(run.predictions.p_first - 0.5) < module.WIDTH
     assert found.value == near.mean()
