@@ -13,7 +13,7 @@ from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
 from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean, pair_metrics
 from vrm_pyro.features.reading import DataLike
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.opening import ModelLike, check_pairs, open_both
 from vrm_pyro.prediction.predict import Predictions, predict
 

@@ -3,17 +3,20 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.rankings import Rankings
+from vrm_pyro.models.distributions import TextStreams
 from vrm_pyro.models.likelihoods import BradleyTerry, PlackettLuce, Ranking
 from vrm_pyro.models.networks import Standardize, mlp
 from vrm_pyro.models.predictive import PairUncertainty, ResponsePrediction
 from vrm_pyro.models.reward import Moments
+from vrm_pyro.models.reward_model import MixturePart, RewardModel
 
 
-class BradleyTerryModel(nn.Module):
+class BradleyTerryModel(RewardModel):
     """r = head(h): linear or one hidden layer, trained by log sigmoid(r_first - r_second).
 
     With several members, a deep ensemble: heads that differ in their start values and their
@@ -92,8 +95,8 @@ class BradleyTerryModel(nn.Module):
         if rankings is None:
             return (batch.pair_weight * log_prob).sum(-1)
         total = (batch.plain_weight * log_prob).sum(-1)
-        distribution = Ranking(rewards[:, rankings.items], rankings.mask)
-        return total + (rankings.weight * distribution.log_prob(rankings.order)).sum(-1)
+        ranking = Ranking(rewards[:, rankings.items], rankings.mask)
+        return total + (rankings.weight * ranking.log_prob(rankings.order)).sum(-1)
 
     def log_likelihood(self, batch: FeatureBatch) -> Tensor:
         """Return the weighted log-likelihood of the preferences, a scalar.
@@ -111,12 +114,9 @@ class BradleyTerryModel(nn.Module):
         rankings = self._joint_rankings(batch)
         if rankings is None:
             return (batch.pair_weight * log_prob).sum()
-        distribution = Ranking(
-            self.member_rewards(batch.responses)[:, rankings.items], rankings.mask
-        )
-        ranked = torch.logsumexp(distribution.log_prob(rankings.order), 0) - math.log(
-            self.ensemble_size
-        )
+        ranking = Ranking(self.member_rewards(batch.responses)[:, rankings.items], rankings.mask)
+        ranked = torch.logsumexp(ranking.log_prob(rankings.order), 0)
+        ranked = ranked - math.log(self.ensemble_size)
         return (batch.plain_weight * log_prob).sum() + (rankings.weight * ranked).sum()
 
     def _joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
@@ -146,3 +146,18 @@ class BradleyTerryModel(nn.Module):
         reward = self.rewards(batch.responses)
         zero = torch.zeros_like(reward)
         return ResponsePrediction(Moments(reward, zero, zero, zero, zero, zero))
+
+    def draw_rewards(
+        self, batch: FeatureBatch, num_draws: int, streams: TextStreams
+    ) -> Float[Tensor, "draws responses"]:
+        """Return rewards of members drawn at random, the same member for all responses."""
+        rewards = self.member_rewards(batch.responses)
+        member = torch.randint(len(rewards), (num_draws,), generator=streams.head)
+        return rewards[member.to(rewards.device)]
+
+    def reward_mixture(
+        self, batch: FeatureBatch, num_nodes: int
+    ) -> tuple[MixturePart, MixturePart]:
+        """Return the members' rewards as means without variance: a single node each."""
+        rewards = self.member_rewards(batch.responses).unsqueeze(1)
+        return rewards, torch.zeros_like(rewards)

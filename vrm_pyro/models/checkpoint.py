@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 import vrm_pyro
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
-from vrm_pyro.models.settings.build import RewardModel, build_model
+from vrm_pyro.models.reward_model import RewardModel
+from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.models.settings.tables import TABLES
-from vrm_pyro.models.vrm import VRM, rename_head
+from vrm_pyro.models.vrm import VRM
 
 MODEL_TYPE: Final = "vrm_pyro"
 FORMAT: Final = 1
@@ -60,6 +60,11 @@ class LoadedModel:
         return self.config.architecture
 
     @property
+    def vrm(self) -> VRM | None:
+        """The model where it has latent variables; None for a Bradley-Terry model."""
+        return self.model if isinstance(self.model, VRM) else None
+
+    @property
     def mode(self) -> str:
         """``conditional`` or ``vib``."""
         return self.config.mode
@@ -72,12 +77,12 @@ class LoadedModel:
     @property
     def rating_loc(self) -> float:
         """Location of the rating unit: raw = standardised * rating_scale + rating_loc."""
-        return float(getattr(self.model, "rating_loc", 0.0))
+        return self.model.rating_unit[0]
 
     @property
     def rating_scale(self) -> float:
         """Scale of the rating unit."""
-        return float(getattr(self.model, "rating_scale", 1.0))
+        return self.model.rating_unit[1]
 
 
 def settings_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -216,8 +221,8 @@ def build_described(
     objectives = tuple(description["objectives"])
     rated, facts = bool(description["rated"]), dict(description["backbone"])
     model = build_model(config, description["hidden_size"], len(objectives), rated)
-    if isinstance(head := getattr(model, "parameter_posterior", None), LaplacePosterior):
-        head.reserve()
+    if isinstance(model.parameter_posterior, LaplacePosterior):
+        model.parameter_posterior.reserve()
     model.eval()
     return LoadedModel(model, config, objectives, rated, facts)
 
@@ -266,15 +271,14 @@ def check_description(description: Any, path: str) -> None:
         raise InputError(f"{path}: 'hidden_size' is {description['hidden_size']}; restore it.")
 
 
-def _load_state(model: torch.nn.Module, path: Path) -> None:
+def _load_state(model: RewardModel, path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: missing; the settings are there but not the weights.")
     try:
         state = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{path}: truncated or not safetensors ({error}).") from error
-    if isinstance(model, VRM):
-        rename_head(state)
+    model.rename_state(state)
     expected = model.state_dict()
     for problem, names in (
         ("lacks", expected.keys() - state.keys()),

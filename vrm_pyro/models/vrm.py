@@ -1,11 +1,12 @@
 """The variational reward model: the generative program on three flat plates."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor, nn
 
@@ -13,8 +14,17 @@ from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, marginal_ratings
-from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_moments
-from vrm_pyro.models.epistemic.base import ParameterPosterior, head_parameters, run_with
+from vrm_pyro.models.distributions import (
+    Gaussian,
+    Streams,
+    TextStreams,
+    as_gaussian,
+    draw_features,
+    draw_weights,
+    weight_moments,
+    weight_nodes,
+)
+from vrm_pyro.models.epistemic.base import head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
@@ -27,6 +37,7 @@ from vrm_pyro.models.predictive import (
     ResponsePrediction,
     mixed_predictions,
     preference_probability,
+    rating_moments,
 )
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
 from vrm_pyro.models.ratings import RatingModule
@@ -38,6 +49,7 @@ from vrm_pyro.models.reward import (
     mixed_moments,
     reward_moments,
 )
+from vrm_pyro.models.reward_model import ByObjective, MixturePart, PredictiveLatents, RewardModel
 
 T = TypeVar("T")
 
@@ -45,7 +57,7 @@ T = TypeVar("T")
 pyro.settings.set(module_local_params=True)
 
 
-class VRM(nn.Module):
+class VRM(RewardModel):
     """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
 
     A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
@@ -64,7 +76,7 @@ class VRM(nn.Module):
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
         head_prior_scale: Prior scale of a Gaussian distribution of A, b, beta and the last layers
-            (:class:`ParameterPosterior`); 0 for point estimates of them.
+            (a ``ParameterPosterior``); 0 for point estimates of them.
         head_draws: Draws of them that a prediction averages.
         head_covariance: ``diagonal`` (:class:`DiagonalPosterior`) or ``laplace``
             (:class:`LaplacePosterior`).
@@ -105,7 +117,6 @@ class VRM(nn.Module):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
-        self.parameter_posterior: ParameterPosterior | None = None
         if head_prior_scale > 0:
             networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
             if isinstance(self.guide, LabelBlindModule):
@@ -118,7 +129,7 @@ class VRM(nn.Module):
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
         self.register_buffer("rating_scale", torch.ones(()))
-        self.register_load_state_dict_pre_hook(_rename_head)
+        self.register_load_state_dict_pre_hook(_rename_state)
 
     def standardize(self, batch: FeatureBatch) -> FeatureBatch:
         """Return the batch with standardised states, which every network here expects."""
@@ -153,20 +164,58 @@ class VRM(nn.Module):
             return self.guide.predict_features(states)
         return self.feature_prior(states)
 
+    def predictive_latents(self, batch: FeatureBatch) -> PredictiveLatents:
+        """Return the distributions of w and z on new text, raw states in."""
+        return PredictiveLatents(
+            self.predictive_weights(batch.prompts), self.predictive_features(batch.responses)
+        )
+
+    @property
+    def scores_are_ratings(self) -> bool:
+        """Whether ratings act on scores, so that scores are expected ratings."""
+        return self.ratings is not None
+
+    @property
+    def rating_unit(self) -> tuple[float, float]:
+        """Location and scale of ratings: raw = standardised * scale + location."""
+        return float(self.rating_loc), float(self.rating_scale)
+
+    def set_rating_unit(self, loc: float, scale: float) -> None:
+        """Store the one unit of all ratings of the training rows (spec 2.5)."""
+        self.rating_loc.fill_(loc)
+        self.rating_scale.fill_(scale)
+
+    def in_rating_unit(
+        self,
+        mean: ByObjective,
+        sd: ByObjective,
+    ) -> tuple[ByObjective, ByObjective]:
+        """Return mean and sd of scores as expected raw ratings; as they are without ratings."""
+        if self.ratings is None:
+            return mean, sd
+        mean, sd = rating_moments(self.ratings(), mean, sd)
+        return mean * self.rating_scale + self.rating_loc, sd * self.rating_scale
+
+    def rename_state(self, state: dict[str, Tensor], prefix: str = "") -> None:
+        """Rename tensors of version 0.1.0: the parameter posterior was called ``head``."""
+        old, new = f"{prefix}head.", f"{prefix}parameter_posterior."
+        for name in [name for name in state if name.startswith(old)]:
+            state[new + name.removeprefix(old)] = state.pop(name)
+
     def predict_pairs(self, batch: FeatureBatch) -> Tensor:
         """Return p(first preferred) on new text, w and z integrated out, shape (N,).
 
         The batch holds raw states; its preferences and ratings are not read.
         """
-        return torch.stack(self._over_head(lambda: self._pair_probability(batch))).mean(0)
+        return torch.stack(self.over_parameters(lambda: self._pair_probability(batch))).mean(0)
 
     def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
         """Return reward moments, weights and scores of every response on new text."""
-        return mixed_predictions(self._over_head(lambda: self._response_prediction(batch)))
+        return mixed_predictions(self.over_parameters(lambda: self._response_prediction(batch)))
 
     def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
         """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
-        draws = self._over_head(lambda: self.delta_moments(batch))
+        draws = self.over_parameters(lambda: self.delta_moments(batch))
         moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
         ambiguity = moments.variance - moments.epistemic
         return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
@@ -176,13 +225,6 @@ class VRM(nn.Module):
         if self.parameter_posterior is None:
             return function()
         return run_with(self, self.parameter_posterior.training_draw(self), function)
-
-    def _over_head(self, function: Callable[[], T]) -> list[T]:
-        """Return ``function()`` at every fixed draw of the parameters, or at their values."""
-        if self.parameter_posterior is None:
-            return [function()]
-        draws = self.parameter_posterior.prediction_draws(self)
-        return [run_with(self, values, function) for values in draws]
 
     def _pair_probability(self, batch: FeatureBatch) -> Tensor:
         return preference_probability(
@@ -211,6 +253,41 @@ class VRM(nn.Module):
         features = as_gaussian(self.predictive_features(batch.responses))
         first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
         return delta_moments(weights, first, second, self.reward())
+
+    def draw_latents(
+        self, batch: FeatureBatch, num_draws: int, prompts: Streams, responses: Streams
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws of w (S, P, K) and s (S, R, K) at the parameters' values, raw states in."""
+        w = draw_weights(self.predictive_weights(batch.prompts), num_draws, prompts)
+        features = as_gaussian(self.predictive_features(batch.responses))
+        return w, self.reward().scores(draw_features(features, num_draws, responses))
+
+    def draw_rewards(
+        self, batch: FeatureBatch, num_draws: int, streams: TextStreams
+    ) -> Float[Tensor, "draws responses"]:
+        """Return joint draws of r = beta w'(A z + b); responses to one prompt share w."""
+
+        def rewards_of(count: int) -> tuple[Tensor]:
+            w, scores = self.draw_latents(batch, count, streams.prompts, streams.responses)
+            return (self.reward().rewards(w[:, batch.response_prompt], scores),)
+
+        return self.draws_over_parameters(streams.head, rewards_of, num_draws)[0]
+
+    def reward_mixture(
+        self, batch: FeatureBatch, num_nodes: int
+    ) -> tuple[MixturePart, MixturePart]:
+        """Return mean and variance of r given each fixed draw of w and of the parameters."""
+        parts = self.over_parameters(lambda: self._given_nodes(batch, num_nodes))
+        loc, variance = (torch.stack(part) for part in zip(*parts, strict=True))
+        return loc, variance
+
+    def _given_nodes(self, batch: FeatureBatch, num_nodes: int) -> tuple[Tensor, Tensor]:
+        reward = self.reward()
+        features = as_gaussian(self.predictive_features(batch.responses))
+        nodes = weight_nodes(self.predictive_weights(batch.prompts), num_nodes)
+        w = nodes[:, batch.response_prompt]
+        loc = reward.scale * (w * reward.scores(features.loc)).sum(-1)
+        return loc, reward.scale**2 * features.projected_variance(w @ reward.loading)
 
     def program(
         self,
@@ -256,13 +333,8 @@ class VRM(nn.Module):
             if rankings is not None:
                 reward = conditionals.reward.rewards(w[..., batch.response_prompt, :], scores)
                 ranking = Ranking(reward[..., rankings.items], rankings.mask)
-                _observe(
-                    names.RANKING,
-                    names.RANKING_PLATE,
-                    ranking,
-                    rankings.order,
-                    rankings.weight,
-                )
+                ranked, plate = (rankings.order, rankings.weight), names.RANKING_PLATE
+                _observe(names.RANKING, plate, ranking, *ranked)
                 weight = batch.plain_weight  # of the others: the ranking says it already
             pairs = Preference(delta, likelihood)
             _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
@@ -320,12 +392,5 @@ def _observe(
         pyro.sample(site, distribution, obs=observed)
 
 
-def _rename_head(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    rename_head(state, prefix)
-
-
-def rename_head(state: dict[str, Tensor], prefix: str = "") -> None:
-    """Rename weights of version 0.1.0, in place: the parameter posterior was called ``head``."""
-    old, new = f"{prefix}head.", f"{prefix}parameter_posterior."
-    for name in [name for name in state if name.startswith(old)]:
-        state[new + name.removeprefix(old)] = state.pop(name)
+def _rename_state(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    cast(VRM, module).rename_state(state, prefix)

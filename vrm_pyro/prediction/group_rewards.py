@@ -1,4 +1,4 @@
-"""The law of a response's reward relative to the other responses to its prompt."""
+"""The distribution of a response's reward relative to the other responses to its prompt."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +7,8 @@ import torch
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.bradley_terry import BradleyTerryModel
-from vrm_pyro.models.distributions import as_gaussian, weight_nodes
-from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.settings.build import RewardModel
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 
 # Fixed draws of w. A scrambled Sobol net of this size gives standard deviations right to 1%.
 NUM_NODES: Final = 128
@@ -21,7 +17,7 @@ _HALVINGS: Final = 50
 
 @dataclass(frozen=True)
 class GroupRewards:
-    """Law of r minus the group's mean reward, as an equal mixture of Normals.
+    """Distribution of r minus the group's mean reward, as an equal mixture of Normals.
 
     The mixture runs over values of the parameters and fixed draws of w that all responses to a
     prompt share; given both, z is integrated exactly.
@@ -67,7 +63,7 @@ class GroupRewards:
 def group_rewards(
     model: RewardModel, batch: FeatureBatch, counts: Tensor | None = None
 ) -> GroupRewards:
-    """Return the law of r_i - sum_j p_j r_j over the responses j to the same prompt.
+    """Return the distribution of r_i - sum_j p_j r_j over the responses j to the same prompt.
 
     What all responses to a prompt share drops out: their level, which no preference identifies
     (spec 2.8.1), and what w adds to all of them alike. It depends on the texts of the group
@@ -90,27 +86,7 @@ def group_rewards(
         return loc - level, ((1 - 2 * share) * variance + common).clamp(min=0)
 
     with evaluation_mode(model):
-        if isinstance(model, BradleyTerryModel):
-            rewards = model.member_rewards(batch.responses).unsqueeze(1)
-            return GroupRewards(*centred(rewards, torch.zeros_like(rewards)))
-        draws = (
-            [{}]
-            if model.parameter_posterior is None
-            else model.parameter_posterior.prediction_draws(model)
-        )
-        parts = [run_with(model, values, lambda: _given_nodes(model, batch)) for values in draws]
-    loc, variance = (torch.stack(part) for part in zip(*parts, strict=True))
-    return GroupRewards(*centred(loc, variance))
-
-
-def _given_nodes(model: VRM, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of r given each of S draws of w, each (S, R)."""
-    reward = model.reward()
-    features = as_gaussian(model.predictive_features(batch.responses))
-    nodes = weight_nodes(model.predictive_weights(batch.prompts), NUM_NODES)
-    w = nodes[:, batch.response_prompt]
-    loc = reward.scale * (w * reward.scores(features.loc)).sum(-1)
-    return loc, reward.scale**2 * features.projected_variance(w @ reward.loading)
+        return GroupRewards(*centred(*model.reward_mixture(batch, NUM_NODES)))
 
 
 def _group_sums(values: Tensor, owner: Tensor, num_prompts: int) -> Tensor:

@@ -23,7 +23,7 @@ from vrm_pyro.features.reading import FACTS, DataLike, backbone_name, read_data,
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.row_checks import warn_ignored_margins
 from vrm_pyro.prediction.scorer import Scorer, backbone_of
 

@@ -12,8 +12,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
-from vrm_pyro.models.settings.build import RewardModel
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.opening import ModelLike, open_both
 
 
@@ -70,27 +69,24 @@ def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> P
     model, source, _ = open_both(model, data)
     num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
     p_first = np.full(len(source.pair_first), np.nan)
-    distributions: tuple[NDArray[np.float64], ...] = ()
-    if isinstance(model, VRM):
-        distributions = (
-            np.zeros((num_prompts, model.num_objectives)),
-            np.zeros((num_responses, model.latent_dim)),
-            np.zeros(num_prompts),
-            np.zeros(num_responses),
-        )
+    expected_weights = np.zeros((num_prompts, model.num_objectives))
+    expected_features = np.zeros((num_responses, model.latent_dim))
+    of_weights, of_features = np.zeros(num_prompts), np.zeros(num_responses)
+    latents = None
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source)):
             batch = chunk.batch.to(device)
             if batch.num_pairs:
                 p_first[chunk.pairs] = _numpy(model.predict_pairs(batch))
-            if isinstance(model, VRM):
-                weights = model.predictive_weights(batch.prompts)
-                features = model.predictive_features(batch.responses)
-                distributions[0][chunk.prompts] = _numpy(weights.mean)
-                distributions[1][chunk.responses] = _numpy(features.mean)
-                distributions[2][chunk.prompts] = _numpy(kl_weights(weights))
-                distributions[3][chunk.responses] = _numpy(kl_features(features))
-    found = Predictions(p_first, *distributions)
+            latents = model.predictive_latents(batch)
+            if latents is not None:
+                expected_weights[chunk.prompts] = _numpy(latents.weights.mean)
+                expected_features[chunk.responses] = _numpy(latents.features.mean)
+                of_weights[chunk.prompts] = _numpy(kl_weights(latents.weights))
+                of_features[chunk.responses] = _numpy(kl_features(latents.features))
+    found = Predictions(p_first)
+    if latents is not None:
+        found = Predictions(p_first, expected_weights, expected_features, of_weights, of_features)
     if not model.likelihood.lapses:
         return found
     with torch.no_grad():

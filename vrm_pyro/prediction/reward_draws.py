@@ -1,37 +1,15 @@
 """Joint draws of the rewards of responses on new text, and of what they are made of."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.bradley_terry import BradleyTerryModel
-from vrm_pyro.models.distributions import Streams, as_gaussian, draw_features, draw_weights
-from vrm_pyro.models.epistemic.base import run_with
+from vrm_pyro.models.distributions import TextStreams
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
-
-
-@dataclass(frozen=True)
-class TextStreams:
-    """Random streams on the CPU, one for each thing that is drawn.
-
-    Streams that are seeded by a text alone make its draws independent of what stands beside it.
-
-    Args:
-        head: For the parameters, or the member of an ensemble.
-        prompts: For w, one for each prompt.
-        responses: For z, one for each response.
-    """
-
-    head: torch.Generator
-    prompts: Sequence[torch.Generator]
-    responses: Sequence[torch.Generator]
 
 
 class LatentDraws(NamedTuple):
@@ -61,8 +39,9 @@ def predictive_draws(
     the model says, which draws of one response at a time would not be. The global random state is
     neither read nor moved, and training mode does not matter.
 
-    With a Bayesian head the parameters are drawn from its law, afresh for each draw up to the
-    number that a prediction averages (``head_draws``), then in turn. An ensemble draws a member.
+    With a Bayesian head the parameters are drawn from their posterior, afresh for each draw up to
+    the number that a prediction averages (``head_draws``), then in turn. An ensemble draws a
+    member.
 
     Args:
         model: The model.
@@ -71,23 +50,9 @@ def predictive_draws(
         random: One stream for everything, or one for each text; on the CPU.
     """
     if isinstance(random, torch.Generator):
-        prompts: torch.Generator | Sequence[torch.Generator] = random
-        responses: torch.Generator | Sequence[torch.Generator] = random
-        head = random
-    else:
-        prompts, responses, head = random.prompts, random.responses, random.head
+        random = TextStreams(random, random, random)
     with evaluation_mode(model):
-        if isinstance(model, BradleyTerryModel):
-            rewards = model.member_rewards(batch.responses)
-            member = torch.randint(len(rewards), (num_draws,), generator=head)
-            return rewards[member.to(rewards.device)]
-
-        def rewards_of(count: int) -> tuple[Tensor]:
-            w, scores = _latents(model, batch, count, prompts, responses)
-            reward = model.reward()
-            return (reward.rewards(w[:, batch.response_prompt], scores),)
-
-        return _over_head(model, head, rewards_of, num_draws)[0]
+        return model.draw_rewards(batch, num_draws, random)
 
 
 def latent_draws(
@@ -95,8 +60,8 @@ def latent_draws(
 ) -> LatentDraws:
     """Return joint draws of weights, scores and contributions on new text.
 
-    The law is that of :func:`predictive_draws`, whose rewards are the sums of the contributions:
-    with the same stream they are the same draws.
+    Their distribution is that of :func:`predictive_draws`, whose rewards are the sums of the
+    contributions: with the same stream they are the same draws.
 
     Args:
         model: The model.
@@ -106,43 +71,8 @@ def latent_draws(
     """
 
     def parts_of(count: int) -> tuple[Tensor, Tensor, Tensor]:
-        w, scores = _latents(model, batch, count, random, random)
+        w, scores = model.draw_latents(batch, count, random, random)
         return w, scores, model.reward().scale * w[:, batch.response_prompt] * scores
 
     with evaluation_mode(model):
-        return LatentDraws(*_over_head(model, random, parts_of, num_draws))
-
-
-def _latents(
-    model: VRM, batch: FeatureBatch, count: int, prompts: Streams, responses: Streams
-) -> tuple[Tensor, Tensor]:
-    """Draw w (S, P, K), then s (S, R, K), at the parameters' values."""
-    w = draw_weights(model.predictive_weights(batch.prompts), count, prompts)
-    features = as_gaussian(model.predictive_features(batch.responses))
-    return w, model.reward().scores(draw_features(features, count, responses))
-
-
-def _over_head(
-    model: VRM,
-    stream: torch.Generator,
-    function: Callable[[int], tuple[Tensor, ...]],
-    num_draws: int,
-) -> tuple[Tensor, ...]:
-    """Return tensors of draws (S, ...), each draw at a value of the uncertain parameters."""
-    if model.parameter_posterior is None:
-        return function(num_draws)
-    distinct = min(num_draws, model.parameter_posterior.num_draws)
-    parameters = [model.parameter_posterior.draw(model, stream) for _ in range(distinct)]
-    parts = []
-    for i, values in enumerate(parameters):
-        share = partial(function, len(range(i, num_draws, distinct)))
-        parts.append(run_with(model, values, share))
-    return tuple(_interleaved(same, num_draws) for same in zip(*parts, strict=True))
-
-
-def _interleaved(parts: Sequence[Tensor], num_draws: int) -> Tensor:
-    """Return draws (S, ...) of which part i holds every i-th out of ``len(parts)``."""
-    draws = parts[0].new_empty(num_draws, *parts[0].shape[1:])
-    for i, part in enumerate(parts):
-        draws[i :: len(parts)] = part
-    return draws
+        return LatentDraws(*model.draws_over_parameters(random, parts_of, num_draws))

@@ -18,6 +18,7 @@ from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.likelihoods import hermite_nodes, root
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
 # Numbers of a block of gradients held at once: 64 MB.
@@ -28,7 +29,7 @@ _LEAST_PROBABILITY: Final = 1e-12
 Function = Callable[..., Tensor]
 
 
-def fit_laplace(model: VRM, dataset: PromptDataset, progress: bool = False) -> None:
+def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = False) -> None:
     """Give a model's Laplace posterior its covariance; leave other models as they are.
 
     Args:
@@ -36,7 +37,7 @@ def fit_laplace(model: VRM, dataset: PromptDataset, progress: bool = False) -> N
         dataset: Its training prompts, ratings standardised.
         progress: Show a bar.
     """
-    if isinstance(model.parameter_posterior, LaplacePosterior):
+    if isinstance(model, VRM) and isinstance(model.parameter_posterior, LaplacePosterior):
         model.parameter_posterior.fit(head_information(model, dataset, progress))
 
 

@@ -16,7 +16,7 @@ from vrm_pyro.models.reference_kl import (
     kl_weights,
     weight_threshold,
 )
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import ModelConfig, build_objective
 from vrm_pyro.models.vrm import VRM
 

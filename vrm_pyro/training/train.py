@@ -33,7 +33,6 @@ from vrm_pyro.models.settings.row_checks import (
     warn_ignored_margins,
     warn_rankings_as_pairs,
 )
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.training.distributed.global_batches import OwnNoise
@@ -112,14 +111,12 @@ def train(
     if tuner is not None:
         tuner.place(arguments)
     model = build_model(config, hidden_size, len(objectives), rated)
-    if isinstance(model, VRM):
-        for notice in check_program(model, config.objective):
-            warnings.warn(notice, stacklevel=2)
+    for notice in check_program(model, config.objective):
+        warnings.warn(notice, stacklevel=2)
     items = useful_prompts(view, rated)
     fit_scalers(model, view, SCALER_TEXTS if tuner else None)
-    if rated and isinstance(model, VRM):
-        model.rating_loc.fill_(loc)
-        model.rating_scale.fill_(scale)
+    if rated:
+        model.set_rating_unit(loc, scale)
     heads = TrainingModule(model, config, len(items))
     module = heads if tuner is None else tuner.wrap(heads, arguments)
     dataset = PromptDataset if tuner is None else tuner.dataset
@@ -151,9 +148,8 @@ def train(
         with stop.listening():
             runtime = _run(trainer, module, arguments, patience, checkpoint)
         module.eval()
-        if isinstance(model, VRM):
-            on_states = PromptDataset(view, loc, scale, items)
-            fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
+        on_states = PromptDataset(view, loc, scale, items)
+        fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,

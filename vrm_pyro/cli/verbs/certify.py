@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
@@ -30,7 +30,6 @@ from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.opening import check_store
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.run.overlap import Overlap, training_overlap
@@ -132,7 +131,7 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     check_options(options)
     loaded = read_model(options)
-    if options.local and loaded.architecture != "vrm":
+    if options.local and loaded.vrm is None:
         raise UsageError(
             f"--local: {options.model} is a {loaded.architecture} model, which has no local "
             "latent variables. Leave --local out."
@@ -268,13 +267,13 @@ def _too_few(options: Namespace, inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _pac_bayes(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> dict[str, Any]:
-    if not isinstance(loaded.model, VRM):
+    if loaded.vrm is None:
         return {"withheld": NO_HEAD}
     few = _too_few(options, inputs)
     if few:
         return few
     found: HeadCertificate = certify_head(
-        loaded.model,
+        loaded.vrm,
         inputs.source,
         head=options.head,
         loss=options.loss,
@@ -304,8 +303,9 @@ def _local(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> dict[str,
     if few:
         return few
     source = with_objectives(inputs.source, loaded.objectives if loaded.rated else ())
+    assert loaded.vrm is not None
     bound = certify_local(
-        cast(VRM, loaded.model),
+        loaded.vrm,
         source,
         fitted_on_disjoint_data=options.prior_fitted_on_disjoint_data,
         delta=options.delta,
@@ -318,10 +318,10 @@ def _local(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> dict[str,
 
 
 def _information_cost(loaded: LoadedModel, inputs: Inputs) -> dict[str, Any] | None:
-    if not isinstance(loaded.model, VRM):
+    if loaded.vrm is None:
         return None
     source = with_objectives(inputs.source, loaded.objectives if loaded.rated else ())
-    cost = information_cost(loaded.model, source)
+    cost = information_cost(loaded.vrm, source)
     errors = (cost.weights.standard_error, cost.features.standard_error)
     weights_se, features_se = (float(e) if np.isfinite(e) else None for e in errors)
     return {

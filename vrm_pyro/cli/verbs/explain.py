@@ -20,7 +20,6 @@ from vrm_pyro.data.source import FeatureSource, SourceParts
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import is_store, read_rows, read_store
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.explanation import decide
 from vrm_pyro.prediction.explanation.rendering import MODEL, RATING, Names, as_json, table
 from vrm_pyro.prediction.opening import check_store
@@ -73,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     check_options(options)
     loaded = read_model(options)
-    if not isinstance(loaded.model, VRM):
+    if loaded.vrm is None:
         raise UsageError(
             f"{options.model}: a {loaded.architecture} model has one reward and no objectives to "
             "explain it by. Give a model of architecture vrm; vrm-pyro score writes the rewards."
@@ -82,7 +81,7 @@ def run(argv: Sequence[str]) -> None:
     source, names = texts(options, loaded)
     _check_different(names)
     decision = decide(
-        loaded.model,
+        loaded.vrm,
         source,
         level=options.interval,
         num_draws=options.draws,
@@ -256,5 +255,4 @@ def _check_different(names: Names) -> None:
 
 
 def _unit(loaded: LoadedModel) -> str:
-    rated = isinstance(loaded.model, VRM) and loaded.model.ratings is not None
-    return RATING if rated else MODEL
+    return RATING if loaded.model.scores_are_ratings else MODEL

@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.prediction.posterior.file import write_posterior
 
     loaded = read_model(options)
-    if loaded.architecture != "vrm":
+    if loaded.vrm is None:
         raise UsageError(
             f"{options.model}: a {loaded.architecture} model has no latent variables to draw; "
             "train one with model.architecture vrm."

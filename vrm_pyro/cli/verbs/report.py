@@ -25,7 +25,6 @@ from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.features.reading import FACTS
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.own_classes import own_classes
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.report.page import latent_sections, prediction_sections
 from vrm_pyro.report.page.blocks import Section
@@ -106,7 +105,7 @@ def run(argv: Sequence[str]) -> None:
     check_options(options)
     findings = None if options.diagnose is None else read_findings(options.diagnose)
     loaded = read_model(options)
-    if not isinstance(loaded.model, VRM):
+    if loaded.vrm is None:
         raise UsageError(
             f"{options.model}: is a {loaded.architecture} model, which has no latent variables to "
             "report on. Give it with --against, and a model of architecture vrm with --model."
@@ -153,7 +152,6 @@ def build(
     findings: Sequence[dict[str, Any]] | None,
 ) -> str:
     """Return the page."""
-    assert isinstance(loaded.model, VRM)
     page_inputs = gather(loaded, inputs)
     baseline = None
     if against is not None:
@@ -186,8 +184,8 @@ def posterior_sections(
     options: Namespace, loaded: LoadedModel, inputs: Inputs
 ) -> tuple[Section, Section]:
     """Return k-hat and sensitivity, each on a sample of the prompts."""
-    model = loaded.model
-    assert isinstance(model, VRM)
+    model = loaded.vrm
+    assert model is not None
     names = ("sensitivity", "Sensitivity to the prior")
 
     def some(size: int) -> Any:
@@ -240,7 +238,7 @@ def read_baseline(options: Namespace, loaded: LoadedModel) -> LoadedModel:
         UsageError: If it is no Bradley-Terry model, or was trained on other states.
     """
     against = load_model(options.against, own_classes(options.classes or []))
-    if against.architecture != "bradley_terry":
+    if against.vrm is not None:
         raise UsageError(
             f"--against {options.against}: is a {against.architecture} model; give one of "
             "architecture bradley_terry."

@@ -112,7 +112,7 @@ class CheckInputs:
     @property
     def vrm(self) -> VRM | None:
         """The model, if it has latent variables."""
-        return self.loaded.model if isinstance(self.loaded.model, VRM) else None
+        return self.loaded.vrm
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -173,7 +173,7 @@ def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
     num_responses = source.responses.shape[0]
     reward, variance = np.zeros(num_responses), np.zeros(len(source.pair_first))
     scores = spread = None
-    if isinstance(model, VRM):
+    if loaded.vrm is not None:
         scores = np.zeros((num_responses, model.num_objectives))
         spread = np.zeros((num_responses, model.latent_dim))
     with double_copy(model) as copied:
@@ -183,11 +183,11 @@ def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
             reward[chunk.responses] = found.reward.mean.numpy()
             if batch.num_pairs:
                 variance[chunk.pairs] = copied.pair_uncertainty(batch).total.numpy()
-            if isinstance(copied, VRM) and scores is not None and spread is not None:
+            latents = copied.predictive_latents(batch)
+            if latents is not None and scores is not None and spread is not None:
                 assert found.score_mean is not None
                 scores[chunk.responses] = found.score_mean.numpy()
-                distribution = as_gaussian(copied.predictive_features(batch.responses))
-                spread[chunk.responses] = distribution.variance.numpy()
+                spread[chunk.responses] = as_gaussian(latents.features).variance.numpy()
     return Means(reward, variance, scores, spread)
 
 
@@ -199,8 +199,8 @@ def log_scores(
     By the predictive law of either mode, without ratings, so that models with and without them
     compare; 0 for a prompt without a comparison. The baseline's pairs are independent.
     """
-    model = loaded.model
-    if not isinstance(model, VRM):
+    model = loaded.vrm
+    if model is None:
         return _pairs_alone(source, p_first)
     found = np.zeros(source.prompts.shape[0])
     with double_copy(model) as copied:

@@ -114,7 +114,7 @@ def _what(loaded: LoadedModel) -> str:
     how = {"lora": "trained with a low-rank adapter", "full": "trained with the heads"}
     backbone = f"`{name}`, {how.get(loaded.backbone.get('tuned', ''), 'kept frozen')}"
     text = f"A reward model of vrm_pyro {vrm_pyro.__version__} on the backbone {backbone}."
-    if loaded.architecture != "vrm":
+    if not loaded.config.has_latents:
         return text + " It is a Bradley-Terry model: one reward for each response, no spread."
     objectives = ", ".join(loaded.objectives)
     unit = (
@@ -132,7 +132,7 @@ def _what(loaded: LoadedModel) -> str:
 def _use(loaded: LoadedModel) -> str:
     more = (
         "out.reward_sd, out.weights, out.scores  # (B,), (B, K), (B, K)\n"
-        if loaded.architecture == "vrm"
+        if loaded.config.has_latents
         else ""
     )
     return f"""## Use
@@ -215,7 +215,7 @@ def _limits(loaded: LoadedModel, origin: Origin, settings: ExportSettings) -> st
         "A row of token ids is divided where the chat template last begins an answer. A response "
         "that writes those tokens itself moves the boundary: keep special tokens out of it.",
     ]
-    if loaded.architecture == "vrm":
+    if loaded.config.has_latents:
         limits.insert(
             1,
             "`reward_sd` is how much the reward of this text varies over what w and z may be"

@@ -20,7 +20,7 @@ from vrm_pyro.integrations.rl.conversations import completion_text, prompt_messa
 from vrm_pyro.integrations.rl.settings import RewardSettings
 from vrm_pyro.integrations.rl.streams import text_streams
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.group_rewards import group_rewards
 from vrm_pyro.prediction.reward_draws import predictive_draws
 from vrm_pyro.prediction.scorer import Scorer

@@ -6,7 +6,7 @@ family registers itself with those that have a closed form; the others fall back
 
 from vrm_pyro.models.distributions.detach import detach, to_double
 from vrm_pyro.models.distributions.divergence import divergence, has_closed_divergence
-from vrm_pyro.models.distributions.draws import Streams, draw_features, draw_weights
+from vrm_pyro.models.distributions.draws import Streams, TextStreams, draw_features, draw_weights
 from vrm_pyro.models.distributions.gaussian import Gaussian, as_gaussian, is_gaussian
 from vrm_pyro.models.distributions.logistic_normal import LogisticNormal
 from vrm_pyro.models.distributions.matching import as_dirichlet, as_logistic_normal
@@ -21,6 +21,7 @@ __all__ = [
     "Gaussian",
     "LogisticNormal",
     "Streams",
+    "TextStreams",
     "WeightMoments",
     "as_dirichlet",
     "as_gaussian",

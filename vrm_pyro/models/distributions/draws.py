@@ -1,6 +1,7 @@
 """Draws of the latents from random streams of the caller's own, never from the global one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -15,6 +16,23 @@ from vrm_pyro.models.distributions.seeding import seeded
 Streams = torch.Generator | Sequence[torch.Generator]
 """One random stream for all rows, or one for each row. On the CPU, whatever the device of a
 distribution: a fixed seed then means the same draw everywhere."""
+
+
+@dataclass(frozen=True)
+class TextStreams:
+    """Random streams on the CPU, one for each thing that is drawn.
+
+    Streams that are seeded by a text alone make its draws independent of what stands beside it.
+
+    Args:
+        head: For the parameters, or the member of an ensemble.
+        prompts: For w, one stream, or one for each prompt.
+        responses: For z, likewise for each response.
+    """
+
+    head: torch.Generator
+    prompts: Streams
+    responses: Streams
 
 
 @singledispatch

@@ -3,10 +3,9 @@
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
 from vrm_pyro.models.reward import LinearReward
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.vrm import VRM
-
-RewardModel = VRM | BradleyTerryModel
 
 
 def build_model(
@@ -20,7 +19,7 @@ def build_model(
         num_objectives: K.
         rated: Whether ratings enter the objective.
     """
-    if config.architecture == "bradley_terry":
+    if not config.has_latents:
         return BradleyTerryModel(
             hidden_size,
             config.head_size,

@@ -13,17 +13,18 @@ from vrm_pyro.models.distributions import has_closed_divergence, is_gaussian
 from vrm_pyro.models.distributions.divergence import NUM_DRAWS
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.objectives import OBJECTIVES
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.vrm import VRM
 
 LATENTS = (names.WEIGHTS, names.FEATURES)
 
 
-def check_program(model: VRM, objective: str) -> list[str]:
+def check_program(model: RewardModel, objective: str) -> list[str]:
     """Run a built model once on made-up states, and say what it costs.
 
     Args:
-        model: The model, freshly built.
+        model: The model, freshly built; one without latent variables passes.
         objective: Name of the training objective.
 
     Returns:
@@ -35,6 +36,8 @@ def check_program(model: VRM, objective: str) -> list[str]:
             depends on another in the program while the guide has it the other way round; a q(w)
             that the loss of weight supervision does not take.
     """
+    if not isinstance(model, VRM):
+        return []
     batch = _probe(model)
     with evaluation_mode(model), torch.random.fork_rng(devices=[]):
         batch = model.standardize(batch)

@@ -119,6 +119,11 @@ class ModelConfig:
     head_dropout: float = 0.5
     ensemble_size: int = 1
 
+    @property
+    def has_latents(self) -> bool:
+        """Whether the model has latent variables w and z: ``vrm`` has, ``bradley_terry`` not."""
+        return self.architecture == "vrm"
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -185,7 +190,7 @@ def check_settings(config: ModelConfig) -> None:
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
-    if config.architecture == "vrm":
+    if config.has_latents:
         if config.ensemble_size != 1:
             raise InputError(
                 f"model.ensemble_size is {config.ensemble_size}, but architecture vrm is one "
@@ -198,7 +203,7 @@ def check_settings(config: ModelConfig) -> None:
 def check_data(config: ModelConfig, facts: DataFacts) -> None:
     """Raise InputError where settings and training rows do not fit each other."""
     learns_scores = (
-        config.architecture == "vrm" and config.supervision == "scores" and bool(facts.objectives)
+        config.has_latents and config.supervision == "scores" and bool(facts.objectives)
     )
     if facts.num_pairs == 0 and not learns_scores:
         raise InputError(
@@ -206,7 +211,7 @@ def check_data(config: ModelConfig, facts: DataFacts) -> None:
             '"prompt", "chosen" and "rejected", or learn scores from ratings alone: rows with '
             "ratings, and model.supervision scores."
         )
-    if config.architecture != "vrm":
+    if not config.has_latents:
         return
     missing = sorted(set(config.objectives) - set(facts.objectives))
     if uses_ratings(config, facts) and missing:

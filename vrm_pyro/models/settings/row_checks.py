@@ -14,7 +14,7 @@ from vrm_pyro.models.settings.config import ModelConfig
 
 def takes_margin(config: ModelConfig) -> bool:
     """Return whether the margin of a pair means something to the model."""
-    return config.architecture == "vrm" and config.likelihood.takes_margin
+    return config.has_latents and config.likelihood.takes_margin
 
 
 def check_rankings(config: ModelConfig, source: FeatureSource) -> None:
@@ -27,7 +27,7 @@ def check_rankings(config: ModelConfig, source: FeatureSource) -> None:
     Raises:
         InputError: If the likelihood takes rankings as a whole and the objective cannot.
     """
-    joint = config.architecture == "vrm" and config.likelihood.joint_rankings
+    joint = config.has_latents and config.likelihood.joint_rankings
     count = _num_rankings(source)
     if joint and count and config.objective != "sampled":
         raise InputError(
@@ -87,6 +87,6 @@ def count_ignored_margins(config: ModelConfig, report: RowReport) -> RowReport:
 
 
 def _likelihood(config: ModelConfig) -> str:
-    if config.architecture != "vrm":
+    if not config.has_latents:
         return f"model.architecture {config.architecture}"
     return f"model.likelihood {type(config.likelihood).__name__}"

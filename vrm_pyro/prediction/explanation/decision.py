@@ -24,7 +24,6 @@ from vrm_pyro.prediction.explanation.flip import (
     weight_thresholds,
 )
 from vrm_pyro.prediction.reward_draws import LatentDraws, latent_draws
-from vrm_pyro.prediction.scorer.scores import in_rating_unit
 
 Floats = NDArray[np.float64]
 
@@ -184,7 +183,7 @@ def decide(
         parts = contributions(model, batch)
         assert found.score_mean is not None
         assert found.score_sd is not None
-        scores = in_rating_unit(model, found.score_mean, found.score_sd)
+        scores = model.in_rating_unit(found.score_mean, found.score_sd)
         drawn_scores = _drawn_scores(model, draws.scores)
     summary = _Summary(model, draws, parts.parts, level)
     # Sums of the parts, so that what is shown adds up; the same numbers to float32's digits.
@@ -302,8 +301,8 @@ def _score_changes(
     mean, sd = (part.unsqueeze(0) for part in score)
     rise = torch.from_numpy(np.where(np.isfinite(change), change, 0.0)).to(mean)
     with evaluation_mode(model):
-        now = _array(in_rating_unit(model, mean, sd)[0][0])
-        needed = _array(in_rating_unit(model, mean + rise, sd)[0][0])
+        now = _array(model.in_rating_unit(mean, sd)[0][0])
+        needed = _array(model.in_rating_unit(mean + rise, sd)[0][0])
     found = [
         ScoreChange(k, float(now[k]), float(needed[k]), float(change[k]))
         for k in np.argsort(change, kind="stable").tolist()

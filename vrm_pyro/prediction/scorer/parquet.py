@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.vrm import VRM
 
 _GROUP_ROWS: Final = 10_000
 _BY_OBJECTIVE: Final = ("weights", "scores", "scores_sd")
@@ -30,7 +29,7 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
         f"variance_{'from_' if part in ('weights', 'features') else ''}{part}": number
         for part in parts
     }
-    if isinstance(loaded.model, VRM):
+    if loaded.config.has_latents:
         columns |= dict.fromkeys(
             _BY_OBJECTIVE, pa.struct([(name, number) for name in loaded.objectives])
         )

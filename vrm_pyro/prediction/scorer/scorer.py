@@ -17,7 +17,6 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER, LoadedModel, load_model
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
 from vrm_pyro.prediction.scorer.scores import score_source
 
@@ -92,8 +91,7 @@ class Scorer:
     @property
     def score_unit(self) -> str:
         """``rating``: scores are expected raw ratings; ``model``: their unit is a convention."""
-        rated = isinstance(self.model, VRM) and self.model.ratings is not None
-        return "rating" if rated else "model"
+        return "rating" if self.model.scores_are_ratings else "model"
 
     def __call__(
         self, prompts: Prompt | Sequence[Prompt], responses: str | Sequence[str]

@@ -5,15 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.predictive import rating_moments
-from vrm_pyro.models.settings.build import RewardModel
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 
 Floats = NDArray[np.float32]
 
@@ -66,9 +63,8 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
     p_first = np.zeros(len(source.pair_first), np.float32)
     clean = np.zeros_like(p_first)
     delta = np.zeros((3, len(source.pair_first)), np.float32)
-    latent: tuple[Floats, ...] = ()
-    if isinstance(model, VRM):
-        latent = tuple(np.zeros((num_responses, model.num_objectives), np.float32) for _ in "123")
+    # Weights, scores, sd of scores: without a column where there are no latent variables.
+    latent = tuple(np.zeros((num_responses, model.num_objectives), np.float32) for _ in "123")
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source)):
             batch = chunk.batch.to(device)
@@ -80,14 +76,13 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
                 clean[chunk.pairs] = model.likelihood.without_lapse(chance).cpu().numpy()
                 pairs = model.pair_uncertainty(batch)
                 delta[:, chunk.pairs] = torch.stack(list(pairs)).cpu().numpy()
-            if isinstance(model, VRM):
-                assert found.weight_mean is not None
+            if found.weight_mean is not None:
                 assert found.score_mean is not None
                 assert found.score_sd is not None
-                mean, sd = in_rating_unit(model, found.score_mean, found.score_sd)
+                mean, sd = model.in_rating_unit(found.score_mean, found.score_sd)
                 for array, value in zip(latent, (found.weight_mean, mean, sd), strict=True):
                     array[chunk.responses] = value.cpu().numpy()
-    weights, scores, scores_sd = latent or (None, None, None)
+    weights, scores, scores_sd = latent if model.num_objectives else (None, None, None)
     reward, variance, from_weights, from_features, interaction, epistemic = moments
     return Scores(
         reward,
@@ -103,17 +98,3 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
         delta,
         clean if model.likelihood.lapses else None,
     )
-
-
-def in_rating_unit(model: VRM, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and sd of scores as expected raw ratings; as they are without ratings.
-
-    Args:
-        model: The model.
-        mean: Mean of each score in model units, shape (R, K).
-        sd: Standard deviations, (R, K).
-    """
-    if model.ratings is None:
-        return mean, sd
-    mean, sd = rating_moments(model.ratings(), mean, sd)
-    return mean * model.rating_scale + model.rating_loc, sd * model.rating_scale

@@ -92,8 +92,8 @@ def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
     Raises:
         InputError: If there is no pair with a positive weight.
     """
-    model, source, table = loaded.model, inputs.source, inputs.table
-    assert isinstance(model, VRM)
+    model, source, table = loaded.vrm, inputs.source, inputs.table
+    assert model is not None
     predictions = predict(model, source)
     reasons = _reasons(model, source)
     return PageInputs(

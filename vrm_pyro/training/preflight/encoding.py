@@ -12,7 +12,7 @@ from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.settings.build import RewardModel
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.training.preflight.check import Check
 
 NUM_TEXTS: Final = 64

@@ -16,7 +16,6 @@ from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig, check_data, objective_names, uses_ratings
 from vrm_pyro.models.settings.row_checks import check_rankings
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preflight.check import Check
 from vrm_pyro.training.preparation import data_facts, fit_scalers, rating_unit
@@ -93,7 +92,7 @@ def check_overfit(
             f"the loss is not finite after {fit.steps} steps",
             "Are all states and ratings finite?",
         )
-    if config.architecture == "vrm" and uses_ratings(config, data_facts(source)):
+    if config.has_latents and uses_ratings(config, data_facts(source)):
         alone = _fit(
             replace(config, supervision="none", objectives=[], scores="linear", latent_dim=4),
             source,
@@ -109,7 +108,7 @@ def check_overfit(
                 "Labels and ratings pull apart: do they judge the same quality? If the labels "
                 "count more, lower model.rating_power.",
             )
-    if config.architecture == "vrm" and config.mode == "vib":
+    if config.has_latents and config.mode == "vib":
         return Check(
             "overfit",
             "fail",
@@ -141,9 +140,8 @@ def _fit(
         torch.manual_seed(seed)
         model = build_model(config, view.responses.shape[1], len(objectives), rated)
         fit_scalers(model, view)
-        if rated and isinstance(model, VRM):
-            model.rating_loc.fill_(loc)
-            model.rating_scale.fill_(scale)
+        if rated:
+            model.set_rating_unit(loc, scale)
         module = TrainingModule(model, config, batch.num_prompts)
         optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
         fit = Fit(batch.num_pairs, 0, *_rates(module, batch))

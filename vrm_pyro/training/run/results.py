@@ -59,7 +59,7 @@ def write_results(
             save(partial)
         write_json(partial / METRICS_FILE, metrics)
         write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
-        if loaded.architecture == "vrm":
+        if loaded.config.has_latents:
             some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
             write_posterior(
                 loaded, select_prompts(validation, some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
@@ -87,7 +87,7 @@ def training_facts(result: TrainResult) -> dict[str, Any]:
         "epochs": named.get("epoch"),
         "seconds": round(named["train_runtime"], 1),
     }
-    if config.architecture == "vrm":
+    if config.has_latents:
         facts |= {
             "mode": config.mode,
             "objective": config.objective,

@@ -1,0 +1,168 @@
+"""What every reward model answers, whatever its parts: the base class."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributions as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.models.distributions import TextStreams
+from vrm_pyro.models.epistemic.base import ParameterPosterior, run_with
+from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+from vrm_pyro.models.networks import Standardize
+from vrm_pyro.models.predictive import PairUncertainty, ResponsePrediction
+
+T = TypeVar("T")
+ByObjective = Float[Tensor, "responses objectives"]
+MixturePart = Float[Tensor, "parameters nodes responses"]
+
+
+class PredictiveLatents(NamedTuple):
+    """Distributions of the latent variables on new text.
+
+    Attributes:
+        weights: Distribution of w given the prompt: batch (P,), event (K,).
+        features: Distribution of z given prompt and response: batch (R,), event (d_z,).
+    """
+
+    weights: dist.Distribution
+    features: dist.Distribution
+
+
+class RewardModel(nn.Module, ABC):
+    """A reward model on backbone states: :class:`VRM`, or the :class:`BradleyTerryModel`.
+
+    Prediction, diagnostics and training ask a model through these methods and need not know which
+    of the two it is. Every batch that goes in holds raw states; its preferences and ratings are
+    not read. Only code about the latent program itself (objectives, posterior draws, weights by
+    objective) asks for a :class:`VRM`.
+
+    Source: spec 2.9, the moments and probabilities that a model predicts.
+    """
+
+    response_scaler: Standardize
+    likelihood: PreferenceLikelihood
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: K and d_z; 0 for a model without latent variables.
+        self.num_objectives = 0
+        self.latent_dim = 0
+        #: Posterior of the global parameters; None for point estimates of them.
+        self.parameter_posterior: ParameterPosterior | None = None
+
+    @property
+    def scores_are_ratings(self) -> bool:
+        """Whether ratings act on scores, so that scores are expected ratings."""
+        return False
+
+    @property
+    def rating_unit(self) -> tuple[float, float]:
+        """Location and scale of ratings: raw = standardised * scale + location."""
+        return 0.0, 1.0
+
+    def set_rating_unit(self, loc: float, scale: float) -> None:
+        """Store the unit of the training ratings; a model without scores has none."""
+
+    def in_rating_unit(
+        self,
+        mean: ByObjective,
+        sd: ByObjective,
+    ) -> tuple[ByObjective, ByObjective]:
+        """Return mean and sd of scores in model units as expected raw ratings.
+
+        As they are where scores are no ratings.
+        """
+        return mean, sd
+
+    def rename_state(self, state: dict[str, Tensor], prefix: str = "") -> None:
+        """Rename tensors of a file of an older version, in place."""
+
+    def predictive_latents(self, batch: FeatureBatch) -> PredictiveLatents | None:
+        """Return the distributions of w and z on new text; None without latent variables."""
+        return None
+
+    @abstractmethod
+    def predict_pairs(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
+        """Return p(first preferred) on new text."""
+
+    @abstractmethod
+    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
+        """Return reward moments of every response; weights and scores where there are any."""
+
+    @abstractmethod
+    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
+        """Return mean and variance of Delta on new text, ambiguity and epistemic part apart."""
+
+    @abstractmethod
+    def draw_rewards(
+        self, batch: FeatureBatch, num_draws: int, streams: TextStreams
+    ) -> Float[Tensor, "draws responses"]:
+        """Return joint draws of the rewards of all responses at the module's current mode."""
+
+    @abstractmethod
+    def reward_mixture(
+        self, batch: FeatureBatch, num_nodes: int
+    ) -> tuple[MixturePart, MixturePart]:
+        """Return each reward as an equal mixture of Normals: their means and variances.
+
+        The mixture runs over values of the parameters and over ``num_nodes`` fixed draws of w
+        that all responses to a prompt share; given both, rewards are independent Normals.
+        """
+
+    def member_log_likelihoods(self, batch: FeatureBatch) -> Float[Tensor, " members"]:
+        """Return each member's weighted log-likelihood of the preferences, which training takes.
+
+        A model with latent variables is trained by an objective instead.
+        """
+        raise NotImplementedError
+
+    def log_likelihood(self, batch: FeatureBatch) -> Float[Tensor, ""]:
+        """Return the weighted log-likelihood of the preferences under the prediction."""
+        raise NotImplementedError
+
+    def over_parameters(self, function: Callable[[], T]) -> list[T]:
+        """Return ``function()`` at every fixed draw of the parameters, or at their values."""
+        if self.parameter_posterior is None:
+            return [function()]
+        draws = self.parameter_posterior.prediction_draws(self)
+        return [run_with(self, values, function) for values in draws]
+
+    def draws_over_parameters(
+        self,
+        stream: torch.Generator,
+        function: Callable[[int], tuple[Tensor, ...]],
+        num_draws: int,
+    ) -> tuple[Tensor, ...]:
+        """Return tensors of draws (S, ...), each draw at a value of the uncertain parameters.
+
+        The parameters are drawn afresh for each draw up to the number that a prediction averages
+        (``head_draws``), then in turn.
+
+        Args:
+            stream: Stream of the parameters, on the CPU.
+            function: Returns as many draws as it is asked for, at the current parameters.
+            num_draws: S.
+        """
+        if self.parameter_posterior is None:
+            return function(num_draws)
+        distinct = min(num_draws, self.parameter_posterior.num_draws)
+        parameters = [self.parameter_posterior.draw(self, stream) for _ in range(distinct)]
+        parts = [
+            run_with(self, values, partial(function, len(range(i, num_draws, distinct))))
+            for i, values in enumerate(parameters)
+        ]
+        return tuple(_interleaved(same, num_draws) for same in zip(*parts, strict=True))
+
+
+def _interleaved(parts: tuple[Tensor, ...], num_draws: int) -> Tensor:
+    """Return draws (S, ...) of which part i holds every i-th out of ``len(parts)``."""
+    draws = parts[0].new_empty(num_draws, *parts[0].shape[1:])
+    for i, part in enumerate(parts):
+        draws[i :: len(parts)] = part
+    return draws
