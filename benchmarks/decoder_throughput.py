@@ -43,7 +43,7 @@ from transformers import (
     pipeline,
 )
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import TransformerBackbone, wrap_model
 from vrm_pyro.data.dataset import collate
 from vrm_pyro.data.rows import PreferenceTable, load_table
 from vrm_pyro.models.checkpoint import LoadedModel
@@ -98,10 +98,10 @@ def llama(**settings: Any) -> LlamaConfig:
     return LlamaConfig(**(usual | settings))
 
 
-def new_backbone(**settings: Any) -> Backbone:
+def new_backbone(**settings: Any) -> TransformerBackbone:
     """Return the decoder with random weights; settings change its shape."""
     torch.manual_seed(0)
-    return Backbone(
+    return wrap_model(
         LlamaModel(llama(**settings)), tokenizer(), name="random-llama", source="random weights",
         max_length=2048, dtype="float32", device="cpu",
     )  # fmt: skip
@@ -174,7 +174,7 @@ def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
-def trl_pairs(rows: PreferenceTable, backbone: Backbone) -> Any:
+def trl_pairs(rows: PreferenceTable, backbone: TransformerBackbone) -> Any:
     """Return the tokens of both texts of each pair, as TRL's RewardTrainer takes them."""
     from datasets import Dataset
 
@@ -314,7 +314,7 @@ def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list
     return seconds
 
 
-def scorer_on(backbone: Backbone) -> Scorer:
+def scorer_on(backbone: TransformerBackbone) -> Scorer:
     """Return a scorer with random heads."""
     torch.manual_seed(1)
     config = ModelConfig()

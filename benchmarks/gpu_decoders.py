@@ -46,7 +46,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import TransformerBackbone, wrap_model
 from vrm_pyro.data.rows import PreferenceTable, load_table
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.models.settings.config import ModelConfig
@@ -101,9 +101,9 @@ def random_model(options: argparse.Namespace, auto: Any, **settings: Any) -> Any
         return auto.from_config(config, dtype=torch.bfloat16)
 
 
-def new_backbone(options: argparse.Namespace) -> Backbone:
+def new_backbone(options: argparse.Namespace) -> TransformerBackbone:
     """Return it as a backbone."""
-    return Backbone(
+    return wrap_model(
         random_model(options, AutoModel), tokenizer(), name=options.shape,
         source="random weights", max_length=2048, dtype="bfloat16", device=options.device,
     )  # fmt: skip

@@ -3,21 +3,19 @@
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone import Backbone
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone import Backbone, Text
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.features.writing import write_store
 
 
 class RandomBackbone(Backbone):
-    """Gives Normal draws for states, the same for the same text; holds no model.
+    """Gives Normal draws for states, the same for the same texts.
 
     Args:
         hidden: Length of a state.
@@ -25,36 +23,14 @@ class RandomBackbone(Backbone):
     """
 
     def __init__(self, hidden: int, seed: int) -> None:
-        self.name, self.source, self.precision = "random", "no model", "float32"
-        self.is_decoder, self.pooling, self.max_length, self.token_budget = False, "mean", 8, 8192
-        self._hidden, self._seed = hidden, seed
-        self.chat: Any = SimpleNamespace(encode=self._sequences)
+        super().__init__(name="random", hidden_size=hidden, version=str(seed))
+        self._seed = seed
 
-    @property
-    def hidden_size(self) -> int:
-        """Length of a state."""
-        return self._hidden
-
-    def key(self) -> dict[str, str | int]:
-        """Return what decides a state."""
-        names = ("template", "tokenizer", "weights", "pooling")
-        return {**dict.fromkeys(names, f"random {self._seed}"), "max_length": 8}
-
-    def states(self, sequences: Sequence[TokenSequence], progress: Any = None) -> NDArray[Any]:
-        """Return one draw per sequence, shape (sequences, hidden)."""
-        first = int(sequences[0].input_ids[-1])
-        shape = (len(sequences), self._hidden)
-        if progress is not None:
-            progress(len(sequences))
-        return np.random.default_rng([self._seed, first]).standard_normal(shape, np.float32)
-
-    @staticmethod
-    def _sequences(
-        prompts: Sequence[Any], responses: Sequence[str] | None = None, owner: Any = None
-    ) -> list[TokenSequence]:
-        texts = [p[0]["content"] for p in prompts] if responses is None else responses
-        ids = [np.array([1, int(text)], dtype=np.int32) for text in texts]
-        return [TokenSequence(i, np.zeros_like(i), boundary=1, response_end=2) for i in ids]
+    def embed(self, sequences: Sequence[Text]) -> NDArray[Any]:
+        """Return one draw per text, shape (texts, hidden)."""
+        seed = [self._seed, int.from_bytes(sequences[0].digest)]
+        shape = (len(sequences), self.hidden_size)
+        return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def random_table(num_prompts: int, responses_per_prompt: int, seed: int) -> PreferenceTable:

@@ -115,7 +115,8 @@ class _Demo:
         ):
             for split in SPLITS:
                 rows = ["--data", data / f"{split}.jsonl", "--out", features / split]
-                self._verb("features", *rows, "--overwrite")
+                # auto is bfloat16 where the processor has it: numbers would depend on it.
+                self._verb("features", *rows, "--model.dtype", "float32", "--overwrite")
         with self._step("model", "train the variational reward model on preferences and ratings"):
             self._train("vrm.yaml", VRM_SETTINGS, self.model)
         with self._step("bradley_terry", "train a Bradley-Terry model on the same states"):

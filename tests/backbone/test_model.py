@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from vrm_pyro.backbone import (
     DEFAULT_BACKBONE,
     DEFAULT_ENCODER_POOLING,
-    Backbone,
     has_native_bfloat16,
     last_position,
     load_backbone,
@@ -29,6 +28,7 @@ from vrm_pyro.backbone import (
     pool,
     positions,
     token_batches,
+    wrap_model,
 )
 from vrm_pyro.errors import InputError
 
@@ -228,12 +228,12 @@ def test_key_names_all_that_decides_a_state():
     model = tiny_model("bert")
     with torch.no_grad():
         model.encoder.layer[1].output.dense.bias[3] += 1e-3
-    moved = Backbone(model, tiny_tokenizer("bert"), name="x", source="x", max_length=120)
+    moved = wrap_model(model, tiny_tokenizer("bert"), name="x", source="x", max_length=120)
     assert moved.weights_hash != base.weights_hash
-    half = Backbone(
+    half = wrap_model(
         tiny_model("bert").bfloat16(), tiny_tokenizer("bert"), name="x", source="x", max_length=120
     )
-    widened = Backbone(
+    widened = wrap_model(
         tiny_model("bert").bfloat16().float(),
         tiny_tokenizer("bert"),
         name="x",

@@ -6,7 +6,7 @@ import torch
 from helpers.tiny_backbones import text, tiny_backbone, tiny_model, tiny_tokenizer
 from transformers import MistralConfig, MistralModel
 
-from vrm_pyro.backbone import Backbone, make_rows, pad_rows
+from vrm_pyro.backbone import make_rows, pad_rows, wrap_model
 
 DECODERS = ("llama", "llama-chat", "qwen3")
 
@@ -40,7 +40,7 @@ def test_either_kind_of_attention(attention):
     model = tiny_model("qwen3")
     model.set_attn_implementation(attention)
     tokenizer = tiny_tokenizer("qwen3")
-    backbone = Backbone(
+    backbone = wrap_model(
         model, tokenizer, name="q", source="test", max_length=200, dtype="float32", device="cpu"
     )
     prompts, responses, owner = encoded(backbone)
@@ -98,7 +98,7 @@ def test_a_window_shorter_than_the_longest_sequence_is_not_shared(window, shares
         num_attention_heads=2, num_key_value_heads=1, initializer_range=0.3,
         max_position_embeddings=256, sliding_window=window,
     )  # fmt: skip
-    backbone = Backbone(
+    backbone = wrap_model(
         MistralModel(config).eval(), tiny_tokenizer("llama-chat"), name="m", source="test",
         max_length=200, dtype="float32", device="cpu",
     )  # fmt: skip

@@ -25,7 +25,7 @@ from transformers import (
     RobertaModel,
 )
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import TransformerBackbone, wrap_model
 
 _TEXT = (
     "the a one two three small large old new red green blue bird river house garden stone answer "
@@ -174,11 +174,11 @@ def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     return qwen3_tokenizer() if kind == "qwen3" else llama_tokenizer(kind == "llama-chat")
 
 
-def tiny_backbone(kind: str = "bert", **settings: object) -> Backbone:
+def tiny_backbone(kind: str = "bert", **settings: object) -> TransformerBackbone:
     """Return a backbone of kind bert, roberta, llama, llama-chat or qwen3."""
     settings = {"max_length": 120, "dtype": "float32", "device": "cpu", **settings}
     model = tiny_model(kind.partition("-")[0])
-    return Backbone(model, tiny_tokenizer(kind), name=f"tiny-{kind}", source="test", **settings)
+    return wrap_model(model, tiny_tokenizer(kind), name=f"tiny-{kind}", source="test", **settings)
 
 
 def save_tiny_backbone(folder: Path, kind: str = "bert") -> Path:

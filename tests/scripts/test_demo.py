@@ -68,6 +68,7 @@ def test_numbers_are_those_of_the_files(demo):
         assert result["test"][key] == json.loads((out / folder / "test.json").read_text())
     store = open_store(out / "features" / "test")
     rows = [json.loads(line) for line in (out / "data" / "test.jsonl").read_text().splitlines()]
+    assert store.meta["writing"]["precision"] == "float32"  # the same numbers on any processor
     assert result["test"]["vrm"]["n_pairs"] == len(store.pair_first) == len(rows)
     with xr.open_dataset(out / "data" / "truth.nc") as truth:
         p_chosen = truth["p_chosen"].sel(pair=[row["id"] for row in rows]).values

@@ -1,6 +1,9 @@
-"""Frozen transformers backbones: loading them, and states of prompts and responses."""
+"""Frozen readers of texts: backbones, and states of prompts and responses."""
 
+from vrm_pyro.backbone.base import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, Backbone, Text
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches
+from vrm_pyro.backbone.decoder import DecoderBackbone
+from vrm_pyro.backbone.encoder import EncoderBackbone
 from vrm_pyro.backbone.loading import (
     DEFAULT_BACKBONE,
     load_backbone,
@@ -8,7 +11,6 @@ from vrm_pyro.backbone.loading import (
     peft_calls,
     quiet_transformers,
 )
-from vrm_pyro.backbone.model import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, Backbone
 from vrm_pyro.backbone.packing import Row, RowBatch, make_rows, pad_rows
 from vrm_pyro.backbone.pooling import (
     DEFAULT_ENCODER_POOLING,
@@ -19,6 +21,8 @@ from vrm_pyro.backbone.pooling import (
     positions,
 )
 from vrm_pyro.backbone.precision import choose_precision, has_native_bfloat16
+from vrm_pyro.backbone.transformer import TransformerBackbone
+from vrm_pyro.backbone.wrapping import wrap_model
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -27,9 +31,13 @@ __all__ = [
     "POOLINGS",
     "TOKEN_BUDGETS",
     "Backbone",
+    "DecoderBackbone",
+    "EncoderBackbone",
     "Row",
     "RowBatch",
+    "Text",
     "TokenBatch",
+    "TransformerBackbone",
     "choose_precision",
     "has_native_bfloat16",
     "last_position",
@@ -44,4 +52,5 @@ __all__ = [
     "positions",
     "quiet_transformers",
     "token_batches",
+    "wrap_model",
 ]

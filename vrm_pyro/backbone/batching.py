@@ -41,6 +41,9 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]
 
     Returns:
         Index arrays that together hold each sequence once.
+
+    >>> [rows.tolist() for rows in token_batches([3, 9, 4, 2], budget=10)]
+    [[1], [2, 0], [3]]
     """
     tokens = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-tokens, kind="stable")
@@ -53,7 +56,7 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]
 
 
 def pad_batch(sequences: Sequence[TokenSequence], pad_id: int) -> TokenBatch:
-    """Pad sequences on the right to the longest of them."""
+    """Return sequences padded on the right to the longest of them."""
     shape = (len(sequences), max(len(s) for s in sequences))
     input_ids = np.full(shape, pad_id, dtype=np.int64)
     type_ids, mask, response = (np.zeros(shape, dtype=np.int64) for _ in range(3))

@@ -132,6 +132,9 @@ def split_budget(num_prompt: int, num_response: int, budget: int) -> tuple[int, 
 
     The prompt gives way first, down to ``MIN_PROMPT_TOKENS`` (to two thirds of a small budget);
     only then is the end of the response cut.
+
+    >>> split_budget(300, 100, 512), split_budget(900, 100, 512), split_budget(900, 600, 512)
+    ((300, 100), (412, 100), (64, 448))
     """
     keep = min(MIN_PROMPT_TOKENS, 2 * budget // 3)
     prompt = min(num_prompt, max(keep, budget - num_response))
@@ -272,12 +275,7 @@ class ChatEncoder:
         if responses is None:
             texts = [self._prompt_text(prompt) for prompt in prompts]
             return [self.layout.join(ids, None) for ids in self._ids(texts)]
-        owner = np.arange(len(prompts)) if response_prompt is None else np.asarray(response_prompt)
-        if len(owner) != len(responses):
-            raise InputError(
-                f"{len(responses)} responses came with {len(owner)} prompt indices; each "
-                "response needs exactly one."
-            )
+        owner = response_owners(len(prompts), len(responses), response_prompt)
         used, place = np.unique(owner, return_inverse=True)
         texts = [self._prompt_text(prompts[i]) for i in used]
         prompt_ids = self._ids(texts)
@@ -308,10 +306,9 @@ class ChatEncoder:
         messages = as_messages(prompt)
         if self.template == "chat":
             return self._render(messages, add_generation_prompt=True)
-        if self.template == "pair" and len(messages) == 1 and messages[0]["role"] == "user":
-            return str(messages[0]["content"])
-        joined = "\n".join(f"{m['role']}: {turn_text(m)}" for m in messages)
-        return joined if self.template == "pair" else joined + "\nassistant:"
+        if self.template == "pair":
+            return prompt_text(messages)
+        return _with_roles(messages) + "\nassistant:"
 
     def _response_text(self, prompt: str | Messages, prompt_text: str, response: str) -> str:
         if self.template == "pair":
@@ -340,8 +337,29 @@ class ChatEncoder:
         return str(text)
 
 
+def prompt_text(prompt: str | Messages) -> str:
+    r"""Return a prompt as text: a single user message as it is, several with role names.
+
+    >>> prompt_text("2 + 2?")
+    '2 + 2?'
+    >>> prompt_text([{"role": "system", "content": "Be brief."}, *as_messages("2 + 2?")])
+    'system: Be brief.\nuser: 2 + 2?'
+    """
+    messages = as_messages(prompt)
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return str(messages[0]["content"])
+    return _with_roles(messages)
+
+
+def _with_roles(messages: Messages) -> str:
+    return "\n".join(f"{m['role']}: {turn_text(m)}" for m in messages)
+
+
 def as_messages(prompt: str | Messages) -> Messages:
     """Return a prompt as chat messages; a text becomes one user message.
+
+    >>> as_messages("2 + 2?")
+    [{'role': 'user', 'content': '2 + 2?'}]
 
     Raises:
         InputError: If there is no message, or one lacks ``role`` or ``content`` as text.
@@ -357,6 +375,28 @@ def as_messages(prompt: str | Messages) -> Messages:
     if not prompt:
         raise InputError("a prompt has no message; give a text or at least one user message.")
     return prompt
+
+
+def response_owners(
+    num_prompts: int,
+    num_responses: int,
+    response_prompt: Sequence[int] | NDArray[np.int64] | None,
+) -> NDArray[np.int64]:
+    """Return the prompt of each response, shape (R,); response i belongs to prompt i by default.
+
+    >>> response_owners(2, 2, None).tolist(), response_owners(2, 3, [0, 0, 1]).tolist()
+    ([0, 1], [0, 0, 1])
+
+    Raises:
+        InputError: If the numbers differ.
+    """
+    owner = np.arange(num_prompts) if response_prompt is None else np.asarray(response_prompt)
+    if len(owner) != num_responses:
+        raise InputError(
+            f"{num_responses} responses came with {len(owner)} prompt indices; each "
+            "response needs exactly one."
+        )
+    return owner
 
 
 def _sha256(value: Any) -> str:

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from vrm_pyro.backbone.model import Backbone
+from vrm_pyro.backbone.transformer import TransformerBackbone
+from vrm_pyro.backbone.wrapping import wrap_model
 from vrm_pyro.errors import InputError
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -52,8 +53,8 @@ def load_backbone(
     device: str | torch.device = "auto",
     token_budget: int | None = None,
     adapter: Path | None = None,
-) -> Backbone:
-    """Load a frozen backbone.
+) -> TransformerBackbone:
+    """Load a frozen encoder or decoder of transformers.
 
     Tried in this order: ``name`` as a local folder; the hub's cache on this machine; the hub,
     after one quick request shows that it answers; and, for the default backbone only, the copy
@@ -61,11 +62,11 @@ def load_backbone(
 
     Args:
         name: A local folder, or the id of a model on the hub.
-        pooling: See :class:`Backbone`.
-        max_length: See :class:`Backbone`.
-        dtype: See :class:`Backbone`.
-        device: See :class:`Backbone`.
-        token_budget: See :class:`Backbone`.
+        pooling: See :func:`~vrm_pyro.backbone.wrap_model`.
+        max_length: See :func:`~vrm_pyro.backbone.wrap_model`.
+        dtype: See :func:`~vrm_pyro.backbone.wrap_model`.
+        device: See :func:`~vrm_pyro.backbone.wrap_model`.
+        token_budget: See :func:`~vrm_pyro.backbone.wrap_model`.
         adapter: Folder of a low-rank adapter (peft) to put around it.
 
     Raises:
@@ -73,7 +74,7 @@ def load_backbone(
     """
     model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
-    backbone = Backbone(
+    backbone = wrap_model(
         model,
         tokenizer,
         name=str(name),
@@ -89,7 +90,7 @@ def load_backbone(
     return backbone
 
 
-def _put_adapter(backbone: Backbone, folder: Path) -> None:
+def _put_adapter(backbone: TransformerBackbone, folder: Path) -> None:
     try:
         from peft import PeftModel
     except ImportError as error:

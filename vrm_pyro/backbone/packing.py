@@ -119,6 +119,15 @@ def make_rows(
         pooling: One of :data:`vrm_pyro.backbone.pooling.POOLINGS`.
         share: Whether the backbone can compute tails of a prefix in one row.
         max_tokens: Longest row with several tails.
+
+    >>> ids = np.array([7, 8, 1, 2], dtype=np.int32)  # a prompt of two tokens, then a response
+    >>> pair = TokenSequence(ids, 0 * ids, boundary=2, response_end=4)
+    >>> prompt = TokenSequence(ids[:2], 0 * ids[:2], boundary=2, response_end=2)
+    >>> (row,) = make_rows([prompt, pair, pair], [0, 0, 0], "last", True, max_tokens=100)
+    >>> row.input_ids.tolist(), row.segments.tolist()
+    ([7, 8, 1, 2, 1, 2], [0, 0, 1, 1, 2, 2])
+    >>> [tokens.tolist() for tokens in row.pooled]
+    [[1], [3], [5]]
     """
     if not share:
         return [_row([(i, s)], len(s), pooling) for i, s in enumerate(sequences)]
@@ -180,7 +189,7 @@ def _pooled(sequence: TokenSequence, tokens: Ints, pooling: str) -> Ints:
 
 
 def pad_rows(rows: Sequence[Row], pad_id: int) -> RowBatch:
-    """Pad rows on the right to the longest of them."""
+    """Return rows padded on the right to the longest of them."""
     shape = (len(rows), max(len(row) for row in rows))
     ids = np.full(shape, pad_id, dtype=np.int64)
     types, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

@@ -1,6 +1,7 @@
 """From token states to one state per sequence, by the attention mask alone."""
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from vrm_pyro.errors import InputError
@@ -15,6 +16,9 @@ DEFAULT_ENCODER_POOLING = "mean"
 def choose_pooling(pooling: str, is_decoder: bool) -> str:
     """Return the pooling that a setting stands for.
 
+    >>> choose_pooling("auto", is_decoder=True), choose_pooling("auto", is_decoder=False)
+    ('last', 'mean')
+
     Raises:
         InputError: If there is no such pooling.
     """
@@ -27,25 +31,37 @@ def choose_pooling(pooling: str, is_decoder: bool) -> str:
     return pooling
 
 
-def last_position(mask: Tensor) -> Tensor:
+def last_position(mask: Shaped[Tensor, "rows tokens"]) -> Int[Tensor, " rows"]:
     """Return the rightmost position whose mask is 1, shape (rows,), for a mask (rows, tokens).
 
     Not ``mask.sum() - 1``: that is another token under left padding or with a hole in the mask.
     Not the first padding token: padding may share its id with the end-of-text token.
+
+    >>> last_position(torch.tensor([[1, 1, 0], [0, 1, 1]])).tolist()
+    [1, 2]
     """
     return mask.shape[1] - 1 - mask.flip(1).to(torch.int32).argmax(dim=1)
 
 
-def positions(mask: Tensor) -> Tensor:
+def positions(mask: Shaped[Tensor, "rows tokens"]) -> Int[Tensor, "rows tokens"]:
     """Return position ids that count real tokens only, shape (rows, tokens).
 
     With them a model sees the same sequence on whichever side, and wherever, it is padded.
+
+    >>> positions(torch.tensor([[0, 1, 0, 1]])).tolist()
+    [[0, 0, 0, 1]]
     """
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
-def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over masked-in tokens, shape (rows, hidden)."""
+def masked_mean(
+    states: Float[Tensor, "rows tokens hidden"], mask: Shaped[Tensor, "rows tokens"]
+) -> Float[Tensor, "rows hidden"]:
+    """Return the mean over tokens whose mask is 1, shape (rows, hidden).
+
+    >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])).tolist()
+    [[2.0]]
+    """
     keep = mask.bool().unsqueeze(-1)
     # where, not a product: a padded position may hold NaN, and 0 * NaN is NaN.
     total = torch.where(keep, states, 0.0).sum(dim=1)
@@ -53,8 +69,11 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def pool(
-    states: Tensor, mask: Tensor, pooling: str, response_mask: Tensor | None = None
-) -> Tensor:
+    states: Float[Tensor, "rows tokens hidden"],
+    mask: Shaped[Tensor, "rows tokens"],
+    pooling: str,
+    response_mask: Shaped[Tensor, "rows tokens"] | None = None,
+) -> Float[Tensor, "rows hidden"]:
     """Return one state per sequence, shape (rows, hidden).
 
     Args:
@@ -64,6 +83,11 @@ def pool(
         response_mask: 1 for the tokens of the response text; read by ``response_mean`` alone. A
             row without any is pooled over all its real tokens: a prompt, or a response whose
             text has no token.
+
+    >>> states = torch.tensor([[[1.0], [2.0], [6.0]]])
+    >>> mask, response = torch.ones(1, 3), torch.tensor([[0, 1, 1]])
+    >>> [pool(states, mask, way, response).item() for way in POOLINGS]
+    [3.0, 4.0, 6.0]
     """
     if pooling == "last":
         rows = torch.arange(states.shape[0], device=states.device)

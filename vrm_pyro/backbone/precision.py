@@ -1,5 +1,7 @@
 """In which precision a backbone computes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -43,3 +45,11 @@ def prepare(model: Any, precision: str) -> Any:
         # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
         model = model.float()
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute matrix products in a precision; mixed precision around the block stays."""
+    low = precision == "bfloat16" or torch.is_autocast_enabled(device.type)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
+        yield

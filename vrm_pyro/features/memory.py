@@ -22,6 +22,14 @@ def encode_table(
 ) -> Features:
     """Compute the states of all texts of some rows in memory.
 
+    >>> from vrm_pyro.backbone import Backbone
+    >>> class Lengths(Backbone):
+    ...     def embed(self, texts):
+    ...         return np.array([[len(text.response or "")] for text in texts], dtype=np.float32)
+    >>> rows = [{"prompt": "2 + 2?", "chosen": "It is 4.", "rejected": "5"}]
+    >>> encode_table(rows, Lengths(name="lengths", hidden_size=1)).responses.tolist()
+    [[8.0], [1.0]]
+
     Args:
         data: Rows in any form, see :data:`~vrm_pyro.features.reading.DataLike`.
         backbone: What reads the texts.
@@ -38,8 +46,8 @@ def encode_table(
     table = rows_of(read_data(data))
 
     def compute() -> Encoded:
-        prompts = backbone.chat.encode(table.prompts)
-        responses = backbone.chat.encode(table.prompts, table.responses, table.response_prompt)
+        prompts = backbone.sequences(table.prompts)
+        responses = backbone.sequences(table.prompts, table.responses, table.response_prompt)
         total = len(prompts) + len(responses)
         with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
             states = backbone.pair_states(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vrm_pyro.backbone import Backbone, load_backbone
+from vrm_pyro.backbone import TransformerBackbone, load_backbone
 from vrm_pyro.data.rows import PreferenceTable, TableSpec, load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
@@ -125,7 +125,7 @@ def backbone_name(name: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else name
 
 
-def read_backbone(name: str, **settings: Any) -> Backbone:
+def read_backbone(name: str, **settings: Any) -> TransformerBackbone:
     """Load a backbone by a name that outlives the working folder."""
     device = settings.get("device", "auto")
     try:
@@ -138,5 +138,6 @@ def read_backbone(name: str, **settings: Any) -> Backbone:
 
 def backbone_facts(store: FeatureStore) -> dict[str, Any]:
     """Return what a checkpoint keeps of the backbone that made these states."""
-    key = store.meta["key"]
-    return {"name": store.meta["backbone"]["name"], **{k: key[part] for k, part in FACTS.items()}}
+    key, backbone = store.meta["key"], store.meta["backbone"]
+    own = {"class": backbone["class"]} if "class" in backbone else {}
+    return {"name": backbone["name"], **own, **{k: key[part] for k, part in FACTS.items()}}

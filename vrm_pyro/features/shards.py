@@ -12,7 +12,11 @@ from vrm_pyro.atomic import write_file
 
 
 def shard_ranges(rows: int, shard_rows: int) -> list[tuple[int, int]]:
-    """Return the first row and the row after the last of every shard."""
+    """Return the first row and the row after the last of every shard.
+
+    >>> shard_ranges(5, shard_rows=2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
     return [(start, min(start + shard_rows, rows)) for start in range(0, rows, shard_rows)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vrm_pyro.backbone import Text
 from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 
@@ -21,7 +22,7 @@ CUTS = (PROMPTS_CUT, RESPONSE_PROMPTS_CUT, RESPONSES_CUT)
 """Counts of texts longer than the backbone reads, in a report of rows."""
 
 
-def token_facts(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
+def token_facts(sequences: Sequence[TokenSequence | Text]) -> NDArray[np.int64]:
     """Return tokens, prompt cut (0 or 1), response cut and digest of each sequence, (n, 5)."""
     facts = np.empty((len(sequences), COLUMNS), dtype=np.int64)
     for row, s in enumerate(sequences):

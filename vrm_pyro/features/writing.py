@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.transformer import own_class
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.meta import (
@@ -202,6 +202,7 @@ def _plan(
             "name": backbone.name,
             "source": backbone.source,
             "is_decoder": backbone.is_decoder,
+            **own_class(backbone),
         },
         "hidden_size": backbone.hidden_size,
         "num_prompts": table.num_prompts,
@@ -254,11 +255,11 @@ def _missing_shards(folder: Path, plan: dict[str, Any]) -> Iterator[tuple[str, i
 
 def _tokens(
     table: PreferenceTable, backbone: Backbone, kind: str, rows: NDArray[np.int64]
-) -> list[TokenSequence]:
+) -> list[Any]:
     if kind == "prompts":
-        return backbone.chat.encode([table.prompts[i] for i in rows])
+        return backbone.sequences([table.prompts[i] for i in rows])
     responses = [table.responses[i] for i in rows]
-    return backbone.chat.encode(table.prompts, responses, table.response_prompt[rows])
+    return backbone.sequences(table.prompts, responses, table.response_prompt[rows])
 
 
 def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]:

@@ -108,7 +108,7 @@ def run(argv: Sequence[str]) -> None:
         return
     # With its tokenizer a store is all that training needs, the backbone can be elsewhere.
     with write_directory(store.path / TOKENIZER, overwrite=True) as partial:
-        backbone.tokenizer.save_pretrained(partial)
+        backbone.save_tokenizer(partial)
     counts = store.meta
     print(
         f"{Path(options.out)}: states of {counts['num_prompts']} prompts and "

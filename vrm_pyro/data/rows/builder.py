@@ -16,7 +16,11 @@ from vrm_pyro.errors import InputError
 
 
 def prompt_key(prompt: list[Message]) -> str:
-    """Return the text by which two prompts count as the same, and by which splits are drawn."""
+    """Return the text by which two prompts count as the same, and by which splits are drawn.
+
+    >>> prompt_key([{"role": "user", "content": "Hi"}])
+    '[["user", "Hi"]]'
+    """
     turns = [[turn["role"], turn["content"], *filter(None, [tool_parts(turn)])] for turn in prompt]
     return json.dumps(turns, ensure_ascii=False)
 
@@ -182,7 +186,14 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
     """Return one table with the rows of several, prompts and responses merged where equal.
 
     Objectives are those of all tables, in the order in which they first appear. Ratings of one
-    response that differ between tables are averaged and counted, each table being one voice.
+    response that differ between tables are averaged, with equal weight for each table, and
+    counted.
+
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": wrong} for wrong in ("5", "6")]
+    >>> both = concatenate([load_table(rows[:1]), load_table(rows[1:])])
+    >>> both.num_prompts, both.responses
+    (1, ['4', '5', '6'])
 
     Raises:
         InputError: If no table is given.

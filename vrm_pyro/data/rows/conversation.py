@@ -31,7 +31,11 @@ def _without_null(value: Any) -> Any:
 
 
 def turn_text(message: Mapping[str, Any]) -> str:
-    """Return a turn as text where no chat template writes it: content, then calls as JSON."""
+    """Return a turn as text where no chat template writes it: content, then calls as JSON.
+
+    >>> turn_text({"role": "assistant", "content": "It is noon."})
+    'It is noon.'
+    """
     calls = message.get("tool_calls")
     written = json.dumps(calls, ensure_ascii=False) if calls else ""
     return "\n".join(filter(None, (message["content"], written)))
@@ -191,6 +195,9 @@ def split_texts(chosen: str, rejected: str) -> tuple[str, str, str, bool]:
     back by one if that follows a space, and never past the last character. Two answers that
     begin alike are therefore cut later than where the answer begins, possibly inside a word;
     the last value says whether this one is.
+
+    >>> split_texts("Q: 2 + 2? A: 4", "Q: 2 + 2? A: five")
+    ('Q: 2 + 2? A:', ' 4', ' five', False)
 
     Raises:
         RowProblem: If the first characters already differ.

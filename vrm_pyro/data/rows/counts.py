@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RowReport:
-    """Counts of one load, shown to the user before anything is trained.
+    """Counts of rows read, kept and left out, shown before anything is trained.
 
     The counts describe the load. A selection of prompts keeps the report of the table it was
     taken from; :meth:`PreferenceTable.drop_pairs` and ``with_report`` add to it.
@@ -79,7 +79,11 @@ class RowReport:
         }
 
     def summary(self) -> str:
-        """Return one line for a log: what was read, kept, and left out and why."""
+        """Return one line for a log: what was read, kept, and left out and why.
+
+        >>> RowReport(rows_read=9, comparisons=8, invalid={"empty text": 1}).summary()
+        '9 rows read: 8 comparisons, 0 single responses; 1 invalid (empty text)'
+        """
         parts = [
             f"{self.rows_read:,} rows read: {self.comparisons:,} comparisons, "
             f"{self.rated_responses:,} single responses"
@@ -100,7 +104,11 @@ class RowReport:
 
 
 def add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    """Add two tables of counts name by name."""
+    """Return the sums of two tables of counts, name by name.
+
+    >>> add_counts({"cut": 1}, {"cut": 2, "dropped": 3})
+    {'cut': 3, 'dropped': 3}
+    """
     total = dict(first)
     for name, count in second.items():
         total[name] = total.get(name, 0) + count

@@ -45,7 +45,14 @@ def check_label_identification(table: PreferenceTable) -> LabelCheck:
     If so, uniform weights explain every label: whatever prompt-dependent weights show on such
     data is prior, noise or leakage from the ratings, and using labels and ratings both as
     likelihood terms counts the same evidence twice. The mean is over the objectives rated for
-    both responses, which may differ from prompt to prompt.
+    both responses, which may differ from prompt to prompt. Source: spec 1.1.
+
+    >>> from vrm_pyro.data.rows import load_table
+    >>> ratings = {"chosen_ratings": {"a": 2, "b": 0}, "rejected_ratings": {"a": 1, "b": 3}}
+    >>> table = load_table([{"prompt": "Hi", "chosen": "Hello", "rejected": "Go", **ratings}])
+    >>> check = check_label_identification(table)
+    >>> check.share, check.num_pairs, check.is_function  # the mean ratings prefer the other one
+    (0.0, 1, False)
 
     Warns:
         UserWarning: In the words of spec 1.1.

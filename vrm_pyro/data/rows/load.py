@@ -30,6 +30,16 @@ def load_table(
 ) -> PreferenceTable:
     """Read rows, check every one, and merge equal prompts and responses.
 
+    >>> rows = [
+    ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "chosen_ratings": {"truth": 1.0}},
+    ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": "Who knows?"},
+    ... ]
+    >>> table = load_table(rows)
+    >>> table.num_prompts, table.num_responses, table.num_pairs
+    (1, 3, 2)
+    >>> table.objectives, table.ratings[:, 0].tolist()
+    (('truth',), [1.0, nan, nan])
+
     Args:
         spec: A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; text formats also compressed),
             a glob, a directory written by ``save_to_disk``, a Hub id (``owner/name``, or
@@ -85,7 +95,7 @@ def load_table(
 
 @dataclass
 class _Loading:
-    """What one load has met so far."""
+    """Counts and problems of one load so far."""
 
     builder: TableBuilder = field(default_factory=TableBuilder)
     problems: list[tuple[str, RowProblem]] = field(default_factory=list)

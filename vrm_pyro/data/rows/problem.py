@@ -1,8 +1,8 @@
-"""One bad row."""
+"""What is wrong with a row."""
 
 
 class RowProblem(Exception):
-    """Why a row cannot be used; caught by the loader, which knows where the row stands.
+    """The reason why a row cannot be used; the loader adds where the row stands.
 
     Args:
         reason: A few words under which such rows are counted.

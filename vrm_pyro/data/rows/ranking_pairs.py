@@ -11,7 +11,11 @@ NO_RANKING = -1
 
 
 def pairs_of(size: int) -> list[tuple[int, int]]:
-    """Return all pairs of places in a ranking, the better place first."""
+    """Return all pairs of places in a ranking, the better place first.
+
+    >>> pairs_of(3)
+    [(0, 1), (0, 2), (1, 2)]
+    """
     return [(better, worse) for worse in range(size) for better in range(worse)]
 
 
@@ -19,7 +23,10 @@ def pair_weight(weight: float, size: int) -> float:
     """Return the weight of each pair of a ranking of ``size`` items: 2 / size of its own.
 
     All its size (size - 1) / 2 pairs then weigh size - 1 together, the number of comparisons that
-    an order of so many items takes; as if independent, they would count it size / 2 times.
+    an order of so many items takes; with weight 1 each they would count it size / 2 times.
+
+    >>> pair_weight(1.0, 4)
+    0.5
     """
     return 2 * weight / size
 

@@ -95,7 +95,11 @@ Row = Comparison | RatedResponse | RankedResponses
 
 
 def parse_row(row: object) -> Row:
-    """Check one row and bring it into the form above.
+    """Check one row and return it as a comparison, a rated response or a ranking.
+
+    >>> row = parse_row({"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "preference": 0.9})
+    >>> type(row).__name__, row.preference, row.prompt
+    ('Comparison', 0.9, [{'role': 'user', 'content': '2 + 2?'}])
 
     A value of None counts as absent, because tables with columns (Parquet, ``datasets``) fill
     what a row does not have with None.
@@ -135,7 +139,11 @@ def parse_row(row: object) -> Row:
 
 
 def close_name(name: str, candidates: tuple[str, ...]) -> str | None:
-    """Return the candidate that ``name`` most likely misspells, if any."""
+    """Return the candidate that ``name`` most likely misspells, if any.
+
+    >>> close_name("choosen", ("chosen", "rejected"))
+    'chosen'
+    """
     plain = name.strip().lower().replace(" ", "_").replace("-", "_")
     if plain in candidates:
         return plain

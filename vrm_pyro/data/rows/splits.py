@@ -34,6 +34,12 @@ def split_by_prompt(
     A prompt's part is decided by a seeded hash of its text, so the shares are met on average
     only, and a prompt is in the same part whenever fractions and seed are the same.
 
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"prompt": f"{i} + 1?", "chosen": str(i + 1), "rejected": "?"} for i in range(50)]
+    >>> train, test = split_by_prompt(load_table(rows), (0.8, 0.2))
+    >>> train.num_prompts, test.num_prompts
+    (39, 11)
+
     Args:
         table: What to split.
         fractions: Expected share of the prompts in each part; they sum to 1.
@@ -62,6 +68,11 @@ def fold_by_prompt(table: PreferenceTable, num_folds: int, seed: int = 0) -> NDA
     Prompts are ordered by a seeded hash and dealt out in turn, so fold sizes differ by at most
     one prompt. Test on ``table.select_prompts(folds == k)``, train on the rest.
 
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"prompt": f"{i} + 1?", "chosen": str(i + 1), "rejected": "?"} for i in range(5)]
+    >>> sorted(fold_by_prompt(load_table(rows), 2).tolist())
+    [0, 0, 0, 1, 1]
+
     Raises:
         InputError: If there are fewer than two folds or fewer prompts than folds.
     """
@@ -81,6 +92,12 @@ def keep_labels(table: PreferenceTable, num_pairs: int, seed: int = 0) -> Prefer
 
     For experiments with few labels. With one seed a larger number keeps all the pairs that a
     smaller one does. The other pairs are counted as dropped for "label withheld".
+
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"prompt": f"{i} + 1?", "chosen": str(i + 1), "rejected": "?"} for i in range(5)]
+    >>> few = keep_labels(load_table(rows), 2)
+    >>> few.num_pairs, few.num_responses, few.report.dropped
+    (2, 10, {'label withheld': 3})
 
     Raises:
         InputError: If the table has fewer pairs, ``num_pairs`` is below 1, or the table has

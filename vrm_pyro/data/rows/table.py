@@ -26,7 +26,15 @@ PAIR_ARRAYS = (
 
 @dataclass(frozen=True)
 class PreferenceTable:
-    """Prompts, responses and pairs on three flat index sets (spec 2.1).
+    """Comparisons and ratings as prompts, responses and pairs, each on a flat index (spec 2.1).
+
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"prompt": "2 + 2?", "responses": ["4", "five", "5"], "ranks": [1, 3, 2]}]
+    >>> table = load_table(rows)
+    >>> list(zip(table.pair_first.tolist(), table.pair_second.tolist()))
+    [(0, 1), (0, 2), (1, 2)]
+    >>> table.responses, table.response_prompt.tolist()
+    (['4', '5', 'five'], [0, 0, 0])
 
     Args:
         prompts: Unique prompts as chat messages, length P.

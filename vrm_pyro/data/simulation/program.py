@@ -93,7 +93,11 @@ def draw_ratings(
 
 
 def preference_probability(delta: Floats, label_noise: float = 0.0) -> Floats:
-    """Return p(first preferred) = eps + (1 - 2 eps) sigmoid(delta), spec 2.4."""
+    """Return p(first preferred) = eps + (1 - 2 eps) sigmoid(delta), shape as ``delta`` (spec 2.4).
+
+    >>> preference_probability(np.array([0.0, 50.0]), label_noise=0.1).tolist()
+    [0.5, 0.9]
+    """
     sigmoid = np.exp(-np.logaddexp(0.0, -delta))
     return label_noise + (1 - 2 * label_noise) * sigmoid
 

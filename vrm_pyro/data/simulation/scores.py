@@ -14,7 +14,7 @@ from vrm_pyro.errors import InputError
 
 @dataclass(frozen=True)
 class ScoreSimulation:
-    """Comparisons whose states are the truth itself; a feature source for training.
+    """Simulated comparisons whose states are the true scores; a feature source for training.
 
     The state of a prompt is the indicator of its cluster, the state of a response its true
     scores, so a linear head can be exact and what is left to test is the inference.
@@ -70,6 +70,10 @@ def simulate_scores(
     Differences of scores are then N(0, 2) per objective, the setting of the reference standard
     errors in spec 2.8.
 
+    >>> found = simulate_scores(num_pairs=100, weights=(0.7, 0.3), seed=1)
+    >>> found.responses.shape, found.preference.shape, found.weights.tolist()
+    ((200, 2), (100,), [[0.7, 0.3]])
+
     Args:
         num_pairs: Number of pairs N, two responses of their own each.
         weights: Objective weights, one vector for all prompts (K,) or one per cluster
@@ -80,7 +84,7 @@ def simulate_scores(
         pairs_per_prompt: Pairs of a prompt.
         correlation: Correlation of any two objectives' scores within a response.
         rating_missing: Probability that a single rating is missing.
-        label_noise: Probability eps that a Bradley-Terry label is turned round.
+        label_noise: Probability eps that a Bradley-Terry label is flipped.
         labels: ``bradley_terry`` draws from sigmoid(delta); ``mean_rating`` prefers the response
             with the higher mean rating, so that labels say nothing about ``weights`` (spec 1.1).
 

@@ -29,6 +29,9 @@ def feature_levels(z: Floats) -> Ints:
 
     Levels keep 92% of the variance of a standard normal feature: what a reader can learn about
     z from the text is bounded by that, whatever the encoder.
+
+    >>> feature_levels(np.array([-2.0, -0.5, 0.0, 0.5, 2.0])).tolist()
+    [-2, -1, 0, 1, 2]
     """
     return np.searchsorted(LEVEL_CUTS, z).astype(np.int64) - 2
 

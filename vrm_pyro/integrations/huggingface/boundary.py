@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import TransformerBackbone
 from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence, as_messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence
@@ -82,7 +82,9 @@ def exported_tokenizer(encoder: ChatEncoder) -> PreTrainedTokenizerBase:
 
 
 def reading_of(
-    backbone: Backbone, tokenizer: PreTrainedTokenizerBase, without_boundary: str = "raise"
+    backbone: TransformerBackbone,
+    tokenizer: PreTrainedTokenizerBase,
+    without_boundary: str = "raise",
 ) -> Reading:
     """Return how rows written with an exported tokenizer are read.
 

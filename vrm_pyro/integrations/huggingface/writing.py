@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from vrm_pyro.backbone import Backbone, peft_calls
+from vrm_pyro.backbone import TransformerBackbone, peft_calls
 from vrm_pyro.backbone.chat import Messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.adapter import adapter_settings
@@ -83,6 +83,11 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
             written does not give the rewards of ``scorer``.
     """
     backbone, loaded = scorer.backbone, scorer.loaded
+    if not isinstance(backbone, TransformerBackbone):
+        raise InputError(
+            f"backbone {backbone.name} is no model of transformers, so it cannot be exported as "
+            "one. Use the run with vrm_pyro.Scorer."
+        )
     if backbone.precision != "float32":
         raise InputError(
             f"the backbone computes in {backbone.precision}; load it in float32 to export it."
@@ -149,7 +154,9 @@ def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
     return SelfTest(tuple(rows), tuple(rewards), "float32")
 
 
-def _take_backbone(backbone: Backbone, adapter: str) -> tuple[Any, dict[str, Any] | None]:
+def _take_backbone(
+    backbone: TransformerBackbone, adapter: str
+) -> tuple[Any, dict[str, Any] | None]:
     """Return the transformers module of a backbone, and the settings of an adapter in it."""
     model: Any = backbone.model
     if not hasattr(model, "peft_config"):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone import Backbone, load_backbone
+from vrm_pyro.backbone import Backbone, TransformerBackbone, load_backbone
 from vrm_pyro.backbone.chat import Messages
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
@@ -173,10 +173,8 @@ class Scorer:
             place.append(used[key])
         owner = np.array(place * (2 if paired else 1), dtype=np.int64)
         half = len(responses) // 2 if paired else 0
-        chat = self.backbone.chat
-        states = self.backbone.pair_states(
-            chat.encode(unique), chat.encode(unique, responses, owner), owner
-        )
+        read = self.backbone.sequences
+        states = self.backbone.pair_states(read(unique), read(unique, responses, owner), owner)
         return UnlabelledStates(
             *states,
             owner,
@@ -190,7 +188,7 @@ class Scorer:
 
 def backbone_of(
     loaded: LoadedModel, *, device: str | torch.device = "auto", dtype: str = "auto"
-) -> Backbone:
+) -> TransformerBackbone:
     """Load the backbone that a model was trained on.
 
     Raises:
@@ -201,6 +199,12 @@ def backbone_of(
         raise InputError(
             "the model was trained on states without a named backbone, so it cannot read text. "
             "Train it from rows, or from a store that `vrm-pyro features` wrote."
+        )
+    if "class" in facts:
+        raise InputError(
+            f"the model reads states of a backbone of your own, {facts['class']} "
+            f"({facts['name']}), which cannot be loaded by name. Pass it: "
+            "Scorer(load_model(DIR), backbone), or give a feature store in place of rows."
         )
     name, adapter, tuned = facts["name"], None, facts.get("tuned")
     if tuned is not None and loaded.directory is None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vrm_pyro.backbone import Backbone, RowBatch
+from vrm_pyro.backbone import RowBatch, TransformerBackbone
 from vrm_pyro.training.module import TrainingModule
 
 BACKBONE = "backbone."
@@ -25,7 +25,9 @@ class TextModule(nn.Module):
         frozen_fraction: Share of the steps at the start without gradients for the backbone.
     """
 
-    def __init__(self, module: TrainingModule, reader: Backbone, frozen_fraction: float) -> None:
+    def __init__(
+        self, module: TrainingModule, reader: TransformerBackbone, frozen_fraction: float
+    ) -> None:
         super().__init__()
         self.backbone: nn.Module = reader.model
         self.heads = module

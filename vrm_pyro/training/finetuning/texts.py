@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vrm_pyro.backbone import Backbone, make_rows, pad_rows
+from vrm_pyro.backbone import TransformerBackbone, make_rows, pad_rows
 from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import PreferenceTable
@@ -28,7 +28,9 @@ class TextStates:
         responses: Whether these are the responses, each after its prompt, or the prompts.
     """
 
-    def __init__(self, table: PreferenceTable, backbone: Backbone, responses: bool) -> None:
+    def __init__(
+        self, table: PreferenceTable, backbone: TransformerBackbone, responses: bool
+    ) -> None:
         self._table, self._backbone, self._responses = table, backbone, responses
         parts = np.array_split(np.arange(self.shape[0]), max(1, self.shape[0] // _SLICE))
         #: Tokens and digests, see :func:`~vrm_pyro.features.tokens.token_facts`.
@@ -58,7 +60,7 @@ class TextStates:
         return self._backbone.states(self.sequences(np.asarray(rows)))
 
 
-def read_texts(table: PreferenceTable, backbone: Backbone) -> Features:
+def read_texts(table: PreferenceTable, backbone: TransformerBackbone) -> Features:
     """Return a table with :class:`TextStates` for states.
 
     Pairs that are the same to the backbone are left out, as everywhere.
@@ -86,7 +88,7 @@ class TextDataset(PromptDataset):
     def __init__(
         self,
         source: FeatureSource,
-        backbone: Backbone,
+        backbone: TransformerBackbone,
         share: bool,
         rating_loc: float = 0.0,
         rating_scale: float = 1.0,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import TrainingArguments
 
-from vrm_pyro.backbone import Backbone, peft_calls
+from vrm_pyro.backbone import Backbone, TransformerBackbone, peft_calls
 from vrm_pyro.backbone.sharding import find_blocks, shard_model, sharded_names, whole_state
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
@@ -43,6 +43,11 @@ class Tuner:
 
     def __init__(self, config: TuningConfig, backbone: Backbone) -> None:
         check_tuning(config)
+        if not isinstance(backbone, TransformerBackbone):
+            raise InputError(
+                f"tuning.method is {config.method}, but backbone {backbone.name} is no model of "
+                "transformers, so nothing of it can be trained. Set tuning.method frozen."
+            )
         self.config = config
         self.backbone = backbone
         if config.method == "lora":
@@ -154,7 +159,7 @@ class Tuner:
         self.backbone.tokenizer.save_pretrained(folder / BACKBONE_FOLDER)
 
 
-def add_adapters(config: TuningConfig, backbone: Backbone) -> torch.nn.Module:
+def add_adapters(config: TuningConfig, backbone: TransformerBackbone) -> torch.nn.Module:
     """Return the backbone's model with low-rank adapters, the rest frozen.
 
     Raises:

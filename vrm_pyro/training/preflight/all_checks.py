@@ -5,7 +5,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import Backbone, TransformerBackbone
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.memory import encode_table
@@ -46,7 +46,8 @@ def preflight(
     yield from check_labels(train)
     if train.num_pairs == 0:
         return
-    yield from check_encoding(backbone, train)
+    if isinstance(backbone, TransformerBackbone):
+        yield from check_encoding(backbone, train)
     yield check_drift(backbone, train)
     sample = _encoded(train, backbone, max_responses, progress)
     yield check_overfit(config, sample)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import Backbone, TransformerBackbone
 from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.rows import PreferenceTable
@@ -22,7 +22,7 @@ DRIFT_LIMITS: Final = {"float32": 1e-4, "bfloat16": 3e-2}
 
 
 def check_encoding(
-    backbone: Backbone, table: PreferenceTable, num_texts: int = NUM_TEXTS
+    backbone: TransformerBackbone, table: PreferenceTable, num_texts: int = NUM_TEXTS
 ) -> list[Check]:
     """Return the checks of template and boundary, and of texts that do not fit."""
     rows = _sample(table, num_texts)
@@ -31,7 +31,7 @@ def check_encoding(
 
 
 def check_boundary(
-    backbone: Backbone,
+    backbone: TransformerBackbone,
     table: PreferenceTable,
     rows: NDArray[np.int64],
     sequences: list[TokenSequence],
@@ -169,7 +169,7 @@ def _encode(
     backbone: Backbone, table: PreferenceTable, rows: NDArray[np.int64]
 ) -> list[TokenSequence]:
     responses = [table.responses[j] for j in rows]
-    return backbone.chat.encode(table.prompts, responses, table.response_prompt[rows])
+    return backbone.sequences(table.prompts, responses, table.response_prompt[rows])
 
 
 def _letters(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone import Backbone, TransformerBackbone
 from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identification, prompt_key
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource, with_objectives
@@ -177,7 +177,7 @@ class TrainingRows:
             validation = Inputs.of(self.validation.encoded(backbone, folder))
         return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
 
-    def texts(self, backbone: Backbone) -> TrainingStates:
+    def texts(self, backbone: TransformerBackbone) -> TrainingStates:
         """Return the rows with texts in the place of states, for a backbone that is trained.
 
         Args:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from transformers import set_seed
 
-from vrm_pyro.backbone import Backbone, choose_precision
+from vrm_pyro.backbone import Backbone, TransformerBackbone, choose_precision
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
@@ -162,7 +162,7 @@ def run(settings: RunSettings) -> Run:
     return Run(directory.path, metrics)
 
 
-def _backbone(settings: RunSettings) -> Backbone:
+def _backbone(settings: RunSettings) -> TransformerBackbone:
     device = "cpu" if settings.arguments.use_cpu else "auto"
     dtype: str = settings.model.dtype
     if settings.tuning.shard and num_processes() > 1:
@@ -182,6 +182,8 @@ def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
     held = None if backbone is not None else stores[0].path / TOKENIZER
     if held is not None and not held.is_dir():
         meta = stores[0].meta
+        if "class" in meta["backbone"]:
+            return lambda folder: None  # a backbone of the user's own, without a tokenizer
         backbone = read_backbone(
             meta["backbone"]["name"],
             pooling=meta["key"]["pooling"],
@@ -191,7 +193,7 @@ def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
 
     def save(folder: Path) -> None:
         if backbone is not None:
-            backbone.tokenizer.save_pretrained(folder)
+            backbone.save_tokenizer(folder)
         elif held is not None:
             shutil.copytree(held, folder, dirs_exist_ok=True)
 

@@ -1,0 +1,60 @@
+"""A backbone of a model of transformers at hand."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from vrm_pyro.backbone.decoder import DecoderBackbone
+from vrm_pyro.backbone.encoder import EncoderBackbone
+from vrm_pyro.backbone.precision import choose_precision, prepare
+from vrm_pyro.backbone.probe import check_vocabulary, probe
+from vrm_pyro.backbone.transformer import TransformerBackbone
+
+
+def wrap_model(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    source: str,
+    pooling: str = "auto",
+    max_length: int = 512,
+    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    token_budget: int | None = None,
+) -> TransformerBackbone:
+    """Return a model of transformers as an encoder or a decoder, whichever it is, frozen.
+
+    Args:
+        model: A base model of transformers, one that returns ``last_hidden_state``. It is
+            changed in place: evaluation mode, no gradients, no pooler.
+        tokenizer: Its tokenizer.
+        name: What the user called it.
+        source: Where the weights came from, in words.
+        pooling: ``mean``, ``response_mean``, ``last``, or ``auto`` (by kind of backbone).
+        max_length: Most tokens of a sequence, special tokens included.
+        dtype: ``float32``; ``bfloat16`` (autocast); or ``auto``, which is bfloat16 where the
+            device computes in it natively. States are always returned as float32.
+        device: Where to run; ``auto`` is the GPU when there is one.
+        token_budget: Most tokens in a batch, padding included; by device when omitted.
+
+    Raises:
+        InputError: If model, tokenizer and settings do not fit together.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = choose_precision(dtype, torch.device(device))
+    model = prepare(model, precision).to(device)
+    check_vocabulary(name, model, tokenizer)
+    kind = probe(model, tokenizer, precision)
+    return (DecoderBackbone if kind.is_decoder else EncoderBackbone)(
+        model,
+        tokenizer,
+        name=name,
+        source=source,
+        pooling=pooling,
+        max_length=max_length,
+        precision=precision,
+        takes_positions=kind.takes_positions,
+        token_budget=token_budget,
+    )
