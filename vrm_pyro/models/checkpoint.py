@@ -161,8 +161,10 @@ def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:
         raise InputError(f"{where}: {name} does not take these arguments: {error}") from error
 
 
-def save_model(loaded: LoadedModel, directory: Path) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into an existing directory."""
+def save_model(loaded: LoadedModel, directory: str | Path) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into a directory; it is made if missing."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().contiguous().cpu() for k, v in loaded.model.state_dict().items()}
     # Not save_file: it makes a file that only its owner can read, whatever the umask.
     (directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
