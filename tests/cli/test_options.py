@@ -5,6 +5,7 @@ import inspect
 from dataclasses import fields
 
 import pytest
+from helpers.workspace import vrm_pyro
 
 from vrm_pyro.cli import VERBS
 from vrm_pyro.cli.parsing import options_of, parse, underscored
@@ -58,3 +59,24 @@ def test_values_keep_their_dashes():
         "--prompt",
         "--skip-invalid-x",
     ]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "score", "posterior", "diagnose", "report"])
+def test_out_that_is_a_folder_is_refused_before_the_model_is_read(verb, tmp_path):
+    run = vrm_pyro(verb, "--model", "none", "--data", "none.jsonl", "--out", tmp_path)
+    assert run.code == 2
+    assert f"--out {tmp_path}: is a folder" in run.err
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        ("certify", "--backbone_saw_these_labels", "no", "--model", "none", "--data", "n.jsonl"),
+        ("explain", "--model", "none", "--prompt", "p", "--response", "a", "--response", "b"),
+        ("psense", "--posterior", "none.nc"),
+    ],
+)
+def test_optional_out_that_is_a_folder_is_refused_first(rest, tmp_path):
+    run = vrm_pyro(*rest, "--out", tmp_path)
+    assert run.code == 2
+    assert f"--out {tmp_path}: is a folder" in run.err

@@ -4,9 +4,12 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
+
+from vrm_pyro.cli.parsing import UsageError
 
 if TYPE_CHECKING:
     from vrm_pyro.features.inputs import Inputs
@@ -72,6 +75,17 @@ def add_output_option(parser: ArgumentParser, what: str) -> None:
         metavar="FILE",
         help=f"{what}; one that is there is replaced.",
     )
+
+
+def check_out(out: str | None, option: str = "--out") -> None:
+    """Raise UsageError if a file to write is a folder: before the work, not after it.
+
+    Args:
+        out: Name of the file; None where none was asked for.
+        option: What the message calls it.
+    """
+    if out is not None and (Path(out).is_dir() or out.endswith("/")):
+        raise UsageError(f"{option} {out}: is a folder. Give the name of a file.")
 
 
 def add_cache_option(parser: ArgumentParser) -> None:

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_out,
+    read_inputs,
+    read_model,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -32,6 +38,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Draw and write."""
     options = parse(build_parser(), argv)
+    check_out(options.out)
     if not options.out.endswith(".nc"):
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
     if options.draws < 1:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, read_model, read_scorer
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_out,
+    read_model,
+    read_scorer,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import Share, add_share_options
 from vrm_pyro.errors import InputError
@@ -57,6 +63,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.prediction.scorer.sharded import score_shards
 
     options = parse(build_parser(), argv)
+    check_out(options.out)
     share = _check_options(options)
     loaded = read_model(options)
     if is_store(options.data):

@@ -7,6 +7,7 @@ from vrm_pyro.prediction.explanation.decision import (
     Spread,
     decide,
 )
+from vrm_pyro.prediction.explanation.explain import Explanation, explain, explain_row
 from vrm_pyro.prediction.explanation.flip import (
     WeightShift,
     WeightThreshold,
@@ -17,12 +18,15 @@ from vrm_pyro.prediction.explanation.flip import (
 
 __all__ = [
     "Decision",
+    "Explanation",
     "PairReasons",
     "ScoreChange",
     "Spread",
     "WeightShift",
     "WeightThreshold",
     "decide",
+    "explain",
+    "explain_row",
     "score_changes",
     "smallest_shift",
     "weight_thresholds",

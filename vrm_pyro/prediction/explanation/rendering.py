@@ -33,8 +33,13 @@ class Names:
     labels: Sequence[str | None]
     score_unit: str
 
-    def letter(self, response: int) -> str:
-        """Return A, B, ..., Z, R27, R28, ..."""
+    @staticmethod
+    def letter(response: int) -> str:
+        """Return A, B, ..., Z, R27, R28, ...
+
+        >>> [Names.letter(j) for j in (0, 25, 26)]
+        ['A', 'Z', 'R27']
+        """
         return chr(ord("A") + response) if response < 26 else f"R{response + 1}"
 
 
