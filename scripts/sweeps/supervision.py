@@ -13,8 +13,8 @@ from sweeps.options import other_model, read_sweep, sweep_parser, use_backbone_o
 from sweeps.rating_power import without_ratings
 from sweeps.states import SweepStates, read_states
 from sweeps.summary import by_group, conclude, measured_on, measures, over_seeds, table
-from vrm_pyro.cli.parsing import UsageError, did_you_mean
-from vrm_pyro.errors import InputError
+from vrm_pyro.cli.parsing import UsageError
+from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.models.likelihoods.weight_supervision import WeightLoss
 from vrm_pyro.models.ratings import (
     BernoulliRatings,

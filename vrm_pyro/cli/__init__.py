@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check_verb(verb: str) -> None:
     """Raise InputError with the list of verbs unless there is such a one."""
-    from vrm_pyro.cli.parsing import UsageError, did_you_mean
+    from vrm_pyro.cli.parsing import UsageError
+    from vrm_pyro.errors import did_you_mean
 
     if not verb:
         raise UsageError(f"say what to do.\n\n{overview()}")

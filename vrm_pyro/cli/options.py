@@ -4,11 +4,11 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from vrm_pyro.atomic import check_file
 from vrm_pyro.cli.parsing import UsageError
 
 if TYPE_CHECKING:
@@ -77,15 +77,25 @@ def add_output_option(parser: ArgumentParser, what: str) -> None:
     )
 
 
-def check_out(out: str | None, option: str = "--out") -> None:
-    """Raise UsageError if a file to write is a folder: before the work, not after it.
+def check_out(out: str | None) -> None:
+    """Raise InputError if the file to write is a folder: before the work, not after it."""
+    if out is not None:
+        check_file(out)
 
-    Args:
-        out: Name of the file; None where none was asked for.
-        option: What the message calls it.
+
+def check_declared(declared: object) -> str:
+    """Return ``--backbone_saw_these_labels`` as no, yes or unknown; YAML reads no as false.
+
+    Raises:
+        UsageError: If it is none of them.
     """
-    if out is not None and (Path(out).is_dir() or out.endswith("/")):
-        raise UsageError(f"{option} {out}: is a folder. Give the name of a file.")
+    if isinstance(declared, bool):
+        return "yes" if declared else "no"
+    if declared not in ("no", "yes", "unknown"):
+        raise UsageError(
+            f"--backbone_saw_these_labels is {declared!r}, but must be one of no, yes, unknown."
+        )
+    return str(declared)
 
 
 def add_cache_option(parser: ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from jsonargparse import (
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.config_files import ConfigFile, config_path
-from vrm_pyro.training.run.messages import UsageError, did_you_mean, options_of, readable
+from vrm_pyro.training.run.messages import UsageError, options_of, readable
 
-__all__ = ["Help", "UsageError", "configs_first", "did_you_mean", "new_parser", "parse"]
+__all__ = ["Help", "UsageError", "configs_first", "new_parser", "parse"]
 
 
 class Help(DefaultHelpFormatter):

@@ -22,6 +22,9 @@ MODEL_TYPE: Final = "vrm_pyro"
 FORMAT: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
+# What training writes beside the model: its settings, and the states of its rows.
+SETTINGS_FILE: Final = "config.yaml"
+STATES_FOLDER: Final = "features"
 
 # What a description holds, and of which kind.
 KINDS: Final[dict[str, Any]] = {

@@ -10,10 +10,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import write_json
 from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
-from vrm_pyro.cli.parsing import UsageError, did_you_mean, new_parser, parse
+from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, Rows, diagnose, log_scores
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding
+from vrm_pyro.errors import did_you_mean
 from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.prediction.predict import predict

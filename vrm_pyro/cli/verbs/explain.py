@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> None:
     check_options(options)
     from vrm_pyro.prediction.explanation.explain import explain, explain_row, explained_model
 
-    loaded = explained_model(read_model(options))
+    loaded, _ = explained_model(read_model(options))
     settings: dict[str, Any] = {
         "level": options.interval,
         "num_draws": options.draws,

@@ -27,10 +27,9 @@ from vrm_pyro.integrations.huggingface.writing import (
     refuse_own_classes,
     write_export,
 )
-from vrm_pyro.models.checkpoint import CONFIG_FILE, load_model
+from vrm_pyro.models.checkpoint import CONFIG_FILE, SETTINGS_FILE, load_model
 from vrm_pyro.prediction.scorer import Scorer, score_source
 from vrm_pyro.report.plots import reliability
-from vrm_pyro.training.run.directory import SETTINGS_FILE
 from vrm_pyro.training.run.results import METRICS_FILE
 
 

@@ -15,9 +15,9 @@ import vrm_pyro
 from vrm_pyro.atomic import write_file
 from vrm_pyro.cli.options import add_model_options, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
-from vrm_pyro.cli.verbs.certify_table import CONTAMINATED
 from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.certificates import held_out_bounds
+from vrm_pyro.diagnostics.certificates.table import CONTAMINATED
 from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
@@ -25,12 +25,12 @@ from vrm_pyro.features.inputs import Inputs, select_prompts
 from vrm_pyro.features.reading import FACTS
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.own_classes import own_classes
+from vrm_pyro.prediction.overlap import training_overlap
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.report.page import latent_sections, prediction_sections
 from vrm_pyro.report.page.blocks import Section
 from vrm_pyro.report.page.page import render
 from vrm_pyro.report.page.page_inputs import PageInputs, find_khat, gather, sensitivity_of
-from vrm_pyro.training.run.overlap import training_overlap
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.settings import read_settings, run_parser
+from vrm_pyro.models.checkpoint import SETTINGS_FILE
 from vrm_pyro.processes import is_main, part
 from vrm_pyro.training.run import run as training
-from vrm_pyro.training.run.directory import SETTINGS_FILE
 from vrm_pyro.training.run.settings import RunSettings
 
 

@@ -2,6 +2,7 @@
 
 from vrm_pyro.diagnostics.certificates.binary_kl import binary_kl, binary_kl_inverse
 from vrm_pyro.diagnostics.certificates.bound import Bound
+from vrm_pyro.diagnostics.certificates.certify import Certificates, Withheld, certify
 from vrm_pyro.diagnostics.certificates.certify_head import (
     PRIOR_SCALES,
     HeadCertificate,
@@ -37,6 +38,7 @@ __all__ = [
     "LOSSES",
     "PRIOR_SCALES",
     "Bound",
+    "Certificates",
     "FitSettings",
     "GaussianHead",
     "HeadCertificate",
@@ -46,8 +48,10 @@ __all__ = [
     "LocalCertificate",
     "LocalRisks",
     "PACBayesBound",
+    "Withheld",
     "binary_kl",
     "binary_kl_inverse",
+    "certify",
     "certify_head",
     "certify_local",
     "check_provenance",

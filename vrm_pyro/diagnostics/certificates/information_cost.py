@@ -41,6 +41,21 @@ class InformationCost:
         """D / n, nats a prompt."""
         return self.total / self.num_prompts
 
+    def to_json(self) -> dict[str, float | None]:
+        """Return the numbers by the names that ``certify`` writes; None for an unknown error."""
+        errors = (self.weights.standard_error, self.features.standard_error)
+        weights_se, features_se = (float(e) if np.isfinite(e) else None for e in errors)
+        return {
+            "kl_weights_per_prompt": self.weights.value,
+            "kl_weights_per_prompt_se": weights_se,
+            "kl_features_per_response": self.features.value,
+            "kl_features_per_response_se": features_se,
+            "total": self.total,
+            "total_per_prompt": self.per_prompt,
+            "n_prompts": self.num_prompts,
+            "n_responses": self.num_responses,
+        }
+
 
 def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
     """Measure how far q(w, z | texts, outcomes) lies from p on some rows.

@@ -90,13 +90,13 @@ def explain(
     Raises:
         InputError: If the model has no latent variables, or the texts cannot be compared.
     """
-    loaded = explained_model(model)
+    loaded, vrm = explained_model(model)
     _check_numbers(level, num_draws)
     messages, texts = _checked(prompt, responses)
     names = Names(loaded.objectives, messages, texts, [None] * len(texts), _unit(loaded))
     scorer = as_scorer(model, device=device, dtype=dtype)
     source = scorer.encode([messages] * len(texts), texts)
-    decision = decide(cast(VRM, loaded.model), source, level=level, num_draws=num_draws, seed=seed)
+    decision = decide(vrm, source, level=level, num_draws=num_draws, seed=seed)
     return Explanation(decision, names)
 
 
@@ -130,7 +130,7 @@ def explain_row(
     Raises:
         InputError: If the model has no latent variables, or no such comparison is there.
     """
-    loaded = explained_model(model)
+    loaded, vrm = explained_model(model)
     _check_numbers(level, num_draws)
     rows = read_data(data, skip_invalid=skip_invalid, split=split)
     if isinstance(rows, FeatureStore):
@@ -150,24 +150,24 @@ def explain_row(
             np.asarray(held.responses[chosen]),
         )
     names = Names(loaded.objectives, prompt, texts, labels, _unit(loaded))
-    decision = decide(cast(VRM, loaded.model), source, level=level, num_draws=num_draws, seed=seed)
+    decision = decide(vrm, source, level=level, num_draws=num_draws, seed=seed)
     return Explanation(decision, names)
 
 
-def explained_model(model: ModelLike) -> LoadedModel:
-    """Return a loaded model that has objectives to explain a decision by.
+def explained_model(model: ModelLike) -> tuple[LoadedModel, VRM]:
+    """Return a model, with and without its settings, that has objectives to explain a decision.
 
     Raises:
         InputError: If it is no variational reward model.
     """
     loaded = as_model(model)
-    if not isinstance(loaded.model, VRM):
+    if loaded.vrm is None:
         raise InputError(
             f"{loaded.directory or 'the model'}: a {loaded.architecture} model has one reward and "
             "no objectives to explain it by. Give a model of architecture vrm; vrm-pyro score "
             "writes the rewards."
         )
-    return loaded
+    return loaded, loaded.vrm
 
 
 def find_row(
@@ -275,5 +275,4 @@ def _check_different(responses: Sequence[str]) -> None:
 
 
 def _unit(loaded: LoadedModel) -> str:
-    rated = isinstance(loaded.model, VRM) and loaded.model.ratings is not None
-    return RATING if rated else MODEL
+    return RATING if loaded.model.scores_are_ratings else MODEL

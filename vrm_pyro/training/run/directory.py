@@ -8,12 +8,10 @@ import yaml
 
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.checkpoint import CONFIG_FILE
+from vrm_pyro.models.checkpoint import CONFIG_FILE, SETTINGS_FILE
 from vrm_pyro.training.run.config_files import short_class_names
 
 log = logging.getLogger(__name__)
-
-SETTINGS_FILE = "config.yaml"
 
 # Settings that change neither the model nor the order of its steps.
 FREE_ON_RESUME = {

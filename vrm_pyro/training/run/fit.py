@@ -8,8 +8,8 @@ from typing import Any
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.checkpoint import SETTINGS_FILE
 from vrm_pyro.models.settings.config import ModelConfig
-from vrm_pyro.training.run.directory import SETTINGS_FILE
 from vrm_pyro.training.run.inputs import FEATURES
 from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG, read_settings
 from vrm_pyro.training.run.run import Run, run

@@ -18,14 +18,13 @@ from vrm_pyro.features.inputs import Inputs, select_prompts, without_pairs
 from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
+from vrm_pyro.models.checkpoint import STATES_FOLDER
 from vrm_pyro.models.settings.config import DataFacts, ModelConfig
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import read_texts
 from vrm_pyro.training.preparation import data_facts
 
 log = logging.getLogger(__name__)
-
-FEATURES = "features"
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class TrainingRows:
             backbone: What reads texts; None when all rows come with states.
             run: Folder of the run; stores are written below it.
         """
-        store = self.train.encoded(backbone, run / FEATURES / "train")
+        store = self.train.encoded(backbone, run / STATES_FOLDER / "train")
         train = Inputs.of(store)
         limit = self.data.max_prompts
         if self.train.store is not None and 0 < limit < train.table.num_prompts:
@@ -173,7 +172,7 @@ class TrainingRows:
             validation = select_prompts(train, held_out)
             train = select_prompts(train, ~held_out)
         else:
-            folder = run / FEATURES / "validation"
+            folder = run / STATES_FOLDER / "validation"
             validation = Inputs.of(self.validation.encoded(backbone, folder))
         return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
 

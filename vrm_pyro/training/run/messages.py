@@ -1,12 +1,11 @@
 """Messages of jsonargparse in the words of the user: key, value, what is allowed."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.errors import InputError
+from vrm_pyro.errors import InputError, did_you_mean
 
 
 class UsageError(InputError):
@@ -16,16 +15,6 @@ class UsageError(InputError):
 def options_of(parser: ArgumentParser) -> list[str]:
     """Return all options as they are written, such as ``--model.mode``."""
     return [name for action in parser._actions for name in action.option_strings]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean '...'?`` for a near miss, else a full stop.
-
-    >>> did_you_mean("latnt_dim", ["latent_dim", "num_draws"])
-    "; did you mean 'latent_dim'?"
-    """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def readable(error: BaseException | str, options: Sequence[str] = ()) -> str:

@@ -14,8 +14,7 @@ from vrm_pyro.data.rows import PreferenceTable, load_table, prompt_key
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import is_store, read_store
-from vrm_pyro.training.run.directory import SETTINGS_FILE
-from vrm_pyro.training.run.inputs import FEATURES
+from vrm_pyro.models.checkpoint import SETTINGS_FILE, STATES_FOLDER
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,16 @@ class Overlap:
         """Number of prompts that are training or validation prompts too."""
         return int(self.shared.sum())
 
-    def check(self, data: Spec) -> None:
-        """Raise InputError if a prompt is a training or validation prompt of the model."""
+    def check(self, name: str) -> None:
+        """Raise InputError if a prompt is a training or validation prompt of the model.
+
+        Args:
+            name: What the message calls the rows.
+        """
         if not self.count:
             return
         raise InputError(
-            f"{data if isinstance(data, str) else ', '.join(data)}: {self.count:,} of its "
+            f"{name}: {self.count:,} of its "
             f"{len(self.shared):,} prompts are in {' and '.join(self.shared_with)} of the run. "
             "The model was trained on their labels, or its training was stopped by them, so no "
             "bound holds. Give rows of other prompts, or pass --leave_out_training_prompts to use "
@@ -52,7 +55,7 @@ class Overlap:
         )
 
 
-def training_overlap(model: str, table: PreferenceTable) -> Overlap:
+def training_overlap(model: str | Path | None, table: PreferenceTable) -> Overlap:
     """Compare the prompts of a table with the training and validation prompts of a run.
 
     The run's own feature stores are looked at first: they hold what it was trained on. Without
@@ -60,11 +63,13 @@ def training_overlap(model: str, table: PreferenceTable) -> Overlap:
     downloaded.
 
     Args:
-        model: Folder of the run.
+        model: Folder of the run; None for a model that was not loaded from one.
         table: Rows to certify on.
     """
-    folder = Path(model).expanduser()
     try:
+        if model is None:
+            raise InputError("the training rows (the model was not loaded from a run's folder)")
+        folder = Path(model).expanduser()
         settings = _settings(folder)
     except InputError as error:
         nothing = np.zeros(table.num_prompts, dtype=bool)
@@ -77,7 +82,9 @@ def training_overlap(model: str, table: PreferenceTable) -> Overlap:
         if not spec:
             continue  # validation prompts were then held out of the training rows
         try:
-            known, name = _read(folder / FEATURES / part, spec, bool(settings["skip_invalid"]))
+            known, name = _read(
+                folder / STATES_FOLDER / part, spec, bool(settings["skip_invalid"])
+            )
         except (InputError, OSError) as error:
             not_compared.append(f"data.{part} ({str(error).splitlines()[0]})")
             continue

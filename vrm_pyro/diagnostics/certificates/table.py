@@ -1,4 +1,4 @@
-"""The table that ``certify`` prints: a line for each limit, then what it is about."""
+"""Certificates as a table: a line for each limit, then what it is about."""
 
 import textwrap
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ TOGETHER = (
 
 
 def table_of(report: dict[str, Any]) -> str:
-    """Return the text for a report of ``certify``."""
+    """Return the text of :meth:`Certificates.to_json`."""
     lines = [
         f"{report['model']}: {report['n_pairs']} pairs of {report['n_prompts']} prompts in "
         f"{report['data']}",
