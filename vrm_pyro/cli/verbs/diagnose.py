@@ -9,7 +9,13 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import write_json
-from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_out,
+    read_inputs,
+    read_model,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, Rows, diagnose, log_scores
@@ -76,6 +82,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Diagnose, write, print."""
     options = parse(build_parser(), argv)
+    check_out(options.out)
     names = chosen(options.only)
     for option in ("prompts", "draws"):
         if getattr(options, option) < 1:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from vrm_pyro import names as sites
 from vrm_pyro.atomic import write_file, write_json
+from vrm_pyro.cli.options import check_out
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.diagnostics.metrics.power_scaling import ALPHAS, khat_limit
 from vrm_pyro.diagnostics.sensitivity.measure import (
@@ -91,6 +92,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Measure, print, write."""
     options = parse(build_parser(), argv)
+    check_out(options.out)
     if not 0 < options.threshold < math.inf:
         raise UsageError(f"--threshold is {options.threshold}, but must be above 0.")
     if options.plot is not None and not options.plot.endswith(PICTURES):

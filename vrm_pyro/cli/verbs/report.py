@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import vrm_pyro
 from vrm_pyro.atomic import write_file
-from vrm_pyro.cli.options import add_model_options, read_inputs, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_inputs, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.certificates import held_out_bounds
@@ -102,6 +102,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Compute, render, write."""
     options = parse(build_parser(), argv)
+    check_out(options.out)
     check_options(options)
     findings = None if options.diagnose is None else read_findings(options.diagnose)
     loaded = read_model(options)

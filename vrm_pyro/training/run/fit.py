@@ -8,9 +8,8 @@ from typing import Any
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.features.store import FeatureStore
-from vrm_pyro.models.checkpoint import SETTINGS_FILE
+from vrm_pyro.models.checkpoint import SETTINGS_FILE, STATES_FOLDER
 from vrm_pyro.models.settings.config import ModelConfig
-from vrm_pyro.training.run.inputs import FEATURES
 from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG, read_settings
 from vrm_pyro.training.run.run import Run, run
 
@@ -75,7 +74,7 @@ def fit(
         if rows is None or specs[name] is not None:
             continue
         # What a resumed run and `certify` find again: the states with their texts in the folder.
-        kept = Path(str(read.arguments.output_dir)) / FEATURES / name
+        kept = Path(str(read.arguments.output_dir)) / STATES_FOLDER / name
         known = str(kept) if read.tuning.method == "frozen" else IN_MEMORY
         setattr(read.data, name, known)
         read.values["data"][name] = known
