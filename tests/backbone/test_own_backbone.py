@@ -13,6 +13,7 @@ from vrm_pyro.models.checkpoint import load_model
 from vrm_pyro.prediction.opening import as_scorer, read_inputs
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.training.finetuning import Tuner, TuningConfig
+from vrm_pyro.training.run.fit import fit
 
 PAGE = "howto/own_backbone.md"
 ROWS = [{"prompt": "2 + 2?", "chosen": "It is 4.", "rejected": "It is 5."}]
@@ -51,13 +52,35 @@ def test_rows_to_states_to_a_model_to_scores(tmp_path, monkeypatch, capsys):
     assert (state[0].sum(), state[1].sum()) == (4, 0)
     # The run is tied to the backbone.
     loaded = load_model("model")
-    with pytest.raises(InputError, match=r"of your own, own_backbone.HashedWords .*Pass it"):
+    with pytest.raises(
+        InputError,
+        match=r"of your own, own_backbone.HashedWords .*Pass it: Scorer.from_pretrained",
+    ):
         as_scorer(loaded)
     with pytest.raises(InputError, match="its weights changed"):
         Scorer(loaded, names["HashedWords"](32))
     inputs = read_inputs(Scorer(loaded, backbone), names["rows"])
     np.testing.assert_array_equal(inputs.source.responses, store.responses[:])
     assert read_inputs(loaded, "states").table.num_pairs == len(names["rows"])
+
+
+def test_fit_takes_rows_and_the_backbone(tmp_path):
+    rows = [
+        {"prompt": f"{i} + 1?", "chosen": "It is " + "so " * i, "rejected": "No"}
+        for i in range(1, 30)
+    ]
+    settings = {"train.num_train_epochs": 2, "train.disable_tqdm": True}
+    run = fit(rows, backbone=Lengths(), output_dir=tmp_path / "run", settings=settings)
+    assert run.trained
+    scorer = as_scorer(run.path, backbone=Lengths())
+    assert len(scorer("1 + 1?", ["It is so", "No"])) == 2
+    with pytest.raises(InputError, match="lengths is no model of transformers"):
+        fit(
+            rows,
+            backbone=Lengths(),
+            output_dir=tmp_path / "tuned",
+            settings={"tuning.method": "full"},
+        )
 
 
 def test_a_service_is_asked_for_each_text_once():

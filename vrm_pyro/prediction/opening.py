@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
@@ -35,14 +36,14 @@ ModelLike: TypeAlias = str | os.PathLike[str] | LoadedModel | Scorer
 
 
 def as_model(
-    model: ModelLike, *, classes: Sequence[type] = (), backbone: str | None = None
+    model: ModelLike, *, classes: Sequence[type] = (), backbone: str | Backbone | None = None
 ) -> LoadedModel:
     """Return a trained model with its settings; its backbone is not loaded.
 
     Args:
         model: The model in any form.
         classes: A user's own prior, guide or likelihood classes, for a model in a folder.
-        backbone: Where the model's backbone is now, if it was moved.
+        backbone: Where the model's backbone is now, if it was moved; or the backbone itself.
 
     Raises:
         InputError: If a folder holds no model, or one that is damaged.
@@ -50,7 +51,7 @@ def as_model(
     if isinstance(model, Scorer):
         return model.loaded
     loaded = model if isinstance(model, LoadedModel) else load_model(os.fspath(model), classes)
-    if backbone is None:
+    if backbone is None or isinstance(backbone, Backbone):
         return loaded
     return replace(loaded, backbone={**loaded.backbone, "name": backbone_name(backbone)})
 
@@ -59,7 +60,7 @@ def as_scorer(
     model: ModelLike,
     *,
     classes: Sequence[type] = (),
-    backbone: str | None = None,
+    backbone: str | Backbone | None = None,
     device: str | torch.device = "auto",
     dtype: str | None = None,
 ) -> Scorer:
@@ -78,6 +79,8 @@ def as_scorer(
     if isinstance(model, Scorer):
         return model
     loaded = as_model(model, classes=classes, backbone=backbone)
+    if isinstance(backbone, Backbone):
+        return Scorer(loaded, backbone)
     try:
         found = backbone_of(loaded, device=device, dtype=dtype or loaded.config.dtype)
     except RuntimeError as error:

@@ -73,6 +73,7 @@ class Scorer:
         device: str | torch.device = "auto",
         dtype: str = "auto",
         classes: Sequence[type] = (),
+        backbone: Backbone | None = None,
     ) -> "Scorer":
         """Load a trained model and its backbone.
 
@@ -81,12 +82,13 @@ class Scorer:
             device: Where to run; ``auto`` is the GPU when there is one.
             dtype: Precision of the backbone: ``auto``, ``float32`` or ``bfloat16``.
             classes: A user's own prior, guide or likelihood classes.
+            backbone: The backbone, if it is at hand or is one of the user's own.
 
         Raises:
             InputError: If model or backbone is missing, damaged, or they do not fit.
         """
         loaded = load_model(os.fspath(directory), classes)
-        return cls(loaded, backbone_of(loaded, device=device, dtype=dtype))
+        return cls(loaded, backbone or backbone_of(loaded, device=device, dtype=dtype))
 
     @property
     def score_unit(self) -> str:
@@ -204,7 +206,7 @@ def backbone_of(
         raise InputError(
             f"the model reads states of a backbone of your own, {facts['class']} "
             f"({facts['name']}), which cannot be loaded by name. Pass it: "
-            "Scorer(load_model(DIR), backbone), or give a feature store in place of rows."
+            "Scorer.from_pretrained(DIR, backbone=...), or give a feature store in place of rows."
         )
     name, adapter, tuned = facts["name"], None, facts.get("tuned")
     if tuned is not None and loaded.directory is None:

@@ -5,6 +5,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.features.store import FeatureStore
@@ -23,6 +24,7 @@ def fit(
     config: str | PathLike[str] | ModelConfig | None = None,
     output_dir: str | PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    backbone: Backbone | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Run:
@@ -47,6 +49,8 @@ def fit(
         output_dir: Folder of the run; ``train.output_dir`` of the config when omitted.
         settings: Further settings by dotted key, as on the command line without the dashes:
             ``{"model.latent_dim": 4, "train.num_train_epochs": 3}``.
+        backbone: What reads the texts, in place of the one that ``model.backbone`` names: one of
+            the user's own, or one that is loaded already.
         overwrite: Replace a run that lies in the folder, with all its files.
         resume: Continue a stopped run in the folder from its last checkpoint.
 
@@ -60,6 +64,9 @@ def fit(
     given = dict(settings or {})
     if output_dir is not None:
         given["train.output_dir"] = Path(output_dir)
+    if backbone is not None:
+        given |= {"model.backbone": backbone.name, "model.pooling": backbone.pooling}
+        given["model.max_length"] = backbone.max_length
     if resume:
         given["train.resume_from_checkpoint"] = "true"
     specs = {"train": _spec(data), "validation": _spec(validation)}
@@ -69,7 +76,7 @@ def fit(
         held = folder / SETTINGS_FILE
         config = held if resume and folder.name and held.is_file() else DEFAULT_CONFIG
     read = read_settings(config, given)
-    read.overwrite = overwrite
+    read.overwrite, read.backbone = overwrite, backbone
     for name, rows in (("train", data), ("validation", validation)):
         if rows is None or specs[name] is not None:
             continue

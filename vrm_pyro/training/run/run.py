@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from transformers import set_seed
 
-from vrm_pyro.backbone import Backbone, TransformerBackbone, choose_precision
+from vrm_pyro.backbone import Backbone, choose_precision
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
@@ -137,7 +137,7 @@ def run(settings: RunSettings) -> Run:
         assert backbone is not None
         set_seed(arguments.seed)  # adapters start at random
         tuner = Tuner(settings.tuning, backbone)
-        states = rows.texts(backbone)
+        states = rows.texts(tuner.backbone)
         result = train(
             settings.model, arguments, states.train, states.validation.source, tuner=tuner
         )
@@ -162,7 +162,9 @@ def run(settings: RunSettings) -> Run:
     return Run(directory.path, metrics)
 
 
-def _backbone(settings: RunSettings) -> TransformerBackbone:
+def _backbone(settings: RunSettings) -> Backbone:
+    if settings.backbone is not None:
+        return settings.backbone
     device = "cpu" if settings.arguments.use_cpu else "auto"
     dtype: str = settings.model.dtype
     if settings.tuning.shard and num_processes() > 1:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from transformers.integrations import get_available_reporting_integrations
 
+from vrm_pyro.backbone import Backbone
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.settings.config import ModelConfig
@@ -30,6 +31,7 @@ class RunSettings:
         overwrite: Whether another run in ``train.output_dir`` is replaced.
         train_rows: Training rows in any form, in place of those that ``data.train`` names.
         validation_rows: Validation rows likewise.
+        backbone: What reads the texts, in place of the one that ``model.backbone`` names.
     """
 
     model: ModelConfig
@@ -40,6 +42,7 @@ class RunSettings:
     overwrite: bool = False
     train_rows: DataLike | None = None
     validation_rows: DataLike | None = None
+    backbone: Backbone | None = None
 
     def yaml(self) -> str:
         """Return the text of ``config.yaml``: loadable with ``--config``."""
