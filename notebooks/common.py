@@ -15,7 +15,7 @@ from vrm_pyro.backbone import load_backbone
 from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt, load_table, prompt_key
 from vrm_pyro.data.simulation import SPLITS, simulate_texts
 from vrm_pyro.diagnostics.recovery import Truth
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.writing import write_store
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.ratings import GaussianRatings
@@ -71,7 +71,7 @@ class Rows:
     def part(self, prompts: NDArray[Any]) -> "Rows":
         """Return some prompts with all their responses and pairs."""
         kind = self.kind[prompts]
-        return Rows(self.title, select_prompts(self.inputs, prompts), kind, self.truth)
+        return Rows(self.title, self.inputs.select(prompts), kind, self.truth)
 
     def split(self, test: int = 0) -> dict[str, "Rows"]:
         """Return train, validation and test: 3, 1 and 1 of 5 folds; no prompt is in two."""

@@ -9,8 +9,7 @@ for editors stand in ``__init__.pyi``.
 'vrm_pyro.prediction.scorer.scorer'
 """
 
-import importlib
-from typing import Any
+from vrm_pyro.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -20,6 +19,7 @@ _MODULES = {
     "load_table": "vrm_pyro.data.rows",
     "PreferenceTable": "vrm_pyro.data.rows",
     "split_by_prompt": "vrm_pyro.data.rows",
+    "fold_by_prompt": "vrm_pyro.data.rows",
     "simulate_texts": "vrm_pyro.data.simulation",
     # text -> states
     "load_backbone": "vrm_pyro.backbone",
@@ -70,13 +70,4 @@ _MODULES = {
 __all__ = ["__version__", *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'vrm_pyro' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

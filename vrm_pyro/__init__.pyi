@@ -3,6 +3,7 @@
 from vrm_pyro.backbone import Backbone as Backbone
 from vrm_pyro.backbone import load_backbone as load_backbone
 from vrm_pyro.data.rows import PreferenceTable as PreferenceTable
+from vrm_pyro.data.rows import fold_by_prompt as fold_by_prompt
 from vrm_pyro.data.rows import load_table as load_table
 from vrm_pyro.data.rows import split_by_prompt as split_by_prompt
 from vrm_pyro.data.simulation import simulate_texts as simulate_texts

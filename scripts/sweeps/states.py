@@ -16,7 +16,7 @@ from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.simulation import SPLITS, simulate_texts, write_simulation
 from vrm_pyro.data.source import FeatureSource, select_pairs, with_objectives
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, Ints, select_prompts, without_pairs
+from vrm_pyro.features.inputs import Inputs, Ints, without_pairs
 from vrm_pyro.features.reading import read_backbone
 from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store
 
@@ -122,7 +122,7 @@ class SweepStates:
             )
         kept = np.sort(kept)
         if share < 1 and withhold == "prompts":
-            train = select_prompts(train, kept)
+            train = train.select(kept)
         source = train.source
         if share < 1 and withhold == "labels":
             source = select_pairs(source, kept)
@@ -172,7 +172,7 @@ def read_states(settings: SweepSettings) -> SweepStates:
     if 0 < data.max_prompts < total:  # rows without states were limited before they got them
         order = np.argsort(prompt_positions(inputs["train"].table, data.split_seed), kind="stable")
         some = np.sort(order[: data.max_prompts])
-        inputs["train"] = select_prompts(inputs["train"], some)
+        inputs["train"] = inputs["train"].select(some)
     identity = {name: store.meta["key"] for name, store in stores.items()}
     return SweepStates(
         data, rows, inputs["train"], inputs.get("validation"), inputs.get("test"), identity
@@ -199,7 +199,7 @@ def _cut(inputs: Inputs, prompts: NDArray[np.bool_], name: str) -> Inputs:
             f"data.{name}: none of the pairs of {table.num_prompts} prompts falls into this part. "
             "Raise it, change data.split_seed, or name rows for it."
         )
-    return select_prompts(inputs, prompts)
+    return inputs.select(prompts)
 
 
 def _check_test(rows: TrainingRows, test: Inputs) -> None:

@@ -17,7 +17,7 @@ from scipy.stats import norm
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import concatenate, load_table
 from vrm_pyro.data.source import optional_column, replace_parts, select_pairs
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.store import open_store
 from vrm_pyro.features.writing import write_store
@@ -227,7 +227,7 @@ class TestRowsToBatches:
         for source in (store, encode_table(table, backbone)):
             batch = PromptDataset(source).batch()
             np.testing.assert_array_equal(batch.pair_margin, np.float32(MARGINS))
-            part = select_prompts(Inputs.of(source), np.array([1]))
+            part = Inputs.of(source).select(np.array([1]))
             assert PromptDataset(part.source).batch().pair_margin.tolist() == [2.0]
             assert select_pairs(source, np.array([2])).pair_margin.tolist() == [2.0]
             kept = replace_parts(source, objectives=())

@@ -31,6 +31,22 @@ class Inputs:
         """Return what a store or states in memory hold."""
         return cls(cast(FeatureSource, states), states.table())
 
+    def select(self, prompts: Ints | NDArray[np.bool_]) -> "Inputs":
+        """Return some prompts with all their responses and pairs; no state is copied.
+
+        Args:
+            prompts: Indices of prompts, or a mask over them, shape (P,).
+        """
+        chosen = (np.flatnonzero(prompts) if prompts.dtype == bool else prompts).astype(np.int64)
+        part = self.table.select_prompts(chosen)
+        responses = np.flatnonzero(np.isin(self.table.response_prompt, chosen))
+        source = replace_parts(
+            cast(FeatureSource, part),
+            prompts=SomeRows(self.source.prompts, chosen),
+            responses=SomeRows(self.source.responses, responses),
+        )
+        return Inputs(source, part)
+
 
 class SomeRows:
     """Some rows of an array of states, read when they are asked for.
@@ -50,20 +66,6 @@ class SomeRows:
 
     def __getitem__(self, rows: Ints) -> NDArray[np.float32]:
         return self._states[self._rows[rows]]
-
-
-def select_prompts(inputs: Inputs, prompts: Ints | NDArray[np.bool_]) -> Inputs:
-    """Return some prompts with all their responses and pairs; no state is copied."""
-    table = inputs.table
-    chosen = (np.flatnonzero(prompts) if prompts.dtype == bool else prompts).astype(np.int64)
-    part = table.select_prompts(chosen)
-    responses = np.flatnonzero(np.isin(table.response_prompt, chosen))
-    source = replace_parts(
-        cast(FeatureSource, part),
-        prompts=SomeRows(inputs.source.prompts, chosen),
-        responses=SomeRows(inputs.source.responses, responses),
-    )
-    return Inputs(source, part)
 
 
 def without_pairs(source: FeatureSource) -> FeatureSource:

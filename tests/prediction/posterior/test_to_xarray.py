@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from helpers import problems, sources
 
-from vrm_pyro.diagnostics.metrics.elpd import elpd
+from vrm_pyro.diagnostics.metrics.predictive_density import elpd
 from vrm_pyro.errors import InputError
 from vrm_pyro.prediction.posterior import GROUPS, draw_posterior
 from vrm_pyro.prediction.posterior.to_xarray import Names, to_datatree, write_netcdf

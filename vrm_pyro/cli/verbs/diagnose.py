@@ -21,7 +21,7 @@ from vrm_pyro.data.source import with_objectives
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, Rows, diagnose, log_scores
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding
 from vrm_pyro.errors import did_you_mean
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.prediction.predict import predict
 
@@ -142,7 +142,7 @@ def gather(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> CheckInpu
 def _check_inputs(options: Namespace, loaded: LoadedModel, inputs: Inputs) -> CheckInputs:
     size = inputs.table.num_prompts
     order = np.random.default_rng(options.seed).permutation(size)
-    some = select_prompts(inputs, np.sort(order[: options.prompts]))
+    some = inputs.select(np.sort(order[: options.prompts]))
     return CheckInputs(
         loaded, rows_of(loaded, inputs), rows_of(loaded, some), options.draws, options.seed
     )

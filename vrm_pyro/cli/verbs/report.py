@@ -21,7 +21,7 @@ from vrm_pyro.diagnostics.certificates.table import CONTAMINATED
 from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import FACTS
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.own_classes import own_classes
@@ -191,7 +191,7 @@ def posterior_sections(
 
     def some(size: int) -> Any:
         chosen = latent_sections.sample_of(inputs.table.num_prompts, size, options.seed)
-        part = select_prompts(inputs, chosen)
+        part = inputs.select(chosen)
         return with_objectives(part.source, loaded.objectives if loaded.rated else ())
 
     khat = find_khat(model, some(options.khat_prompts), options.draws, options.seed)

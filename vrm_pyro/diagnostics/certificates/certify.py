@@ -24,7 +24,7 @@ from vrm_pyro.diagnostics.certificates.local import LocalCertificate, check_prov
 from vrm_pyro.diagnostics.certificates.local_risk import certify_local
 from vrm_pyro.diagnostics.certificates.table import CONTAMINATED, DECLARED, table_of
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import DataLike, data_name, read_data, rows_of
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel
@@ -249,7 +249,7 @@ def certify(
     overlap = _checked_overlap(training_overlap(loaded.directory, table), name, asked)
     if isinstance(rows, FeatureStore | Inputs):
         inputs = read_inputs(model, rows, needs_pairs=True)
-        inputs = select_prompts(inputs, ~overlap.shared)
+        inputs = inputs.select(~overlap.shared)
     else:
         kept = table.select_prompts(~overlap.shared)
         check_pairs(kept)
@@ -297,7 +297,7 @@ def _compared(inputs: Inputs, name: str) -> Inputs:
             f"{name}: holds no comparison with a positive weight to certify on. Give rows with "
             '"prompt", "chosen" and "rejected".'
         )
-    return select_prompts(inputs, counted)
+    return inputs.select(counted)
 
 
 def _too_few(asked: Settings, inputs: Inputs) -> Withheld | None:

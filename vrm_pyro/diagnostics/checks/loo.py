@@ -18,7 +18,7 @@ from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, mean_test
-from vrm_pyro.diagnostics.metrics.elpd import elpd
+from vrm_pyro.diagnostics.metrics.predictive_density import elpd
 
 NAME: Final = "loo"
 # Equal draws, as of fixed parameters: ArviZ takes a limit of k-hat from their number.

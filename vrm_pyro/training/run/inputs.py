@@ -14,7 +14,7 @@ from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identifi
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.inputs import Inputs, select_prompts, without_pairs
+from vrm_pyro.features.inputs import Inputs, without_pairs
 from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
@@ -166,11 +166,11 @@ class TrainingRows:
         train = Inputs.of(store)
         limit = self.data.max_prompts
         if self.train.store is not None and 0 < limit < train.table.num_prompts:
-            train = select_prompts(train, _first(train.table, limit, self.data.split_seed))
+            train = train.select(_first(train.table, limit, self.data.split_seed))
         if self.validation is None:
             held_out = self._held_out(train.table)
-            validation = select_prompts(train, held_out)
-            train = select_prompts(train, ~held_out)
+            validation = train.select(held_out)
+            train = train.select(~held_out)
         else:
             folder = run / STATES_FOLDER / "validation"
             validation = Inputs.of(self.validation.encoded(backbone, folder))

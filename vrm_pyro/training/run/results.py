@@ -12,7 +12,7 @@ import numpy as np
 
 from vrm_pyro.atomic import write_json
 from vrm_pyro.diagnostics.evaluate import evaluate
-from vrm_pyro.features.inputs import Inputs, select_prompts
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import CONFIG_FILE, save_model
 from vrm_pyro.models.settings.compatibility import what_it_bounds
 from vrm_pyro.prediction.posterior.file import write_posterior
@@ -62,7 +62,7 @@ def write_results(
         if loaded.config.has_latents:
             some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
             write_posterior(
-                loaded, select_prompts(validation, some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
+                loaded, validation.select(some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
             )
         save_model(loaded, partial)
         names = sorted(path.name for path in partial.iterdir())

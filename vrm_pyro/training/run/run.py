@@ -25,7 +25,7 @@ from vrm_pyro.training.data_config import check_data_settings
 from vrm_pyro.training.finetuning import Tuner
 from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
-from vrm_pyro.training.run.results import METRICS_FILE, Save, write_results
+from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
 from vrm_pyro.training.train import train
 
@@ -79,6 +79,11 @@ class Run:
             classes: A user's own prior, guide or likelihood classes.
         """
         return load_model(self.path, classes)
+
+    @property
+    def log_history(self) -> list[dict[str, Any]]:
+        """What training logged, one entry per logging step and validation."""
+        return json.loads((self.path / LOG_FILE).read_text(encoding="utf-8"))
 
     def scorer(self, **options: Any) -> Scorer:
         """Return the model with its backbone, ready to score text.
