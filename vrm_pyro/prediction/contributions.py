@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -15,7 +16,7 @@ from vrm_pyro.models.vrm import VRM
 class Contributions(NamedTuple):
     """Expected parts of the reward r = beta w's, w and z independent given the text.
 
-    With a Bayesian head each is a mean over the fixed draws of the parameters that predictions
+    With a Bayesian head each is a mean over the same draws of the parameters that predictions
     average, so that the parts add up to the reward that the model reports.
 
     Attributes:
@@ -25,16 +26,16 @@ class Contributions(NamedTuple):
         leverage: E[beta w_k], (P, K): how fast E[r] rises with s_k.
         weights: E[w_k], (P, K).
         weights_sd: Standard deviation of w_k, (P, K), the parameters' part included.
-        weights_epistemic: Standard deviation of E[w_k | parameters] over the law of the
-            parameters, (P, K); 0 without a Bayesian head.
+        weights_epistemic: Standard deviation of E[w_k | parameters] over the posterior of
+            the parameters, (P, K); 0 without a Bayesian head.
     """
 
-    parts: Tensor
-    slopes: Tensor
-    leverage: Tensor
-    weights: Tensor
-    weights_sd: Tensor
-    weights_epistemic: Tensor
+    parts: Float[Tensor, "responses objectives"]
+    slopes: Float[Tensor, "responses objectives"]
+    leverage: Float[Tensor, "prompts objectives"]
+    weights: Float[Tensor, "prompts objectives"]
+    weights_sd: Float[Tensor, "prompts objectives"]
+    weights_epistemic: Float[Tensor, "prompts objectives"]
 
 
 def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
@@ -60,7 +61,7 @@ def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
 
 def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
     reward = model.reward()
-    # In float64: what decides is a small difference between sums of larger numbers.
+    # In float64: decisions depend on small differences between larger sums.
     moments = weight_moments(model.predictive_weights(batch.prompts))
     weights = moments.mean.double()
     features = as_gaussian(model.predictive_features(batch.responses))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -22,19 +23,23 @@ class GroupRewards:
     The mixture runs over values of the parameters and fixed draws of w that all responses to a
     prompt share; given both, z is integrated exactly.
 
+    >>> group = GroupRewards(torch.tensor([[[-1.0, 1.0]]]), torch.ones(1, 1, 2))
+    >>> group.mean(), group.sd(), group.quantile(0.5)
+    (tensor([-1.,  1.]), tensor([1., 1.]), tensor([-1.,  1.]))
+
     Args:
-        loc: Means, shape (M, S, R): M values of the parameters, S draws of w.
-        variance: Variances, (M, S, R).
+        loc: Means, for each of M values of the parameters, S draws of w and R responses.
+        variance: Variances, likewise.
     """
 
-    loc: Tensor
-    variance: Tensor
+    loc: Float[Tensor, "values draws responses"]
+    variance: Float[Tensor, "values draws responses"]
 
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, " responses"]:
         """Return the expected reward above the group's, shape (R,)."""
         return self.loc.mean((0, 1))
 
-    def sd(self) -> Tensor:
+    def sd(self) -> Float[Tensor, " responses"]:
         """Return its standard deviation, shape (R,), epistemic part included.
 
         For a group of two it is half of the sd of the reward difference.
@@ -45,8 +50,8 @@ class GroupRewards:
             total = total + self.loc.mean(1).var(0)
         return total.sqrt()
 
-    def quantile(self, level: float) -> Tensor:
-        """Return its quantile, shape (R,), by bisection of the distribution function."""
+    def quantile(self, level: float) -> Float[Tensor, " responses"]:
+        """Return its quantile at a level in (0, 1), shape (R,), by bisection."""
         loc = self.loc.flatten(0, 1).double()
         scale = self.variance.flatten(0, 1).double().sqrt()
         # A mixture's quantile lies between those of its components.

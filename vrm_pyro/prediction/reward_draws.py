@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -21,9 +22,9 @@ class LatentDraws(NamedTuple):
         contributions: beta w_k s_k, shape (S, R, K); their sum over k is the reward.
     """
 
-    weights: Tensor
-    scores: Tensor
-    contributions: Tensor
+    weights: Float[Tensor, "draws prompts objectives"]
+    scores: Float[Tensor, "draws responses objectives"]
+    contributions: Float[Tensor, "draws responses objectives"]
 
 
 def predictive_draws(
@@ -31,7 +32,7 @@ def predictive_draws(
     batch: FeatureBatch,
     num_draws: int,
     random: torch.Generator | TextStreams,
-) -> Tensor:
+) -> Float[Tensor, "draws responses"]:
     """Return joint draws of the rewards of all responses on new text, shape (S, R).
 
     Within a draw all responses share the parameters, those to one prompt share w, and each has

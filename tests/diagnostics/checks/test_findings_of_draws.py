@@ -81,7 +81,7 @@ def normal_update(num=150, draws=600, shift=0.0, scale=1.0, seed=0):
     return {"theta": PriorAndPosterior(prior, posterior, np.arange(num), weight)}
 
 
-def test_a_right_prior_is_pulled_no_way():
+def test_a_right_prior_raises_no_alarm():
     assert prior_overlap(normal_update()).alarm is False
 
 
@@ -192,4 +192,4 @@ def test_predictive_checks_name_the_subset_with_flipped_labels():
     assert found.alarm is True
     far = [r for r in found.detail["statistics"] if r["p_value"] < 1e-4]
     assert {r["subset"] for r in far} - {"all rows"} == {"code"}
-    assert "wrong way round" in found.advice
+    assert "flipped labels" in found.advice

@@ -99,7 +99,7 @@ def test_ranks_are_uniform_with_ties():
 
 def test_words_for_ranks():
     rng = np.random.default_rng(1)
-    assert shape(rng.random(500)) == "no plain direction"
+    assert shape(rng.random(500)) == "no clear direction"
     assert shape(rng.beta(0.5, 0.5, 500)) == "draws too narrow"
     assert shape(rng.beta(2, 2, 500)) == "draws too wide"
     assert shape(rng.beta(2, 1, 500)) == "draws too low"

@@ -1,7 +1,7 @@
-"""Diagnostics of a model on rows: one file each, listed in this table.
+"""Checks of a model on rows, one file each, listed in the table :data:`DIAGNOSTICS`.
 
 To add one, write ``checks/<name>.py`` with a function from :class:`CheckInputs` to a
-:class:`Finding` and a constant ``CHECK``, and add one line here.
+:class:`Finding` and a constant ``CHECK``, and add one line to the table.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from vrm_pyro.diagnostics.checks import (
     coverage,
     dependence,
     gaps,
+    guide_shift,
     khat,
     loo,
     predictive_checks,
@@ -48,7 +49,7 @@ DIAGNOSTICS: Final[dict[str, Diagnostic]] = {
     "prior": prior_overlap.CHECK,
     "sensitivity": dependence.CHECK,
     "shift": shift.CHECK,
-    "guide_shift": shift.GUIDE_CHECK,
+    "guide_shift": guide_shift.CHECK,
 }
 
 

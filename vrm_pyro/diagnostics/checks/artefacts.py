@@ -1,4 +1,4 @@
-"""What rewards, scores and features owe to the length of a response, or to its position."""
+"""Check ``length``: do rewards depend on length or position more than labels do?"""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.applies import no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
@@ -28,11 +28,10 @@ def artefacts(
 ) -> Finding:
     """Return partial correlations with length, and test that length is used as labels use it.
 
-    The partial correlation of each difference (reward, each score, each feature) with the
-    difference in log length, given the label and, where rated, the rating differences: what the
-    length carries beyond what people said. That a model likes length is no fault if people do.
-    The alarm tests that label minus prediction has nothing to do with the difference in length,
-    and, where rows do not all list the preferred one first, with the position.
+    Correlates each difference (reward, each score, each feature) with the difference in log
+    length, given the label and, where rated, the rating differences. A model that likes length is
+    no fault if people do. The alarm tests that label minus prediction is unrelated to the
+    difference in length and, unless every row lists the preferred response first, to the position.
 
     Args:
         length_difference: log length of the first response less that of the second, shape (N,).
@@ -104,7 +103,7 @@ def artefacts(
 
 
 def _ratings(difference: NDArray[Any] | None, used: NDArray[np.bool_]) -> list[Floats]:
-    """Return the columns of ratings, 0 where missing, and where they are known in part."""
+    """Return the rated columns as regressors, 0 where a rating is missing."""
     if difference is None:
         return []
     values = np.asarray(difference, np.float64)[used]
@@ -112,10 +111,10 @@ def _ratings(difference: NDArray[Any] | None, used: NDArray[np.bool_]) -> list[F
 
 
 def _partial(values: Floats, length: Floats, given: Floats, groups: int) -> dict[str, float]:
-    """Return the correlation of what regressions through 0 on ``given`` leave of both.
+    """Return the correlation of the residuals of both after regression on ``given``.
 
-    Through 0: the exchange of the two responses changes every sign and must change nothing else.
-    The standard error takes the prompts as the sample.
+    Without intercept: swapping the two responses changes every sign and must change nothing else.
+    The standard error counts prompts, not pairs.
     """
 
     def rest(of: Floats) -> Floats:
@@ -136,9 +135,9 @@ def _partial(values: Floats, length: Floats, given: Floats, groups: int) -> dict
 
 
 def find_length(inputs: CheckInputs) -> Finding:
-    """What rewards, scores and features owe to length and position."""
-    if no_pairs(inputs):
-        return not_applicable(NAME, NO_PAIRS)
+    """Partial correlations of rewards, scores and features with length, and tests of both."""
+    if reason := no_pairs(inputs):
+        return not_applicable(NAME, reason)
     source, means = inputs.rows.source, inputs.means
     first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
 
@@ -165,7 +164,7 @@ def find_length(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_length,
     question="What do rewards owe to length and position?",
     group="posterior, constant_data",

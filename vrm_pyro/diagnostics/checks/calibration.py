@@ -1,4 +1,4 @@
-"""Whether predicted probabilities come true: reliability, ECE, Brier score, slope (spec 4.6)."""
+"""Check ``calibration`` (spec 4.6): do predicted probabilities come true?"""
 
 import math
 from typing import Any, Final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.applies import no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
@@ -25,8 +25,13 @@ def calibration_slope(
 ) -> tuple[float, float]:
     """Return the slope of the label's logit on the predicted one, and its error by prompts.
 
-    1 for calibrated predictions, below 1 for overconfident ones. Without intercept: the exchange
-    of both responses must not matter.
+    1 for calibrated predictions, below 1 for overconfident ones. Without intercept: swapping the
+    two responses must not matter.
+
+    >>> p, label = np.full(4, expit(2.0)), np.array([1.0, 1.0, 1.0, 0.0])
+    >>> slope, _ = calibration_slope(p, label, np.ones(4), np.arange(4))
+    >>> round(slope, 2)
+    0.55
     """
     x = _logit(p_first)
     temperature = temperature_scale(x, preference, weight)
@@ -50,9 +55,9 @@ def calibration(
 ) -> Finding:
     """Test that predicted probabilities come true.
 
-    Under calibration c - p has mean zero whatever is known beforehand. Two tests: on
-    (c - p) logit(p), which sees over- and underconfidence, and on the signed error in four bins
-    of the confidence, which sees where.
+    If predictions are calibrated, c - p has mean zero given anything known beforehand. Two tests:
+    (c - p) logit(p) detects over- and underconfidence, the signed error in four bins of the
+    confidence detects where predictions are off.
 
     Args:
         p_first: Predicted probability that the first is preferred, from texts alone, shape (N,).
@@ -119,7 +124,7 @@ def calibration(
 
 
 def _bins(p: Floats, confidence: Floats) -> NDArray[np.int64]:
-    """Return bins of the confidence with equal variance of the label: none expects no error."""
+    """Return bins of the confidence with equal sums of p (1 - p): each can show an error."""
     order = np.argsort(confidence, kind="stable")
     mass = np.cumsum((p * (1 - p))[order])
     place = np.empty(len(p), np.int64)
@@ -133,8 +138,8 @@ def _logit(p: Floats) -> Floats:
 
 def find_calibration(inputs: CheckInputs) -> Finding:
     """Reliability, ECE, Brier score, slope."""
-    if no_pairs(inputs):
-        return not_applicable(NAME, NO_PAIRS)
+    if reason := no_pairs(inputs):
+        return not_applicable(NAME, reason)
     return calibration(
         inputs.predictions.p_first,
         inputs.preference,
@@ -144,7 +149,7 @@ def find_calibration(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_calibration,
     question="Do predicted probabilities come true?",
     group="posterior_predictive, observed_data",

@@ -1,4 +1,4 @@
-"""What the diagnostics of one model on some rows are computed from, each part once."""
+"""What the checks of one model on some rows are computed from, each part once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,15 +29,12 @@ from vrm_pyro.prediction.predict import Predictions, predict
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-#: Prompts that the shuffle test looks at: it predicts them all over for each permutation.
-SHUFFLED_PROMPTS: Final = 1000
-NUM_SHUFFLES: Final = 4
 LOO_DRAWS: Final = 128
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows with their states, and what diagnostics need to know of them.
+    """Rows with their states, and what checks need beside them.
 
     Args:
         source: States and outcomes, ratings in the objectives of the model.
@@ -84,7 +81,7 @@ class Means(NamedTuple):
 
 @dataclass
 class CheckInputs:
-    """A model, rows, and everything the diagnostics take from them, computed when first asked.
+    """A model, rows, and everything the checks compute from them, each part when first needed.
 
     Args:
         loaded: The model with its settings.
@@ -95,8 +92,8 @@ class CheckInputs:
         reference: The same model on training rows, to compare with.
         others: Log density of the preferences of each prompt of ``rows`` under other models.
         refined_prompts: Prompts of ``some`` that the guide is refined on.
-        ranks: Ranks of simulated truth, which two diagnostics share, or why there are none; None
-            before either has asked.
+        ranks: Ranks of simulated truth, which two checks share, or why there are none; None
+            until one of them needs it.
     """
 
     loaded: LoadedModel
@@ -196,8 +193,8 @@ def log_scores(
 ) -> Floats:
     """Return log p(preferences of each prompt | texts), w and z integrated out, shape (P,).
 
-    By the predictive law of either mode, without ratings, so that models with and without them
-    compare; 0 for a prompt without a comparison. The baseline's pairs are independent.
+    By the predictive distribution of either mode, without ratings, so that models with and without
+    them compare; 0 for a prompt without a comparison. The baseline's pairs are independent.
     """
     model = loaded.vrm
     if model is None:
@@ -231,45 +228,8 @@ def _chunk_scores(model: VRM, chunk: Chunk, blind: bool, seed: int) -> Floats:
             weights=model.predictive_weights(raw.prompts),
             features=model.predictive_features(raw.responses),
         )
-    # The law given the text proposes: with few outcomes a prompt it is near, and the guide may
-    # be what is wrong.
+    # Propose from the prior given the text: with few outcomes a prompt it is close, and the guide
+    # may be wrong.
     model.guide = LabelBlindModule()
     found = log_evidence(model, batch, replace(conditionals, ratings=None), LOO_DRAWS, seed)
     return np.asarray(found.log_prob.numpy())
-
-
-def shuffled_predictions(inputs: CheckInputs) -> tuple[NDArray[np.int64], dict[str, Floats]]:
-    """Return pairs, and their predictions with the states of other prompts or responses.
-
-    A permutation of prompt states deals each prompt another one's w; one of response states
-    deals z. Within chunks of up to :data:`SHUFFLED_PROMPTS` prompts.
-
-    Returns:
-        Pairs looked at (n,), and by ``w`` and ``z`` predictions (permutations, n).
-    """
-    model = inputs.vrm
-    assert model is not None
-    rng = np.random.default_rng(inputs.seed)
-    data = PromptDataset(
-        inputs.rows.source,
-        prompts=np.sort(rng.permutation(inputs.rows.num_prompts)[:SHUFFLED_PROMPTS]),
-    )
-    pairs: list[NDArray[np.int64]] = []
-    found: dict[str, list[Floats]] = {"w": [], "z": []}
-    with double_copy(model) as copied:
-        for chunk in chunks(data):
-            batch = chunk.batch.to(torch.float64)
-            if not batch.num_pairs:
-                continue
-            pairs.append(chunk.pairs)
-            for name, states in (("w", "prompts"), ("z", "responses")):
-                held = getattr(batch, states)
-                orders = [
-                    torch.from_numpy(rng.permutation(len(held))) for _ in range(NUM_SHUFFLES)
-                ]
-                dealt = [replace(batch, **{states: held[order]}) for order in orders]
-                found[name].append(
-                    np.stack([copied.predict_pairs(other).numpy() for other in dealt])
-                )
-    joined = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
-    return np.concatenate(pairs), joined

@@ -1,4 +1,4 @@
-"""Whether weights or features ignore the text: the collapse alarm (spec 4.10)."""
+"""Check ``collapse`` (spec 4.10): do weights or features ignore the text?"""
 
 import math
 from typing import Any, Final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.applies import no_latents
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
@@ -29,13 +29,20 @@ def collapse(
 
     A prompt counts as collapsed if every E[w_k | x] is within a tenth of the standard deviation
     of w_k under Dir(1) of the mean over prompts; a response, if every E[z_d | x, y] is within .1
-    of the mean over responses. That is what text moves; KL(q || p) is no sign of it, as a prior
-    that reads the text leaves q little to add. The alarm tests that at most :data:`ALLOWED` of
-    all items are collapsed (binomial, one for each of w and z).
+    of the mean over responses. A small KL(q || p) is no sign of collapse: a prior that reads the
+    text leaves q little to add. The alarm tests that at most :data:`ALLOWED` of all items are
+    collapsed (binomial, one test for each of w and z).
+
+    >>> weights, features = np.full((99, 2), 0.5), np.random.default_rng(0).normal(size=(80, 3))
+    >>> found = collapse(weights, features)
+    >>> found.value, found.alarm
+    (1.0, True)
+    >>> found.verdict
+    'w is the same on 100% of prompts; z follows the text on 100% of responses.'
 
     Args:
-        expected_weights: E[w | x], shape (P, K); None where the model has one law for all
-            prompts by its settings.
+        expected_weights: E[w | x], shape (P, K); None where the settings give all prompts
+            the same distribution.
         expected_features: E[z | x, y], shape (R, d_z).
         reason: Why there are no weights to look at.
     """
@@ -52,7 +59,7 @@ def collapse(
         p_values[name] = float(stats.binom.sf(near.sum() - 1, len(near), ALLOWED))
         gone = len(looked) * p_values[name] < 0.01
         parts.append(
-            f"{name} has collapsed to one law on {shares[name]:.0%} of {items}"
+            f"{name} is the same on {shares[name]:.0%} of {items}"
             if gone
             else f"{name} follows the text on {1 - shares[name]:.0%} of {items}"
         )
@@ -78,10 +85,10 @@ def collapse(
 
 def find_collapse(inputs: CheckInputs) -> Finding:
     """Whether w and z ignore the text."""
-    model = inputs.vrm
-    if model is None:
-        return not_applicable(NAME, NO_LATENTS)
-    return collapse_of(model, inputs.predictions)
+    if reason := no_latents(inputs):
+        return not_applicable(NAME, reason)
+    assert inputs.vrm is not None
+    return collapse_of(inputs.vrm, inputs.predictions)
 
 
 def collapse_of(model: VRM, found: Predictions) -> Finding:
@@ -91,11 +98,11 @@ def collapse_of(model: VRM, found: Predictions) -> Finding:
     return collapse(
         found.expected_weights if follows else None,
         found.expected_features,
-        "" if follows else "w is one law for all prompts, as model.weight_prior asks",
+        "" if follows else "model.weight_prior gives all prompts the same w",
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_collapse,
     question="Do weights and features ignore the text?",
     group="sample_stats",

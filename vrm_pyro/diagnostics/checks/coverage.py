@@ -1,4 +1,4 @@
-"""How often central intervals hold the truth (spec 5.11)."""
+"""Check ``coverage`` (spec 5.11): do intervals hold the truth as often as they say?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,10 +24,14 @@ def coverage(
 
     A rank u lies in the central interval of level L if its distance from 1/2 is below L / 2: for
     uniform ranks with probability L exactly, whatever the number of draws. Each count is tested
-    against the binomial law, two-sided, and the alarm is corrected for their number.
+    against the binomial distribution, two-sided, and the alarm is corrected for their number.
+
+    >>> found = coverage({"weight safety": np.linspace(0, 1, 100)})
+    >>> found.value, found.alarm
+    (0.94, False)
 
     Args:
-        ranks: By quantity, the place of the truth among draws, one value a prompt in [0, 1]
+        ranks: By quantity, the rank of the truth among draws, one value a prompt in [0, 1]
             (:func:`vrm_pyro.diagnostics.checks.simulated.rank_values`).
         levels: Levels of the intervals.
     """
@@ -79,7 +83,7 @@ def find_coverage(inputs: CheckInputs) -> Finding:
     return coverage(ranks)
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_coverage,
     question="Do intervals hold the truth as often as they say?",
     group="prior_sbc",

@@ -1,4 +1,4 @@
-"""Power-scaling sensitivity over all prompts, as one finding (spec 4.9)."""
+"""Check ``sensitivity`` (spec 4.9): what depends on the priors, what on the outcomes?"""
 
 import math
 from typing import Final
@@ -15,10 +15,10 @@ NAME: Final = "sensitivity"
 
 
 def dependence(found: Sensitivity, threshold: float = THRESHOLD) -> Finding:
-    """Say how many quantities move with the priors and with the outcomes, each raised to a power.
+    """Return how many quantities move when priors or outcomes are raised to a power.
 
-    No alarm: the index has a threshold but no law under a right model, and a posterior of one
-    prompt may well depend on its prior.
+    No alarm: the index has a threshold but no null distribution, and the posterior of one prompt
+    may well depend on its prior.
 
     Args:
         found: What :func:`vrm_pyro.diagnostics.sensitivity.measure.sensitivity` returned.
@@ -57,7 +57,7 @@ def find_sensitivity(inputs: CheckInputs) -> Finding:
     return dependence(sensitivity(inputs.tree, seed=inputs.seed))
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_sensitivity,
     question="What depends on the priors, what on the outcomes?",
     group="log_prior, sample_stats",

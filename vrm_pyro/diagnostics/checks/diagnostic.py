@@ -1,4 +1,4 @@
-"""An entry of the table of diagnostics: a check, its question and its cost."""
+"""An entry in the table of checks: function, question, cost."""
 
 from collections.abc import Callable
 from typing import NamedTuple

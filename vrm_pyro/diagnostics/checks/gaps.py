@@ -1,4 +1,4 @@
-"""What the guide loses: evidence, amortization and approximation gap (spec 4.2, 4.3)."""
+"""Check ``gaps`` (spec 4.2, 4.3): what do network and family of the guide lose?"""
 
 import math
 from typing import Any, Final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.diagnostics.checks.applies import no_posterior, rankings
+from vrm_pyro.diagnostics.checks.applies import joint_rankings, no_posterior
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
@@ -19,7 +19,16 @@ from vrm_pyro.prediction.posterior.refine import refine
 
 NAME: Final = "gaps"
 TOLERANCE: Final = 0.3
-"""Nats a prompt that each gap may have; good guides lose .05 to .2 (docs/explanation/results)."""
+"""Nats a prompt that each gap may have; good guides lose .05 to .2."""
+REFINE_STEPS: Final = 60
+REFINE_NODES: Final = 64
+EVIDENCE_DRAWS: Final = 512
+ADVICE: Final = {
+    "evidence gap": "Train longer, or take a guide that can be refined to see which part it is.",
+    "amortization gap": "The network falls short: train longer, give the guide more hidden units, "
+    "or refine prompt by prompt (vrm_pyro.prediction.posterior.refine).",
+    "approximation gap": "The family falls short: take FullCovarianceGuide or FlowGuide.",
+}
 
 
 def gaps(
@@ -28,13 +37,18 @@ def gaps(
     evidence_error: NDArray[Any],
     refined: NDArray[Any] | None = None,
 ) -> Finding:
-    """Return how far the ELBO is below the log evidence, and which part is the network's fault.
+    """Return how far the ELBO is below the log evidence, in two parts.
 
-    amortization gap = ELBO(q refined for the prompt) - ELBO(guide): a better network would win it
-    approximation gap = log evidence - ELBO(refined): only a richer family would
+    - amortization gap = ELBO(q refined for the prompt) - ELBO(guide): a better network closes it
+    - approximation gap = log evidence - ELBO(refined): only a richer family closes it
 
-    The alarm tests, prompt by prompt, that each gap is at most :data:`TOLERANCE` in the mean, and
-    that the ELBO is not above the evidence. It would be if the KL were charged in part.
+    The alarm tests over prompts that the mean of each gap is at most :data:`TOLERANCE`, and that
+    the ELBO is not above the evidence, as it would be with a weight on the KL below 1.
+
+    >>> evidence = -np.linspace(1.0, 3.0, 50)
+    >>> found = gaps(evidence - 0.1, evidence, np.full(50, 0.01))
+    >>> found.verdict, found.alarm
+    ('evidence gap 0.100 nats a prompt.', False)
 
     Args:
         elbo: Of the guide, nats, shape (P,).
@@ -47,7 +61,7 @@ def gaps(
     parts: dict[str, NDArray[np.float64]] = {"evidence gap": gap}
     if refined is not None:
         parts |= {"amortization gap": refined - elbo, "approximation gap": evidence - refined}
-    # Without refinement the two are not told apart; together they may have both tolerances.
+    # Without refinement the two parts are one number, which gets both tolerances.
     judged = {k: v for k, v in parts.items() if refined is None or k != "evidence gap"}
     tolerance = TOLERANCE if refined is not None else 2 * TOLERANCE
     tests = {k: mean_test(v, tolerance).p_above for k, v in judged.items()}
@@ -67,7 +81,7 @@ def gaps(
     for name, p in tests.items():
         if number * p < 0.01:
             verdict += f" The {name} is above {tolerance:g}."
-            advice.append(_ADVICE[name])
+            advice.append(ADVICE[name])
     return Finding(
         NAME, whole.value, "nats a prompt", whole.standard_error, p_value, alarm, verdict,
         " ".join(advice),
@@ -86,19 +100,11 @@ def gaps(
     )  # fmt: skip
 
 
-_ADVICE: Final = {
-    "evidence gap": "Train longer, or take a guide that can be refined to see which part it is.",
-    "amortization gap": "The network falls short: train longer, give the guide more hidden units, "
-    "or refine prompt by prompt (vrm_pyro.prediction.posterior.refine).",
-    "approximation gap": "The family falls short: take FullCovarianceGuide or FlowGuide.",
-}
-
-
 def _above_evidence(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    """Return the p-value of no prompt's ELBO being above its evidence on average.
+    """Return the p-value of the mean ELBO not being above the mean evidence.
 
-    The error of the evidence counts beside the spread over prompts: a gap that is nearly the same
-    for all prompts would otherwise make rounding significant.
+    A difference within three Monte Carlo errors of the evidence counts as none: if the gap were
+    nearly the same for all prompts, rounding alone would be significant.
     """
     test = mean_test(gap)
     if math.isnan(test.p_below):
@@ -109,11 +115,6 @@ def _above_evidence(gap: NDArray[np.float64], error: NDArray[np.float64]) -> flo
     return test.p_below
 
 
-REFINE_STEPS: Final = 60
-REFINE_NODES: Final = 64
-EVIDENCE_DRAWS: Final = 512
-
-
 def find_gaps(inputs: CheckInputs) -> Finding:
     """Evidence, amortization and approximation gap."""
     if reason := no_posterior(inputs):
@@ -122,7 +123,7 @@ def find_gaps(inputs: CheckInputs) -> Finding:
     assert model is not None
     statistics = inputs.draws.groups["sample_stats"]
     elbo = np.asarray(statistics["elbo"])
-    if not model.guide.gaussian or rankings(inputs):
+    if not model.guide.gaussian or joint_rankings(inputs):
         evidence = elbo + np.asarray(statistics["evidence_gap"])
         return gaps(elbo, evidence, np.asarray(statistics["evidence_se"]))
 
@@ -141,7 +142,7 @@ def find_gaps(inputs: CheckInputs) -> Finding:
     return inputs.with_batch(measure, inputs.refined_prompts)
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_gaps,
     question="What do network and family of the guide lose?",
     group="sample_stats",

@@ -1,4 +1,4 @@
-"""Whether draws of the guide cover the posterior of their prompt: Pareto k-hat (spec 4.1)."""
+"""Check ``khat`` (spec 4.1): does the guide cover the posterior?"""
 
 from typing import Any, Final
 
@@ -21,8 +21,12 @@ def khat(log_weight: NDArray[Any]) -> Finding:
     """Return the share of prompts whose importance weights have too heavy a tail.
 
     The weights are exact posterior over guide at draws of the guide: where the guide is too
-    narrow or looks elsewhere, a few draws carry all the weight and k-hat is large. The alarm
-    tests that at most :data:`ALLOWED` of all prompts are above the limit (binomial).
+    narrow or misplaced, a few draws carry all the weight and k-hat is large. The alarm tests that
+    at most :data:`ALLOWED` of all prompts are above the limit (binomial).
+
+    >>> found = khat(np.random.default_rng(0).normal(0, 0.3, (400, 25)))  # nearly equal weights
+    >>> found.value, found.alarm
+    (0.0, False)
 
     Args:
         log_weight: log p(outcomes, w, z) - log q(w, z), shape (draws, prompts).
@@ -59,7 +63,7 @@ def khat(log_weight: NDArray[Any]) -> Finding:
 
 
 def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
-    # By rank: an infinite k-hat must not spoil its neighbours.
+    # By rank: interpolation would spread an infinite k-hat.
     levels = (0.1, 0.5, 0.9)
     picked = np.quantile(values, levels, method="inverted_cdf")
     return {f"{level:g}": float(value) for level, value in zip(levels, picked, strict=True)}
@@ -76,7 +80,7 @@ def find_khat(inputs: CheckInputs) -> Finding:
     return khat(inputs.draws.groups["sample_stats"]["log_weight"])
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_khat,
     question="Does the guide cover the posterior?",
     group="sample_stats",

@@ -1,4 +1,4 @@
-"""Expected log predictive density by prompt, and the comparison of models by it (spec 4.8)."""
+"""Check ``loo`` (spec 4.8): does the model predict better than a coin, and than other models?"""
 
 import math
 import warnings
@@ -10,10 +10,7 @@ import xarray as xr
 from arviz_stats import compare
 from numpy.typing import NDArray
 
-from vrm_pyro.diagnostics.checks import (
-    loo,
-)
-from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.applies import no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
@@ -32,10 +29,14 @@ def loo_by_prompt(
 ) -> Finding:
     """Return the leave-one-prompt-out log density of the preferences, against other models.
 
-    The unit is the prompt, with w and z integrated out: leaving a prompt out returns its latents
-    to what the text says, and the parameters are fixed, so this is plain prediction. Densities
-    given drawn w and z would look far too good. The alarm tests that the model is no worse than
-    a coin, and no worse than each of the others, prompt by prompt.
+    The unit is the prompt, with w and z integrated out: without its outcomes a prompt's latents
+    follow from the text, and the parameters are fixed, so this is plain prediction. Densities
+    given drawn w and z would be far too optimistic. The alarm tests over prompts that the model
+    is no worse than a coin, and no worse than each of the others.
+
+    >>> found = loo_by_prompt(np.linspace(-0.5, -0.3, 30), np.full(30, np.log(0.5)))
+    >>> round(found.value, 1), found.alarm
+    (-12.0, False)
 
     Args:
         log_score: log p(preferences of the prompt | texts), nats, shape (P,).
@@ -67,7 +68,7 @@ def loo_by_prompt(
     advice = ""
     if "a coin" in better:
         advice = (
-            "Worse than a coin: look at calibration for whether labels are turned round, and at "
+            "Worse than a coin: look at calibration for whether labels are flipped, and at "
             "shift for rows unlike the training rows."
         )
     elif better:
@@ -93,7 +94,7 @@ def loo_by_prompt(
 def _table(score: NDArray[np.float64], others: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Return ArviZ's comparison, best first: elpd, difference, its error and stacking weight."""
     with warnings.catch_warnings():
-        # ArviZ 0.8 sorts in a way that pandas 3 announces to take away.
+        # ArviZ 0.8 sorts with an argument that pandas 3 deprecates.
         warnings.filterwarnings(
             "ignore", message="The inplace keyword", category=DeprecationWarning
         )
@@ -113,20 +114,20 @@ def _elpd(score: NDArray[Any]) -> Any:
 
 def find_loo(inputs: CheckInputs) -> Finding:
     """Log predictive density by prompt, against a coin and other models."""
-    if no_pairs(inputs):
-        return not_applicable(loo.NAME, NO_PAIRS)
+    if reason := no_pairs(inputs):
+        return not_applicable(NAME, reason)
     mass = np.bincount(
         inputs.rows.pair_prompt, inputs.pair_weight, minlength=inputs.rows.num_prompts
     )
     used = mass > 0
-    return loo.loo_by_prompt(
+    return loo_by_prompt(
         inputs.log_scores[used],
         -np.log(2) * mass[used],
         {name: values[used] for name, values in inputs.others.items()},
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_loo,
     question="Does it predict better than a coin, and than other models?",
     group="log_likelihood",

@@ -1,4 +1,4 @@
-"""Whether outcomes drawn from the model look like those observed, by subset (spec 4.7)."""
+"""Check ``predictive`` (spec 4.7): do drawn outcomes look like observed ones, by subset?"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vrm_pyro import names as sites
-from vrm_pyro.diagnostics.checks.applies import NO_PAIRS, no_pairs
+from vrm_pyro import names
+from vrm_pyro.diagnostics.checks.applies import no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
@@ -18,6 +18,7 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values
 
 NAME: Final = "predictive"
 ALL: Final = "all rows"
+WIN_RATE: Final = "win rate of the predicted winner"
 
 
 class Outcomes(NamedTuple):
@@ -50,10 +51,10 @@ def predictive_checks(outcomes: Outcomes) -> Finding:
     """Compare statistics of observed outcomes with those of drawn ones, subset by subset.
 
     The win rate of the response that the model prefers, and mean and standard deviation of each
-    rated objective. Drawn outcomes share w and z within a prompt, so their spread is the right
-    one under the model. Each statistic gets a two-sided p-value by Student's t from the draws,
-    and the alarm is corrected for their number. A label that is turned round in one subset shows
-    as its win rate; ratings on another scale show as their mean or standard deviation.
+    rated objective. Drawn outcomes share w and z within a prompt, so their spread is the one that
+    the model implies. Each statistic gets a two-sided p-value by Student's t from the draws, and
+    the alarm is corrected for their number. Flipped labels in a subset show in its win rate,
+    ratings on another scale in their mean or standard deviation.
 
     Args:
         outcomes: Observed and drawn.
@@ -65,7 +66,7 @@ def predictive_checks(outcomes: Outcomes) -> Finding:
             if not spread > 0:
                 continue
             size = len(drawn)
-            # A new value of the same law: the error of the mean of the draws comes on top.
+            # The error of the mean of the draws adds to the spread of a new value.
             t = (observed - expected) / (spread * math.sqrt(1 + 1 / size))
             rows.append(
                 {
@@ -97,8 +98,8 @@ def predictive_checks(outcomes: Outcomes) -> Finding:
         advice = "Look at rows of that subset. "
         if wins:
             advice += (
-                "A win rate below one half means labels the wrong way round there; one between it "
-                "and the expected one means wrong labels or texts unlike the training rows."
+                "A win rate below one half means flipped labels there; one between one half "
+                "and the expected rate means wrong labels or texts unlike the training rows."
             )
         else:
             advice += (
@@ -111,17 +112,14 @@ def predictive_checks(outcomes: Outcomes) -> Finding:
     )  # fmt: skip
 
 
-WIN_RATE: Final = "win rate of the predicted winner"
-
-
 def _subsets(prompt_subset: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield all prompts, then those of each subset with enough of them."""
-    names = np.asarray(prompt_subset, dtype=object)
-    if len(names) >= MIN_PROMPTS:
-        yield ALL, np.ones(len(names), dtype=bool)
-    held = sorted({str(name) for name in names if name})
-    for name in held if len(held) > 1 or "" in names else []:
-        inside = names == name
+    subsets = np.asarray(prompt_subset, dtype=object)
+    if len(subsets) >= MIN_PROMPTS:
+        yield ALL, np.ones(len(subsets), dtype=bool)
+    held = sorted({str(name) for name in subsets if name})
+    for name in held if len(held) > 1 or "" in subsets else []:
+        inside = subsets == name
         if inside.sum() >= MIN_PROMPTS:
             yield name, inside
 
@@ -151,11 +149,10 @@ def _statistics(
 def find_predictive(inputs: CheckInputs) -> Finding:
     """Observed outcomes against drawn ones, by subset."""
     some, model = inputs.some, inputs.vrm
-    name = NAME
     source = some.source
     if model is None:
-        if no_pairs(inputs):
-            return not_applicable(name, NO_PAIRS)
+        if reason := no_pairs(inputs):
+            return not_applicable(NAME, reason)
         rng = np.random.default_rng(inputs.seed)
         p = inputs.predictions.p_first
         drawn = (rng.random((inputs.num_draws, len(p))) < p).astype(np.float32)
@@ -174,11 +171,11 @@ def find_predictive(inputs: CheckInputs) -> Finding:
     return predictive_checks(
         Outcomes(
             np.asarray(groups["sample_stats"].get("p_first", empty)),
-            np.asarray(observed.get(sites.PREFERENCE, empty)),
-            np.asarray(made.get(sites.PREFERENCE, np.zeros((inputs.num_draws, 0)))),
+            np.asarray(observed.get(names.PREFERENCE, empty)),
+            np.asarray(made.get(names.PREFERENCE, np.zeros((inputs.num_draws, 0)))),
             np.asarray(constant.get("pair_prompt", np.zeros(0, np.int64))),
-            observed.get(sites.RATING) if known else None,
-            made.get(sites.RATING) if known else None,
+            observed.get(names.RATING) if known else None,
+            made.get(names.RATING) if known else None,
             np.asarray(source.response_prompt),
             some.prompt_subset,
             inputs.loaded.objectives,
@@ -186,7 +183,7 @@ def find_predictive(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_predictive,
     question="Do drawn outcomes look like the observed ones, by subset?",
     group="prior_predictive, observed_data",

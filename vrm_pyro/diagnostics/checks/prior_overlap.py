@@ -1,4 +1,4 @@
-"""How far outcomes move the latents, and whether all pull the prior one way (spec 4.9)."""
+"""Check ``prior`` (spec 4.9): how far do outcomes move the prior, and all one way?"""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS, khat_limit, sm
 
 NAME: Final = "prior"
 NUM_BINS: Final = 20
+BOTH: Final = ("prior", "posterior")
 
 
 class PriorAndPosterior(NamedTuple):
@@ -38,12 +39,11 @@ class PriorAndPosterior(NamedTuple):
 def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = False) -> Finding:
     """Return the overlap of prior and posterior, and test that the prior is right on average.
 
-    If outcomes come from the program, the posterior averaged over them is the prior: single
-    prompts move, but not all one way. The alarm tests for each quantity that the posterior mean
-    less the prior mean is 0 on average over prompts, and that the squared distance of posterior
-    draws from the prior mean averages to the prior's variance. A prior that is off in one
-    direction, too tight or too wide is pulled by every prompt alike. Importance weights take the
-    guide's own errors out.
+    If outcomes come from the model, the posterior averaged over them is the prior: single prompts
+    move, but not all one way. So ranks of posterior draws among prior draws are uniform on
+    average. The alarm tests for each quantity that their mean over prompts is 1/2 (location) and
+    their variance 1/12 (spread): a prior that is misplaced, too tight or too wide is moved the
+    same way by every prompt. Importance weights correct the guide's own errors.
 
     Args:
         quantities: Draws by name, such as each weight and each score.
@@ -57,7 +57,7 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
         if len(np.unique(prompt)) < MIN_PROMPTS:
             continue
         before, after = np.asarray(prior, np.float64), np.asarray(posterior, np.float64)
-        # Ranks are bounded: one prompt far out cannot make the law of a mean lopsided.
+        # Ranks are bounded, so that one extreme prompt cannot dominate a mean.
         place = _ranks(before, after) - 0.5
         location = mean_test(prompt_sums((weight * place).sum(0), prompt))
         squares = (weight * place**2).sum(0) - 1 / 12
@@ -84,10 +84,10 @@ def prior_overlap(quantities: Mapping[str, PriorAndPosterior], tempered: bool = 
     overlaps = [row["overlap"] for row in rows.values()]
     value = float(np.mean(overlaps))
     verdict = f"prior and posterior overlap by {value:.0%} on average over {len(rows)} quantities"
-    verdict += "; the prior is pulled one way by all prompts alike: " if alarm else "; "
-    verdict += "; ".join(off) if alarm else "the outcomes pull the prior no way in particular"
+    verdict += "; all prompts move the prior the same way: " if alarm else "; "
+    verdict += "; ".join(off) if alarm else "outcomes do not move the prior one way"
     advice = (
-        "The law given the text does not fit these rows: train on rows like them; in training, "
+        "The prior given the text does not fit these rows: train on rows like them; in training, "
         "widen the prior or let it read the text (Conditional*Prior)."
     )
     return Finding(
@@ -109,15 +109,19 @@ def _ranks(prior: NDArray[np.float64], posterior: NDArray[np.float64]) -> NDArra
 def overlap(
     first: NDArray[np.float64], second: NDArray[np.float64], weight: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return the common area of two laws from their draws (S, items), in [0, 1], (items,).
+    """Return the common area of two densities, in [0, 1], shape (items,).
 
-    By histograms of 20 bins over the range of both, so that 1 is reached only up to the noise of
-    the draws.
+    By histograms of 20 bins over the range of both: equal distributions reach 1 up to the noise
+    of the draws.
+
+    >>> draws = np.arange(100.0)[:, None]
+    >>> overlap(draws, draws, np.full((100, 1), 0.01)).round(2)
+    array([1.])
 
     Args:
-        first: Draws of one law.
-        second: Draws of the other.
-        weight: Weights of the second draws, with sum 1 over the draws.
+        first: Draws from one distribution, shape (S, items).
+        second: Draws from the other, (S, items).
+        weight: Weights of the second draws, (S, items), with sum 1 over the draws.
     """
     low = np.minimum(first.min(0), second.min(0))
     width = np.maximum(first.max(0), second.max(0)) - low
@@ -169,7 +173,7 @@ def find_prior(inputs: CheckInputs) -> Finding:
         ("weight", names.WEIGHTS, prompts, prompts),
         ("score", names.SCORES, items, responses[items]),
     ):
-        before, after = (np.asarray(groups[group][site])[:, rows] for group in _BOTH)
+        before, after = (np.asarray(groups[group][site])[:, rows] for group in BOTH)
         weight = smoothed.weights[:, owner]
         for k, name in enumerate(loaded.objectives):
             quantities[f"{kind} {name}"] = PriorAndPosterior(
@@ -179,10 +183,7 @@ def find_prior(inputs: CheckInputs) -> Finding:
     return prior_overlap(quantities, tempered)
 
 
-_BOTH: Final = ("prior", "posterior")
-
-
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_prior,
     question="How far do outcomes move the prior, and one way?",
     group="prior, posterior",

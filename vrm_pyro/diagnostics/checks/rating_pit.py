@@ -1,4 +1,4 @@
-"""Whether ratings fall where the model expects them: PIT, randomised for steps (spec 4.7)."""
+"""Check ``ratings`` (spec 4.7): do ratings fall where the model expects them?"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro import names
-from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.applies import no_latents
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
@@ -109,9 +109,11 @@ def _rows(
 
 def find_ratings(inputs: CheckInputs) -> Finding:
     """Where observed ratings fall among predicted ones."""
-    if inputs.vrm is None:
-        return not_applicable(NAME, NO_LATENTS)
-    if inputs.vrm.ratings is None:
+    if reason := no_latents(inputs):
+        return not_applicable(NAME, reason)
+    model = inputs.vrm
+    assert model is not None
+    if model.ratings is None:
         return not_applicable(NAME, "the model was trained without ratings.")
     observed = inputs.draws.groups["observed_data"].get(names.RATING)
     if observed is None or not np.isfinite(observed).any():
@@ -122,12 +124,12 @@ def find_ratings(inputs: CheckInputs) -> Finding:
         observed,
         np.asarray(inputs.some.source.response_prompt),
         inputs.loaded.objectives,
-        isinstance(inputs.vrm.ratings, DifferenceRatingsModule),
+        isinstance(model.ratings, DifferenceRatingsModule),
         inputs.seed,
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_ratings,
     question="Do ratings fall where the model expects them?",
     group="prior_predictive, observed_data",

@@ -1,4 +1,4 @@
-"""Whether some rows are unlike those the model was trained on (spec 4.12)."""
+"""Check ``shift`` (spec 4.12): are some rows unlike those trained on?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS
-from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS, smooth
 
 NAME: Final = "shift"
 ALL: Final = "all rows"
@@ -106,28 +105,14 @@ def find_shift(inputs: CheckInputs) -> Finding:
     )
 
 
-def find_shift_of_guide(inputs: CheckInputs) -> Finding:
-    """The same of what needs outcomes and draws, k-hat and KL(q || p), on fewer rows."""
-    name = "guide_shift"
-    if inputs.vrm is None or inputs.loaded.config.guide.point:
-        return not_applicable(name, "there is no posterior with a spread.")
-    if inputs.num_draws < MIN_DRAWS:
-        return not_applicable(name, f"it takes {MIN_DRAWS} draws (--draws).")
-    reference = inputs.reference
-    return shift(
-        _of_guide(inputs),
-        inputs.some.prompt_subset,
-        None if reference is None else _of_guide(reference),
-        name=name,
-    )
-
-
 def _by_prompt(inputs: CheckInputs) -> dict[str, Floats]:
     """Return KLs from a fixed reference and Var[Delta] of each prompt."""
     found, rows = inputs.predictions, inputs.rows
-    values = {"Var[Delta]": _mean(inputs.means.delta_variance, rows.pair_prompt, rows.num_prompts)}
+    values = {
+        "Var[Delta]": prompt_means(inputs.means.delta_variance, rows.pair_prompt, rows.num_prompts)
+    }
     if found.kl_weights is None or found.kl_features is None:
-        values["reward distance"] = _mean(
+        values["reward distance"] = prompt_means(
             np.abs(_pair_differences(inputs)), rows.pair_prompt, rows.num_prompts
         )
         del values["Var[Delta]"]  # 0 for a model without latents
@@ -135,19 +120,8 @@ def _by_prompt(inputs: CheckInputs) -> dict[str, Floats]:
     responses = np.asarray(rows.source.response_prompt)
     if np.isfinite(found.kl_weights).all():
         values["KL of w"] = found.kl_weights
-        values["KL of z"] = _mean(found.kl_features, responses, rows.num_prompts)
+        values["KL of z"] = prompt_means(found.kl_features, responses, rows.num_prompts)
     return values
-
-
-def _of_guide(inputs: CheckInputs) -> dict[str, Floats]:
-    statistics, some = inputs.draws.groups["sample_stats"], inputs.some
-    responses = np.asarray(some.source.response_prompt)
-    kl_z = _mean(np.asarray(statistics["kl_features_guide"]), responses, some.num_prompts)
-    return {
-        "k-hat": smooth(np.asarray(statistics["log_weight"], np.float64)).khat,
-        "KL(q(w) || p(w))": np.asarray(statistics["kl_weights_guide"]),
-        "KL(q(z) || p(z))": kl_z,
-    }
 
 
 def _pair_differences(inputs: CheckInputs) -> Floats:
@@ -157,24 +131,16 @@ def _pair_differences(inputs: CheckInputs) -> Floats:
     )
 
 
-def _mean(values: Floats, group: np.ndarray, num_groups: int) -> Floats:
+def prompt_means(values: Floats, group: np.ndarray, num_groups: int) -> Floats:
     """Return the mean of each group, NaN for an empty one."""
     count = np.bincount(group, minlength=num_groups)
     total = np.bincount(group, values, minlength=num_groups)
     return np.divide(total, count, out=np.full(num_groups, np.nan), where=count > 0)
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_shift,
     question="Are some rows unlike those trained on?",
     group="sample_stats",
     costly=False,
-)
-
-
-GUIDE_CHECK: Final = Diagnostic(
-    find_shift_of_guide,
-    question="Are some outcomes unlike those trained on?",
-    group="sample_stats",
-    costly=True,
 )

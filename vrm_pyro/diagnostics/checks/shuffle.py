@@ -1,16 +1,20 @@
-"""Whether predictions need the w and z of their own rows: the shuffle test."""
+"""Check ``shuffle``: do predictions need the w and z of their own rows?"""
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import logit
 
-from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
-from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, shuffled_predictions
+from vrm_pyro.data.chunks import chunks
+from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.diagnostics.checks.applies import no_latents, no_pairs
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Floats
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.diagnostics.metrics.clustered_tests import (
@@ -20,8 +24,12 @@ from vrm_pyro.diagnostics.metrics.clustered_tests import (
     residual_z,
 )
 from vrm_pyro.diagnostics.metrics.pair_metrics import PROBABILITY_FLOOR, log_loss_values
+from vrm_pyro.models.evaluation import double_copy
 
 NAME: Final = "shuffle"
+SHUFFLED_PROMPTS: Final = 1000
+"""Prompts that are looked at: each permutation predicts them all again."""
+NUM_SHUFFLES: Final = 4
 LEAST_CHANGE: Final = 0.005
 """Mean change of the probability below which a permutation counts as without effect."""
 
@@ -33,13 +41,13 @@ def shuffle(
     weight: NDArray[Any],
     prompt: NDArray[Any],
 ) -> Finding:
-    """Compare predictions with those after w, or z, was dealt to other rows.
+    """Compare predictions with those after w, or z, was permuted over rows.
 
-    If the model is right, another row's w costs KL(p || p') nats a pair, p' being the prediction
-    with it; that much the log loss has to rise. Two one-sided tests for each of w and z: that the
-    rise is not below what the model itself expects (else the latents sit on the wrong rows, or
-    differ without meaning anything), and that the probability changes by :data:`LEAST_CHANGE` at
-    least (else predictions do without the text).
+    If the model is right, another row's w raises the log loss by KL(p || p') nats a pair, where
+    p' is the prediction with it. Two one-sided tests for each of w and z: that the rise is not
+    below what the model itself expects (else the latents belong to other rows, or carry no
+    information), and that the probability changes by at least :data:`LEAST_CHANGE` (else
+    predictions do not use the text).
 
     Args:
         p_first: Predicted probability that the first is preferred, shape (N,).
@@ -65,9 +73,9 @@ def shuffle(
         mass = prompt_sums(w, prompt)
         per_pair = mass.mean()
         observed = mean_test(prompt_sums(w * rise, prompt) / per_pair)
-        # Rise less expected rise is label minus prediction times the change of the logit.
-        turned = _logit(p) - _logit(q).mean(0)
-        lacking = float(stats.norm.cdf(residual_z(w * turned, c - p, p, prompt)))
+        # Rise minus expected rise is (label - prediction) times the change of the logit.
+        change_of_logit = _logit(p) - _logit(q).mean(0)
+        lacking = float(stats.norm.cdf(residual_z(w * change_of_logit, c - p, p, prompt)))
         moved = mean_test(prompt_sums(w * change, prompt) / mass, LEAST_CHANGE)
         # Predictions that do not move at all have no spread to test with.
         still = 0.0 if math.isnan(moved.p_below) and moved.value < LEAST_CHANGE else moved.p_below
@@ -88,7 +96,7 @@ def shuffle(
     number = len(p_values)
     for name, row in rows.items():
         if number * row["p_no_change"] < 0.01:
-            advice += f"Predictions do without {name}: see collapse. "
+            advice += f"Predictions do not use {name}: see collapse. "
         elif number * row["p_less_than_expected"] < 0.01:
             advice += (
                 f"The {name} of other rows would do nearly as well: check that states and rows "
@@ -105,14 +113,51 @@ def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(logit(np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)))
 
 
+def shuffled_predictions(inputs: CheckInputs) -> tuple[NDArray[np.int64], dict[str, Floats]]:
+    """Return pairs, and their predictions with the states of other prompts or responses.
+
+    Permuting prompt states gives each prompt another one's w; permuting response states gives
+    each response another one's z. States are permuted within chunks of prompts.
+
+    Returns:
+        Pairs looked at (n,), and by ``w`` and ``z`` predictions (permutations, n).
+    """
+    model = inputs.vrm
+    assert model is not None
+    rng = np.random.default_rng(inputs.seed)
+    data = PromptDataset(
+        inputs.rows.source,
+        prompts=np.sort(rng.permutation(inputs.rows.num_prompts)[:SHUFFLED_PROMPTS]),
+    )
+    pairs: list[NDArray[np.int64]] = []
+    found: dict[str, list[Floats]] = {"w": [], "z": []}
+    with double_copy(model) as copied:
+        for chunk in chunks(data):
+            batch = chunk.batch.to(torch.float64)
+            if not batch.num_pairs:
+                continue
+            pairs.append(chunk.pairs)
+            for name, states in (("w", "prompts"), ("z", "responses")):
+                held = getattr(batch, states)
+                orders = [
+                    torch.from_numpy(rng.permutation(len(held))) for _ in range(NUM_SHUFFLES)
+                ]
+                permuted = [replace(batch, **{states: held[order]}) for order in orders]
+                found[name].append(
+                    np.stack([copied.predict_pairs(other).numpy() for other in permuted])
+                )
+    joined = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    return np.concatenate(pairs), joined
+
+
 def find_shuffle(inputs: CheckInputs) -> Finding:
-    """Predictions after w or z was dealt to other rows."""
-    if inputs.vrm is None:
-        return not_applicable(NAME, NO_LATENTS)
-    if no_pairs(inputs):
-        return not_applicable(NAME, NO_PAIRS)
+    """Predictions after w or z was permuted over rows."""
+    if reason := no_latents(inputs) or no_pairs(inputs):
+        return not_applicable(NAME, reason)
+    model = inputs.vrm
+    assert model is not None
     pairs, found = shuffled_predictions(inputs)
-    if not inputs.vrm.weights_follow_prompt:
+    if not model.weights_follow_prompt:
         found = {name: values for name, values in found.items() if name != "w"}
     return shuffle(
         inputs.predictions.p_first[pairs],
@@ -123,7 +168,7 @@ def find_shuffle(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_shuffle,
     question="Do predictions need the w and z of their own rows?",
     group="posterior_predictive",

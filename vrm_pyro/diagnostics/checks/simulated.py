@@ -1,4 +1,4 @@
-"""Simulated outcomes of a model's own prior, and ranks of the truth among posterior draws."""
+"""Outcomes simulated from a model, and ranks of the truth among posterior draws (spec 4.5)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.diagnostics.checks.applies import RANKED, no_outcome_posterior, rankings
+from vrm_pyro.diagnostics.checks.applies import joint_rankings, no_outcome_posterior
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.likelihoods import Preference
@@ -145,8 +145,8 @@ def _simulated_ranks(inputs: CheckInputs) -> dict[str, np.ndarray] | str:
     """Return ranks of simulated truth by quantity, or why there are none."""
     if reason := no_outcome_posterior(inputs):
         return reason
-    if rankings(inputs):
-        return RANKED
+    if reason := joint_rankings(inputs):
+        return reason
     ratings = inputs.loaded.config.rating_likelihood
     power = inputs.loaded.config.rating_power
     if inputs.loaded.rated and power != 1 and not isinstance(ratings, GaussianRatings):
@@ -170,11 +170,15 @@ def _simulated_ranks(inputs: CheckInputs) -> dict[str, np.ndarray] | str:
 def rank_values(
     truth: NDArray[Any], draws: NDArray[Any], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return the place of each truth among its draws, in [0, 1], shape of ``truth``.
+    """Return the rank of each truth among its draws, in [0, 1], shape of ``truth``.
 
-    Uniform where truth and draws come from one distribution:
-    (draws below + u (1 + draws equal)) / (S + 1) with uniform u. Ties, as of ratings in steps, are
-    thus taken at random.
+    (draws below + u (1 + draws equal)) / (S + 1) with uniform u: uniform if truth and draws come
+    from one distribution. Ties, as of ratings in steps, are broken at random.
+
+    >>> draws = np.arange(99.0)[:, None]
+    >>> rank = rank_values(np.array([49.5]), draws, np.random.default_rng(0)).item()
+    >>> 0.5 <= rank <= 0.51
+    True
 
     Args:
         truth: Shape (...).

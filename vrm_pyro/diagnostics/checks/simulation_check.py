@@ -1,4 +1,4 @@
-"""Whether a guide is right on outcomes its own program made: ranks of the truth (spec 4.5)."""
+"""Check ``simulation`` (spec 4.5): is the guide right where the truth is known?"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,10 +18,14 @@ NAME: Final = "simulation"
 def simulation_check(ranks: Mapping[str, NDArray[np.float64]]) -> Finding:
     """Test that the truth ranks uniformly among draws of the guide, quantity by quantity.
 
-    Texts stay as they are; w, z and outcomes are drawn from the program given the texts, and the
-    guide sees the drawn outcomes. A guide that is too narrow has too many extreme ranks, one that
-    is too wide too few, a shifted one more on one side. Each quantity has a simultaneous band at
-    level .01 divided by their number.
+    Given the texts, w, z and outcomes are drawn from the model, and the guide sees the drawn
+    outcomes. A guide that is too narrow has too many extreme ranks, one that is too wide too few,
+    a shifted one more on one side. Each quantity has a simultaneous band at level .01 divided by
+    their number.
+
+    >>> found = simulation_check({"weight safety": np.linspace(0.01, 0.99, 60)})
+    >>> found.alarm
+    False
 
     Args:
         ranks: By quantity, one value for each prompt in [0, 1]: :func:`rank_values` of it.
@@ -62,7 +66,11 @@ def simulation_check(ranks: Mapping[str, NDArray[np.float64]]) -> Finding:
 
 
 def shape(values: NDArray[np.float64]) -> str:
-    """Say in words how ranks in [0, 1] differ from uniform ones."""
+    """Say in words how ranks in [0, 1] differ from uniform ones.
+
+    >>> shape(np.repeat([0.01, 0.99], 50))
+    'draws too narrow'
+    """
     spread, middle = float(((values - 0.5) ** 2).mean()) * 12, float(values.mean())
     # Standard errors under uniformity: var((u - .5)^2) = 1/180, var(u) = 1/12.
     wide = (spread - 1) / (12 * np.sqrt(1 / 180 / len(values)))
@@ -71,7 +79,7 @@ def shape(values: NDArray[np.float64]) -> str:
         return "draws too low" if tilt > 0 else "draws too high"
     if abs(wide) > 2:
         return "draws too narrow" if wide > 0 else "draws too wide"
-    return "no plain direction"
+    return "no clear direction"
 
 
 def find_simulation(inputs: CheckInputs) -> Finding:
@@ -82,7 +90,7 @@ def find_simulation(inputs: CheckInputs) -> Finding:
     return simulation_check(ranks)
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_simulation,
     question="Is the guide right where the truth is known?",
     group="prior_sbc",

@@ -1,4 +1,4 @@
-"""Which weights and features react to the text, and the KL of each (spec 4.10)."""
+"""Check ``units`` (spec 4.10): which weights and features react to the text?"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.diagnostics.checks.applies import NO_LATENTS
+from vrm_pyro.diagnostics.checks.applies import no_latents
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, not_applicable
@@ -24,7 +24,7 @@ def unit_use(
 ) -> Finding:
     """Return active units and the KL from N(0, 1) of each feature.
 
-    The KL of a feature is that of its own marginal law, mean over responses; together they are
+    The KL of a feature is that of its marginal distribution, averaged over responses; their sum is
     the KL of z where features are independent given the text. No alarm: a model may use fewer
     features than it has; ``collapse`` says when it uses none.
 
@@ -70,8 +70,8 @@ def unit_use(
 
 def find_units(inputs: CheckInputs) -> Finding:
     """Active units and KL by feature."""
-    if inputs.vrm is None:
-        return not_applicable(NAME, NO_LATENTS)
+    if reason := no_latents(inputs):
+        return not_applicable(NAME, reason)
     found, means = inputs.predictions, inputs.means
     assert found.expected_weights is not None
     assert found.expected_features is not None
@@ -86,7 +86,7 @@ def find_units(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_units,
     question="Which weights and features react to the text?",
     group="sample_stats",

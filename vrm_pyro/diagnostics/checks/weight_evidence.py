@@ -1,4 +1,4 @@
-"""How well preferences tell the weights, and whether they ask for other ones (spec 2.8, 4.11)."""
+"""Check ``weights`` (spec 2.8, 4.11): how well do preferences tell the weights?"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vrm_pyro.diagnostics.checks.applies import NO_LATENTS, NO_PAIRS, no_pairs
+from vrm_pyro.diagnostics.checks.applies import no_latents, no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
@@ -31,12 +31,12 @@ def weight_evidence(
     objectives: Sequence[str],
     subset: Sequence[str] | None = None,
 ) -> Finding:
-    """Return standard errors of the weights, and test that no objective should count for more.
+    """Return standard errors of the weights, and test whether labels ask for other weights.
 
-    The standard errors are those that labels on known scores leave (a lower limit), over all
-    pairs and by subset; compare them with any figure of weights. The alarm tests that label
-    minus prediction has nothing to do with the difference in any score: where it rises with the
-    difference in objective k, a larger w_k would have predicted better.
+    The standard errors are those that labels leave if scores are known (a lower limit), over all
+    pairs and by subset; compare them with any figure of weights. The alarm tests that label minus
+    prediction is unrelated to the difference in any score: if it rises with the difference in
+    objective k, a larger w_k would have predicted better.
 
     Args:
         score_difference: E[s_first - s_second | texts], shape (N, K).
@@ -123,11 +123,10 @@ def _errors(
 
 def find_weights(inputs: CheckInputs) -> Finding:
     """Standard errors of the weights, and whether labels ask for others."""
-    model, name = inputs.vrm, NAME
-    if model is None:
-        return not_applicable(name, NO_LATENTS)
-    if no_pairs(inputs):
-        return not_applicable(name, NO_PAIRS)
+    if reason := no_latents(inputs) or no_pairs(inputs):
+        return not_applicable(NAME, reason)
+    model = inputs.vrm
+    assert model is not None
     scores, source = inputs.means.scores, inputs.rows.source
     assert scores is not None
     assert inputs.predictions.expected_weights is not None
@@ -146,7 +145,7 @@ def find_weights(inputs: CheckInputs) -> Finding:
     )
 
 
-CHECK: Final = Diagnostic(
+CHECK: Final[Diagnostic] = Diagnostic(
     find_weights,
     question="How well do preferences tell the weights?",
     group="constant_data",

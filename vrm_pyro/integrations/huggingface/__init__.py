@@ -1,7 +1,7 @@
-"""A trained model as a transformers model: the classes, and their registration.
+"""A trained model as a transformers model.
 
-Importing this package is all it takes for ``AutoConfig`` and
-``AutoModelForSequenceClassification`` to read a folder that ``vrm-pyro export`` wrote.
+Import this package, and ``AutoConfig`` and ``AutoModelForSequenceClassification`` read a folder
+that ``vrm-pyro export`` wrote.
 """
 
 from transformers import AutoConfig, AutoModelForSequenceClassification

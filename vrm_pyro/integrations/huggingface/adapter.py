@@ -1,4 +1,4 @@
-"""A low-rank adapter that lies beside the weights of an exported backbone."""
+"""Low-rank adapter of an exported model, kept beside the backbone's weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 from vrm_pyro.backbone import peft_calls
 from vrm_pyro.errors import InputError
 
-#: What of an adapter's settings decides its layers; the rest is about how it was trained.
+#: Settings of an adapter that define its layers; the others are about its training.
 KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "bias")
 
 
@@ -23,7 +23,7 @@ def adapter_settings(model: Any) -> dict[str, Any]:
 
 
 def add_adapter(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Put low-rank layers into a transformers model, in place; their values come from the file.
+    """Put low-rank layers into a transformers model, in place; the weights file has their values.
 
     Raises:
         InputError: If peft is not installed, or the settings do not fit the model.

@@ -1,4 +1,4 @@
-"""Where an answer begins, found from the chat template when a model is written."""
+"""Find in the chat template where a response begins, when a model is exported."""
 
 import copy
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence, as_mess
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence
 
-# Prompts and answers on which the reading of ids is compared with the encoding of texts. Starts
-# and ends differ, since a tokenizer may join what meets at the boundary.
+# Prompts and answers on which reading token ids is compared with encoding texts. Their starts and
+# ends differ, since a tokenizer may merge characters across the boundary.
 PROMPTS: Final[tuple[Messages, ...]] = (
     [{"role": "user", "content": "What is 2 + 2?"}],
     [
@@ -36,7 +36,7 @@ ANSWERS: Final = (
     "Air scatters short waves more.\n\nIn the evening the light has come a longer way.",
 )
 
-# An answer that begins with white space: what of the header survives it is the marker.
+# Answers that begin with white space; the marker is the part of the header that they keep.
 _ODD_ANSWERS: Final = ("\nYes.", " Yes.", "\n\n  - yes")
 
 
@@ -105,7 +105,7 @@ def reading_of(
         raise InputError(
             f"backbone {backbone.name}: its chat template marks no place where an answer begins, "
             "so a row of token ids cannot be divided into prompt and response. Use the folder of "
-            "the run (Scorer, vrm_pyro.VRMReward), which takes them apart; or export with "
+            "the run (Scorer, vrm_pyro.VRMReward), which reads them separately; or export with "
             "--without_boundary whole_text, and weights are then read off the whole text."
         )
     exported = ChatEncoder(tokenizer, backbone.max_length, backbone.is_decoder)
@@ -127,11 +127,11 @@ def reading_of(
 
 
 def find_marker(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the ids with which a template begins an answer, and what of them always recurs.
+    """Return the ids with which a template begins an answer, and the part that always occurs.
 
-    The header is what the generation prompt adds; where a template has none, what ends every
-    prompt. The marker is the header's longest beginning that stands in the full render of every
-    probe, whatever the answer begins with. Both are empty where there is nothing.
+    The header is what the generation prompt adds or, without one, what ends every prompt. The
+    marker is the longest prefix of the header that occurs in the full render of every probe,
+    whatever the answer begins with. Both are empty if the template has no such ids.
     """
     usable = [p for p in PROMPTS if render_ids(tokenizer, p, True) is not None]
     prompts = [render_ids(tokenizer, p, True) or [] for p in usable]

@@ -1,4 +1,4 @@
-"""What ``config.json`` of an exported model holds."""
+"""Configuration of an exported model (``config.json``)."""
 
 from typing import Any, Literal, no_type_check
 
@@ -17,8 +17,8 @@ class VRMConfig(PreTrainedConfig):
     """Configuration of a :class:`~vrm_pyro.integrations.huggingface.VRMForSequenceClassification`.
 
     In the file, the backbone's configuration is ``backbone.config``, and ``hidden_size`` is a
-    sentence. A class with a scalar head that is pointed at the folder would else take the
-    backbone's configuration, start with random weights and give numbers; so it stops there.
+    sentence, so that a class with a scalar head fails on this folder. Otherwise it would take the
+    backbone's configuration, start from random weights and return numbers.
 
     Args:
         text_config: Configuration of the backbone.

@@ -1,4 +1,4 @@
-"""Checks of what lies in the folder of an exported model."""
+"""Checks of the files of an exported model."""
 
 import logging
 import os
@@ -44,8 +44,8 @@ def check_tokenizer(
 ) -> None:
     """Raise InputError unless the tokenizer beside the weights is the one they were exported with.
 
-    A trainer makes token ids with whatever tokenizer lies there. Where none does, the ids come
-    from elsewhere; the log then says that nothing was compared.
+    A trainer makes token ids with the tokenizer in that folder. If there is none, the ids come
+    from elsewhere, and the log says that nothing was compared.
 
     Args:
         where: Folder or id.

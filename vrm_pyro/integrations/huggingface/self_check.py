@@ -1,4 +1,4 @@
-"""A few rows of token ids with the rewards they have to get."""
+"""Self-test of an exported model: rows of token ids with their expected rewards."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""From the folder of a run to the folder of a transformers model."""
+"""Write a trained model as a transformers model."""
 
 import copy
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Rewards for reinforcement learning: a trained model as the function that trainers call."""
+"""Rewards for reinforcement learning: a trained model as a reward function.
+
+Users import the class as ``vrm_pyro.VRMReward``.
+"""
 
 import vrm_pyro.integrations.huggingface  # noqa: F401 - trainers may load an exported model by its path, too
 from vrm_pyro.integrations.rl.assessment import Assessment

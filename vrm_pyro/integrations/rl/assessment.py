@@ -1,4 +1,4 @@
-"""What a model says of the completions of one call: a reward for each, and what is behind it."""
+"""Rewards of the completions of one call, with weights and spreads."""
 
 import json
 import warnings
@@ -33,7 +33,7 @@ _MAX_RESPONSES: Final = 1024
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is said of each of n completions.
+    """Reward, weights and spread of each of n completions.
 
     Args:
         rewards: The reward, or None where it is not scored.
@@ -130,11 +130,11 @@ def assess(
     completions: Sequence[Text],
     step: int = 0,
 ) -> Assessment:
-    """Return rewards of completions with what stands behind them.
+    """Return rewards of completions, with weights and spreads.
 
     Args:
         scorer: The model with its backbone.
-        settings: How its law of the rewards becomes one number.
+        settings: How the distribution of a reward becomes one number.
         prompts: A prompt for each completion, text or messages; equal ones are a group.
         completions: Texts, or lists of messages.
         step: Step of ``thompson``.

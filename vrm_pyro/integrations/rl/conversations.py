@@ -11,7 +11,10 @@ from vrm_pyro.errors import InputError
 def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
     """Return a prompt as messages of role and text; a plain text is one user message.
 
-    Earlier calls of tools and their results go along, for the chat template to write.
+    >>> prompt_messages("2 + 2?")
+    [{'role': 'user', 'content': '2 + 2?'}]
+
+    Earlier tool calls and their results are kept for the chat template.
 
     Raises:
         InputError: If a message has no role, or content other than text.
@@ -28,7 +31,10 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     """Return the text of a completion: itself, or that of its assistant messages.
 
     Several assistant messages (a completion with tool calls) are joined by a blank line. Tool
-    calls and their results are not read: the reward model has seen single responses.
+    calls and their results are not read: the reward model was trained on single responses.
+
+    >>> completion_text([{"role": "assistant", "content": "4"}])
+    '4'
 
     Raises:
         InputError: If a message has no role, or content other than text.
@@ -41,6 +47,9 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
 def message_text(message: Mapping[str, Any]) -> str:
     """Return the text of a message; text parts of a list are joined, null is empty.
+
+    >>> message_text({"role": "user", "content": [{"type": "text", "text": "Hello"}]})
+    'Hello'
 
     Raises:
         InputError: If the content is something else, such as an image.

@@ -1,4 +1,4 @@
-"""The reward of a trained model as the function that RL trainers call."""
+"""Reward function of a trained model for RL trainers."""
 
 import os
 import threading
@@ -23,18 +23,22 @@ class VRMReward:
     others. Calls from several threads wait for each other. The global random state is not used,
     and training mode does not matter.
 
-    Trainers take the mean of a group off (and may divide by its spread), so whatever is the same
-    for all completions of a prompt has no effect. ``lower_bound`` and ``quantile`` therefore look
-    at the reward relative to the group: at r_i minus the mean over the completions of the same
-    prompt *in this call*, under the joint law of all of them. The level, which no preference
-    identifies, has no part in it. Keep whole groups on one process (a per-device generation batch
-    that ``num_generations`` divides); a completion that stands alone has no spread.
+    Trainers subtract the mean of a group (and may divide by its spread), so what all completions
+    of a prompt share has no effect. ``lower_bound`` and ``quantile`` therefore use the reward
+    relative to the group: r_i minus the mean over the completions of the same prompt *in this
+    call*, under their joint distribution. The level of rewards, which no preference identifies,
+    drops out. Keep whole groups on one process (a per-device generation batch that
+    ``num_generations`` divides); a completion on its own has no relative spread.
 
-    ``thompson`` scores each step by one draw from the joint law: parameters shared by all (where
-    the model has a law of them), w by all completions of a prompt, z drawn for each text. The
-    draw follows from seed, step and texts alone, so all ranks agree on it, and equal completions
-    get equal rewards. The step is ``trainer_state.global_step``, or without one the number of
-    calls before, which a pickle does not hold.
+    ``thompson`` scores each step by one joint draw: parameters shared by all (with a Bayesian
+    head), w shared by all completions of a prompt, z drawn for each text. The draw depends on
+    seed, step and texts alone, so all ranks agree on it, and equal completions get equal rewards.
+    The step is ``trainer_state.global_step``; without it, the number of previous calls, which is
+    not pickled.
+
+    >>> reward = VRMReward("runs/model", aggregation="lower_bound", k=2.0)  # nothing is loaded yet
+    >>> reward.settings.aggregation, reward.settings.k
+    ('lower_bound', 2.0)
 
     A completion without text gets ``empty_reward``. The default None means "not scored": GRPO
     and RLOO leave it out of the group's baseline and give it no advantage. OnlineDPO counts None
@@ -116,7 +120,7 @@ class VRMReward:
                 differ, or a message is no text.
 
         Warns:
-            UserWarning: If a completion stands alone while the aggregation compares.
+            UserWarning: If a prompt has a single completion and the aggregation needs a group.
         """
         found = self.assess(prompts, completions, getattr(trainer_state, "global_step", None))
         if log_metric is not None:
@@ -130,7 +134,7 @@ class VRMReward:
     def assess(
         self, prompts: Sequence[Text], completions: Sequence[Text], step: int | None = None
     ) -> Assessment:
-        """Return rewards with what stands behind them.
+        """Return rewards with weights and spreads.
 
         Args:
             prompts: A prompt for each completion.
@@ -159,7 +163,7 @@ class VRMReward:
 
     def _load(self) -> Scorer:
         held = self.settings
-        # Fresh modules draw start values: the policy's own random numbers must not move.
+        # New modules draw initial values; the policy's random state must not change.
         with torch.random.fork_rng(devices=[]):
             scorer = Scorer.from_pretrained(
                 held.model_dir, device=held.device, dtype=held.dtype, classes=self.classes

@@ -73,6 +73,9 @@ def settings_from_environment(environment: Mapping[str, str]) -> RewardSettings:
 
     The names are those of :class:`RewardSettings` in capitals, ``MODEL`` for ``model_dir``.
 
+    >>> settings_from_environment({"VRM_PYRO_REWARD_MODEL": "runs/a", "VRM_PYRO_REWARD_K": "2"}).k
+    2.0
+
     Raises:
         InputError: If the model is not named, a name is unknown, or a value does not fit.
     """

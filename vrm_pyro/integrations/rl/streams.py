@@ -1,4 +1,4 @@
-"""Random streams that depend on a seed, a step and a text alone."""
+"""Random streams seeded by seed, step and text alone."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ def text_streams(
 ) -> TextStreams:
     """Return the streams of one Thompson draw.
 
-    Every process of a run finds the same draw of the parameters at a step, of w for a prompt,
-    and of z for a response, without a word to the others: so a group that is spread over ranks
-    shares its w, and order, batch and number of ranks do not matter.
+    Every process of a run makes the same draw of the parameters at a step, of w for a prompt and
+    of z for a response, without communication: a group that is spread over ranks shares its w,
+    and order, batch and number of ranks do not matter.
 
     Args:
         seed: Of the run.

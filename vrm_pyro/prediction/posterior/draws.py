@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vrm_pyro import names as sites
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
@@ -29,6 +28,7 @@ from vrm_pyro.models.predictive import NUM_DRAWS
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
 from vrm_pyro.models.vrm import VRM
+from vrm_pyro.names import FEATURES, PREFERENCE, RATING, REWARD, SCORES, WEIGHTS
 from vrm_pyro.prediction.opening import ModelLike, as_model, open_both
 from vrm_pyro.prediction.posterior.arrays import DrawArrays, Group
 from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
@@ -94,9 +94,9 @@ def draw_posterior(
     generative p(w, z | texts): p_theta in mode ``conditional``, p_0 in ``vib``. All of it is
     computed in float64 on the CPU, chunk by chunk over prompts.
 
-    Which response of a pair stands first is drawn anew by a fair coin (fixed by ``seed``;
-    ``swapped`` says where): rows list the preferred one first, and labels that are all 1 have no
-    calibration to look at. The model is symmetric, so nothing else changes.
+    Which response of a pair stands first is drawn by a fair coin (fixed by ``seed``; ``swapped``
+    says where): rows list the preferred one first, and the calibration of labels that are all 1
+    cannot be checked. The model is symmetric, so nothing else changes.
 
     Args:
         model: The folder of a run, a run, a loaded model or a scorer; or a :class:`VRM`.
@@ -206,7 +206,7 @@ def _quantities(
     """Return w, z and what follows from them: scores s (S, R, K) and rewards r (S, R)."""
     scores = conditionals.reward.scores(z)
     reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
-    return {sites.WEIGHTS: w, sites.FEATURES: z, sites.SCORES: scores, sites.REWARD: reward}
+    return {WEIGHTS: w, FEATURES: z, SCORES: scores, REWARD: reward}
 
 
 def _outcomes(
@@ -226,18 +226,18 @@ def _outcomes(
             reward = conditionals.reward.rewards(w[:, batch.response_prompt], scores)
             ranked = _drawn_rankings(batch, rankings, reward)
             drawn = torch.where(batch.ranked, ranked, drawn)
-        outcomes[sites.PREFERENCE] = drawn
+        outcomes[PREFERENCE] = drawn
     if conditionals.ratings is not None:
         drawn = conditionals.ratings.sample(scores)
-        outcomes[sites.RATING] = drawn * model.rating_scale + model.rating_loc
+        outcomes[RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 
 
 def _drawn_rankings(batch: FeatureBatch, rankings: Rankings, reward: Tensor) -> Tensor:
     """Draw each ranking once, and return 1 where it places first above second, shape (S, N).
 
-    What plain pairs hold means nothing. The pairs of one ranking are drawn together: each alone,
-    they could run in a circle.
+    Entries of plain pairs are meaningless. The pairs of one ranking are drawn together: drawn one
+    by one, they could form a cycle.
     """
     distribution = Ranking(reward[:, rankings.items], rankings.mask)
     place = distribution.sample().argsort(-1).to(reward.dtype)  # (S, M, n), of the items
@@ -265,7 +265,7 @@ def _elbo(model: VRM, batch: FeatureBatch, conditionals: Conditionals) -> dict[s
 
 
 def _oriented(batch: FeatureBatch, swapped: NDArray[np.bool_]) -> FeatureBatch:
-    """Exchange first and second in some pairs."""
+    """Swap first and second in some pairs."""
     other = batch.swap_pairs()
     where = torch.from_numpy(swapped)
     values = batch.as_dict()
@@ -295,7 +295,7 @@ def _data_groups(
     constant: Group = {"response_prompt": response_prompt}
     observed: Group = {}
     if len(first):
-        observed[sites.PREFERENCE] = np.where(swapped, 1 - preference, preference)
+        observed[PREFERENCE] = np.where(swapped, 1 - preference, preference)
         constant |= {
             "pair_prompt": response_prompt[first],
             "pair_first": np.where(swapped, second, first),
@@ -310,5 +310,5 @@ def _data_groups(
         if ranking is not None:
             constant["pair_ranking"] = ranking
     if model.ratings is not None and source.ratings.shape[1]:
-        observed[sites.RATING] = np.asarray(source.ratings)
+        observed[RATING] = np.asarray(source.ratings)
     return {"observed_data": observed, "constant_data": constant}

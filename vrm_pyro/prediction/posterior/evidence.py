@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro import names
@@ -33,8 +34,8 @@ class Evidence(NamedTuple):
             as its draws are quasi-random.
     """
 
-    log_prob: Tensor
-    standard_error: Tensor
+    log_prob: Float[Tensor, " prompts"]
+    standard_error: Float[Tensor, " prompts"]
 
 
 def log_evidence(

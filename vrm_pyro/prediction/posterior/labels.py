@@ -1,4 +1,4 @@
-"""What describes a posterior: names along its dimensions, and facts of the model it is of."""
+"""Labels of a posterior: names along its dimensions, attributes of its model."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from vrm_pyro.models.settings.compatibility import what_it_bounds
 
 @dataclass(frozen=True)
 class Names:
-    """Names along the dimensions; positions stand in where a name is missing or not unique.
+    """Names along the dimensions; positions where a name is missing or not unique.
 
     Args:
         objectives: Names of the objectives, K of them.

@@ -1,4 +1,4 @@
-"""Refinement of a guide's posterior prompt by prompt: what amortization costs (spec 4.3)."""
+"""Refine the guide's posterior of each prompt: the amortization gap (spec 4.3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import pyro.distributions as pyro_dist
 import torch
 import torch.distributions as dist
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -42,11 +43,11 @@ class Refined(NamedTuple):
     """
 
     guide: "FixedGuide"
-    before: Tensor
-    after: Tensor
+    before: Float[Tensor, " prompts"]
+    after: Float[Tensor, " prompts"]
 
     @property
-    def amortization_gap(self) -> Tensor:
+    def amortization_gap(self) -> Float[Tensor, " prompts"]:
         """What the network loses against the best member of its own family, nats, (P,)."""
         return self.after - self.before
 
@@ -83,11 +84,11 @@ def refine(
     num_nodes: int = NUM_NODES,
     progress: bool = False,
 ) -> Refined:
-    """Maximise the integrated ELBO over q of each prompt, from the guide's q on.
+    """Maximise the integrated ELBO over q of each prompt, starting from the guide's q.
 
     The family stays: a Dirichlet or logistic-normal for w, a diagonal or full Normal or a point
-    for z. The objective is a sum over prompts with fixed quadrature, so one run of L-BFGS on all
-    of them is one run for each, apart from the step lengths they share.
+    for z. The objective is a sum over prompts with fixed quadrature, so one run of L-BFGS refines
+    all of them; they share step lengths alone.
 
     Args:
         model: The model; its parameters are left alone.
@@ -124,7 +125,7 @@ def prompt_elbo(
     q_weights: dist.Distribution,
     q_features: dist.Distribution,
     num_nodes: int = NUM_NODES,
-) -> Tensor:
+) -> Float[Tensor, " prompts"]:
     """Return the integrated ELBO of every prompt, shape (P,), in nats (spec 2.6).
 
     Args:

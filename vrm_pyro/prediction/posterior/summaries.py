@@ -1,4 +1,4 @@
-"""Summaries of a chunk's draws: what a posterior of many rows keeps of them."""
+"""Summaries of a chunk's draws: mean, standard deviation and quantiles."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,12 @@ def summarize(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str,
     Returns:
         Variables of :data:`SUMMARY_GROUPS` of the same rows, quantiles along the last dimension.
         What has no draws is kept as it is; log densities of single draws are left out.
+
+    >>> import torch
+    >>> draws = torch.arange(5.0).reshape(5, 1)  # five draws of the reward of one response
+    >>> found = summarize({"posterior": {"r": draws}})["posterior_summary"]
+    >>> found["r_mean"], found["r_quantile"]
+    (tensor([2.]), tensor([[0.2000, 1.0000, 2.0000, 3.0000, 3.8000]]))
     """
     found: dict[str, dict[str, Tensor]] = {}
     for group, variables in groups.items():

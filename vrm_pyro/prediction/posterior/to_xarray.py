@@ -10,9 +10,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import vrm_pyro
-from vrm_pyro import names as sites
 from vrm_pyro.atomic import write_file
 from vrm_pyro.errors import InputError
+from vrm_pyro.names import (
+    FEATURE_DIM,
+    FEATURES,
+    OBJECTIVE_DIM,
+    PAIR_DIM,
+    PROMPT_DIM,
+    QUANTILE_DIM,
+    RESPONSE_DIM,
+    WEIGHTS,
+)
 from vrm_pyro.prediction.posterior.draws import Draws
 from vrm_pyro.prediction.posterior.labels import Names
 from vrm_pyro.prediction.posterior.variables import QUANTILES, VARIABLES, Variable
@@ -21,7 +30,7 @@ CHAIN: Final = "chain"
 DRAW: Final = "draw"
 ENGINE: Final = "netcdf4"
 
-# What the groups hold, in words: their names mean something else for MCMC of global parameters.
+# Notes on the groups: ArviZ's names mean something else for MCMC of global parameters.
 _SUMMARY: Final = "Summaries of draws, not draws: mean, standard deviation, quantiles. Of group "
 NOTES: Final[dict[str, str]] = {
     "posterior_summary": f"{_SUMMARY}posterior of a tree of draws.",
@@ -90,10 +99,10 @@ def to_datatree(
             datasets[group] = xr.Dataset(variables, local, note)
     constant = datasets["constant_data"]
     for dim, subset in (
-        (sites.PAIR_DIM, names.pair_subset),
-        (sites.PROMPT_DIM, names.prompt_subset),
+        (PAIR_DIM, names.pair_subset),
+        (PROMPT_DIM, names.prompt_subset),
     ):
-        if subset is not None and (dim == sites.PROMPT_DIM or dim in constant.dims):
+        if subset is not None and (dim == PROMPT_DIM or dim in constant.dims):
             values = np.array([s or "" for s in subset], dtype=object)
             array = xr.DataArray(values, {dim: coords[dim]}, (dim,))
             constant[f"{dim}_subset"] = array.assign_attrs(meaning=f"kind of {dim}, or empty")
@@ -150,10 +159,10 @@ def _array(group: str, array: NDArray[Any], variable: Variable, num_draws: int) 
 def _coords(draws: Draws, names: Names) -> dict[str, Any]:
     if draws.summarized:
         posterior = draws.groups["posterior_summary"]
-        shapes = [posterior[f"{name}_mean"].shape for name in (sites.WEIGHTS, sites.FEATURES)]
+        shapes = [posterior[f"{name}_mean"].shape for name in (WEIGHTS, FEATURES)]
     else:
         posterior = draws.groups["posterior"]
-        shapes = [posterior[name].shape[1:] for name in (sites.WEIGHTS, sites.FEATURES)]
+        shapes = [posterior[name].shape[1:] for name in (WEIGHTS, FEATURES)]
     (num_prompts, num_objectives), (num_responses, num_features) = shapes
     num_pairs = len(draws.groups["constant_data"].get("pair_first", ()))
     if len(names.objectives) != num_objectives:
@@ -167,12 +176,12 @@ def _coords(draws: Draws, names: Names) -> dict[str, Any]:
     return {
         CHAIN: np.arange(1),
         DRAW: np.arange(1 if draws.summarized else draws.num_draws),
-        sites.QUANTILE_DIM: np.array(QUANTILES),
-        sites.OBJECTIVE_DIM: np.array(list(names.objectives), dtype=object),
-        sites.FEATURE_DIM: np.arange(num_features),
-        sites.PROMPT_DIM: _labels("prompt", names.prompt, num_prompts),
-        sites.RESPONSE_DIM: _labels("response", names.response, num_responses),
-        sites.PAIR_DIM: _labels("pair", names.pair, num_pairs),
+        QUANTILE_DIM: np.array(QUANTILES),
+        OBJECTIVE_DIM: np.array(list(names.objectives), dtype=object),
+        FEATURE_DIM: np.arange(num_features),
+        PROMPT_DIM: _labels("prompt", names.prompt, num_prompts),
+        RESPONSE_DIM: _labels("response", names.response, num_responses),
+        PAIR_DIM: _labels("pair", names.pair, num_pairs),
     }
 
 

@@ -117,8 +117,8 @@ def _summaries(name: str, drawn: Variable) -> dict[str, Variable]:
     return {f"{name}_mean": mean, f"{name}_sd": spread, f"{name}_quantile": quantile}
 
 
-#: Groups of a tree of summaries: no draws, under names of their own, so that nothing that wants
-#: draws takes them for some.
+#: Groups of a tree of summaries. They have names of their own, so that code which needs draws
+#: does not mistake them for draws.
 SUMMARY_GROUPS: Final[dict[str, dict[str, Variable]]] = {
     f"{group}_summary": {
         name: summary

@@ -38,7 +38,7 @@ def table_lines(
     A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
     the other, and both carry ``p_chosen``, the probability that the first is preferred, and
     the two parts of the variance of the reward difference; with the likelihood ``Lapse`` also
-    ``p_chosen_without_lapse``, the probability for a label that nobody turned round. A single
+    ``p_chosen_without_lapse``, the probability of the label before label noise. A single
     response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
     order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
 

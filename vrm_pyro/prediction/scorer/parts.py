@@ -162,7 +162,7 @@ class ScoreParts:
         self.folder.rmdir()
 
     def remove_if_empty(self) -> None:
-        """Remove the folder if no part is finished: there is nothing to go on with."""
+        """Remove the folder if no part is finished: there is nothing to resume."""
         if len(self.missing()) == self.count and (self.folder / FILE).is_file():
             shutil.rmtree(self.folder)
 

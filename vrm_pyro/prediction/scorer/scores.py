@@ -25,7 +25,7 @@ class Scores(NamedTuple):
         from_weights: First part, (R,).
         from_features: Second part, (R,).
         interaction: Third part, (R,).
-        epistemic: What the training data leave open about the parameters, (R,); part of
+        epistemic: Variance from the uncertainty about the parameters, (R,); part of
             ``variance``. It includes the level that all responses to a prompt share.
         weights: E[w | prompt] of the response's prompt, (R, K); None for the baseline.
         scores: Mean of each objective's score, (R, K).
@@ -33,7 +33,7 @@ class Scores(NamedTuple):
         p_first: Probability that the first response of a pair is preferred, (N,).
         delta: Mean of the reward difference of a pair, its ambiguity (latents of this item) and
             its epistemic variance (parameters), (3, N).
-        p_without_lapse: ``p_first`` of a label that nobody turned round, (N,); None where the
+        p_without_lapse: ``p_first`` of the label before label noise, (N,); None where the
             likelihood has no lapses.
     """
 

@@ -1,4 +1,4 @@
-"""Scoring a large table shard by shard, to be resumed after a kill."""
+"""Score a large table shard by shard; an interrupted run resumes."""
 
 import logging
 import time
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Throughput:
-    """What one run worked off.
+    """What one run scored.
 
     Args:
         responses: Responses that went through the backbone.
-        tokens: Tokens of all sequences that went through it, padding apart.
+        tokens: Tokens of all sequences that went through it, without padding.
         seconds: How long it took.
     """
 

@@ -1,4 +1,4 @@
-"""What a section of the report consists of; the template draws each kind of block."""
+"""Blocks of a report section: paragraphs, tables, charts, pairs; the template draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Table:
 
     Args:
         caption: What it shows.
-        head: Conditionals of the columns.
+        head: Headings of the columns.
         rows: Cells, as text.
         wordy: Columns that hold sentences, by position: they are left-aligned and wrap.
         strong: Rows that stand out, by position.
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Charts side by side where there is room, with one legend where they share it.
+    """Charts side by side, with one legend if they share it.
 
     Args:
         pictures: The charts.
@@ -120,7 +120,7 @@ class Cases:
     """Some pairs.
 
     Args:
-        cases: Them.
+        cases: The pairs to show.
         unit: Unit of the scores, in words.
     """
 

@@ -1,4 +1,4 @@
-"""Single pairs for the reader: the worst mistakes and the most uncertain, with their reasons."""
+"""Single pairs of the report: the worst mistakes and the most uncertain, with reasons."""
 
 from typing import Final
 
@@ -45,7 +45,7 @@ def case_of(inputs: PageInputs, pair: int, texts: bool = True) -> Case:
         p, label = 1 - p, 1 - label
     delta = abs(float(scores.delta[0, pair]))
     if (scores.delta[0, pair] < 0) == (float(scores.p_first[pair]) >= 0.5):
-        delta = -delta  # the mean may lie on the other side of a skewed difference
+        delta = -delta  # with a skewed difference, mean and probability may disagree in sign
     ambiguity, epistemic = (float(v) for v in scores.delta[1:, pair])
     spread = f"sd {(ambiguity + epistemic) ** 0.5:.2f}"
     if epistemic > 0:

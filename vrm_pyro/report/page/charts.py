@@ -111,8 +111,8 @@ def selective_chart(models: Mapping[str, SelectiveAccuracy]) -> Picture:
         legend.append(Legend(name, MARKERS[i], f"dot s{i}"))
     return Picture(
         chart.svg(),
-        "Bands: 90% intervals over prompts. A curve that falls to the right says that the model "
-        "knows when it does not know.",
+        "Bands: 90% intervals over prompts. A curve that falls to the right means that the model "
+        "is less often right where it is less sure.",
         tuple(legend),
     )
 

@@ -1,4 +1,4 @@
-"""The sections of the report that look inside: weights, features, posterior, priors."""
+"""Report sections about latent variables: weights, features, posterior, priors."""
 
 from dataclasses import replace
 from typing import Final
@@ -198,7 +198,7 @@ def collapse(inputs: PageInputs) -> Section:
             pictures.append(histogram(finite, label, title, unit=unit, heading=title))
         else:
             blocks.append(
-                Words(f"{title}: a point estimate has an infinite KL to any density.", "note")
+                Words(f"{title}: the KL of a point estimate from any density is infinite.", "note")
             )
     if pictures:
         blocks.append(
@@ -232,7 +232,7 @@ def finding_words(found: Finding) -> Words:
 
 
 def guide(found: Finding) -> Section:
-    """Return how well draws of the guide stand for the posterior of each prompt."""
+    """Return how well the guide covers the posterior of each prompt."""
     khat, limit = np.asarray(found.detail["khat"]), float(found.detail["limit"])
     finite = khat[np.isfinite(khat)]
     draws = Words(f"{found.detail['num_draws']:,} draws of the guide for each prompt.")
@@ -298,8 +298,8 @@ def prior_sensitivity(found: Sensitivity) -> Section:
     if needed is not None:
         blocks.append(
             Words(
-                f"With {found.num_draws:,} draws noise alone reaches the threshold in some rows; "
-                f"{needed:,} would tell.",
+                f"With {found.num_draws:,} draws, noise alone reaches the threshold in some rows; "
+                f"use {needed:,} draws.",
                 "note",
             )
         )

@@ -16,8 +16,8 @@ _HERE: Final = files("vrm_pyro.report.page")
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """Return the page.
 
-    All text is escaped: prompts and responses may hold markup, and none of it is run. A policy in
-    the page forbids scripts and any load over the network besides.
+    All text is escaped: prompts and responses may hold markup, and none of it is run. The page's
+    content security policy also forbids scripts and any load over the network.
 
     Args:
         title: Heading of the page.

@@ -1,4 +1,4 @@
-"""What the report is made of: all that a model says of some rows, as arrays."""
+"""Everything a model says of some rows, as arrays: what the report shows."""
 
 import json
 import warnings
@@ -55,7 +55,7 @@ class Reasons:
 
 @dataclass(frozen=True)
 class PageInputs:
-    """All that the model says of the rows.
+    """What the model says of the rows.
 
     Args:
         table: The rows.

@@ -1,4 +1,4 @@
-"""The sections of the report that say how good the predictions are."""
+"""Report sections about predictions: rates, calibration, certificates, single pairs."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: shapes carry classes and the page's CSS their colours, light or dark."""
+"""Charts as inline SVG; the page's CSS gives shapes their colours, light or dark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _TOP: Final = 12.0
 _BOTTOM: Final = 48.0
 
 MARKERS: Final = ("circle", "square", "triangle", "diamond")
-"""Series differ by marker and dashes, too: the charts are read in grey as well."""
+"""Series differ by marker as well as by colour, for prints in grey."""
 
 
 class Scale(NamedTuple):

@@ -66,12 +66,12 @@ def training_curves(
     figure = new_figure(6.4, 0.9 + 1.45 * len(panels), title)
     strips = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     best = min(series[BEST_KEY], key=lambda point: point[1], default=None)
-    # A few points are measurements apart; many are a curve.
+    # Markers for a few points; a line alone for many.
     few = max(len(points) for _, shown in panels for _, _, points in shown) < 40
     for axes, (label, shown) in zip(strips, panels, strict=True):
         for number, (name, hue, points) in enumerate(shown):
             step, value = zip(*points, strict=True)
-            # Wide and pale where a later line lies on it: neither hides the other.
+            # Wide and pale under a later line with the same values, so that both are visible.
             covered = any(_same(points, later) for _, _, later in shown[number + 1 :])
             width = 4.0 if covered else 1.6
             axes.plot(

@@ -32,7 +32,7 @@ def draws_forest(
         width: Width of the figure in inches.
 
     Raises:
-        ValueError: If there are more sources than lines to tell them apart, or their shapes
+        ValueError: If there are more sources than line styles, or their shapes
             differ.
     """
     # Here, not above: both are slow to import, and the other figures do without pyplot.

@@ -34,7 +34,7 @@ def interval_panels(
 ) -> Figure:
     """Show a value and its interval in each row, for one or more series, panel by panel.
 
-    Series differ in marker, line and colour, so a print in grey keeps them apart.
+    Series differ in marker, line and colour, so they stay distinct in grey.
 
     Args:
         panels: Value, lower and upper end, by title of the panel, name of the series and name of

@@ -33,7 +33,7 @@ def curve_panels(
     reference: float | None = None,
     width: float = 4.2,
 ) -> Figure:
-    """Show y against x for one or more series in each panel, told apart without colour too.
+    """Show y against x for one or more series in each panel; series differ without colour too.
 
     Args:
         panels: x and y, or x, y and the half-width of a band, by title of the panel and name of

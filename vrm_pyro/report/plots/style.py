@@ -5,7 +5,7 @@ from typing import Final, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; the order keeps the strongest
+# Okabe and Ito's colours, safe for colour-blind readers; the order keeps the strongest
 # contrasts for the first series. Markers differ too, for print without colour.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P")
@@ -34,7 +34,7 @@ def series_marker(index: int) -> str:
 
 
 def bare_axes(axes: Axes, grid: str = "both") -> None:
-    """Leave of the frame what carries the numbers, with a faint grid behind the data.
+    """Keep the left and bottom spine only, with a faint grid behind the data.
 
     Args:
         axes: What to style.
