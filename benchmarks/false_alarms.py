@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers.right_runs import check_inputs
 
-from vrm_pyro.diagnostics.checks import DIAGNOSTICS, diagnose
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS, run_checks
 
 # No alarm by design.
 WITHOUT_TEST = ("sensitivity", "units")
@@ -45,7 +45,7 @@ def main() -> None:
     applied: Counter = Counter()
     for done, seed in enumerate(tqdm(range(args.first, args.first + args.runs), desc="runs")):
         run = check_inputs(seed, args.prompts, args.draws, args.fault)
-        for name, finding in diagnose(run, names).items():
+        for name, finding in run_checks(run, names).items():
             applied[name] += finding.alarm is not None
             alarms[name] += bool(finding.alarm)
             if finding.alarm and not args.fault:

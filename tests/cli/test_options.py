@@ -9,8 +9,10 @@ from helpers.workspace import vrm_pyro
 
 from vrm_pyro.cli import VERBS
 from vrm_pyro.cli.parsing import options_of, parse, underscored
-from vrm_pyro.cli.verbs import features, score, simulate
+from vrm_pyro.cli.verbs import certify, diagnose, features, score, simulate
 from vrm_pyro.data.simulation import simulate_texts
+from vrm_pyro.diagnostics import checks
+from vrm_pyro.diagnostics.certificates import PRIOR_SCALES
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.scorer import sharded
 
@@ -80,3 +82,11 @@ def test_optional_out_that_is_a_folder_is_refused_first(rest, tmp_path):
     run = vrm_pyro(*rest, "--out", tmp_path)
     assert run.code == 2
     assert f"{tmp_path}: is a folder" in run.err
+
+
+def test_diagnose_shares_its_defaults_with_the_library():
+    assert (diagnose.NUM_PROMPTS, diagnose.NUM_DRAWS) == (checks.NUM_PROMPTS, checks.NUM_DRAWS)
+
+
+def test_certify_offers_the_scales_of_the_library():
+    assert certify.PRIOR_SCALES == PRIOR_SCALES

@@ -9,7 +9,7 @@ import pytest
 from helpers.problems import Arrays, small_batch, small_model
 from helpers.right_runs import OBJECTIVES, check_inputs
 
-from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, diagnose, log_scores
+from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, log_scores, run_checks
 from vrm_pyro.models.guides import DeltaGuide, LabelBlindGuide
 from vrm_pyro.models.settings.config import ModelConfig
 
@@ -37,7 +37,7 @@ WITHOUT_TEST = ("sensitivity", "units")
 
 @pytest.mark.parametrize("fault", [f for f, names in MEANT.items() if not set(names) - set(CHEAP)])
 def test_faults_of_predictions_are_caught(fault):
-    found = diagnose(check_inputs(0, fault=fault), MEANT[fault])
+    found = run_checks(check_inputs(0, fault=fault), MEANT[fault])
     assert {name for name, finding in found.items() if finding.alarm} == set(MEANT[fault])
     assert all(finding.advice for finding in found.values())
 
@@ -45,7 +45,7 @@ def test_faults_of_predictions_are_caught(fault):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [f for f, names in MEANT.items() if set(names) - set(CHEAP)])
 def test_faults_of_guide_and_outcomes_are_caught(fault):
-    found = diagnose(check_inputs(0, num_prompts=150, num_draws=400, fault=fault), MEANT[fault])
+    found = run_checks(check_inputs(0, num_prompts=150, num_draws=400, fault=fault), MEANT[fault])
     assert {name for name, finding in found.items() if finding.alarm} == set(MEANT[fault])
     assert all(finding.advice for finding in found.values())
 
@@ -54,7 +54,7 @@ def test_right_predictions_raise_few_alarms():
     """20 runs of seven tests at level 1%: more than 5 alarms have a chance of 1e-3."""
     alarms = Counter()
     for seed in range(20):
-        found = diagnose(check_inputs(seed, num_prompts=100), CHEAP)
+        found = run_checks(check_inputs(seed, num_prompts=100), CHEAP)
         alarms.update(name for name, finding in found.items() if finding.alarm)
     assert max(alarms.values(), default=0) <= 2, alarms
     assert sum(alarms.values()) <= 5, alarms
@@ -65,7 +65,7 @@ def test_right_runs_raise_few_alarms():
     names = [name for name in DIAGNOSTICS if name not in (*CHEAP, *WITHOUT_TEST)]
     alarms = Counter()
     for seed in range(20):
-        found = diagnose(check_inputs(seed, 60, 400), names)
+        found = run_checks(check_inputs(seed, 60, 400), names)
         alarms.update(name for name, finding in found.items() if finding.alarm)
     assert max(alarms.values(), default=0) <= 2, alarms
     assert sum(alarms.values()) <= 5, alarms
@@ -74,7 +74,7 @@ def test_right_runs_raise_few_alarms():
 def test_every_finding_is_json_of_one_shape():
     run = check_inputs(0, num_prompts=44, num_draws=150)
     shapes = set()
-    for name, finding in diagnose(run).items():
+    for name, finding in run_checks(run).items():
         held = finding.to_json()
         assert json.loads(json.dumps(held, allow_nan=False)) == held
         assert held["name"] == name
@@ -93,7 +93,7 @@ def test_a_label_blind_guide_has_no_posterior_to_check():
     run = check_inputs(0, num_prompts=40, num_draws=120)
     model = small_model("vib", num_objectives=3, latent_dim=3)
     blind = other_model(run, model, mode="vib", guide=LabelBlindGuide())
-    found = diagnose(blind, ["simulation", "coverage", "prior", "khat", "ratings", "loo"])
+    found = run_checks(blind, ["simulation", "coverage", "prior", "khat", "ratings", "loo"])
     for name in ("simulation", "coverage", "prior"):
         assert not found[name].applies
         assert "does not see outcomes" in found[name].verdict
@@ -105,7 +105,7 @@ def test_points_have_no_spread_to_check():
     model = small_model("vib", num_objectives=3, latent_dim=3)
     model.guide = DeltaGuide().build(3, 3, 3).double()
     point = other_model(run, model, mode="vib", guide=DeltaGuide())
-    found = diagnose(point)
+    found = run_checks(point)
     silent = {name for name, finding in found.items() if not finding.applies}
     assert {"khat", "gaps", "simulation", "coverage", "prior", "sensitivity"} <= silent
     assert found["calibration"].applies

@@ -1,1 +1,22 @@
 """How much a posterior depends on its priors and on its outcomes."""
+
+from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
+from vrm_pyro.diagnostics.sensitivity.summary import (
+    THRESHOLD,
+    ComponentRow,
+    DiagnosisRow,
+    component_rows,
+    diagnosis_rows,
+    draws_needed,
+)
+
+__all__ = [
+    "THRESHOLD",
+    "ComponentRow",
+    "DiagnosisRow",
+    "Sensitivity",
+    "component_rows",
+    "diagnosis_rows",
+    "draws_needed",
+    "sensitivity",
+]

@@ -1,8 +1,11 @@
 """Sensitivity of a posterior file to its priors and outcomes, prompt by prompt (spec 4.9)."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -45,7 +48,7 @@ NOISE_ITEMS: Final = 300
 NOISE_QUANTILE: Final = 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """How fast each quantity moves with the power on each part of its prompt's joint density.
 
@@ -69,8 +72,23 @@ class Sensitivity:
     noise: xr.Dataset
     num_draws: int
 
+    def __repr__(self) -> str:
+        """Return sizes and, by quantity, the median index of prior and likelihood."""
+        where = {COMPONENT_DIM: [PRIOR, LIKELIHOOD]}
+        medians = {
+            str(name): np.nanmedian(array.sel(where).values.reshape(2, -1), axis=1)
+            for name, array in self.index.data_vars.items()
+        }
+        found = ", ".join(f"{name} {a:.3f} / {b:.3f}" for name, (a, b) in medians.items())
+        return (
+            f"Sensitivity({self.khat.sizes[sites.PROMPT_DIM]} prompts, {self.num_draws} draws; "
+            f"median index, prior / likelihood: {found})"
+        )
 
-def sensitivity(tree: xr.DataTree, *, seed: int = 0, progress: bool = False) -> Sensitivity:
+
+def sensitivity(
+    posterior: str | os.PathLike[str] | xr.DataTree, *, seed: int = 0, progress: bool = False
+) -> Sensitivity:
     """Power-scale priors and likelihood of every prompt (spec 4.9).
 
     The latents of a prompt, its w and the z of its responses, have a posterior of their own, so
@@ -84,14 +102,43 @@ def sensitivity(tree: xr.DataTree, *, seed: int = 0, progress: bool = False) -> 
       ``preferences``: one kind, where the file has both.
 
     Args:
-        tree: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in memory
-            or opened lazily.
+        posterior: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in
+            memory or opened lazily; or the file that ``write_posterior`` wrote.
         seed: Fixes the shuffling behind ``noise``.
         progress: Whether to show a bar on stderr.
 
     Raises:
-        InputError: If a group or variable is missing, or there are fewer than 100 draws.
+        InputError: If there is no such file, a group or variable is missing, or there are fewer
+            than 100 draws.
     """
+    if isinstance(posterior, xr.DataTree):
+        return _sensitivity(posterior, seed, progress)
+    with open_posterior(posterior) as tree:
+        try:
+            return _sensitivity(tree, seed, progress)
+        except InputError as error:
+            raise InputError(f"{os.fspath(posterior)}: {error}") from error
+
+
+@contextmanager
+def open_posterior(path: str | os.PathLike[str]) -> Iterator[xr.DataTree]:
+    """Open a posterior file without reading its arrays.
+
+    Raises:
+        InputError: If there is no such file, or it is no netCDF file.
+    """
+    advice = "Give what vrm-pyro posterior wrote."
+    if not Path(path).is_file():
+        raise InputError(f"{os.fspath(path)}: no such file. {advice}")
+    try:
+        tree = xr.open_datatree(path, engine="netcdf4")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{os.fspath(path)}: is not a netCDF file ({error}). {advice}") from error
+    with tree:
+        yield tree
+
+
+def _sensitivity(tree: xr.DataTree, seed: int, progress: bool) -> Sensitivity:
     check_tree(tree)
     responses = _positions(tree, "response_prompt")
     posterior = _joint(tree, responses)
