@@ -1,12 +1,19 @@
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
 from helpers.problems import random_conditionals
 from scipy.stats import beta, kstest
 
+from vrm_pyro.diagnostics.metrics import pair_metrics
 from vrm_pyro.models.distributions import weight_nodes
 from vrm_pyro.models.likelihoods import BradleyTerry
-from vrm_pyro.models.predictive import NUM_DRAWS, preference_probability
+from vrm_pyro.models.predictive import (
+    NUM_DRAWS,
+    PROBABILITY_FLOOR,
+    log_loss_values,
+    preference_probability,
+)
 
 
 def dirichlet_nodes(concentration, num_draws=NUM_DRAWS):
@@ -89,3 +96,14 @@ def test_more_spread_of_features_moves_towards_one_half():
         for factor in (0.1, 3.0)
     )
     assert (unsure - 0.5).abs().mean() < 0.8 * (sure - 0.5).abs().mean()
+
+
+def test_log_loss_agrees_with_its_numpy_twin():
+    p = torch.linspace(0, 1, 501, dtype=torch.float64)
+    for c in (torch.zeros_like(p), torch.full_like(p, 0.3), torch.ones_like(p)):
+        wanted = pair_metrics.log_loss_values(p.numpy(), c.numpy())
+        np.testing.assert_allclose(log_loss_values(p, c).numpy(), wanted, rtol=0, atol=1e-12)
+        # float32 keeps the same distance from 0 and 1.
+        low = log_loss_values(p.float(), c.float()).double()
+        np.testing.assert_allclose(low[[0, -1]].numpy(), wanted[[0, -1]], rtol=1e-6)
+    assert PROBABILITY_FLOOR == pair_metrics.PROBABILITY_FLOOR

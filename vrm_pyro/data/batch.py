@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vrm_pyro.data.rankings import Rankings, from_pairs
+from vrm_pyro.data.source import OPTIONAL_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class FeatureBatch:
     pair_ranking: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for column in (self.pair_margin, self.pair_ranking):
-            assert column is None or column.shape == self.pair_first.shape
+        for name in OPTIONAL_COLUMNS:
+            column = getattr(self, name)
+            assert column is None or column.shape == self.pair_first.shape, name
 
     @property
     def num_prompts(self) -> int:
@@ -131,6 +133,3 @@ class FeatureBatch:
                 }
             )
         return FeatureBatch(**{k: v.to(target) for k, v in self.as_dict().items()})
-
-
-"""Entry of a batch that counts for nothing: see :func:`idle`."""

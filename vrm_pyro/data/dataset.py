@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.data.source import FeatureSource, optional_column
+from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS, FeatureSource, optional_column
 
 
 def _grouped(keys: NDArray[np.int64], num_groups: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -75,8 +75,8 @@ class PromptDataset(Dataset[PromptItem]):
         pair_prompt = response_prompt[np.asarray(source.pair_first)]
         self._pairs, self._pair_offsets = _grouped(pair_prompt, num_prompts)
         self.items = np.arange(num_prompts) if prompts is None else np.asarray(prompts)
-        self._margin = optional_column(source, "pair_margin")
-        self._ranking = optional_column(source, "pair_ranking")
+        found = {name: optional_column(source, name) for name in OPTIONAL_COLUMNS}
+        self._optional = {name: values for name, values in found.items() if values is not None}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -103,11 +103,6 @@ class PromptDataset(Dataset[PromptItem]):
         ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
         observed = ~np.isnan(ratings)
         standard = (ratings - self.rating_loc) / self.rating_scale
-        optional = {}
-        if self._margin is not None:
-            optional["pair_margin"] = _float(self._margin[pairs])
-        if self._ranking is not None:
-            optional["pair_ranking"] = torch.from_numpy(self._ranking[pairs])
         response_prompt = np.repeat(np.arange(len(prompts)), counts)
         return {
             **self.inputs(prompts, responses, response_prompt),
@@ -118,7 +113,10 @@ class PromptDataset(Dataset[PromptItem]):
             "pair_weight": _float(self.source.pair_weight[pairs]),
             "ratings": _float(np.where(observed, standard, 0.0)),
             "rating_mask": torch.from_numpy(observed),
-            **optional,
+            **{
+                name: _tensor(values[pairs], COLUMNS[name].dtype)
+                for name, values in self._optional.items()
+            },
         }
 
     def inputs(
@@ -162,3 +160,7 @@ def _states(array: Any, rows: NDArray[np.int64]) -> Tensor:
 
 def _float(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _tensor(values: NDArray[Any], dtype: type[np.generic]) -> Tensor:
+    return _float(values) if dtype is np.float64 else torch.from_numpy(values)

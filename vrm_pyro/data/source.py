@@ -1,8 +1,7 @@
 """The protocol of feature sources: columns of pairs and ratings, with states of texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +39,39 @@ class FeatureSource(Protocol):
     objectives: tuple[str, ...]
 
 
-#: What only some sources know of their pairs, and the value of a pair that has none:
-#: ``pair_margin``, the known threshold of a pair, and ``pair_ranking``, the number of the ranking
-#: that it was cut out of, each (N,).
-OPTIONAL_COLUMNS: Final[dict[str, float]] = {"pair_margin": np.nan, "pair_ranking": -1}
-PAIR_COLUMNS: Final = ("pair_first", "pair_second", "preference", "pair_weight")
+class Column(NamedTuple):
+    """One column of pairs, shape (N,).
+
+    Attributes:
+        dtype: Type of its numbers.
+        absent: Value of a pair that has none; None where every pair has one. A source, batch or
+            store without any value lacks the whole column.
+    """
+
+    dtype: type[np.generic]
+    absent: float | None = None
 
 
-def optional_column(source: FeatureSource, name: str) -> NDArray[Any] | None:
+#: The columns of a pair: the one declaration. Selection, collation, tables, stores and posterior
+#: files take names, types and absent values from here. To add a column, add a line, a field to
+#: :class:`~vrm_pyro.data.rows.PreferenceTable` and to :class:`~vrm_pyro.data.batch.FeatureBatch`
+#: (which say what it means to rows and to a model), and its key to ``data/rows/schema.py``.
+COLUMNS: Final[dict[str, Column]] = {
+    "pair_first": Column(np.int64),
+    "pair_second": Column(np.int64),
+    "preference": Column(np.float64),
+    "pair_weight": Column(np.float64),
+    "pair_margin": Column(np.float64, np.nan),
+    "pair_ranking": Column(np.int64, -1),
+}
+PAIR_COLUMNS: Final = tuple(name for name, column in COLUMNS.items() if column.absent is None)
+#: Columns that only some sources have, and the value of a pair without.
+OPTIONAL_COLUMNS: Final[dict[str, float]] = {
+    name: column.absent for name, column in COLUMNS.items() if column.absent is not None
+}
+
+
+def optional_column(source: Any, name: str) -> NDArray[Any] | None:
     """Return a column of :data:`OPTIONAL_COLUMNS`, or None where no pair has a value.
 
     The one place that knows of sources without it.
@@ -61,9 +85,12 @@ def optional_column(source: FeatureSource, name: str) -> NDArray[Any] | None:
     return None if missing.all() else values
 
 
-@dataclass
 class SourceParts:
-    """A feature source made of another by :func:`replace_parts`."""
+    """A feature source made of another by :func:`replace_parts`.
+
+    Args:
+        **values: Its attributes, those of :class:`FeatureSource` and of :data:`COLUMNS`.
+    """
 
     prompts: Any
     responses: Any
@@ -74,18 +101,18 @@ class SourceParts:
     pair_weight: NDArray[np.float64]
     ratings: NDArray[np.float64]
     objectives: tuple[str, ...]
-    pair_margin: NDArray[np.float64] | None = None
-    pair_ranking: NDArray[np.int64] | None = None
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+_PARTS: Final = tuple(FeatureSource.__annotations__)
 
 
 def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
     """Return a source with some attributes exchanged; the others are taken over, not copied."""
-    values: dict[str, Any] = {
-        item.name: getattr(source, item.name, None)
-        if item.name in OPTIONAL_COLUMNS
-        else getattr(source, item.name)
-        for item in fields(SourceParts)
-    }
+    values = {name: getattr(source, name) for name in _PARTS}
+    values |= {name: getattr(source, name, None) for name in OPTIONAL_COLUMNS}
     return SourceParts(**(values | changes))
 
 
@@ -102,9 +129,7 @@ def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> Sou
         raise InputError(
             "the rows hold rankings, whose pairs cannot be withheld one by one. Use rows of pairs."
         )
-    columns: dict[str, Any] = {
-        name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS
-    }
+    columns = {name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS}
     for name in OPTIONAL_COLUMNS:
         values = optional_column(source, name)
         columns[name] = None if values is None else values[pairs]

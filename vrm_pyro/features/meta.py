@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vrm_pyro.data.source import OPTIONAL_COLUMNS
 from vrm_pyro.errors import InputError
 
 FORMAT = "vrm-pyro feature store"
@@ -31,8 +32,6 @@ WRITING_PARTS = {
 
 OPTIONAL = "optional"
 """Entry that lists the arrays of pairs which not every store has; absent where there are none."""
-
-OPTIONAL_ARRAYS = ("pair_margin", "pair_ranking")
 
 _FIELDS = {
     "complete": bool,
@@ -80,7 +79,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     wrong = sorted(k for k, kind in _FIELDS.items() if not isinstance(meta.get(k), kind))
     wrong += sorted(k for k in KEY_PARTS if k not in meta.get("key", {}))
     wrong += sorted(k for k in WRITING_PARTS if k not in meta.get("writing", {}))
-    if not set(meta.get(OPTIONAL, ())) <= set(OPTIONAL_ARRAYS):
+    if not set(meta.get(OPTIONAL, ())) <= set(OPTIONAL_COLUMNS):
         wrong.append(OPTIONAL)
     if wrong:
         raise InputError(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import OPTIONAL_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,10 @@ class Features:
         """Power on the likelihood of each pair, shape (N,)."""
         return self.rows.pair_weight
 
-    @property
-    def pair_margin(self) -> NDArray[np.float64]:
-        """Known threshold of each pair, NaN where absent, shape (N,)."""
-        return self.rows.pair_margin
-
-    @property
-    def pair_ranking(self) -> NDArray[np.int64]:
-        """Number of the ranking of each pair, -1 for none, shape (N,)."""
-        return self.rows.pair_ranking
+    def __getattr__(self, name: str) -> Any:
+        if name in OPTIONAL_COLUMNS:
+            return getattr(self.rows, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     @property
     def ratings(self) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable, RowReport
+from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS, PAIR_COLUMNS
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, compare, read_meta
 from vrm_pyro.features.shards import (
@@ -63,8 +64,8 @@ class FeatureStore:
         self.pair_second: NDArray[np.int64] = arrays["pair_second"]
         self.preference: NDArray[np.float64] = arrays["preference"]
         self.pair_weight: NDArray[np.float64] = arrays["pair_weight"]
-        self.pair_margin: NDArray[np.float64] | None = arrays.get("pair_margin")
-        self.pair_ranking: NDArray[np.int64] | None = arrays.get("pair_ranking")
+        for name in OPTIONAL_COLUMNS:
+            setattr(self, name, arrays.get(name))
         self.ratings: NDArray[np.float64] = arrays["ratings"]
         self.table_pairs: NDArray[np.int64] = arrays["table_pairs"]
         self.prompt_tokens: NDArray[np.int64] = arrays["prompt_tokens"]
@@ -83,19 +84,16 @@ class FeatureStore:
         report = dict(self.meta["report"])
         for name in ("ignored_objectives", "absent_objectives"):
             report[name] = tuple(report[name])
-        optional: dict[str, Any] = {
-            name: np.array(getattr(self, name)) for name in self.meta.get(OPTIONAL, ())
+        columns: dict[str, Any] = {
+            name: np.array(getattr(self, name))
+            for name in (*PAIR_COLUMNS, *self.meta.get(OPTIONAL, ()))
         }
         return PreferenceTable(
             response_prompt=np.array(self.response_prompt),
-            pair_first=np.array(self.pair_first),
-            pair_second=np.array(self.pair_second),
-            preference=np.array(self.preference),
-            pair_weight=np.array(self.pair_weight),
             ratings=np.array(self.ratings),
             objectives=self.objectives,
             report=RowReport(**report),
-            **optional,
+            **columns,
             **read_texts(self.path),
         )
 
@@ -165,18 +163,14 @@ def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]
     """Return shape and type of each array that is stored whole."""
     prompts, responses = meta["num_prompts"], meta["num_responses"]
     pairs = meta["num_pairs"]
-    optional = {"pair_margin": ((pairs,), np.float64), "pair_ranking": ((pairs,), np.int64)}
+    columns = (*PAIR_COLUMNS, *meta.get(OPTIONAL, ()))
     return {
         "response_prompt": ((responses,), np.int64),
-        "pair_first": ((pairs,), np.int64),
-        "pair_second": ((pairs,), np.int64),
-        "preference": ((pairs,), np.float64),
-        "pair_weight": ((pairs,), np.float64),
+        **{name: ((pairs,), COLUMNS[name].dtype) for name in columns},
         "ratings": ((responses, len(meta["objectives"])), np.float64),
         "table_pairs": ((pairs,), np.int64),
         "prompt_tokens": ((prompts,), np.int64),
         "response_tokens": ((responses,), np.int64),
-        **{name: optional[name] for name in meta.get(OPTIONAL, ())},
     }
 
 

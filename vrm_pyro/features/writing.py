@@ -16,6 +16,7 @@ from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.backbone.transformer import own_class
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.source import OPTIONAL_COLUMNS, optional_column
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.meta import (
     FILE,
@@ -185,8 +186,7 @@ def _plan(
         raise InputError(f"shard_rows is {shard_rows}, but must be at least 1.")
     if table.num_responses == 0:
         raise InputError("the table has no response, so there is nothing to encode.")
-    optional = [] if np.isnan(table.pair_margin).all() else ["pair_margin"]
-    optional += ["pair_ranking"] if table.ranking_numbers else []
+    optional = [name for name in OPTIONAL_COLUMNS if optional_column(table, name) is not None]
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.distributions as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.distributions import as_gaussian, weight_nodes
@@ -14,6 +15,10 @@ from vrm_pyro.models.likelihoods import expect_normal, hermite_nodes
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.ratings import RatingValues
 from vrm_pyro.models.reward import Moments, RewardParameters, delta_given_weights, mixed_moments
+
+#: Half a step of float32 at 1: no float32 probability below 1 is nearer to it. The twin of
+#: ``diagnostics.metrics.pair_metrics.PROBABILITY_FLOOR``, which needs no torch.
+PROBABILITY_FLOOR: Final = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,21 @@ def preference_probability(
         nodes[:, prompt], gaussian.rows(first), gaussian.rows(second), reward
     )
     return expect_normal(likelihood.probability, mean, var).mean(0)
+
+
+def log_loss_values(
+    probability: Float[Tensor, "*shape"], preference: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Return -c log p - (1 - c) log(1 - p) in nats, elementwise, in the dtype of ``probability``.
+
+    Probabilities are kept 2^-24 away from 0 and 1, where float32 cannot tell them apart. The
+    numpy twin is ``diagnostics.metrics.pair_metrics.log_loss_values``.
+
+    >>> log_loss_values(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.0]))
+    tensor([ 0.6931, 16.6355])
+    """
+    p = probability.clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    return -preference * p.log() - (1 - preference) * torch.log1p(-p)
 
 
 def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

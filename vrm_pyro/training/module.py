@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
-from vrm_pyro.models.predictive import count_active
+from vrm_pyro.models.predictive import count_active, log_loss_values
 from vrm_pyro.models.reference_kl import (
     FEATURE_THRESHOLD,
     kl_features,
@@ -92,7 +92,7 @@ class TrainingModule(nn.Module):
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
         probability = self.model.predict_pairs(batch)
-        log_prob = log_score(probability, batch.preference)
+        log_prob = -log_loss_values(probability, batch.preference)
         right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
         right = torch.where(probability == 0.5, 0.5, right)
         weight = batch.pair_weight
@@ -219,9 +219,3 @@ def hyperprior_divergence(conditionals: Conditionals) -> Tensor:
     """Return KL(p_theta(w, z | x, y) || Dir(1) x N(0, I)), summed over the batch (spec 2.2)."""
     divergence = kl_weights(conditionals.weights).sum() + kl_features(conditionals.features).sum()
     return divergence.to(conditionals.reward.scale.dtype)
-
-
-def log_score(probability: Tensor, preference: Tensor) -> Tensor:
-    """Return c log p + (1 - c) log(1 - p), with p kept 1e-7 away from 0 and 1."""
-    probability = probability.clamp(1e-7, 1 - 1e-7)
-    return preference * probability.log() + (1 - preference) * torch.log1p(-probability)

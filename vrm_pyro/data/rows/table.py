@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from vrm_pyro.data.rows.conversation import Message
 from vrm_pyro.data.rows.counts import RowReport
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
+from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
 from vrm_pyro.errors import InputError
-
-PAIR_ARRAYS = (
-    "pair_first",
-    "pair_second",
-    "preference",
-    "pair_weight",
-    "pair_margin",
-    "pair_ranking",
-)
 
 
 @dataclass(frozen=True)
@@ -78,15 +70,14 @@ class PreferenceTable:
     pair_ranking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
-        if len(self.pair_margin) == 0:
-            object.__setattr__(self, "pair_margin", np.full(self.num_pairs, np.nan))
-        if len(self.pair_ranking) == 0:
-            object.__setattr__(self, "pair_ranking", np.full(self.num_pairs, NO_RANKING))
+        for name, absent in OPTIONAL_COLUMNS.items():
+            if len(getattr(self, name)) == 0:
+                column = np.full(self.num_pairs, absent, COLUMNS[name].dtype)
+                object.__setattr__(self, name, column)
         assert self.response_prompt.shape == (self.num_responses,)
         assert self.ratings.shape == (self.num_responses, len(self.objectives))
-        assert len(self.pair_second) == len(self.preference) == self.num_pairs
-        assert len(self.pair_weight) == len(self.pair_id) == self.num_pairs
-        assert len(self.pair_margin) == len(self.pair_ranking) == self.num_pairs
+        assert len(self.pair_id) == self.num_pairs
+        assert all(len(getattr(self, name)) == self.num_pairs for name in COLUMNS)
         second_prompt = self.response_prompt[self.pair_second]
         assert (self.pair_prompt == second_prompt).all(), "a pair spans two prompts"
 
@@ -229,7 +220,7 @@ class PreferenceTable:
     def _with_pairs(self, keep: NDArray[np.bool_]) -> "PreferenceTable":
         pairs = np.flatnonzero(keep)
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in PAIR_ARRAYS:
+        for name in COLUMNS:
             values[name] = values[name][pairs]
         for name in ("pair_id", "pair_subset", "pair_source"):
             values[name] = [values[name][index] for index in pairs]

@@ -15,6 +15,7 @@ from vrm_pyro.data.chunks import Chunk, chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows.table import first_subsets
 from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.diagnostics.metrics.pair_metrics import log_loss_values
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import as_gaussian
@@ -209,9 +210,8 @@ def log_scores(
 
 
 def _pairs_alone(source: FeatureSource, p_first: Floats) -> Floats:
-    c = np.asarray(source.preference, np.float64)
-    p = np.clip(p_first, 2.0**-24, 1 - 2.0**-24)
-    value = np.asarray(source.pair_weight) * (c * np.log(p) + (1 - c) * np.log1p(-p))
+    loss = log_loss_values(p_first, np.asarray(source.preference, np.float64))
+    value = -np.asarray(source.pair_weight) * loss
     prompt = np.asarray(source.response_prompt)[np.asarray(source.pair_first)]
     return np.bincount(prompt, value, minlength=source.prompts.shape[0]).astype(np.float64)
 

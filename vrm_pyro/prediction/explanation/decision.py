@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.data.dataset import PromptDataset
-from vrm_pyro.data.source import FeatureSource, replace_parts
+from vrm_pyro.data.source import OPTIONAL_COLUMNS, FeatureSource, replace_parts
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.vrm import VRM
@@ -170,9 +170,8 @@ def decide(
         source,
         pair_first=pairs[:, 0],
         pair_second=pairs[:, 1],
-        pair_margin=None,
-        pair_ranking=None,
         **half,
+        **dict.fromkeys(OPTIONAL_COLUMNS),
     )
     with evaluation_mode(model) as device:
         batch = PromptDataset(source).batch().to(device)

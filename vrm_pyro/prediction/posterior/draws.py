@@ -15,7 +15,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rankings import Rankings
-from vrm_pyro.data.source import FeatureSource, optional_column, with_objectives
+from vrm_pyro.data.source import OPTIONAL_COLUMNS, FeatureSource, optional_column, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.conditionals import Conditionals
@@ -27,6 +27,7 @@ from vrm_pyro.models.objectives.base import kl_terms
 from vrm_pyro.models.predictive import NUM_DRAWS
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.names import FEATURES, PREFERENCE, RATING, REWARD, SCORES, WEIGHTS
 from vrm_pyro.prediction.opening import ModelLike, as_model, open_both
@@ -77,7 +78,7 @@ class Draws:
 
 
 def draw_posterior(
-    model: ModelLike | nn.Module,
+    model: ModelLike | RewardModel,
     data: DataLike | FeatureSource,
     num_draws: int = 200,
     *,
@@ -303,12 +304,10 @@ def _data_groups(
             "pair_weight": np.asarray(source.pair_weight),
             "swapped": swapped,
         }
-        margin = optional_column(source, "pair_margin")
-        if margin is not None:
-            constant["pair_margin"] = margin
-        ranking = optional_column(source, "pair_ranking")
-        if ranking is not None:
-            constant["pair_ranking"] = ranking
+        for name in OPTIONAL_COLUMNS:
+            column = optional_column(source, name)
+            if column is not None:
+                constant[name] = column
     if model.ratings is not None and source.ratings.shape[1]:
         observed[RATING] = np.asarray(source.ratings)
     return {"observed_data": observed, "constant_data": constant}
