@@ -19,6 +19,9 @@ def weight_threshold(num_objectives: int) -> float:
     1% of the variance of w_k under Dir(1), (K - 1) / (K^2 (K + 1)), as 0.01 is for the features
     under N(0, 1): a standard deviation of a tenth of the prior's. A fixed 0.01 would mean a
     quarter of the prior's variance for 4 objectives, and twice the prior's for 13.
+
+    >>> weight_threshold(4)
+    0.000375
     """
     k = num_objectives
     return 0.01 * (k - 1) / (k**2 * (k + 1))

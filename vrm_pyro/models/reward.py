@@ -15,6 +15,11 @@ from vrm_pyro.models.distributions import Gaussian, WeightMoments
 class RewardParameters:
     """Values of the reward function on one step (spec 2.1).
 
+    >>> reward = RewardParameters(torch.eye(2), torch.zeros(2), torch.tensor(3.0))
+    >>> z = torch.tensor([[1.0, -1.0]])
+    >>> reward.rewards(torch.tensor([[0.75, 0.25]]), reward.scores(z))  # 3 (.75 - .25)
+    tensor([1.5000])
+
     Args:
         loading: A, shape (K, d_z).
         intercept: b, shape (K,).

@@ -27,6 +27,10 @@ def divergence(q: Distribution, p: Distribution, num_draws: int = NUM_DRAWS) -> 
     Where no closed form is registered: an unbiased estimate by ``num_draws`` draws of q, whose
     value may be negative. Its gradient is unbiased too: through the draws where q can be
     reparameterised, else by the score function.
+
+    >>> q, p = dist.Dirichlet(torch.full((4,), 5.0)), dist.Dirichlet(torch.ones(4))
+    >>> divergence(q, p)  # spec 2.6
+    tensor(1.4054)
     """
     try:
         return kl_divergence(q, p)

@@ -17,6 +17,13 @@ class Gaussian:
         loc: Mean, shape (R, d).
         scale: Standard deviations, shape (R, d), or the lower Cholesky factor of Sigma,
             (R, d, d).
+
+    >>> z = Gaussian(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]))
+    >>> z.covariance
+    tensor([[[1., 0.],
+             [0., 4.]]])
+    >>> z.projected_variance(torch.tensor([[1.0, 1.0]]))
+    tensor([5.])
     """
 
     loc: Tensor

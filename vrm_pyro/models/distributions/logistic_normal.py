@@ -48,6 +48,10 @@ class LogisticNormal(dist.TorchDistribution):
     Args:
         loc: Mean of u = H' log w, shape (..., K - 1).
         scale_tril: L, lower triangular with positive diagonal, shape (..., K - 1, K - 1).
+
+    >>> w = LogisticNormal(torch.zeros(2), torch.eye(2))
+    >>> w.event_shape, w.to_simplex(torch.zeros(2))
+    (torch.Size([3]), tensor([0.3333, 0.3333, 0.3333]))
     """
 
     arg_constraints = {

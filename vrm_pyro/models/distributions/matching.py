@@ -17,6 +17,9 @@ def as_dirichlet(distribution: Any) -> dist.Dirichlet:
 
     A Dirichlet's variances are m_k (1 - m_k) / (alpha_0 + 1); one number alpha_0 can match their
     sum, not each.
+
+    >>> as_dirichlet(dist.Dirichlet(torch.tensor([2.0, 1.0]))).concentration
+    tensor([2., 1.])
     """
     mean, covariance = weight_moments(distribution)
     variance = covariance.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)

@@ -54,7 +54,11 @@ def weight_nodes(distribution: Any, num_draws: int = NUM_DRAWS) -> Tensor:
 
 @singledispatch
 def weight_moments(distribution: Any) -> WeightMoments:
-    """Return mean and covariance of w: closed form for a Dirichlet, else by fixed nodes."""
+    """Return mean and covariance of w: closed form for a Dirichlet, else by fixed nodes.
+
+    >>> weight_moments(dist.Dirichlet(torch.tensor([[2.0, 1.0, 1.0]]))).mean
+    tensor([[0.5000, 0.2500, 0.2500]])
+    """
     nodes = weight_nodes(distribution, NUM_NODES)
     mean = nodes.mean(0)
     centred = nodes - mean

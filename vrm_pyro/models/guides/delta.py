@@ -28,6 +28,10 @@ class DeltaGuide(Guide):
 
     Raises:
         ValueError: If a setting is out of range.
+
+    >>> guide = DeltaGuide().build(hidden_size=5, num_objectives=3, latent_dim=2)
+    >>> guide.predict_weights(torch.zeros(4, 5)).variance.abs().max()  # a point
+    tensor(0.)
     """
 
     hidden_size: int = 128

@@ -22,6 +22,11 @@ class LabelBlindGuide(Guide):
         hidden_size: Hidden units of both networks; 0 for linear maps.
         dropout: Probability of dropping a hidden unit in training.
         initial_scale: Standard deviation of q(z) before training.
+
+    >>> import torch
+    >>> guide = LabelBlindGuide().build(hidden_size=5, num_objectives=3, latent_dim=2)
+    >>> guide.predict_weights(torch.zeros(4, 5)).event_shape
+    torch.Size([3])
     """
 
     hidden_size: int = 128

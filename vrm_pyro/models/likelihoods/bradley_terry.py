@@ -11,7 +11,11 @@ from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 
 @dataclass(frozen=True)
 class BradleyTerry(PreferenceLikelihood):
-    """c ~ Bernoulli(sigmoid(Delta)) (spec 2.4), extended to soft labels c in [0, 1]."""
+    """c ~ Bernoulli(sigmoid(Delta)) (spec 2.4), extended to soft labels c in [0, 1].
+
+    >>> BradleyTerry().probability(torch.tensor([0.0, 1.0, -1.0]))
+    tensor([0.5000, 0.7311, 0.2689])
+    """
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return c log sigmoid(Delta) + (1 - c) log sigmoid(-Delta)."""

@@ -76,6 +76,10 @@ class Davidson(_DavidsonFormulas):
 
     Raises:
         ValueError: If ``nu`` is not a positive number.
+
+    >>> davidson = Davidson(nu=1.0, learn=False)
+    >>> davidson.outcome_probabilities(torch.tensor(0.0))  # loss, tie, win
+    tensor([0.3333, 0.3333, 0.3333])
     """
 
     nu: float = 0.5

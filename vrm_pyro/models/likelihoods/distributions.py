@@ -45,6 +45,10 @@ class Preference(_OutcomeDistribution):
     ``Bernoulli(logits=...)`` refuses labels strictly between 0 and 1 under validation, hence a
     distribution of our own. For soft labels ``log_prob`` is a quasi-likelihood.
 
+    >>> from vrm_pyro.models.likelihoods import BradleyTerry
+    >>> Preference(torch.tensor([0.0, 1.0]), BradleyTerry()).mean
+    tensor([0.5000, 0.7311])
+
     Args:
         delta: Reward difference, batch shape.
         likelihood: A preference likelihood, such as Bradley-Terry.

@@ -28,6 +28,9 @@ class Graded(CumulativeLogit):
     Raises:
         ValueError: If there are too few levels, or the gaps are not positive or not as many as
             the levels need.
+
+    >>> Graded(levels=5).outcomes
+    (0.0, 0.25, 0.5, 0.75, 1.0)
     """
 
     levels: int = 5

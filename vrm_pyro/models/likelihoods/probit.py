@@ -15,6 +15,9 @@ class Probit(PreferenceLikelihood):
 
     Its tails are lighter than Bradley-Terry's: a label against a large Delta costs Delta^2 / 2
     instead of Delta. Phi(x) is close to sigmoid(1.7 x), so ``reward_scale`` is smaller by 1.7.
+
+    >>> Probit().probability(torch.tensor([0.0, 1.0]))
+    tensor([0.5000, 0.8413])
     """
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:

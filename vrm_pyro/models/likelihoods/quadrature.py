@@ -41,6 +41,9 @@ def expect_normal(
         loc: Mean, any shape.
         variance: Variance, same shape as ``loc``.
         num_nodes: Number of quadrature nodes.
+
+    >>> expect_normal(torch.square, torch.tensor(1.0), torch.tensor(4.0))  # mean^2 + variance
+    tensor(5.0000)
     """
     nodes, weights = hermite_nodes(loc, num_nodes)
     scale = root(variance).unsqueeze(-1)

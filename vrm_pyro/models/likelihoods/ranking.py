@@ -42,6 +42,10 @@ class Ranking(dist.TorchDistribution):
     items in order, best first: shape (..., R), of which the first entries name the present items
     and the rest, as many as are absent, is not read.
 
+    >>> ranking = Ranking(torch.tensor([2.0, 1.0, 0.0]))
+    >>> ranking.log_prob(torch.tensor([0, 1, 2])).exp()  # best first
+    tensor(0.4863)
+
     Args:
         rewards: Rewards of the items, batch shape and (R,). Absent ones may hold any number.
         mask: True where an item is present, broadcastable to ``rewards``; all when omitted.

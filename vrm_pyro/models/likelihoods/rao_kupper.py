@@ -46,6 +46,10 @@ class RaoKupper(_RaoKupperFormulas):
 
     Raises:
         ValueError: If ``threshold`` is not a positive number.
+
+    >>> rao_kupper = RaoKupper(threshold=1.0, learn=False)
+    >>> rao_kupper.outcome_probabilities(torch.tensor(0.0))  # loss, tie, win
+    tensor([0.2689, 0.4621, 0.2689])
     """
 
     threshold: float = 0.5

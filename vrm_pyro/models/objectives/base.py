@@ -18,6 +18,9 @@ from vrm_pyro.models.vrm import VRM
 class Weights:
     """Weights and floors of the KL terms on one step (spec 2.7).
 
+    >>> Weights().tempered, Weights(kl_weights=0.5).tempered
+    (False, True)
+
     Args:
         kl_weights: kappa_w. Other than 1, the objective is tempered and no ELBO.
         kl_features: kappa_z.

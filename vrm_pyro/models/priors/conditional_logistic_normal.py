@@ -24,6 +24,12 @@ class ConditionalLogisticNormalPrior(WeightPrior):
 
     Raises:
         ValueError: If a setting is out of range.
+
+    >>> import torch
+    >>> prior = ConditionalLogisticNormalPrior().build(hidden_size=5, num_objectives=3)
+    >>> p_w = prior(torch.zeros(4, 5))
+    >>> p_w.batch_shape, p_w.event_shape
+    (torch.Size([4]), torch.Size([3]))
     """
 
     hidden_size: int = 128

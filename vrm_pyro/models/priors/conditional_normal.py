@@ -24,6 +24,12 @@ class ConditionalNormalPrior(FeaturePrior):
 
     Raises:
         ValueError: If a setting is out of range.
+
+    >>> import torch
+    >>> prior = ConditionalNormalPrior().build(hidden_size=5, latent_dim=3)
+    >>> p_z = prior(torch.zeros(4, 5))
+    >>> p_z.batch_shape, p_z.event_shape
+    (torch.Size([4]), torch.Size([3]))
     """
 
     hidden_size: int = 128

@@ -26,6 +26,12 @@ class CorrelatedNormalPrior(ConditionalNormalPrior):
 
     Raises:
         ValueError: If a setting is out of range.
+
+    >>> import torch
+    >>> prior = CorrelatedNormalPrior().build(hidden_size=5, latent_dim=3)
+    >>> p_z = prior(torch.zeros(4, 5))
+    >>> p_z.batch_shape, p_z.event_shape
+    (torch.Size([4]), torch.Size([3]))
     """
 
     def build(self, hidden_size: int, latent_dim: int) -> nn.Module:

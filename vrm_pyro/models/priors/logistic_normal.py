@@ -22,6 +22,11 @@ class LogisticNormalPrior(WeightPrior):
 
     Raises:
         ValueError: If ``scale`` is not positive.
+
+    >>> prior = LogisticNormalPrior(scale=0.9).build(hidden_size=5, num_objectives=3)
+    >>> p_w = prior(torch.zeros(2, 5))  # two prompts
+    >>> p_w.event_shape, p_w.base.stddev[0]
+    (torch.Size([3]), tensor([0.9000, 0.9000]))
     """
 
     scale: float = 0.9

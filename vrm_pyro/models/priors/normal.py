@@ -19,6 +19,11 @@ class NormalPrior(FeaturePrior):
 
     Raises:
         ValueError: If ``scale`` is not positive.
+
+    >>> prior = NormalPrior(scale=2.0).build(hidden_size=5, latent_dim=3)
+    >>> p_z = prior(torch.zeros(4, 5))  # four responses
+    >>> p_z.batch_shape, p_z.event_shape, p_z.stddev[0]
+    (torch.Size([4]), torch.Size([3]), tensor([2., 2., 2.]))
     """
 
     scale: float = 1.0

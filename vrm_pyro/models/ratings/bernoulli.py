@@ -21,6 +21,10 @@ class BernoulliRatings(RatingLikelihood):
 
     For yes-or-no ratings and shares of raters. For values in between it is a quasi-likelihood.
     The least training rating counts as 0 and the greatest as 1; others outside count as the end.
+
+    >>> values = BernoulliRatings().build(num_objectives=2)()
+    >>> values.mean(torch.tensor([[0.0, 1.0]])).detach()
+    tensor([[0.5000, 0.7311]])
     """
 
     scale_kind: ClassVar[str] = "unit"

@@ -26,6 +26,10 @@ class GaussianRatings(RatingLikelihood):
 
     Raises:
         ValueError: If ``scale`` is not positive.
+
+    >>> values = GaussianRatings(scale=0.5).build(num_objectives=2)()
+    >>> values.mean(torch.tensor([[0.3, -1.0]])).detach()
+    tensor([[ 0.3000, -1.0000]])
     """
 
     scale: float = 0.5

@@ -35,6 +35,10 @@ class OrdinalRatings(RatingLikelihood):
 
     Raises:
         ValueError: If ``levels`` is below 2.
+
+    >>> values = OrdinalRatings(levels=5).build(num_objectives=1)()
+    >>> values.level_log_probs(torch.zeros(1)).exp().detach()  # even at the start
+    tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
     """
 
     levels: int = 5
