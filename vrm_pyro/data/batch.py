@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vrm_pyro.data.rankings import Rankings, from_pairs
@@ -33,17 +34,17 @@ class FeatureBatch:
             (N,); None where the data set has no ranking.
     """
 
-    prompts: Tensor
-    responses: Tensor
-    response_prompt: Tensor
-    pair_first: Tensor
-    pair_second: Tensor
-    preference: Tensor
-    pair_weight: Tensor
-    ratings: Tensor
-    rating_mask: Tensor
-    pair_margin: Tensor | None = None
-    pair_ranking: Tensor | None = None
+    prompts: Float[Tensor, "prompts hidden"]
+    responses: Float[Tensor, "responses hidden"]
+    response_prompt: Int[Tensor, " responses"]
+    pair_first: Int[Tensor, " pairs"]
+    pair_second: Int[Tensor, " pairs"]
+    preference: Float[Tensor, "... pairs"]
+    pair_weight: Float[Tensor, " pairs"]
+    ratings: Float[Tensor, "... responses objectives"]
+    rating_mask: Bool[Tensor, "responses objectives"]
+    pair_margin: Float[Tensor, " pairs"] | None = None
+    pair_ranking: Int[Tensor, " pairs"] | None = None
 
     def __post_init__(self) -> None:
         for name in OPTIONAL_COLUMNS:

@@ -129,7 +129,9 @@ def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> Sou
         raise InputError(
             "the rows hold rankings, whose pairs cannot be withheld one by one. Use rows of pairs."
         )
-    columns = {name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS}
+    columns: dict[str, Any] = {
+        name: np.asarray(getattr(source, name))[pairs] for name in PAIR_COLUMNS
+    }
     for name in OPTIONAL_COLUMNS:
         values = optional_column(source, name)
         columns[name] = None if values is None else values[pairs]

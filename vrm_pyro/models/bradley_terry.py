@@ -63,27 +63,29 @@ class BradleyTerryModel(RewardModel):
         """Number of members M."""
         return 1 + len(self.more_heads)
 
-    def member_rewards(self, responses: Tensor) -> Tensor:
-        """Return every member's r, shape (M, R), for raw response states (R, hidden)."""
+    def member_rewards(
+        self, responses: Float[Tensor, "responses hidden"]
+    ) -> Float[Tensor, "members responses"]:
+        """Return every member's r for raw response states."""
         states = self.response_scaler(responses)
         rewards = [head(states).squeeze(-1) for head in (self.head, *self.more_heads)]
         return torch.stack(rewards) / self.temperature
 
-    def rewards(self, responses: Tensor) -> Tensor:
-        """Return r, the mean over members, shape (R,), for raw response states (R, hidden)."""
+    def rewards(self, responses: Float[Tensor, "responses hidden"]) -> Float[Tensor, " responses"]:
+        """Return r, the mean over members, for raw response states."""
         return self.member_rewards(responses).mean(0)
 
-    def member_deltas(self, batch: FeatureBatch) -> Tensor:
-        """Return every member's r_first - r_second, shape (M, N)."""
+    def member_deltas(self, batch: FeatureBatch) -> Float[Tensor, "members pairs"]:
+        """Return every member's r_first - r_second."""
         reward = self.member_rewards(batch.responses)
         return reward[:, batch.pair_first] - reward[:, batch.pair_second]
 
-    def deltas(self, batch: FeatureBatch) -> Tensor:
-        """Return r_first - r_second, the mean over members, shape (N,)."""
+    def deltas(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
+        """Return r_first - r_second, the mean over members."""
         return self.member_deltas(batch).mean(0)
 
-    def member_log_likelihoods(self, batch: FeatureBatch) -> Tensor:
-        """Return every member's weighted log-likelihood of the preferences, shape (M,).
+    def member_log_likelihoods(self, batch: FeatureBatch) -> Float[Tensor, " members"]:
+        """Return every member's weighted log-likelihood of the preferences.
 
         Training maximises the sum: its gradient in a member's weights is that of the member
         trained alone.
@@ -98,8 +100,8 @@ class BradleyTerryModel(RewardModel):
         ranking = Ranking(rewards[:, rankings.items], rankings.mask)
         return total + (rankings.weight * ranking.log_prob(rankings.order)).sum(-1)
 
-    def log_likelihood(self, batch: FeatureBatch) -> Tensor:
-        """Return the weighted log-likelihood of the preferences, a scalar.
+    def log_likelihood(self, batch: FeatureBatch) -> Float[Tensor, ""]:
+        """Return the weighted log-likelihood of the preferences.
 
         That of the prediction, the mean of the members' probabilities: by Jensen no less than the
         mean of the members' own.
@@ -122,8 +124,8 @@ class BradleyTerryModel(RewardModel):
     def _joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
         return batch.rankings if self.likelihood.joint_rankings else None
 
-    def predict_pairs(self, batch: FeatureBatch) -> Tensor:
-        """Return p(first preferred), the mean over members, shape (N,)."""
+    def predict_pairs(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
+        """Return p(first preferred), the mean over members."""
         return self.likelihood.probability(self.member_deltas(batch)).mean(0)
 
     def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:

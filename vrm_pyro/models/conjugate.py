@@ -4,6 +4,7 @@ from typing import Final
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -14,7 +15,9 @@ from vrm_pyro.models.ratings import GaussianValues
 SCORING_STEPS: Final = 3
 
 
-def rating_update(batch: FeatureBatch, conditionals: Conditionals) -> tuple[Tensor, Tensor]:
+def rating_update(
+    batch: FeatureBatch, conditionals: Conditionals
+) -> tuple[Float[Tensor, "responses features"], Float[Tensor, "responses features features"]]:
     """Return natural mean and precision of z given its ratings (spec 2.7).
 
     Precision = Sigma_p^-1 + A' diag(t) A with the ratings' precision t about each score, which is
@@ -22,7 +25,7 @@ def rating_update(batch: FeatureBatch, conditionals: Conditionals) -> tuple[Tens
     ratings enter by the curvature at the mode.
 
     Returns:
-        precision times mean, shape (R, d_z), and precision, shape (R, d_z, d_z).
+        Precision times mean, and precision.
     """
     prior_natural, prior_precision = conditionals.gaussian.natural()
     if conditionals.ratings is None or batch.ratings.shape[-1] == 0:
@@ -42,8 +45,8 @@ def rating_update(batch: FeatureBatch, conditionals: Conditionals) -> tuple[Tens
 
 def features_given_ratings(
     batch: FeatureBatch, conditionals: Conditionals
-) -> tuple[Tensor, Tensor]:
-    """Return mean, shape (R, d_z), and covariance, (R, d_z, d_z), of z given its ratings."""
+) -> tuple[Float[Tensor, "responses features"], Float[Tensor, "responses features features"]]:
+    """Return mean and covariance of z given its ratings."""
     natural, precision = rating_update(batch, conditionals)
     covariance = torch.linalg.inv(precision)
     return (covariance @ natural.unsqueeze(-1)).squeeze(-1), covariance
@@ -61,15 +64,19 @@ def marginal_ratings(
     )
 
 
-def rating_evidence(batch: FeatureBatch, conditionals: Conditionals) -> Tensor:
-    """Return the log of the (tempered) evidence of each response's ratings, shape (R,)."""
+def rating_evidence(
+    batch: FeatureBatch, conditionals: Conditionals
+) -> Float[Tensor, " responses"]:
+    """Return the log of the (tempered) evidence of each response's ratings."""
     distribution, correction = marginal_ratings(batch, conditionals)
     observed = torch.where(batch.rating_mask, batch.ratings, distribution.loc)
     return distribution.log_prob(observed) + correction
 
 
-def rating_log_prob(batch: FeatureBatch, conditionals: Conditionals) -> Tensor:
-    """Return what the ratings of each response add to a composite likelihood, shape (R,).
+def rating_log_prob(
+    batch: FeatureBatch, conditionals: Conditionals
+) -> Float[Tensor, " responses"]:
+    """Return what the ratings of each response add to a composite likelihood.
 
     The evidence of Gaussian ratings; of others, every rating alone with its score integrated out.
     """

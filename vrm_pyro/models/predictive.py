@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import torch
 import torch.distributions as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vrm_pyro.models.distributions import as_gaussian, weight_nodes
@@ -33,9 +33,9 @@ class ResponsePrediction:
     """
 
     reward: Moments
-    weight_mean: Tensor | None = None
-    score_mean: Tensor | None = None
-    score_sd: Tensor | None = None
+    weight_mean: Float[Tensor, "responses objectives"] | None = None
+    score_mean: Float[Tensor, "responses objectives"] | None = None
+    score_sd: Float[Tensor, "responses objectives"] | None = None
 
 
 def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction:
@@ -58,12 +58,12 @@ def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction
 def preference_probability(
     weights: dist.Distribution,
     features: dist.Distribution,
-    pairs: tuple[Tensor, Tensor, Tensor],
+    pairs: tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Int[Tensor, " pairs"]],
     reward: RewardParameters,
     likelihood: PreferenceLikelihood,
     num_draws: int = NUM_DRAWS,
-) -> Tensor:
-    """Return p(first preferred) with w and z integrated out, shape (N,) (spec 2.9).
+) -> Float[Tensor, " pairs"]:
+    """Return p(first preferred) with w and z integrated out (spec 2.9).
 
     The mean over draws of w of the Gauss-Hermite expectation over Delta given w. Never
     sigmoid(E Delta), which is overconfident.
@@ -100,7 +100,11 @@ def log_loss_values(
     return -preference * p.log() - (1 - preference) * torch.log1p(-p)
 
 
-def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def rating_moments(
+    ratings: RatingValues,
+    loc: Float[Tensor, "responses objectives"],
+    scale: Float[Tensor, "responses objectives"],
+) -> tuple[Float[Tensor, "responses objectives"], Float[Tensor, "responses objectives"]]:
     """Return mean and sd of the expected rating E[y | s] over s ~ N(loc, scale^2), elementwise.
 
     By Gauss-Hermite; exact where E[y | s] is linear in s, as for Gaussian ratings. What is left
@@ -108,8 +112,8 @@ def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[T
 
     Args:
         ratings: Rating likelihood.
-        loc: Mean of the scores, shape (R, K).
-        scale: Their standard deviations, (R, K).
+        loc: Mean of the scores.
+        scale: Their standard deviations.
     """
     nodes, mass = hermite_nodes(loc)
     scores = loc.unsqueeze(0) + scale.unsqueeze(0) * nodes.reshape(-1, 1, 1)
@@ -119,11 +123,11 @@ def rating_moments(ratings: RatingValues, loc: Tensor, scale: Tensor) -> tuple[T
     return mean, (mass * (value - mean) ** 2).sum(0).sqrt()
 
 
-def count_active(mean: Tensor, threshold: float) -> int:
+def count_active(mean: Float[Tensor, "rows units"], threshold: float) -> int:
     """Return how many units have a predictive mean whose variance over rows is above a threshold.
 
     Args:
-        mean: E[unit | text], shape (rows, units).
+        mean: E[unit | text].
         threshold: Smallest variance that counts.
     """
     if mean.shape[0] < 2:
@@ -142,11 +146,11 @@ class PairUncertainty(NamedTuple):
             open about the parameters.
     """
 
-    mean: Tensor
-    ambiguity: Tensor
-    epistemic: Tensor
+    mean: Float[Tensor, " pairs"]
+    ambiguity: Float[Tensor, " pairs"]
+    epistemic: Float[Tensor, " pairs"]
 
     @property
-    def total(self) -> Tensor:
+    def total(self) -> Float[Tensor, " pairs"]:
         """Var(Delta), shape (N,): the sum of both, by the law of total variance."""
         return self.ambiguity + self.epistemic

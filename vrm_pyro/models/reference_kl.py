@@ -5,6 +5,7 @@ from typing import Final
 import pyro.distributions as pyro_dist
 import torch
 import torch.distributions as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.distributions import divergence, to_double
@@ -27,8 +28,8 @@ def weight_threshold(num_objectives: int) -> float:
     return 0.01 * (k - 1) / (k**2 * (k + 1))
 
 
-def kl_weights(weights: dist.Distribution) -> Tensor:
-    """Return KL(p(w | x) || Dir(1)) of every prompt, shape (P,), in nats.
+def kl_weights(weights: dist.Distribution) -> Float[Tensor, " prompts"]:
+    """Return KL(p(w | x) || Dir(1)) of every prompt, in nats.
 
     Not KL(q(w | outcomes) || p(w | x)), which says how much the labels add to the text. In
     float64: with large concentrations the float32 value is the difference of large numbers.
@@ -37,8 +38,8 @@ def kl_weights(weights: dist.Distribution) -> Tensor:
     return _from_reference(weights, dist.Dirichlet(flat))
 
 
-def kl_features(features: dist.Distribution) -> Tensor:
-    """Return KL(p(z | x, y) || N(0, I)) of every response, shape (R,), in nats."""
+def kl_features(features: dist.Distribution) -> Float[Tensor, " responses"]:
+    """Return KL(p(z | x, y) || N(0, I)) of every response, in nats."""
     zero = torch.zeros_like(features.mean)
     return _from_reference(features, pyro_dist.Normal(zero, 1 + zero).to_event(1))
 

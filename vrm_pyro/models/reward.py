@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vrm_pyro.models.distributions import Gaussian, WeightMoments
@@ -26,12 +27,14 @@ class RewardParameters:
         scale: beta > 0, a scalar tensor.
     """
 
-    loading: Tensor
-    intercept: Tensor
-    scale: Tensor
+    loading: Float[Tensor, "objectives features"]
+    intercept: Float[Tensor, " objectives"]
+    scale: Float[Tensor, ""]
 
-    def scores(self, features: Tensor) -> Tensor:
-        """Return s = A z + b, shape (..., K), for features (..., d_z)."""
+    def scores(
+        self, features: Float[Tensor, "*batch features"]
+    ) -> Float[Tensor, "*batch objectives"]:
+        """Return s = A z + b."""
         return features @ self.loading.T + self.intercept
 
     def detach(self) -> "RewardParameters":
@@ -40,12 +43,21 @@ class RewardParameters:
             self.loading.detach(), self.intercept.detach(), self.scale.detach()
         )
 
-    def rewards(self, weights: Tensor, scores: Tensor) -> Tensor:
-        """Return r = beta w's, shape (..., R), for weights and scores (..., R, K)."""
+    def rewards(
+        self,
+        weights: Float[Tensor, "... responses objectives"],
+        scores: Float[Tensor, "... responses objectives"],
+    ) -> Float[Tensor, "... responses"]:
+        """Return r = beta w's."""
         return self.scale * (weights * scores).sum(-1)
 
-    def delta(self, weights: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return Delta = beta w'(s_first - s_second), shape (..., N), for scores (..., N, K)."""
+    def delta(
+        self,
+        weights: Float[Tensor, "... pairs objectives"],
+        first: Float[Tensor, "... pairs objectives"],
+        second: Float[Tensor, "... pairs objectives"],
+    ) -> Float[Tensor, "... pairs"]:
+        """Return Delta = beta w'(s_first - s_second)."""
         return self.scale * (weights * (first - second)).sum(-1)
 
 
@@ -106,12 +118,12 @@ class Moments(NamedTuple):
         epistemic: Variance of the mean over the parameters' posterior; 0 at point estimates.
     """
 
-    mean: Tensor
-    variance: Tensor
-    from_weights: Tensor
-    from_features: Tensor
-    interaction: Tensor
-    epistemic: Tensor
+    mean: Float[Tensor, " rows"]
+    variance: Float[Tensor, " rows"]
+    from_weights: Float[Tensor, " rows"]
+    from_features: Float[Tensor, " rows"]
+    interaction: Float[Tensor, " rows"]
+    epistemic: Float[Tensor, " rows"]
 
 
 def _moments(
@@ -188,8 +200,8 @@ def delta_moments(
 
 def reward_covariance(
     weights: WeightMoments, first: Gaussian, second: Gaussian, reward: RewardParameters
-) -> Tensor:
-    """Return Cov(r_first, r_second) = beta^2 s_first' C_w s_second, shape (N,) (spec 2.9)."""
+) -> Float[Tensor, " pairs"]:
+    """Return Cov(r_first, r_second) = beta^2 s_first' C_w s_second (spec 2.9)."""
     scores = reward.scores(first.loc), reward.scores(second.loc)
     # C_w 1 = 0: a common level of the scores cancels, and is better taken out first.
     first_score, second_score = (s - (weights.mean * s).sum(-1, keepdim=True) for s in scores)
@@ -199,18 +211,18 @@ def reward_covariance(
 
 
 def delta_given_weights(
-    weights: Tensor, first: Gaussian, second: Gaussian, reward: RewardParameters
-) -> tuple[Tensor, Tensor]:
+    weights: Float[Tensor, "*draws pairs objectives"],
+    first: Gaussian,
+    second: Gaussian,
+    reward: RewardParameters,
+) -> tuple[Float[Tensor, "*draws pairs"], Float[Tensor, "*draws pairs"]]:
     """Return mean and variance of Delta given w: exactly Normal once z is Gaussian (spec 2.6).
 
     Args:
-        weights: w of each pair's prompt, shape (..., N, K); leading dimensions are draws.
+        weights: w of each pair's prompt; leading dimensions are draws.
         first: Distribution of z of the first response, N rows.
         second: Distribution of z of the second response, N rows.
         reward: Parameters of the reward function.
-
-    Returns:
-        Mean and variance, each (..., N).
     """
     direction = weights @ reward.loading  # A'w, shape (..., N, d_z)
     mean = reward.scale * (direction * (first.loc - second.loc)).sum(-1)

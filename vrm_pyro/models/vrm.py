@@ -150,14 +150,16 @@ class VRM(RewardModel):
 
     # Doors to what predicts on new text, where no outcome is known. Raw states go in.
 
-    def predictive_weights(self, prompts: Tensor) -> dist.Distribution:
+    def predictive_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
         """Return w's distribution given the prompt: p_theta, or the label-blind q of ``vib``."""
         states = self.prompt_scaler(prompts)
         if isinstance(self.guide, LabelBlindModule):
             return self.guide.predict_weights(states)
         return self.weight_prior(states)
 
-    def predictive_features(self, responses: Tensor) -> dist.Distribution:
+    def predictive_features(
+        self, responses: Float[Tensor, "responses hidden"]
+    ) -> dist.Distribution:
         """Return z's distribution given the texts: p_theta, or the label-blind q of ``vib``."""
         states = self.response_scaler(responses)
         if isinstance(self.guide, LabelBlindModule):
@@ -202,8 +204,8 @@ class VRM(RewardModel):
         for name in [name for name in state if name.startswith(old)]:
             state[new + name.removeprefix(old)] = state.pop(name)
 
-    def predict_pairs(self, batch: FeatureBatch) -> Tensor:
-        """Return p(first preferred) on new text, w and z integrated out, shape (N,).
+    def predict_pairs(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
+        """Return p(first preferred) on new text, w and z integrated out.
 
         The batch holds raw states; its preferences and ratings are not read.
         """
@@ -256,8 +258,10 @@ class VRM(RewardModel):
 
     def draw_latents(
         self, batch: FeatureBatch, num_draws: int, prompts: Streams, responses: Streams
-    ) -> tuple[Tensor, Tensor]:
-        """Return draws of w (S, P, K) and s (S, R, K) at the parameters' values, raw states in."""
+    ) -> tuple[
+        Float[Tensor, "draws prompts objectives"], Float[Tensor, "draws responses objectives"]
+    ]:
+        """Return draws of w and s at the parameters' values, raw states in."""
         w = draw_weights(self.predictive_weights(batch.prompts), num_draws, prompts)
         features = as_gaussian(self.predictive_features(batch.responses))
         return w, self.reward().scores(draw_features(features, num_draws, responses))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.distributions.gaussian import Gaussian
@@ -36,8 +37,10 @@ class TextStreams:
 
 
 @singledispatch
-def draw_weights(distribution: Any, num_draws: int, streams: Streams) -> Tensor:
-    """Return draws of w, shape (S, P, K).
+def draw_weights(
+    distribution: Any, num_draws: int, streams: Streams
+) -> Float[Tensor, "draws prompts objectives"]:
+    """Return draws of w.
 
     With a stream for each row, a row's draws depend on its own stream and distribution alone. Only
     a distribution that is not registered here is sampled for all rows at once, under a seed from
@@ -84,8 +87,10 @@ def _(distribution: dist.Delta, num_draws: int, streams: Streams) -> Tensor:
     return distribution.v.expand(num_draws, *distribution.v.shape)
 
 
-def draw_features(distribution: Gaussian, num_draws: int, streams: Streams) -> Tensor:
-    """Return draws of z, shape (S, R, d).
+def draw_features(
+    distribution: Gaussian, num_draws: int, streams: Streams
+) -> Float[Tensor, "draws responses features"]:
+    """Return draws of z.
 
     Args:
         distribution: Distribution of z, R rows.

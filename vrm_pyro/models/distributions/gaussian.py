@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 Distribution = torch.distributions.Distribution
@@ -14,9 +15,8 @@ class Gaussian:
     """z ~ N(loc, Sigma), one row a response.
 
     Args:
-        loc: Mean, shape (R, d).
-        scale: Standard deviations, shape (R, d), or the lower Cholesky factor of Sigma,
-            (R, d, d).
+        loc: Mean.
+        scale: Standard deviations, or the lower Cholesky factor of Sigma.
 
     >>> z = Gaussian(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]))
     >>> z.covariance
@@ -26,8 +26,8 @@ class Gaussian:
     tensor([5.])
     """
 
-    loc: Tensor
-    scale: Tensor
+    loc: Float[Tensor, "*rows features"]
+    scale: Float[Tensor, "*rows features"] | Float[Tensor, "*rows features features"]
 
     @property
     def diagonal(self) -> bool:
@@ -35,13 +35,13 @@ class Gaussian:
         return self.scale.dim() == self.loc.dim()
 
     @property
-    def variance(self) -> Tensor:
-        """Variance of every feature, shape (R, d)."""
+    def variance(self) -> Float[Tensor, "*rows features"]:
+        """Variance of every feature."""
         return self.scale**2 if self.diagonal else (self.scale**2).sum(-1)
 
     @property
-    def covariance(self) -> Tensor:
-        """Sigma, shape (R, d, d)."""
+    def covariance(self) -> Float[Tensor, "*rows features features"]:
+        """Sigma."""
         if self.diagonal:
             return torch.diag_embed(self.scale**2)
         return self.scale @ self.scale.mT
@@ -50,25 +50,33 @@ class Gaussian:
         """Return the distributions of some rows."""
         return Gaussian(self.loc[index], self.scale[index])
 
-    def projected_variance(self, direction: Tensor) -> Tensor:
-        """Return v' Sigma v, shape (..., R), for directions v of shape (..., R, d)."""
+    def projected_variance(
+        self, direction: Float[Tensor, "*rows features"]
+    ) -> Float[Tensor, "*rows"]:
+        """Return v' Sigma v for directions v, with draws before the rows."""
         if self.diagonal:
             return (direction**2 * self.scale**2).sum(-1)
         # v'L as one product for each row, whatever stands before the rows.
         return (torch.einsum("...rd,rde->...re", direction, self.scale) ** 2).sum(-1)
 
-    def factor(self, loading: Tensor) -> Tensor:
-        """Return F = A L, shape (R, K, d), with A Sigma A' = F F', for a loading (K, d)."""
+    def factor(
+        self, loading: Float[Tensor, "objectives features"]
+    ) -> Float[Tensor, "*rows objectives features"]:
+        """Return F = A L for a loading A: A Sigma A' = F F'."""
         return loading * self.scale.unsqueeze(-2) if self.diagonal else loading @ self.scale
 
-    def mapped_variance(self, loading: Tensor) -> Tensor:
-        """Return diag(A Sigma A'), shape (R, K)."""
+    def mapped_variance(
+        self, loading: Float[Tensor, "objectives features"]
+    ) -> Float[Tensor, "*rows objectives"]:
+        """Return diag(A Sigma A')."""
         if self.diagonal:
             return self.scale**2 @ (loading**2).T
         return (self.factor(loading) ** 2).sum(-1)
 
-    def natural(self) -> tuple[Tensor, Tensor]:
-        """Return Sigma^-1 loc, shape (R, d), and Sigma^-1, shape (R, d, d)."""
+    def natural(
+        self,
+    ) -> tuple[Float[Tensor, "*rows features"], Float[Tensor, "*rows features features"]]:
+        """Return Sigma^-1 loc and Sigma^-1."""
         if self.diagonal:
             inverse = self.scale**-2
             return inverse * self.loc, torch.diag_embed(inverse)

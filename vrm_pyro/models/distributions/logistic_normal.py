@@ -7,6 +7,7 @@ from typing import Final
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
@@ -30,8 +31,8 @@ def _helmert(num_objectives: int) -> Tensor:
     return basis
 
 
-def contrast_basis(num_objectives: int, like: Tensor) -> Tensor:
-    """Return H, shape (K, K - 1), in dtype and device of ``like``: u = H' log w.
+def contrast_basis(num_objectives: int, like: Tensor) -> Float[Tensor, "objectives coordinates"]:
+    """Return H, K - 1 orthonormal columns, in dtype and device of ``like``: u = H' log w.
 
     The coordinates treat objectives alike: permuting them rotates u. Additive log-ratios against
     one objective do not, and an isotropic distribution in them prefers that objective.

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.distributions.logistic_normal import NUM_NODES, LogisticNormal, contrast_basis
@@ -26,8 +27,8 @@ class WeightMoments(NamedTuple):
         covariance: Cov w, shape (..., K, K); its rows sum to 0.
     """
 
-    mean: Tensor
-    covariance: Tensor
+    mean: Float[Tensor, "*rows objectives"]
+    covariance: Float[Tensor, "*rows objectives objectives"]
 
     def rows(self, index: Tensor) -> "WeightMoments":
         """Return the moments of some rows."""
@@ -35,8 +36,10 @@ class WeightMoments(NamedTuple):
 
 
 @singledispatch
-def weight_nodes(distribution: Any, num_draws: int = NUM_DRAWS) -> Tensor:
-    """Return fixed, equally weighted nodes of w, shape (S, P, K).
+def weight_nodes(
+    distribution: Any, num_draws: int = NUM_DRAWS
+) -> Float[Tensor, "draws *rows objectives"]:
+    """Return fixed, equally weighted nodes of w.
 
     For Dirichlet and logistic-normal: scrambled Sobol points through the inverse distribution
     functions, the same for every prompt and call, so a score depends on its text alone and not
@@ -66,8 +69,8 @@ def weight_moments(distribution: Any) -> WeightMoments:
 
 
 @singledispatch
-def expected_log(distribution: Any) -> Tensor:
-    """Return E log w_k, shape (P, K): closed form for a Dirichlet, else by fixed nodes."""
+def expected_log(distribution: Any) -> Float[Tensor, "*rows objectives"]:
+    """Return E log w_k: closed form for a Dirichlet, else by fixed nodes."""
     nodes = weight_nodes(distribution, NUM_NODES)
     return nodes.clamp(min=torch.finfo(nodes.dtype).tiny).log().mean(0)
 

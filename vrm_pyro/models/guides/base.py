@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pyro
 import torch.distributions as dist
+from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor, nn
 
@@ -87,12 +88,12 @@ class GuideModule(nn.Module):
 class LabelBlindModule(GuideModule):
     """A guide that reads the text alone, and so predicts: children give the two doors."""
 
-    def predict_weights(self, prompts: Tensor) -> dist.Distribution:
-        """Return q(w | x) for standardised prompt states (P, hidden)."""
+    def predict_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
+        """Return q(w | x) for standardised prompt states."""
         raise NotImplementedError
 
-    def predict_features(self, responses: Tensor) -> dist.Distribution:
-        """Return q(z | x, y) for standardised response states (R, hidden)."""
+    def predict_features(self, responses: Float[Tensor, "responses hidden"]) -> dist.Distribution:
+        """Return q(z | x, y) for standardised response states."""
         raise NotImplementedError
 
     def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vrm_pyro.models.guides.base import Guide, GuideModule, LabelBlindModule
@@ -58,10 +59,10 @@ class DeltaModule(LabelBlindModule):
         super().__init__()
         self.to_weights, self.to_features = to_weights, to_features
 
-    def predict_weights(self, prompts: Tensor) -> dist.Delta:
-        """Return the point w for standardised prompt states (P, hidden)."""
+    def predict_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Delta:
+        """Return the point w for standardised prompt states."""
         return dist.Delta(torch.softmax(self.to_weights(prompts), -1), event_dim=1)
 
-    def predict_features(self, responses: Tensor) -> dist.Delta:
-        """Return the point z for standardised response states (R, hidden)."""
+    def predict_features(self, responses: Float[Tensor, "responses hidden"]) -> dist.Delta:
+        """Return the point z for standardised response states."""
         return dist.Delta(self.to_features(responses), event_dim=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro.distributions as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.guides.base import Guide, GuideModule, LabelBlindModule
@@ -55,11 +56,11 @@ class NetworkModule(LabelBlindModule):
         super().__init__()
         self.to_concentration, self.to_normal = to_concentration, to_normal
 
-    def predict_weights(self, prompts: Tensor) -> dist.Dirichlet:
-        """Return q(w | x) for standardised prompt states (P, hidden)."""
+    def predict_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Dirichlet:
+        """Return q(w | x) for standardised prompt states."""
         return dist.Dirichlet(self.to_concentration(prompts))
 
-    def predict_features(self, responses: Tensor) -> dist.Independent:
-        """Return q(z | x, y) for standardised response states (R, hidden)."""
+    def predict_features(self, responses: Float[Tensor, "responses hidden"]) -> dist.Independent:
+        """Return q(z | x, y) for standardised response states."""
         loc, scale = self.to_normal(responses)
         return dist.Normal(loc, scale).to_event(1)

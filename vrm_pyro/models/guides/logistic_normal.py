@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro.distributions as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.distributions import LogisticNormal
@@ -69,12 +70,12 @@ class LogisticNormalModule(LabelBlindModule):
         super().__init__()
         self.to_weights, self.to_normal = to_weights, to_normal
 
-    def predict_weights(self, prompts: Tensor) -> LogisticNormal:
-        """Return q(w | x) for standardised prompt states (P, hidden)."""
+    def predict_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> LogisticNormal:
+        """Return q(w | x) for standardised prompt states."""
         distribution: LogisticNormal = self.to_weights(prompts)
         return distribution
 
-    def predict_features(self, responses: Tensor) -> dist.Independent:
-        """Return q(z | x, y) for standardised response states (R, hidden)."""
+    def predict_features(self, responses: Float[Tensor, "responses hidden"]) -> dist.Independent:
+        """Return q(z | x, y) for standardised response states."""
         loc, scale = self.to_normal(responses)
         return dist.Normal(loc, scale).to_event(1)

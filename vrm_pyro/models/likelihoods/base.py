@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -28,7 +29,7 @@ class PreferenceLikelihood(ABC):
 
     #: Whether rankings of more than two are taken as a whole, instead of pair by pair.
     joint_rankings: ClassVar[bool] = False
-    #: Whether a label may be the wrong way round for a reason that has nothing to do with Delta.
+    #: Whether labels are noisy: flipped at a rate that does not depend on Delta.
     lapses: ClassVar[bool] = False
 
     @property
@@ -58,7 +59,9 @@ class PreferenceLikelihood(ABC):
         return 0.0
 
     @abstractmethod
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return log p(c | Delta), elementwise.
 
         Args:
@@ -68,7 +71,7 @@ class PreferenceLikelihood(ABC):
         """
 
     @abstractmethod
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the chance that the first is preferred, elementwise.
 
         It is p(c > 1/2 | Delta) + p(c = 1/2 | Delta) / 2: a tie counts half for either answer,
@@ -76,24 +79,28 @@ class PreferenceLikelihood(ABC):
         """
 
     @abstractmethod
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return d log p(c | Delta) / d Delta, elementwise: the pull of a label on Delta."""
 
     @abstractmethod
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the Fisher information of one label about Delta, elementwise."""
 
-    def without_lapse(self, probability: Tensor) -> Tensor:
-        """Return the chances of labels that nobody turned round, from those of labels.
+    def without_lapse(self, probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the probability of the label before label noise.
 
-        The same where the likelihood knows no labels that are turned round.
+        The same where the likelihood has no label noise.
 
         Args:
             probability: E p(c = 1 | Delta) over any distribution of Delta, any shape.
         """
         return probability
 
-    def outcome_probabilities(self, delta: Tensor) -> Tensor:
+    def outcome_probabilities(
+        self, delta: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape outcomes"]:
         """Return p(c | Delta) of every outcome, with one more, trailing dimension."""
         values = delta.new_tensor(self.outcomes).unbind()
         return torch.stack([self.log_prob(delta, c).exp() for c in values], dim=-1)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 import torch.distributions as dist
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -31,12 +32,14 @@ class WeightSupervision:
     loss: WeightLoss = "cross_entropy"
     total: float = 10.0
 
-    def score(self, weights: dist.Distribution, target: Tensor) -> Tensor:
-        """Return minus the loss of every prompt, shape (P,); added to the objective times lambda.
+    def score(
+        self, weights: dist.Distribution, target: Float[Tensor, "prompts objectives"]
+    ) -> Float[Tensor, " prompts"]:
+        """Return minus the loss of every prompt; added to the objective times lambda.
 
         Args:
             weights: q(w | .), batch (P,), event (K,).
-            target: Normalised ratings t, shape (P, K).
+            target: Normalised ratings t.
 
         Raises:
             InputError: If ``dirichlet_kl`` meets a q(w) that is no Dirichlet.
@@ -48,8 +51,10 @@ class WeightSupervision:
         return -dirichlet_kl(weights, target, self.total)
 
 
-def weight_targets(batch: FeatureBatch, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a target t on the simplex per prompt, (P, K), and whether there is one, (P,).
+def weight_targets(
+    batch: FeatureBatch, loc: Float[Tensor, ""], scale: Float[Tensor, ""]
+) -> tuple[Float[Tensor, "prompts objectives"], Bool[Tensor, " prompts"]]:
+    """Return a target t on the simplex per prompt, and whether there is one.
 
     t is the mean over the prompt's rated responses of their ratings divided by their sum, a
     missing rating counting as 0. A normalised rating says how *good* a response is on an

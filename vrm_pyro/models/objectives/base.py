@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
@@ -52,14 +53,14 @@ class Terms:
         kl_features: KL(q(z) || p(z)), unweighted, summed over responses.
     """
 
-    objective: Tensor
-    preference: Tensor
-    rating: Tensor
-    kl_weights: Tensor
-    kl_features: Tensor
+    objective: Float[Tensor, ""]
+    preference: Float[Tensor, ""]
+    rating: Float[Tensor, ""]
+    kl_weights: Float[Tensor, ""]
+    kl_features: Float[Tensor, ""]
 
     @property
-    def elbo(self) -> Tensor:
+    def elbo(self) -> Float[Tensor, ""]:
         """Preference + rating - KL terms at weight 1 and without free bits (reporting)."""
         return self.preference + self.rating - self.kl_weights - self.kl_features
 
@@ -118,14 +119,14 @@ def kl_terms(
     q_weights: torch.distributions.Distribution,
     q_features: torch.distributions.Distribution,
     conditionals: Conditionals,
-) -> tuple[Tensor, Tensor]:
-    """Return KL(q(w) || p(w)) per prompt, (P,), and KL(q(z) || p(z)) per response, (R,)."""
+) -> tuple[Float[Tensor, " prompts"], Float[Tensor, " responses"]]:
+    """Return KL(q(w) || p(w)) and KL(q(z) || p(z))."""
     return divergence(q_weights, conditionals.weights), divergence(
         q_features, conditionals.features
     )
 
 
-def charged(kl: Tensor, weight: float, floor: float) -> Tensor:
+def charged(kl: Float[Tensor, " rows"], weight: float, floor: float) -> Float[Tensor, ""]:
     """Return the KL charge of a block: weight * max(batch mean, floor), summed over the batch.
 
     The floor acts on the mean, not per item: single items may then use more than others.

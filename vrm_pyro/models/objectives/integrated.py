@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 import torch.distributions as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -21,10 +22,10 @@ def expected_preference(
     batch: FeatureBatch,
     conditionals: Conditionals,
     q_features: dist.Distribution,
-    nodes: Tensor,
-    log_mass: Tensor,
-) -> Tensor:
-    """Return E_q log p(c | Delta) of every pair, shape (N,) (spec 2.6).
+    nodes: Float[Tensor, "draws prompts objectives"],
+    log_mass: Float[Tensor, "draws ..."],
+) -> Float[Tensor, " pairs"]:
+    """Return E_q log p(c | Delta) of every pair (spec 2.6).
 
     Given w, Delta is exactly Normal under a Gaussian q(z): only w needs nodes.
 

@@ -4,7 +4,8 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
@@ -17,8 +18,10 @@ from vrm_pyro.models.reward import delta_given_weights
 from vrm_pyro.models.vrm import VRM
 
 
-def pair_log_prob(batch: FeatureBatch, conditionals: Conditionals, num_draws: int) -> torch.Tensor:
-    """Return log E_{p_theta} p(c | Delta) of every pair alone, shape (N,)."""
+def pair_log_prob(
+    batch: FeatureBatch, conditionals: Conditionals, num_draws: int
+) -> Float[Tensor, " pairs"]:
+    """Return log E_{p_theta} p(c | Delta) of every pair alone."""
     conditionals.check_pairs_alone(batch, "objective pairwise")
     gaussian = conditionals.gaussian
     first, second = batch.pair_first, batch.pair_second

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -39,8 +40,12 @@ class FittedPrior(nn.Module):
 
     num_states: int
 
-    def fit_states(self, states: Tensor, rated: Tensor | None = None) -> None:
-        """Choose it from standardised training states (P, hidden), at most ``num_states``.
+    def fit_states(
+        self,
+        states: Float[Tensor, "prompts hidden"],
+        rated: Bool[Tensor, "prompts rated"] | None = None,
+    ) -> None:
+        """Choose it from standardised training states, at most ``num_states``.
 
         ``rated`` says whether any response of the prompt has a rating on objective k, (P, K); it
         may lack the last columns, which are objectives that are never rated.

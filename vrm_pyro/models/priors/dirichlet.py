@@ -30,7 +30,7 @@ class DirichletPrior(WeightPrior):
     Raises:
         ValueError: If ``concentration`` is not positive.
 
-    >>> prior = DirichletPrior(concentration=[2.0, 1.0, 1.0]).build(hidden_size=5, num_objectives=3)
+    >>> prior = DirichletPrior([2.0, 1.0, 1.0]).build(hidden_size=5, num_objectives=3)
     >>> prior(torch.zeros(4, 5)).mean[0]
     tensor([0.5000, 0.2500, 0.2500])
     """

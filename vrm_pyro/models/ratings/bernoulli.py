@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
@@ -51,7 +52,7 @@ class BernoulliRatingsModule(RatingModule):
 class BernoulliValues(RatingValues):
     """Values on one step: offset o (K,) and power lambda."""
 
-    offset: Tensor
+    offset: Float[Tensor, " objectives"]
     power: float
 
     def detach(self) -> "BernoulliValues":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -63,7 +64,7 @@ class DifferenceRatingsModule(RatingModule):
 class DifferenceValues(RatingValues):
     """Values on one step: scale tau (K,) and power lambda."""
 
-    scale: Tensor
+    scale: Float[Tensor, " objectives"]
     power: float
 
     def detach(self) -> "DifferenceValues":

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -87,8 +88,8 @@ class GaussianRatingsModule(RatingModule):
 class GaussianValues(RatingValues):
     """Values on one step: offset o (K,), scale tau (K,) and power lambda."""
 
-    offset: Tensor
-    scale: Tensor
+    offset: Float[Tensor, " objectives"]
+    scale: Float[Tensor, " objectives"]
     power: float
 
     conjugate: ClassVar[bool] = True
@@ -134,8 +135,11 @@ class GaussianValues(RatingValues):
         return precision, batch.ratings - self.offset
 
     def marginal(
-        self, mask: Tensor, score_loc: Tensor, factor: Tensor
-    ) -> tuple[dist.LowRankMultivariateNormal, Tensor]:
+        self,
+        mask: Bool[Tensor, "responses objectives"],
+        score_loc: Float[Tensor, "responses objectives"],
+        factor: Float[Tensor, "responses objectives features"],
+    ) -> tuple[dist.LowRankMultivariateNormal, Float[Tensor, " responses"]]:
         """Return the ratings' distribution with the features integrated out, and a correction.
 
         The distribution is N(loc + o, F F' + diag tau^2 / lambda); a missing entry has its row of

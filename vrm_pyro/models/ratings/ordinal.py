@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
@@ -77,7 +78,7 @@ class OrdinalRatingsModule(RatingModule):
 class OrdinalValues(RatingValues):
     """Values on one step: cutpoints (K, L - 1), rising, and power lambda."""
 
-    cutpoints: Tensor
+    cutpoints: Float[Tensor, "objectives cuts"]
     power: float
 
     def detach(self) -> "OrdinalValues":
