@@ -16,7 +16,7 @@ class FeatureBatch:
     """A set of prompts with all their responses and pairs.
 
     Flat index sets instead of a rectangular prompt x response block: real prompts have from one
-    to dozens of responses, and a response may stand in many pairs or in none.
+    to dozens of responses, and a response may be in many pairs or in none.
 
     Args:
         prompts: Prompt states, shape (P, hidden).

@@ -1,4 +1,4 @@
-"""One pass over a feature source: chunks of prompts, through a model held still."""
+"""Iterate over a feature source in chunks of prompts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ IDLE: Final = "idle"
 
 
 def idle(index: int) -> list[int]:
-    """Return a batch of a dataset that takes part in a step and counts for nothing.
+    """Return a dummy batch that takes part in a step but is not counted.
 
     A process without an item of its own in the last step of an epoch has to compute something:
     the others wait for its gradients.
@@ -82,7 +82,7 @@ class PromptDataset(Dataset[PromptItem]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> PromptItem:
-        """Return an item; at -1 - i that of i, without it counting for anything."""
+        """Return an item; at -1 - i that of i, as one that is not counted."""
         return PromptItem(self, int(self.items[index if index >= 0 else -1 - index]), index >= 0)
 
     def rows_of(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

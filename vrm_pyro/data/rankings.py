@@ -1,4 +1,4 @@
-"""Rankings that were cut into pairs, put together again."""
+"""Rebuild rankings from the pairs they were split into."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The protocol of feature sources: columns of pairs and ratings, with states of texts."""
+"""Feature sources: states of texts with the columns of pairs and ratings."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from vrm_pyro.errors import InputError
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Anything that holds backbone states and the comparisons made on them.
+    """Protocol of what holds backbone states and the comparisons made on them.
 
     A source may also have an attribute of :data:`OPTIONAL_COLUMNS`; it is None or left out where
     no pair has one.
@@ -110,7 +110,7 @@ _PARTS: Final = tuple(FeatureSource.__annotations__)
 
 
 def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
-    """Return a source with some attributes exchanged; the others are taken over, not copied."""
+    """Return a source with some attributes exchanged; the others are shared, not copied."""
     values = {name: getattr(source, name) for name in _PARTS}
     values |= {name: getattr(source, name, None) for name in OPTIONAL_COLUMNS}
     return SourceParts(**(values | changes))

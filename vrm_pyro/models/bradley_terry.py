@@ -19,6 +19,8 @@ from vrm_pyro.models.reward_model import MixturePart, RewardModel
 class BradleyTerryModel(RewardModel):
     """r = head(h): linear or one hidden layer, trained by log sigmoid(r_first - r_second).
 
+    Source: spec 2.4.
+
     With several members, a deep ensemble: heads that differ in their start values and their
     dropout masks. Each is trained on its own log-likelihood; what they share are the batches, the
     clipping of the gradient's norm and the epoch that validation picks. The ensemble's

@@ -1,4 +1,4 @@
-"""Saved models: safetensors plus JSON of class names from closed tables; no code inside."""
+"""Saved models: safetensors, and JSON with class names from closed tables; no code."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -18,6 +18,8 @@ from vrm_pyro.models.reward import RewardParameters
 class Conditionals:
     """p(w | x), p(z | x, y) and the parameters of reward and likelihoods on one batch.
 
+    Source: spec 2.1, 2.2.
+
     Program, guide and objective all read the same evaluated networks: one forward pass a step,
     and no second formula for the same prior.
 

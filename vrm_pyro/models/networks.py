@@ -163,7 +163,7 @@ class LogisticNormalNetwork(nn.Module):
     """State -> logistic-normal over objective weights with a full covariance.
 
     loc and one log scale for each contrast are outputs of the network; correlations are one
-    learned unit-diagonal factor for all prompts, since few pairs of a prompt could not tell its
+    learned unit-diagonal factor for all prompts, since few pairs of a prompt cannot identify its
     own.
 
     Args:

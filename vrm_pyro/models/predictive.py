@@ -23,7 +23,7 @@ PROBABILITY_FLOOR: Final = 2.0**-24
 
 @dataclass(frozen=True)
 class ResponsePrediction:
-    """What a model says of responses on their own.
+    """Predictions for single responses (spec 2.9).
 
     Args:
         reward: Moments of the reward, each (R,).
@@ -136,7 +136,9 @@ def count_active(mean: Float[Tensor, "rows units"], threshold: float) -> int:
 
 
 class PairUncertainty(NamedTuple):
-    """Mean and variance of Delta = r_first - r_second, the variance by where it comes from.
+    """Mean and variance of Delta = r_first - r_second, the variance split by source.
+
+    Source: spec 2.2, 2.9.
 
     Attributes:
         mean: E[Delta], in reward units, shape (N,).

@@ -31,7 +31,7 @@ def weight_threshold(num_objectives: int) -> float:
 def kl_weights(weights: dist.Distribution) -> Float[Tensor, " prompts"]:
     """Return KL(p(w | x) || Dir(1)) of every prompt, in nats.
 
-    Not KL(q(w | outcomes) || p(w | x)), which says how much the labels add to the text. In
+    Not KL(q(w | outcomes) || p(w | x)), which measures how much the labels add to the text. In
     float64: with large concentrations the float32 value is the difference of large numbers.
     """
     flat = torch.ones_like(weights.mean)

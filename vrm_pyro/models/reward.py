@@ -109,6 +109,8 @@ class LinearReward(nn.Module):
 class Moments(NamedTuple):
     """Mean and variance of a reward or of a reward difference, the variance in its parts.
 
+    Source: spec 2.9.
+
     Attributes:
         mean: Expected value, in reward units.
         variance: Total variance; the sum of the four parts.

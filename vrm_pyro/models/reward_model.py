@@ -1,4 +1,4 @@
-"""What every reward model answers, whatever its parts: the base class."""
+"""The base class of reward models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MixturePart = Float[Tensor, "parameters nodes responses"]
 
 
 class PredictiveLatents(NamedTuple):
-    """Distributions of the latent variables on new text.
+    """Distributions of the latent variables on new text (spec 2.2).
 
     Attributes:
         weights: Distribution of w given the prompt: batch (P,), event (K,).

@@ -58,11 +58,11 @@ pyro.settings.set(module_local_params=True)
 
 
 class VRM(RewardModel):
-    """Prompt -> w, prompt and response -> z -> scores s, reward r; preferences and ratings.
+    """Variational reward model: w of a prompt, z of a response, scores s = A z + b, r = beta w's.
 
-    A plain module on backbone states (pitfall: a backbone inside a PyroModule becomes hundreds of
-    sites). Program, guide and objectives share one evaluation of the networks,
-    :meth:`conditionals`.
+    Source: spec 2.1, 2.2. A plain module on backbone states (pitfall: a backbone inside a
+    PyroModule becomes hundreds of sites). Program, guide and objectives share one evaluation of
+    the networks, :meth:`conditionals`.
 
     Args:
         hidden_size: Size of the backbone states.
@@ -148,7 +148,7 @@ class VRM(RewardModel):
             self.likelihood,
         )
 
-    # Doors to what predicts on new text, where no outcome is known. Raw states go in.
+    # Predictions on new text, where no outcome is known. They take raw states.
 
     def predictive_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
         """Return w's distribution given the prompt: p_theta, or the label-blind q of ``vib``."""
@@ -339,7 +339,7 @@ class VRM(RewardModel):
                 ranking = Ranking(reward[..., rankings.items], rankings.mask)
                 ranked, plate = (rankings.order, rankings.weight), names.RANKING_PLATE
                 _observe(names.RANKING, plate, ranking, *ranked)
-                weight = batch.plain_weight  # of the others: the ranking says it already
+                weight = batch.plain_weight  # the ranking already counts its pairs
             pairs = Preference(delta, likelihood)
             _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
 

@@ -1,4 +1,4 @@
-"""Distributions of the latents: what the model needs of a distribution of w, and of one of z.
+"""Distributions of w and z, and the functions that the model calls on them.
 
 Model, guides, objectives and predictions use a distribution through these functions alone. A new
 family registers itself with those that have a closed form; the others fall back on fixed draws.

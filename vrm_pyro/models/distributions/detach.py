@@ -1,4 +1,4 @@
-"""A distribution with its parameters changed one and all: without gradient, or in float64."""
+"""Copy a distribution with all parameters detached or cast to float64."""
 
 import copy
 from collections.abc import Callable

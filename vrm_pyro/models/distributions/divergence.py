@@ -16,7 +16,7 @@ from vrm_pyro.models.distributions.simplex import expected_log
 Distribution = torch.distributions.Distribution
 
 # Draws where no formula exists. One draw of log q - log p has many times the noise of the
-# closed form (pitfall: Pyro falls back to a single particle without a word).
+# closed form (pitfall: Pyro falls back to a single particle without a warning).
 NUM_DRAWS: Final = 32
 
 

@@ -1,4 +1,4 @@
-"""Draws of the latents from random streams of the caller's own, never from the global one."""
+"""Draws of the latents from the caller's random streams, never from the global one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ distribution: a fixed seed then means the same draw everywhere."""
 class TextStreams:
     """Random streams on the CPU, one for each thing that is drawn.
 
-    Streams that are seeded by a text alone make its draws independent of what stands beside it.
+    Streams that are seeded by a text alone make its draws independent of the other rows of the
+    batch.
 
     Args:
         head: For the parameters, or the member of an ensemble.
@@ -44,7 +45,7 @@ def draw_weights(
 
     With a stream for each row, a row's draws depend on its own stream and distribution alone. Only
     a distribution that is not registered here is sampled for all rows at once, under a seed from
-    the first stream (the global state is put back afterwards): its draws are reproducible too, but
+    the first stream (the global state is restored afterwards): its draws are reproducible too, but
     depend on the rows beside.
 
     Args:

@@ -1,4 +1,4 @@
-"""Gaussian distributions of semantic features, diagonal or with a full covariance, seen alike."""
+"""Gaussian distributions of semantic features: one type for diagonal and full covariance."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ Distribution = torch.distributions.Distribution
 
 @dataclass(frozen=True)
 class Gaussian:
-    """z ~ N(loc, Sigma), one row a response.
+    """z ~ N(loc, Sigma), one row a response (spec 2.2).
 
     Args:
         loc: Mean.

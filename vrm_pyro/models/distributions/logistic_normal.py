@@ -43,6 +43,8 @@ def contrast_basis(num_objectives: int, like: Tensor) -> Float[Tensor, "objectiv
 class LogisticNormal(dist.TorchDistribution):
     """w = softmax(H u), u ~ N(loc, L L'): objectives may go together or against each other.
 
+    Source: spec 2.7.
+
     torch's own ``LogisticNormal`` has a diagonal covariance in stick-breaking coordinates, which
     depend on the order of the objectives.
 

@@ -1,4 +1,4 @@
-"""A distribution of w from one family, fitted to a distribution of another."""
+"""Match a distribution of w by one of another family."""
 
 from functools import singledispatch
 from typing import Any

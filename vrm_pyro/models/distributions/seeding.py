@@ -1,4 +1,4 @@
-"""A fixed seed for a block, with the caller's random state put back afterwards."""
+"""Seed a block and restore the caller's random state afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

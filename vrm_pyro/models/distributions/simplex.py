@@ -20,7 +20,7 @@ NUM_DRAWS: Final = 64
 
 
 class WeightMoments(NamedTuple):
-    """First two moments of w.
+    """First two moments of w (spec 2.9).
 
     Attributes:
         mean: E w, shape (..., K).

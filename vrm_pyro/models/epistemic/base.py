@@ -1,4 +1,4 @@
-"""A distribution over parameters of a model: the base class, and calls with drawn values."""
+"""Posterior of the global parameters: base class, and calls with drawn values."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class ParameterPosterior(nn.Module):
 
     #: Name of the penalty in the log of training.
     penalty_name: ClassVar[str]
-    #: Parameters that the distribution has no part for: they stay point estimates.
+    #: Parameters that it does not cover: they stay point estimates.
     leaves_out: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(

@@ -16,7 +16,7 @@ _INITIAL_SHARE = 0.05
 
 
 class DiagonalPosterior(ParameterPosterior):
-    """Mean-field Q = N(theta, diag s^2), its scales learned beside the model.
+    """Mean-field Q = N(theta, diag s^2), its scales learned beside the model (spec 2.2).
 
     Args:
         parameters: Name and start value of every parameter that is uncertain.

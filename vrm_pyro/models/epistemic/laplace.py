@@ -16,6 +16,8 @@ _SEED = 20260306
 class LaplacePosterior(ParameterPosterior):
     """Q = N(theta, (I + P_0)^-1): I the information of the training rows, P_0 = diag s_0^-2.
 
+    Source: spec 2.2.
+
     theta is without A: given A, features are linear in their last layer, and so are scores and
     E Delta at given weights. Training estimates theta under the prior as a penalty (maximum a
     posteriori); afterwards :meth:`fit` takes I, computed once by
@@ -36,7 +38,7 @@ class LaplacePosterior(ParameterPosterior):
 
     penalty_name = "prior_penalty_head"
     # What data see of A and the last layer W of the features is the product A W. A distribution
-    # of both has directions that no row tells of, along which draws leave the region where the
+    # of both has directions that no row informs, along which draws leave the region where the
     # product is linear in them: their E Delta then varies many times as much as the distribution
     # says.
     leaves_out = frozenset({"reward.loading"})

@@ -1,4 +1,4 @@
-"""What a guide has to offer: one door to q(w | .) and one to q(z | .)."""
+"""Base classes of guides: one method for q(w | .) and one for q(z | .)."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from vrm_pyro.models.conditionals import Conditionals
 
 
 class Guide:
-    """Base class of guide settings; children are frozen dataclasses.
+    """Base class of guide settings; children are frozen dataclasses (spec 2.7).
 
     Pyro's AutoGuides do not fit here: they make one parameter per row of the first batch and are
     not amortized.
@@ -33,7 +33,7 @@ class Guide:
 
 
 class GuideModule(nn.Module):
-    """Amortized q(w, z | x, y, outcomes) = prod q(w_i | .) prod q(z_ij | .).
+    """Amortized q(w, z | x, y, outcomes) = prod q(w_i | .) prod q(z_ij | .) (spec 2.7).
 
     Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
     """
@@ -86,7 +86,10 @@ class GuideModule(nn.Module):
 
 
 class LabelBlindModule(GuideModule):
-    """A guide that reads the text alone, and so predicts: children give the two doors."""
+    """A guide that reads the text alone, and so predicts: children give q(w | x) and q(z | x, y).
+
+    Source: spec 2.2.
+    """
 
     def predict_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
         """Return q(w | x) for standardised prompt states."""

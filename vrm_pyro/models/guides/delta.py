@@ -15,7 +15,7 @@ from vrm_pyro.models.priors.base import check_network
 
 @dataclass(frozen=True)
 class DeltaGuide(Guide):
-    """Maximum a posteriori: networks give one w and one z for a text (mode ``vib``).
+    """Maximum a posteriori: networks give one w and one z for a text (mode ``vib``) (spec 2.2).
 
     The objective is log p(outcomes | w, z) + log p(w) + log p(z) at these points. It is no bound
     on the evidence: a point has no entropy. The density of w is the one on the simplex, so the

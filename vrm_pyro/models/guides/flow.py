@@ -1,4 +1,4 @@
-"""Outcome-aware guide whose z is bent by a normalising flow."""
+"""Outcome-aware guide with a normalising flow on z."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +19,7 @@ from vrm_pyro.models.guides.outcome_aware import Family, OutcomeAwareModule, che
 
 @dataclass(frozen=True)
 class FlowGuide(Guide):
-    """`FullCovarianceGuide` with a conditional affine autoregressive flow on z.
+    """`FullCovarianceGuide` with a conditional affine autoregressive flow on z (spec 2.7).
 
     z = loc + L T(eps), eps ~ N(0, I): T bends the conjugate Gaussian where a preference makes the
     posterior skewed. T reads how far outcomes moved and narrowed the prior, and starts near the

@@ -15,7 +15,7 @@ from vrm_pyro.models.priors.base import check_network, check_positive
 
 @dataclass(frozen=True)
 class LogisticNormalGuide(Guide):
-    """Logistic-normal x Normal on the text alone: q(w | x) q(z | x, y) (mode ``vib``).
+    """Logistic-normal x Normal on the text alone: q(w | x) q(z | x, y) (mode ``vib``) (spec 2.7).
 
     Unlike a Dirichlet it can say that two objectives are important together, or in place of each
     other. With `LogisticNormalPrior` its KL is exact; with a Dirichlet prior all but one

@@ -153,7 +153,7 @@ class OutcomeAwareModule(GuideModule):
         variance = precision.diagonal(dim1=-2, dim2=-1).reciprocal()
         spread = (direction**2 * (variance[first] + variance[second])).sum(-1)
         site = softplus(self.feature_site(torch.stack([_squash(margin), _squash(spread)], -1)))
-        # A soft label of 1/2 says nothing: its site has slope 0 through the sign.
+        # A soft label of 1/2 carries no information: its site has slope 0 through the sign.
         slope = batch.pair_weight * sign * site[:, 0]
         curvature = batch.pair_weight * site[:, 1]
         outer = direction.unsqueeze(-1) * direction.unsqueeze(-2) * curvature[:, None, None]

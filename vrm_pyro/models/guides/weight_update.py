@@ -17,7 +17,7 @@ NEWTON_STEPS: Final = 6
 
 
 class PairEvidence(NamedTuple):
-    """What the pairs say of w, to second order.
+    """Second-order information of the pairs about w (spec 2.7).
 
     Attributes:
         difference: beta (s_first - s_second) at the mean of z, shape (N, K).

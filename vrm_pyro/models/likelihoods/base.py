@@ -1,4 +1,4 @@
-"""What a preference likelihood has to offer."""
+"""Base class of preference likelihoods."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -72,10 +72,10 @@ class PreferenceLikelihood(ABC):
 
     @abstractmethod
     def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the chance that the first is preferred, elementwise.
+        """Return the probability that the first is preferred, elementwise.
 
         It is p(c > 1/2 | Delta) + p(c = 1/2 | Delta) / 2: a tie counts half for either answer,
-        so that the chances at Delta and at -Delta sum to 1.
+        so that the probabilities at Delta and at -Delta sum to 1.
         """
 
     @abstractmethod

@@ -26,7 +26,8 @@ class _OutcomeDistribution(dist.TorchDistribution):
     def mean(self) -> Tensor:
         """E c, batch shape.
 
-        With the outcomes 0 and 1, or 0, 1/2 and 1, it is the chance that the first is preferred.
+        With the outcomes 0 and 1, or 0, 1/2 and 1, it is the probability that the first is
+        preferred.
         """
         probs = self.probs
         return (probs * probs.new_tensor(self.likelihood.outcomes)).sum(-1)
@@ -40,7 +41,7 @@ class _OutcomeDistribution(dist.TorchDistribution):
 
 
 class Preference(_OutcomeDistribution):
-    """p(c | Delta) for a known reward difference; takes soft labels.
+    """p(c | Delta) for a known reward difference; takes soft labels (spec 2.4).
 
     ``Bernoulli(logits=...)`` refuses labels strictly between 0 and 1 under validation, hence a
     distribution of our own. For soft labels ``log_prob`` is a quasi-likelihood.

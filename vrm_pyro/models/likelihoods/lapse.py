@@ -1,4 +1,4 @@
-"""Bradley-Terry likelihood with lapses: a share of the labels is the wrong way round."""
+"""Bradley-Terry likelihood with label noise: a share of the labels is flipped."""
 
 import math
 from abc import abstractmethod
@@ -24,7 +24,7 @@ class _LapseFormulas(PreferenceLikelihood):
     @property
     @abstractmethod
     def rate(self) -> float | Tensor:
-        """The chance eps that a label is flipped."""
+        """The probability eps that a label is flipped."""
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return the mixture of both outcomes' log-probabilities by c."""
@@ -69,7 +69,7 @@ class Lapse(_LapseFormulas):
     prompt only labels against a large Delta separate them.
 
     Args:
-        rate: eps, the chance that a label is flipped, in (0, 0.5); where learned, its start.
+        rate: eps, the probability that a label is flipped, in (0, 0.5); where learned, its start.
         learn: Learn it, with the prior Beta(1, 20) counted once for the data set.
 
     Raises:

@@ -11,7 +11,7 @@ from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 
 @dataclass(frozen=True)
 class Probit(PreferenceLikelihood):
-    """c ~ Bernoulli(Phi(Delta)), Phi the standard Normal distribution function.
+    """c ~ Bernoulli(Phi(Delta)), Phi the standard Normal distribution function (spec 2.4).
 
     Its tails are lighter than Bradley-Terry's: a label against a large Delta costs Delta^2 / 2
     instead of Delta. Phi(x) is close to sigmoid(1.7 x), so ``reward_scale`` is smaller by 1.7.

@@ -37,7 +37,7 @@ class RaoKupper(_RaoKupperFormulas):
     "margin" loss -log sigmoid(Delta - t); with its ties it is a normalised likelihood.
 
     A row's ``margin``, where it has one, is the known t of its pair. It acts on the label of that
-    pair alone: what is predicted for new text, whose margin nobody knows, has the t below.
+    pair alone: predictions for new text, whose margin is unknown, use the t below.
 
     Args:
         threshold: t, in units of the reward, > 0; where learned, its start. At Delta = 0 a share
@@ -82,7 +82,7 @@ class _RaoKupperModule(PositiveLikelihood, _RaoKupperFormulas):
 
 
 class KnownThreshold(PreferenceLikelihood):
-    """Rao-Kupper with a threshold of each pair, which may be 0.
+    """Rao-Kupper with a threshold of each pair, which may be 0 (spec 2.4).
 
     At t = 0 it is Bradley-Terry: a tie then has probability 0 and log-probability -inf, and
     so does every soft label, as one is part of a tie. Rows with such labels are refused when read.

@@ -19,7 +19,7 @@ WeightLoss = Literal["cross_entropy", "dirichlet_kl", "squared_error"]
 
 @dataclass(frozen=True)
 class WeightSupervision:
-    """How far q(w) is from the ratings of its prompt: a loss in closed form.
+    """Closed-form loss between q(w) and the normalised ratings of its prompt (spec 2.5 ii).
 
     Args:
         loss: ``cross_entropy``, a fractional multinomial and thus a likelihood; ``dirichlet_kl``

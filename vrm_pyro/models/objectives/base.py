@@ -1,4 +1,4 @@
-"""What an objective has to offer, and the terms all of them are made of."""
+"""Base class of objectives, and the terms that they share."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -43,7 +43,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Terms:
-    """Value of an objective on one batch, in nats summed over the batch, and its parts.
+    """Value of an objective on one batch, in nats summed over the batch, and its parts (spec 2.6).
 
     Args:
         objective: What is maximised, with every weight; scalar, carries the gradient.
@@ -67,6 +67,8 @@ class Terms:
 
 class Objective(ELBO):
     """Base class of the objectives: Pyro ELBOs over (VRM, guide) on a batch and its conditionals.
+
+    Source: spec 2.6.
 
     ``objective(vrm, guide)`` is Pyro's ``ELBOModule``, whose forward returns the loss: minus the
     objective, divided by the number of prompts.

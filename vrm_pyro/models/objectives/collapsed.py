@@ -39,6 +39,8 @@ def prompt_log_weights(
 class CollapsedObjective(Objective):
     """Importance-weighted bound over w alone: tighter than any mean-field bound on (w, z).
 
+    Source: spec 2.6, 2.13.
+
     Valid for Gaussian ratings and responses in one pair at most. The guide's q(w | x, outcomes)
     is the proposal.
 

@@ -88,7 +88,7 @@ def integrated_terms(
 
 
 class IntegratedObjective(Objective):
-    """Integrated ELBO: equals ``sampled`` in expectation, with far less gradient noise.
+    """Integrated ELBO: equals ``sampled`` in expectation, with far less gradient noise (spec 2.6).
 
     Args:
         num_draws: Draws of w per prompt and step.

@@ -39,6 +39,8 @@ def pair_log_prob(
 class PairwiseObjective(Objective):
     """Composite likelihood: sum over pairs of log p_theta(c | x, y), plus the rating evidence.
 
+    Source: spec 2.6.
+
     It trains what predicts on new text directly, but is no bound on the joint evidence once w or
     z is shared between pairs. The guide is trained beside it, on the integrated ELBO with the
     model held fixed, so posteriors given outcomes are there as under any other objective.

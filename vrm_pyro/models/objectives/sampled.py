@@ -65,6 +65,8 @@ class _Recording(TraceMeanField_ELBO):
 class SampledObjective(Objective):
     """``TraceMeanField_ELBO`` with w and z drawn; the others must agree with it in expectation.
 
+    Source: spec 2.6.
+
     Args:
         num_draws: Vectorised particles per step.
     """

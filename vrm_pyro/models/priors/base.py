@@ -1,4 +1,4 @@
-"""What a prior has to offer: settings that build a module from states to a distribution."""
+"""Base classes of priors: settings that build a module from states to a distribution."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class WeightPrior:
-    """Base class of the priors p(w | x) over objective weights.
+    """Base class of the priors p(w | x) over objective weights (spec 2.2).
 
     A child is a frozen dataclass: it is the setting and, through :meth:`build`, the object.
     """
@@ -21,7 +21,7 @@ class WeightPrior:
 
 
 class FeaturePrior:
-    """Base class of the priors p(z | x, y) over semantic features."""
+    """Base class of the priors p(z | x, y) over semantic features (spec 2.2)."""
 
     #: Whether p(z | x, y) reads the response.
     conditional: ClassVar[bool]

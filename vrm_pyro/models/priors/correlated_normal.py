@@ -13,6 +13,8 @@ from vrm_pyro.models.priors.conditional_normal import ConditionalNormalPrior
 class CorrelatedNormalPrior(ConditionalNormalPrior):
     """Conditional prior p(z | x, y) = N(loc(h), D(h) R D(h)) with one correlation matrix R.
 
+    Source: spec 2.2.
+
     What a text leaves open about its features may go together: a response that turns out clearer
     than it looks often turns out more complete. With linear scores a rotation of z could take up
     a *fixed* covariance; it cannot take up one whose scales differ between responses.

@@ -1,4 +1,4 @@
-"""Dirichlet prior whose concentration is shared among like prompts: a kernel regression."""
+"""Dirichlet prior whose concentration similar prompts share: a kernel regression."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -24,13 +24,16 @@ _RIDGE: Final = 0.1
 class KernelDirichletPrior(WeightPrior):
     """Conditional prior p(w | x) = Dir(alpha(h)), linear in normalised RBF features of h.
 
+    Source: spec 2.2.
+
     Like :class:`ConditionalDirichletPrior`, but the prompts around one centre share what their
     pairs say about w. With a few hundred prompts a network on the raw state learns each
     prompt's own pairs by heart; a handful of sharp centres cannot.
 
     phi_m(h) = softmax_m(-||u(h) - c_m||^2 / bandwidth), with u(h) = (h / ||h||, relevance *
-    rho(h)) and c_m the means of Ward's clusters of the training prompts. rho_k(h) is the chance
-    that objective k is rated on such a prompt, a ridge logistic regression on the training
+    rho(h)) and c_m the means of Ward's clusters of the training prompts. rho_k(h) is the
+    probability that objective k is rated on such a prompt, a ridge logistic regression on the
+    training
     prompts: where raters leave out what does not apply, the gaps say which prompts are of one
     kind. At prediction it is computed from the prompt alone.
 
@@ -114,7 +117,7 @@ class KernelDirichlet(FittedPrior):
             self.centres.copy_(_ward_centres(self._position(states), len(self.centres)))
 
     def relevances(self, prompts: Tensor) -> Tensor:
-        """Return the chance that each objective is rated, (P, K); 1/2 where all are alike."""
+        """Return the probability that each objective is rated, (P, K); 1/2 where all are alike."""
         return self._relevances(normalize(prompts, dim=-1))
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
@@ -168,7 +171,7 @@ def _logistic_regression(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor
 
 
 def _ward_centres(points: Tensor, num_centres: int) -> Tensor:
-    """Return the means of the clusters of Ward's tree; nothing in them is left to chance."""
+    """Return the means of the clusters of Ward's tree; they are deterministic."""
     if len(points) > num_centres:
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, seldom needed
 

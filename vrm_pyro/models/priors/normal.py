@@ -14,6 +14,8 @@ from vrm_pyro.models.priors.base import FeaturePrior, check_positive
 class NormalPrior(FeaturePrior):
     """Isotropic Normal p(z) = N(0, scale^2 I), the same for every response (mode ``vib``).
 
+    Source: spec 2.2.
+
     Args:
         scale: Standard deviation of every feature, in units of z.
 

@@ -1,4 +1,4 @@
-"""What a rating likelihood has to offer: settings, a module of parameters, values on a step."""
+"""Base classes of rating likelihoods: settings, module of parameters, values on a step."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.likelihoods import expect_normal, hermite_nodes, root
 
-# A rating far from its score tells next to nothing; the guide's update divides by this.
+# A rating far from its score carries almost no information; the guide's update divides by this.
 LEAST_INFORMATION: Final = 1e-4
 
 
@@ -56,7 +56,7 @@ class RatingModule(nn.Module):
 
 
 class RatingValues:
-    """A rating likelihood on one step: elementwise functions of score s and rating y.
+    """A rating likelihood on one step: elementwise functions of score s and rating y (spec 2.5 i).
 
     Children give :meth:`log_prob`, :meth:`slope`, :meth:`information`, :meth:`mean` and
     :meth:`sample`; the rest follows by quadrature, or is overridden by closed forms.
@@ -133,6 +133,8 @@ class RatingValues:
 
 class RatingDistribution(dist.TorchDistribution):
     """p(y | s) of a response's ratings for Pyro's ``sample``: batch (..., R), event (K,).
+
+    Source: spec 2.5 i.
 
     Args:
         values: The likelihood.

@@ -1,4 +1,4 @@
-"""Ratings known up to a level of their prompt: only differences within a prompt count."""
+"""Ratings known up to an offset per prompt: only differences within a prompt count."""
 
 import math
 from dataclasses import dataclass, replace
@@ -26,7 +26,8 @@ class DifferenceRatings(RatingLikelihood):
 
     For ratings whose level depends on the prompt or its rater. With R rated responses of a
     prompt it is the likelihood of all R - 1 independent differences, Normal(s + c, tau^2) with a
-    free c for each prompt and objective; a response that is the only rated one says nothing.
+    free c for each prompt and objective; a response that is the only rated one carries no
+    information.
 
     Args:
         scale: tau, in standard deviations of all ratings; where learned, its start.

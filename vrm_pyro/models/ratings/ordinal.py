@@ -1,4 +1,4 @@
-"""Ordinal ratings: levels cut out of a logistic variable around the score."""
+"""Ordinal ratings: a cumulative logit around the score."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar

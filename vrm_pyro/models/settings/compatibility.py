@@ -1,4 +1,4 @@
-"""Whether the parts of a built model fit each other: what only their distributions can tell."""
+"""Check that the parts of a built model fit each other, by their distributions."""
 
 import pyro
 import torch

@@ -40,7 +40,7 @@ class ModelConfig:
             ``objective_0`` and so on.
         num_objectives: How many objectives when none are named or rated.
         extra_objectives: Further objectives that no rating acts on, named ``unrated_0`` and so on:
-            room for what preferences follow and nobody rated.
+            room for what preferences follow but is not rated.
         latent_dim: Dimensions d_z of the semantic features z; 0 for as many as objectives.
         scores: ``linear`` scores A z + b, or ``identity``: the features are the scores.
         weight_prior: p(w | x).
@@ -55,12 +55,12 @@ class ModelConfig:
         weight_supervision: Loss of ``supervision: weights`` between q(w) and normalised ratings t:
             ``cross_entropy``, ``dirichlet_kl`` for KL(Dir(nu t) || q(w)), or ``squared_error``.
         weight_supervision_total: nu of ``dirichlet_kl``: the concentration q(w) is drawn to, so
-            how surely ratings are taken to tell the weights.
+            how strongly ratings are taken to determine the weights.
         reward_scale: beta at the start. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
         bayesian_head: Gaussian distribution of A, b, beta and the last layer of each network.
-            Predictions then average over it, and `score` tells what the training data leave
+            Predictions then average over it, and `score` separates what the training data leave
             open (epistemic) from what an item leaves open (ambiguity).
         head_covariance: ``diagonal``, learned beside the model, or ``laplace``, full (without A)
             and computed once after training from the rows' Fisher information.

@@ -1,4 +1,4 @@
-"""What rows say of pairs beside a label, against a model that may have no use for it."""
+"""Check margins and rankings of rows against what the model can use."""
 
 import warnings
 from dataclasses import replace
@@ -82,7 +82,7 @@ def warn_ignored_margins(config: ModelConfig, source: FeatureSource) -> None:
 
 
 def count_ignored_margins(config: ModelConfig, report: RowReport) -> RowReport:
-    """Return a report that says whether the model used the margins it counts."""
+    """Return a report that records whether the model used the margins it counts."""
     return report if takes_margin(config) else replace(report, margins_ignored=report.margins)
 
 
