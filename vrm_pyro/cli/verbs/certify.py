@@ -103,7 +103,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.diagnostics.certificates import certify
 
     loaded = read_model(options)
-    if options.local and loaded.architecture != "vrm":
+    if options.local and loaded.vrm is None:
         raise UsageError(
             f"--local: {options.model} is a {loaded.architecture} model, which has no local "
             "latent variables. Leave --local out."
