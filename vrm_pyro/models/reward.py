@@ -45,18 +45,18 @@ class RewardParameters:
 
     def rewards(
         self,
-        weights: Float[Tensor, "... responses objectives"],
-        scores: Float[Tensor, "... responses objectives"],
-    ) -> Float[Tensor, "... responses"]:
+        weights: Float[Tensor, "... objectives"],
+        scores: Float[Tensor, "... objectives"],
+    ) -> Float[Tensor, "..."]:
         """Return r = beta w's."""
         return self.scale * (weights * scores).sum(-1)
 
     def delta(
         self,
-        weights: Float[Tensor, "... pairs objectives"],
-        first: Float[Tensor, "... pairs objectives"],
-        second: Float[Tensor, "... pairs objectives"],
-    ) -> Float[Tensor, "... pairs"]:
+        weights: Float[Tensor, "... objectives"],
+        first: Float[Tensor, "... objectives"],
+        second: Float[Tensor, "... objectives"],
+    ) -> Float[Tensor, "..."]:
         """Return Delta = beta w'(s_first - s_second)."""
         return self.scale * (weights * (first - second)).sum(-1)
 

@@ -45,26 +45,26 @@ def without_ratings(batch):
     return replace(batch, rating_mask=torch.zeros_like(batch.rating_mask))
 
 
-def test_without_outcomes_it_is_the_prior(guide, batch, heads):
-    q_weights, q_features = guide.posterior(without_ratings(without_pairs(batch)), heads)
-    assert torch.equal(q_weights.concentration, heads.weights.concentration)
-    assert torch.allclose(q_features.mean, heads.features.mean)
-    assert torch.allclose(q_features.variance, heads.features.variance)
+def test_without_outcomes_it_is_the_prior(guide, batch, conditionals):
+    q_weights, q_features = guide.posterior(without_ratings(without_pairs(batch)), conditionals)
+    assert torch.equal(q_weights.concentration, conditionals.weights.concentration)
+    assert torch.allclose(q_features.mean, conditionals.features.mean)
+    assert torch.allclose(q_features.variance, conditionals.features.variance)
 
 
-def test_pairs_of_weight_zero_say_nothing(guide, batch, heads):
+def test_pairs_of_weight_zero_say_nothing(guide, batch, conditionals):
     silent = replace(without_ratings(batch), pair_weight=torch.zeros_like(batch.pair_weight))
-    q_weights, q_features = guide.posterior(silent, heads)
-    assert torch.allclose(q_weights.concentration, heads.weights.concentration)
-    assert torch.allclose(q_features.mean, heads.features.mean)
-    assert torch.allclose(q_features.variance, heads.features.variance)
+    q_weights, q_features = guide.posterior(silent, conditionals)
+    assert torch.allclose(q_weights.concentration, conditionals.weights.concentration)
+    assert torch.allclose(q_features.mean, conditionals.features.mean)
+    assert torch.allclose(q_features.variance, conditionals.features.variance)
 
 
-def test_ratings_alone_give_the_conjugate_posterior(guide, batch, heads):
+def test_ratings_alone_give_the_conjugate_posterior(guide, batch, conditionals):
     """Same mean; of the full covariance the diagonal of the precision, the best in KL(q || p)."""
     data = without_pairs(batch)
-    q_features = guide.features(data, heads)
-    loc, covariance = features_given_ratings(data, heads)
+    q_features = guide.features(data, conditionals)
+    loc, covariance = features_given_ratings(data, conditionals)
     assert torch.allclose(q_features.mean, loc)
     precision = torch.linalg.inv(covariance)
     assert torch.allclose(
@@ -80,14 +80,14 @@ def test_ratings_alone_give_the_conjugate_posterior(guide, batch, heads):
     assert divergence(scale) < min(divergence(0.99 * scale), divergence(1.01 * scale))
 
 
-def test_values_of_missing_ratings_never_matter(guide, batch, heads):
+def test_values_of_missing_ratings_never_matter(guide, batch, conditionals):
     other = replace(batch, ratings=torch.where(batch.rating_mask, batch.ratings, 1e6))
-    before, after = guide.posterior(batch, heads), guide.posterior(other, heads)
+    before, after = guide.posterior(batch, conditionals), guide.posterior(other, conditionals)
     for x, y in zip(before, after, strict=True):
         assert torch.equal(x.mean, y.mean)
 
 
-def test_preferred_answers_gain_reward(guide, batch, heads):
+def test_preferred_answers_gain_reward(guide, batch, conditionals):
     """q(r_preferred - r_other) lies above p's for hard labels, with fresh site networks."""
     data = replace(
         without_ratings(batch),
@@ -103,24 +103,26 @@ def test_preferred_answers_gain_reward(guide, batch, heads):
         preference=data.preference[first_pairs],
         pair_weight=data.pair_weight[first_pairs],
     )
-    q_weights, q_features = guide.posterior(data, heads)
+    q_weights, q_features = guide.posterior(data, conditionals)
 
     def margin(weights, features):
-        scores = heads.reward.scores(features.mean)
-        delta = heads.reward.delta(
+        scores = conditionals.reward.scores(features.mean)
+        delta = conditionals.reward.delta(
             weights.mean[data.pair_prompt], scores[data.pair_first], scores[data.pair_second]
         )
         return (2 * data.preference - 1) * delta
 
-    same_weights = margin(heads.weights, q_features) - margin(heads.weights, heads.features)
+    same_weights = margin(conditionals.weights, q_features) - margin(
+        conditionals.weights, conditionals.features
+    )
     assert (same_weights > 0).all()
-    assert (q_features.variance <= heads.features.variance + 1e-12).all()
+    assert (q_features.variance <= conditionals.features.variance + 1e-12).all()
 
 
-def mean_differences(weights, heads, batch):
+def mean_differences(weights, conditionals, batch):
     """Return E[Delta] of every pair under a law of w, with z at its prior mean."""
-    scores = heads.reward.scores(heads.features.mean)
-    return heads.reward.delta(
+    scores = conditionals.reward.scores(conditionals.features.mean)
+    return conditionals.reward.delta(
         weights.mean[batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]
     )
 
@@ -128,37 +130,43 @@ def mean_differences(weights, heads, batch):
 def test_an_undecided_label_says_that_answers_are_alike(guide):
     """c = 1/2 moves w to where Delta is smaller; z gets curvature but no direction."""
     batch = small_batch(num_objectives=4, single_use=True)
-    heads = random_conditionals(batch.num_prompts, batch.num_responses)
+    conditionals = random_conditionals(batch.num_prompts, batch.num_responses)
     data = replace(
         without_ratings(batch),
         preference=torch.full_like(batch.preference, 0.5),
         pair_weight=torch.ones_like(batch.pair_weight),
     )
-    q_weights, q_features = guide.posterior(data, heads)
-    before, after = (mean_differences(w, heads, data) for w in (heads.weights, q_weights))
+    q_weights, q_features = guide.posterior(data, conditionals)
+    before, after = (
+        mean_differences(w, conditionals, data) for w in (conditionals.weights, q_weights)
+    )
 
     def by_prompt(delta):
         return torch.zeros(5).double().index_add(0, data.pair_prompt, delta**2)
 
     assert (by_prompt(after) < by_prompt(before)).all()
     # Responses in one pair only: the curvature acts around the prior mean.
-    assert torch.allclose(q_features.mean, heads.features.mean)
-    assert (q_features.variance <= heads.features.variance + 1e-12).all()
-    assert (q_features.variance < heads.features.variance - 1e-6).any()
+    assert torch.allclose(q_features.mean, conditionals.features.mean)
+    assert (q_features.variance <= conditionals.features.variance + 1e-12).all()
+    assert (q_features.variance < conditionals.features.variance - 1e-6).any()
 
 
-def test_data_only_add_concentration_and_the_limits_hold(guide, batch, heads):
-    q_weights = guide.weights(batch, heads)
-    gained = q_weights.concentration.sum(-1) - heads.weights.concentration.sum(-1)
+def test_data_only_add_concentration_and_the_limits_hold(guide, batch, conditionals):
+    q_weights = guide.weights(batch, conditionals)
+    gained = q_weights.concentration.sum(-1) - conditionals.weights.concentration.sum(-1)
     assert (gained > 0).all()
-    huge = replace(heads, weights=dist.Dirichlet(torch.full((5, 4), 1e4, dtype=torch.float64)))
+    huge = replace(
+        conditionals, weights=dist.Dirichlet(torch.full((5, 4), 1e4, dtype=torch.float64))
+    )
     assert guide.weights(batch, huge).concentration.max() == CONCENTRATION_CAP
-    tiny = replace(heads, weights=dist.Dirichlet(torch.full((5, 4), 0.1, dtype=torch.float64)))
+    tiny = replace(
+        conditionals, weights=dist.Dirichlet(torch.full((5, 4), 0.1, dtype=torch.float64))
+    )
     loud = replace(batch, pair_weight=1e4 * batch.pair_weight)
     assert guide.weights(loud, tiny).concentration.min() == CONCENTRATION_FLOOR
 
 
-def test_more_weight_means_more_update(guide, batch, heads):
+def test_more_weight_means_more_update(guide, batch, conditionals):
     data = without_ratings(batch)
     # One pair a prompt: several with opposite labels pull against each other.
     data = replace(
@@ -167,52 +175,55 @@ def test_more_weight_means_more_update(guide, batch, heads):
             [float((data.pair_prompt[:n] == p).sum() == 0) for n, p in enumerate(data.pair_prompt)]
         ).double(),
     )
-    light = guide.posterior(replace(data, pair_weight=0.2 * data.pair_weight), heads)
-    heavy = guide.posterior(data, heads)
+    light = guide.posterior(replace(data, pair_weight=0.2 * data.pair_weight), conditionals)
+    heavy = guide.posterior(data, conditionals)
 
     def moved(weights):
-        return (weights.mean - heads.weights.mean).abs().sum(-1)
+        return (weights.mean - conditionals.weights.mean).abs().sum(-1)
 
     assert (moved(light[0]) < moved(heavy[0])).all()
     assert (light[0].concentration.sum(-1) < heavy[0].concentration.sum(-1)).all()
     for _, q_features in (light, heavy):
-        assert (q_features.variance <= heads.features.variance + 1e-12).all()
+        assert (q_features.variance <= conditionals.features.variance + 1e-12).all()
 
 
-def test_swapped_pairs_give_the_same_posterior(guide, batch, heads):
-    before, after = guide.posterior(batch, heads), guide.posterior(batch.swap_pairs(), heads)
+def test_swapped_pairs_give_the_same_posterior(guide, batch, conditionals):
+    before, after = (
+        guide.posterior(batch, conditionals),
+        guide.posterior(batch.swap_pairs(), conditionals),
+    )
     for x, y in zip(before, after, strict=True):
         assert torch.allclose(x.mean, y.mean, rtol=1e-10)
         assert torch.allclose(x.variance, y.variance, rtol=1e-10)
     wrong = replace(batch.swap_pairs(), preference=batch.preference)
-    assert not torch.allclose(before[0].mean, guide.weights(wrong, heads).mean, rtol=1e-3)
+    assert not torch.allclose(before[0].mean, guide.weights(wrong, conditionals).mean, rtol=1e-3)
 
 
-def test_renamed_objectives_give_the_renamed_posterior(guide, batch, heads):
+def test_renamed_objectives_give_the_renamed_posterior(guide, batch, conditionals):
     order = torch.tensor([2, 0, 3, 1])
-    reward, ratings = heads.reward, heads.ratings
+    reward, ratings = conditionals.reward, conditionals.ratings
     renamed = replace(
-        heads,
-        weights=dist.Dirichlet(heads.weights.concentration[:, order]),
+        conditionals,
+        weights=dist.Dirichlet(conditionals.weights.concentration[:, order]),
         reward=replace(reward, loading=reward.loading[order], intercept=reward.intercept[order]),
         ratings=replace(ratings, offset=ratings.offset[order], scale=ratings.scale[order]),
     )
     data = replace(batch, ratings=batch.ratings[:, order], rating_mask=batch.rating_mask[:, order])
-    before, after = guide.posterior(batch, heads), guide.posterior(data, renamed)
+    before, after = guide.posterior(batch, conditionals), guide.posterior(data, renamed)
     assert torch.allclose(before[0].concentration[:, order], after[0].concentration, rtol=1e-9)
     assert torch.allclose(before[1].mean, after[1].mean, rtol=1e-9)
     assert torch.allclose(before[1].variance, after[1].variance, rtol=1e-9)
 
 
-def test_axes_of_the_features_do_not_reach_the_weights(guide, batch, heads):
+def test_axes_of_the_features_do_not_reach_the_weights(guide, batch, conditionals):
     """z -> R z, A -> A R' with isotropic priors is the same model of w (spec 2.8.4)."""
-    loc = heads.features.mean
+    loc = conditionals.features.mean
     rotation = torch.linalg.qr(torch.randn(4, 4).double()).Q
 
     def weights(turn):
         features = dist.Normal(loc @ turn.T, torch.full_like(loc, 0.7)).to_event(1)
-        reward = replace(heads.reward, loading=heads.reward.loading @ turn.T)
-        return guide.weights(batch, replace(heads, features=features, reward=reward))
+        reward = replace(conditionals.reward, loading=conditionals.reward.loading @ turn.T)
+        return guide.weights(batch, replace(conditionals, features=features, reward=reward))
 
     before, after = weights(torch.eye(4).double()), weights(rotation)
     assert torch.allclose(before.concentration, after.concentration, rtol=1e-9)
@@ -222,17 +233,17 @@ def test_axes_of_the_features_do_not_reach_the_weights(guide, batch, heads):
 def test_many_pairs_of_a_prompt_give_nearly_the_exact_posterior_of_weights(guide, seed):
     """Scores known, 40 labels: E[w] and sd against importance draws from the prior."""
     alpha = torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double()
-    data, heads, difference = labelled_prompt(seed=seed)
-    heads = replace(heads, weights=dist.Dirichlet(alpha))
+    data, conditionals, difference = labelled_prompt(seed=seed)
+    conditionals = replace(conditionals, weights=dist.Dirichlet(alpha))
     w = torch.distributions.Dirichlet(alpha[0]).sample((100_000,))
     delta = w @ difference.T
     log_lik = torch.nn.functional.logsigmoid((2 * data.preference - 1) * delta).sum(-1)
     mass = torch.softmax(log_lik, 0).unsqueeze(-1)
     mean = (mass * w).sum(0)
     deviation = ((mass * (w - mean) ** 2).sum(0)).sqrt()
-    q_weights = guide.weights(data, heads)
+    q_weights = guide.weights(data, conditionals)
     assert ((q_weights.mean[0] - mean).abs() < 0.5 * deviation).all()
     ratio = q_weights.variance[0].sqrt() / deviation
     assert ((ratio > 0.6) & (ratio < 1.6)).all(), ratio
     # The labels say more than the prior does.
-    assert ((heads.weights.mean[0] - mean).abs() > 2 * deviation).any()
+    assert ((conditionals.weights.mean[0] - mean).abs() > 2 * deviation).any()
