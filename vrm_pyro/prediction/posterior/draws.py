@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -115,7 +115,7 @@ def draw_posterior(
         InputError: If the model has no latent variables, there is nothing to draw, or the
             ratings are not those of the model's objectives.
     """
-    loaded = None if isinstance(model, nn.Module) else as_model(model)
+    loaded = None if isinstance(model, RewardModel) else as_model(model)
     module = model if loaded is None else loaded.model
     model = _check_drawable(module, num_draws)  # before texts are encoded
     _, source, table = open_both(module if loaded is None else loaded, data)
