@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
@@ -12,6 +13,9 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 from generate import write_pages  # noqa: E402
 
 import vrm_pyro  # noqa: E402
+from vrm_pyro.data.rows.readers import TableSpec  # noqa: E402
+from vrm_pyro.features.reading import DataLike  # noqa: E402
+from vrm_pyro.prediction.opening import ModelLike  # noqa: E402
 
 project = "vrm_pyro"
 copyright = "the vrm_pyro authors"
@@ -60,10 +64,28 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
+# The longest first: some are parts of others.
+ALIASES = {"DataLike": DataLike, "TableSpec": TableSpec, "ModelLike": ModelLike}
+
+
 def setup(app: Sphinx) -> None:
     """Write the generated pages before the sources are read; read docstrings as this project's."""
     write_pages(DOCS)
+    app.connect("autodoc-process-signature", short_signature)
     app.connect("autodoc-process-docstring", plain_docstring, priority=100)
+
+
+def short_signature(
+    app, what, name, obj, options, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Show long unions by their names: ``DataLike`` instead of all forms that rows may have."""
+    return _with_aliases(signature), _with_aliases(returns)
+
+
+def _with_aliases(text: str | None) -> str | None:
+    for alias, union in ALIASES.items():
+        text = text and text.replace(stringify_annotation(union, "smart"), alias)
+    return text
 
 
 def plain_docstring(app, what, name, obj, options, lines: list[str]) -> None:
