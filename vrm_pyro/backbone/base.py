@@ -15,7 +15,7 @@ from jaxtyping import Float32, Integer
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.batching import token_batches
-from vrm_pyro.backbone.chat import Messages, as_messages, prompt_text, response_owners
+from vrm_pyro.backbone.messages import Messages, as_messages, prompt_text, response_owners
 from vrm_pyro.errors import InputError
 
 TOKEN_BUDGETS = {"cpu": 2048}

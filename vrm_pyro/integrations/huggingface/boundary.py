@@ -9,7 +9,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone import TransformerBackbone
-from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence, as_messages
+from vrm_pyro.backbone.chat import ChatEncoder, TokenSequence
+from vrm_pyro.backbone.messages import Messages, as_messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 
 from vrm_pyro.backbone import TransformerBackbone, peft_calls
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.adapter import adapter_settings
 from vrm_pyro.integrations.huggingface.boundary import (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import Chunk, chunks
 from vrm_pyro.data.dataset import PromptDataset

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.data.rows.conversation import tool_parts
 from vrm_pyro.errors import InputError
 

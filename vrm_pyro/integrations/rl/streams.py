@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.prediction.reward_draws import TextStreams
 
 

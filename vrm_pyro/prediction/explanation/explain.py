@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.rows.conversation import check_prompt, check_text
 from vrm_pyro.data.rows.problem import RowProblem

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import Backbone, TransformerBackbone, load_backbone
-from vrm_pyro.backbone.chat import Messages
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
