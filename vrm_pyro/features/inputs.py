@@ -14,7 +14,7 @@ from vrm_pyro.features.store import FeatureStore
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inputs:
     """Rows and the states of their texts.
 
@@ -25,6 +25,10 @@ class Inputs:
 
     source: FeatureSource
     table: PreferenceTable
+
+    def __repr__(self) -> str:
+        width = self.source.responses.shape[1]
+        return f"Inputs({self.table!r}, states of size {width})"
 
     @classmethod
     def of(cls, states: FeatureStore | Features) -> "Inputs":

@@ -10,7 +10,7 @@ from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import OPTIONAL_COLUMNS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features:
     """States of prompts and responses with their comparisons.
 
@@ -31,6 +31,9 @@ class Features:
     table_pairs: NDArray[np.int64]
     prompt_tokens: NDArray[np.int64]
     response_tokens: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Features({self.rows!r}, states of size {self.hidden_size})"
 
     @property
     def response_prompt(self) -> NDArray[np.int64]:

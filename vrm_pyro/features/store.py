@@ -71,6 +71,10 @@ class FeatureStore:
         self.prompt_tokens: NDArray[np.int64] = arrays["prompt_tokens"]
         self.response_tokens: NDArray[np.int64] = arrays["response_tokens"]
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.meta[f'num_{k}']:,} {k}" for k in ("pairs", *KINDS))
+        return f"FeatureStore({str(self.path)!r}: {counts}, states of size {self.hidden_size})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.path, self.meta)
 

@@ -36,7 +36,7 @@ KINDS: Final[dict[str, Any]] = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class LoadedModel:
     """A model with everything needed to use it on new text.
 
@@ -56,6 +56,12 @@ class LoadedModel:
     rated: bool
     backbone: dict[str, Any]
     directory: Path | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.directory is None else f"{str(self.directory)!r}: "
+        backbone = self.backbone.get("name", "states of an unnamed backbone")
+        objectives = f", objectives {', '.join(self.objectives)}" if self.objectives else ""
+        return f"LoadedModel({where}{self.architecture} on {backbone}{objectives})"
 
     @property
     def architecture(self) -> str:

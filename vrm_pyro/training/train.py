@@ -94,11 +94,26 @@ def train(
         InputError: When settings and data do not fit.
     """
     check_settings(config)
-    facts = data_facts(train_source)
     check_rankings(config, train_source)
-    check_data(config, facts)
+    check_data(config, data_facts(train_source))
     if len(validation_source.pair_first) == 0:
         raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    return train_checked(
+        config, arguments, train_source, validation_source, backbone, callbacks, tuner
+    )
+
+
+def train_checked(
+    config: ModelConfig,
+    arguments: TrainingArguments,
+    train_source: FeatureSource,
+    validation_source: FeatureSource,
+    backbone: dict[str, Any] | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+    tuner: Tuner | None = None,
+) -> TrainResult:
+    """Train as :func:`train` does, on settings and rows that were checked before."""
+    facts = data_facts(train_source)
     warn_ignored_margins(config, train_source)
     warn_rankings_as_pairs(config, train_source)
     objectives = objective_names(config, facts)

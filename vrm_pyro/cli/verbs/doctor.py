@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.parsing import UsageError
 from vrm_pyro.cli.settings import read_with_options, run_parser
-from vrm_pyro.data.rows import PreferenceTable
-from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.reading import is_store, read_backbone, read_rows
-from vrm_pyro.training.data_config import DataConfig
-from vrm_pyro.training.preflight import Check, check_environment, environment, preflight, worst
+from vrm_pyro.training.preflight import Check, worst
+from vrm_pyro.training.run.doctor import doctor
 
 NAME_WIDTH = 24
 ENDINGS = {
@@ -53,43 +49,18 @@ def run(argv: Sequence[str]) -> None:
         Failed: If a check fails.
     """
     settings, options = read_with_options(build_parser(), data_option(argv))
-    if options.max_responses < 2:
-        raise UsageError(f"--max_responses is {options.max_responses}, but must be at least 2.")
-    data, model = settings.data, settings.model
+    width = shutil.get_terminal_size((100, 24)).columns
     checks: list[Check] = []
-
-    def tell(check: Check) -> None:
+    for check in doctor(settings, max_responses=options.max_responses, progress=True):
         checks.append(check)
-        print(row(check, shutil.get_terminal_size((100, 24)).columns), flush=True)
-
-    if not data.train:
-        for check in check_environment(environment()):
-            tell(check)
+        print(row(check, width), flush=True)
+    if not settings.data.train:
         print("\nTo check rows and settings too, name them: --data rows.jsonl --config NAME.")
-    else:
-        train = _rows(data.train, data, "train")
-        validation = _rows(data.validation, data, "validation") if data.validation else None
-        backbone = read_backbone(
-            model.backbone,
-            pooling=model.pooling,
-            max_length=model.max_length,
-            dtype=model.dtype,
-            device="cpu" if settings.arguments.use_cpu else "auto",
+    elif settings.tuning.method != "frozen":
+        print(
+            f"\ntuning.method is {settings.tuning.method}; these checks trained the heads "
+            "alone, on states of the backbone as it is."
         )
-        for check in preflight(
-            model,
-            backbone,
-            train,
-            validation,
-            max_responses=options.max_responses,
-            progress=True,
-        ):
-            tell(check)
-        if settings.tuning.method != "frozen":
-            print(
-                f"\ntuning.method is {settings.tuning.method}; these checks trained the heads "
-                "alone, on states of the backbone as it is."
-            )
     print(f"\n{ENDINGS[worst(checks)]}", flush=True)
     failed = [check.name for check in checks if check.verdict == "fail"]
     if failed:
@@ -119,12 +90,3 @@ def row(check: Check, width: int = 100) -> str:
         )
     head = f"{check.verdict:<6}{check.name:<{NAME_WIDTH}}  "
     return "\n".join([head + body[0], *(indent + line for line in body[1:])])
-
-
-def _rows(spec: Spec, data: DataConfig, split: str) -> PreferenceTable:
-    if is_store(spec):
-        raise UsageError(
-            f"--data {spec}: is a feature store; doctor looks at texts. Give the rows it was made "
-            "from."
-        )
-    return read_rows(spec, data.skip_invalid, split)

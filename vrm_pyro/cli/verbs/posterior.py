@@ -1,7 +1,6 @@
 """``vrm-pyro posterior``: draws of everything, with named dimensions."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
@@ -43,8 +42,10 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
     if options.draws < 1:
         raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
+    from vrm_pyro.atomic import check_file
     from vrm_pyro.prediction.posterior.file import write_posterior
 
+    check_file(options.out)
     loaded = read_model(options)
     if loaded.vrm is None:
         raise UsageError(
@@ -55,7 +56,7 @@ def run(argv: Sequence[str]) -> None:
     write_posterior(
         loaded,
         inputs,
-        Path(options.out),
+        options.out,
         options.draws,
         options.seed,
         summarized=options.summaries,

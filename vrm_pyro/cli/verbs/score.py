@@ -53,6 +53,7 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Score and write."""
+    from vrm_pyro.atomic import check_file
     from vrm_pyro.features.inputs import Inputs
     from vrm_pyro.features.reading import is_store, read_rows, read_store
     from vrm_pyro.features.shards import shard_ranges
@@ -65,6 +66,7 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     check_out(options.out)
     share = _check_options(options)
+    check_file(options.out)
     loaded = read_model(options)
     if is_store(options.data):
         store = read_store(options.data)

@@ -16,7 +16,7 @@ from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
 from vrm_pyro.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreferenceTable:
     """Comparisons and ratings as prompts, responses and pairs, each on a flat index (spec 2.1).
 
@@ -80,6 +80,13 @@ class PreferenceTable:
         assert all(len(getattr(self, name)) == self.num_pairs for name in COLUMNS)
         second_prompt = self.response_prompt[self.pair_second]
         assert (self.pair_prompt == second_prompt).all(), "a pair spans two prompts"
+
+    def __repr__(self) -> str:
+        rated = f", rated on {', '.join(self.objectives)}" if self.objectives else ""
+        return (
+            f"PreferenceTable({self.num_pairs:,} pairs, {self.num_prompts:,} prompts, "
+            f"{self.num_responses:,} responses{rated})"
+        )
 
     @property
     def num_prompts(self) -> int:

@@ -12,7 +12,7 @@ SPLITS: tuple[str, ...] = ("train", "validation", "test")
 KIND_DIM = "kind"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Simulation:
     """Simulated comparisons of texts and the truth behind them.
 
@@ -47,6 +47,13 @@ class Simulation:
     prompts: tuple[str, ...]
     responses: tuple[str, ...]
     truth: xr.Dataset
+
+    def __repr__(self) -> str:
+        pairs = self.truth.sizes[names.PAIR_DIM]
+        return (
+            f"Simulation({pairs:,} pairs, {len(self.prompts):,} prompts, "
+            f"{len(self.responses):,} responses)"
+        )
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """Return the rows of one split, in the row schema of the command line.

@@ -90,6 +90,9 @@ class Scorer:
         loaded = load_model(os.fspath(directory), classes)
         return cls(loaded, backbone or backbone_of(loaded, device=device, dtype=dtype))
 
+    def __repr__(self) -> str:
+        return f"Scorer({self.loaded!r}, on {self.backbone.device})"
+
     @property
     def score_unit(self) -> str:
         """``rating``: scores are expected raw ratings; ``model``: their unit is a convention."""

@@ -4,7 +4,7 @@ import logging
 import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import STATES_FOLDER
-from vrm_pyro.models.settings.config import DataFacts, ModelConfig
+from vrm_pyro.models.settings.config import DataFacts, ModelConfig, check_data
+from vrm_pyro.models.settings.row_checks import check_rankings
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import read_texts
 from vrm_pyro.training.preparation import data_facts
@@ -141,10 +142,20 @@ class TrainingRows:
         both = (self.train, self.validation)
         return any(item is not None and item.store is None for item in both)
 
-    def facts(self) -> DataFacts:
-        """Return what the settings of the model have to fit."""
-        table: Any = self.train.table  # has what is looked at, without states
-        facts = data_facts(table)
+    def check(self, model: ModelConfig) -> None:
+        """Raise InputError unless the training rows are ones that the settings can learn from."""
+        table = self.train.table
+        if 0 < self.data.max_prompts < table.num_prompts:
+            table = table.select_prompts(
+                _first(table, self.data.max_prompts, self.data.split_seed)
+            )
+        if self.validation is None:
+            table = table.select_prompts(~self._held_out(table))
+        check_rankings(model, cast(FeatureSource, table))
+        check_data(model, self._facts(table))
+
+    def _facts(self, table: PreferenceTable) -> DataFacts:
+        facts = data_facts(cast(FeatureSource, table))  # it has what is looked at
         if self.drops("drop_ratings"):
             facts = replace(facts, objectives=())
         if self.drops("drop_preferences"):

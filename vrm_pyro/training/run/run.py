@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from transformers import set_seed
 
 from vrm_pyro.backbone import Backbone, choose_precision
-from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import read_backbone
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
-from vrm_pyro.models.settings.config import check_data
-from vrm_pyro.models.settings.row_checks import check_rankings, count_ignored_margins
+from vrm_pyro.models.settings.row_checks import count_ignored_margins
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.processes import from_main, is_main, num_processes
 from vrm_pyro.training.data_config import check_data_settings
@@ -27,7 +25,7 @@ from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
 from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
-from vrm_pyro.training.train import train
+from vrm_pyro.training.train import train_checked
 
 TOKENIZER = "tokenizer"
 
@@ -128,8 +126,7 @@ def run(settings: RunSettings) -> Run:
     adopt_store(settings.model, rows.stores)
     for name in ("backbone", "pooling", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
-    check_rankings(settings.model, cast(FeatureSource, rows.train.table))
-    check_data(settings.model, rows.facts())
+    rows.check(settings.model)
     tuned = settings.tuning.method != "frozen"
     backbone = _backbone(settings) if rows.needs_backbone or tuned else None
     if backbone is not None:
@@ -143,7 +140,7 @@ def run(settings: RunSettings) -> Run:
         set_seed(arguments.seed)  # adapters start at random
         tuner = Tuner(settings.tuning, backbone)
         states = rows.texts(tuner.backbone)
-        result = train(
+        result = train_checked(
             settings.model, arguments, states.train, states.validation.source, tuner=tuner
         )
         tuner.gather()
@@ -151,7 +148,9 @@ def run(settings: RunSettings) -> Run:
     else:
         states = rows.encoded(backbone, directory.path)
         validation = states.validation
-        result = train(settings.model, arguments, states.train, validation.source, states.backbone)
+        result = train_checked(
+            settings.model, arguments, states.train, validation.source, states.backbone
+        )
     if tuned and (is_main() or tuner.shards):  # shards compute together
         assert backbone is not None
         table = states.validation.table
