@@ -43,7 +43,7 @@ def build_parser() -> ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train, or go on with a run that was stopped; alone or as one of several processes."""
+    """Train, or resume a stopped run; alone or as one of several processes."""
     settings = _read(argv)
     assert settings.arguments.device is not None  # asked for, it makes the processes meet
     if not is_main():

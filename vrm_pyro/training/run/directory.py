@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, whether it may be written, and what a resume may change."""
+"""The folder of a run: whether it may be written, and which settings a resumed run may change."""
 
 import logging
 from pathlib import Path
@@ -53,8 +53,8 @@ class RunDirectory:
         self.path, self.overwrite, self.resume = Path(path), overwrite, resume
         if overwrite and resume:
             raise InputError(
-                "--overwrite and --train.resume_from_checkpoint exclude each other: start afresh, "
-                "or go on."
+                "--overwrite and --train.resume_from_checkpoint exclude each other: start over, "
+                "or resume."
             )
         #: Whether a trained model lies there.
         self.finished = (self.path / CONFIG_FILE).is_file()
@@ -68,12 +68,12 @@ class RunDirectory:
         if self.stopped and not overwrite and not resume:
             raise InputError(
                 f"{path}: holds a run that was stopped before its end. Pass "
-                "--train.resume_from_checkpoint true to go on with it, --overwrite to start "
-                "afresh, or choose another --train.output_dir."
+                "--train.resume_from_checkpoint true to resume it, --overwrite to start "
+                "over, or choose another --train.output_dir."
             )
 
     def protect(self, specs: list[Any]) -> None:
-        """Raise InputError if replacing the folder would delete what is to be read."""
+        """Raise InputError if replacing the folder would delete rows that are to be read."""
         target = self.path.resolve()
         for spec in specs:
             for name in [spec] if isinstance(spec, str) else spec or []:
@@ -85,7 +85,7 @@ class RunDirectory:
                     )
 
     def claim(self, values: dict[str, Any], text: str) -> None:
-        """Take the folder and write ``config.yaml``; from here on a stop can be resumed.
+        """Take the folder and write ``config.yaml``; a run that stops after this can be resumed.
 
         Args:
             values: All settings.
@@ -98,7 +98,7 @@ class RunDirectory:
             self.check_same(values)
             with write_file(self.path / SETTINGS_FILE) as partial:
                 partial.write_text(text, encoding="utf-8")
-            log.info("%s: going on with the run there", self.path)
+            log.info("%s: resuming the run there", self.path)
             return
         claim_directory(self.path, marker=SETTINGS_FILE, content=text, overwrite=self.overwrite)
 
@@ -109,7 +109,7 @@ class RunDirectory:
             held = yaml.safe_load(short_class_names(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise InputError(
-                f"{path}: cannot be read ({error}), so the run cannot be resumed. Start afresh "
+                f"{path}: cannot be read ({error}), so the run cannot be resumed. Start over "
                 "with --overwrite."
             ) from error
         for group, settings in values.items():
@@ -121,7 +121,7 @@ class RunDirectory:
                     raise InputError(
                         f"{self.path}: this run was started with {group}.{key} "
                         f"{_short(before[key])}, now it is {_short(value)}. Resume with the "
-                        "settings it was started with, or start afresh with --overwrite."
+                        "settings it was started with, or start over with --overwrite."
                     )
 
 

@@ -142,7 +142,7 @@ class TrainingRows:
         both = (self.train, self.validation)
         return any(item is not None and item.store is None for item in both)
 
-    def check(self, model: ModelConfig) -> None:
+    def check_learnable(self, model: ModelConfig) -> None:
         """Raise InputError unless the training rows are ones that the settings can learn from."""
         table = self.train.table
         if 0 < self.data.max_prompts < table.num_prompts:

@@ -1,4 +1,4 @@
-"""The final files of a run, each whole, and ``config.json`` after all others."""
+"""Write the results of a run: ``config.json`` comes last and marks the run as finished."""
 
 import math
 import os
@@ -50,7 +50,7 @@ def write_results(
     loaded = result.loaded
     metrics = evaluate(loaded, validation).to_dict()
     metrics["training"] = training_facts(result) | dict(facts)
-    for leftover in directory.glob(".results.*.partial"):  # of an end that was cut off
+    for leftover in directory.glob(".results.*.partial"):  # of a process that was killed here
         shutil.rmtree(leftover)
     partial = directory / f".results.{secrets.token_hex(4)}.partial"
     partial.mkdir()
@@ -67,7 +67,7 @@ def write_results(
         save_model(loaded, partial)
         names = sorted(path.name for path in partial.iterdir())
         for name in sorted(names, key=lambda name: name == CONFIG_FILE):
-            if (directory / name).is_dir():  # of an end that was cut off
+            if (directory / name).is_dir():  # of a process that was killed here
                 shutil.rmtree(directory / name)
             os.replace(partial / name, directory / name)
     finally:

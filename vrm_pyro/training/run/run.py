@@ -126,7 +126,7 @@ def run(settings: RunSettings) -> Run:
     adopt_store(settings.model, rows.stores)
     for name in ("backbone", "pooling", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
-    rows.check(settings.model)
+    rows.check_learnable(settings.model)
     tuned = settings.tuning.method != "frozen"
     backbone = _backbone(settings) if rows.needs_backbone or tuned else None
     if backbone is not None:
