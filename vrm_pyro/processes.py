@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -95,6 +96,38 @@ def wait_for_all() -> None:
         import torch.distributed as dist
 
         dist.barrier()
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the work this process does.
+
+    Args:
+        count: Number of processes.
+        index: Which of them this is.
+        together: Whether a launcher started them, so that they can wait for each other.
+    """
+
+    count: int = 1
+    index: int = 0
+    together: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does all the work."""
+        return self.count == 1
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process shows its progress."""
+        return not self.together or is_main()
+
+    def begin(self, action: Callable[[], None]) -> None:
+        """Run an action before the work: once where a launcher started the processes."""
+        if self.together:
+            from_main(action)
+        else:
+            action()
 
 
 def part() -> None:

@@ -1,12 +1,9 @@
-"""Work that several processes or machines share: options and the shares they mean."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Options of work that several processes or machines share."""
 
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.parsing import UsageError
-from vrm_pyro.processes import from_main, is_main, meet, num_processes, process_index
+from vrm_pyro.processes import Share, meet, num_processes, process_index
 
 
 def add_share_options(parser: ArgumentParser) -> None:
@@ -31,66 +28,32 @@ def add_share_options(parser: ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which part of the work this process does.
+def share_of(options: Namespace) -> Share:
+    """Return the share that the options, or else the launcher, mean.
 
-    Args:
-        count: Number of processes.
-        index: Which of them this is.
-        together: Whether a launcher started them, so that they can wait for each other.
+    Raises:
+        UsageError: If the options do not fit each other.
     """
-
-    count: int
-    index: int
-    together: bool
-
-    @classmethod
-    def of(cls, options: Namespace) -> "Share":
-        """Return the share that the options, or else the launcher, mean.
-
-        Raises:
-            UsageError: If the options do not fit each other.
-        """
-        count, index = options.num_shards, options.shard
-        if count < 1:
-            raise UsageError(f"--num_shards is {count}, but must be at least 1.")
-        if index is not None and not 0 <= index < count:
-            raise UsageError(
-                f"--shard is {index}, but must be from 0 to {count - 1}: --num_shards is {count}."
-            )
-        if options.merge and index is not None:
-            raise UsageError(
-                "--merge puts the shards of all processes together; leave --shard out."
-            )
-        if count > 1 and index is None and not options.merge:
-            raise UsageError(
-                f"--num_shards is {count}: say with --shard which of them this process is, from "
-                "0, or pass --merge when all are done."
-            )
-        if num_processes() == 1:
-            return cls(count, index or 0, False)
-        if count > 1 or options.merge:
-            raise UsageError(
-                f"{num_processes()} processes were started together and share the work by "
-                "themselves. Leave --num_shards, --shard and --merge out."
-            )
-        meet()
-        return cls(num_processes(), process_index(), True)
-
-    @property
-    def alone(self) -> bool:
-        """Whether this process does all the work."""
-        return self.count == 1
-
-    @property
-    def speaks(self) -> bool:
-        """Whether this process shows its progress."""
-        return not self.together or is_main()
-
-    def begin(self, action: Callable[[], None]) -> None:
-        """Do before the work what processes that a launcher started do once for all."""
-        if self.together:
-            from_main(action)
-        else:
-            action()
+    count, index = options.num_shards, options.shard
+    if count < 1:
+        raise UsageError(f"--num_shards is {count}, but must be at least 1.")
+    if index is not None and not 0 <= index < count:
+        raise UsageError(
+            f"--shard is {index}, but must be from 0 to {count - 1}: --num_shards is {count}."
+        )
+    if options.merge and index is not None:
+        raise UsageError("--merge puts the shards of all processes together; leave --shard out.")
+    if count > 1 and index is None and not options.merge:
+        raise UsageError(
+            f"--num_shards is {count}: say with --shard which of them this process is, from "
+            "0, or pass --merge when all are done."
+        )
+    if num_processes() == 1:
+        return Share(count, index or 0, False)
+    if count > 1 or options.merge:
+        raise UsageError(
+            f"{num_processes()} processes were started together and share the work by "
+            "themselves. Leave --num_shards, --shard and --merge out."
+        )
+    meet()
+    return Share(num_processes(), process_index(), True)

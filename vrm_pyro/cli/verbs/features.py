@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.options import add_device_option, add_row_options
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
-from vrm_pyro.cli.sharing import Share, add_share_options
+from vrm_pyro.cli.sharing import add_share_options, share_of
 from vrm_pyro.processes import part
 
 # Settings of a model (vrm_pyro.ModelConfig) that states depend on: name, kind, default, meaning.
@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     if is_store(options.data):
         raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
-    share = Share.of(options)
+    share = share_of(options)
     if options.overwrite and (share.count > 1 or options.merge):
         raise UsageError(
             "--overwrite would delete the shares of others; remove the folder by hand, then start "
