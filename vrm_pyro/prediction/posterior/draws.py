@@ -116,9 +116,9 @@ def draw_posterior(
             ratings are not those of the model's objectives.
     """
     loaded = None if isinstance(model, RewardModel) else as_model(model)
-    module = model if loaded is None else loaded.model
-    model = _check_drawable(module, num_draws)  # before texts are encoded
-    _, source, table = open_both(module if loaded is None else loaded, data)
+    drawn = _check_drawable(model if loaded is None else loaded.model, num_draws)
+    _, source, table = open_both(drawn if loaded is None else model, data)
+    model = drawn
     names, facts = None, {}
     if loaded is not None and table is not None:
         source = with_objectives(source, loaded.objectives if loaded.rated else ())

@@ -95,7 +95,7 @@ def _spec(data: DataLike | None) -> Spec | None:
         return str(data.path)
     if isinstance(data, str | PathLike):
         return fspath(data)
-    several = isinstance(data, Sequence) and not isinstance(data, str) and len(data) > 0
-    if several and all(isinstance(item, str | PathLike) for item in data):
-        return [fspath(item) for item in data]
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        names = [item for item in data if isinstance(item, str | PathLike)]
+        return [fspath(name) for name in names] if len(names) == len(data) else None
     return None
