@@ -166,7 +166,7 @@ class TestSettings:
         assert read.model == vrm_pyro.ModelConfig(**{**vars(config), "latent_dim": 6})
         assert read.values["model"]["weight_prior"] == {
             "class_path": "DirichletPrior",
-            "init_args": {"concentration": 0.3},
+            "init_args": {"concentration": 0.3, "learn": False},
         }
         assert read.arguments.learning_rate == 3e-4
         assert read.arguments.num_train_epochs == 60  # of `default`
