@@ -63,11 +63,8 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Write or finish a store."""
-    from vrm_pyro.atomic import write_directory
     from vrm_pyro.features.reading import is_store, read_backbone, read_rows
-    from vrm_pyro.features.sharing import write_together
-    from vrm_pyro.features.writing import write_shards, write_store
-    from vrm_pyro.training.run.run import TOKENIZER
+    from vrm_pyro.features.sharing import write_features
 
     options = parse(build_parser(), argv)
     if is_store(options.data):
@@ -86,29 +83,22 @@ def run(argv: Sequence[str]) -> None:
         dtype=options.model.dtype,
         device=options.device,
     )
-    if share.count > 1 and not share.together and not options.merge:
-        write_shards(
-            table,
-            backbone,
-            options.out,
-            shard=share.index,
-            num_shards=share.count,
-            dtype=options.stored_dtype,
-        )
-        print(f"{options.out}: share {share.index} of {share.count} is done")
-        print("next, after all shares: the same command with --merge in place of --shard")
-        return
-    settings = {"overwrite": options.overwrite, "dtype": options.stored_dtype}
-    if options.merge:
-        store = write_store(table, backbone, options.out, **settings, merge=True)
-    else:
-        store = write_together(table, backbone, Path(options.out), **settings)
+    store = write_features(
+        table,
+        backbone,
+        Path(options.out),
+        share=share,
+        merge=options.merge,
+        overwrite=options.overwrite,
+        dtype=options.stored_dtype,
+    )
     part()
     if not share.speaks:
         return
-    # With its tokenizer a store is all that training needs, the backbone can be elsewhere.
-    with write_directory(store.path / TOKENIZER, overwrite=True) as partial:
-        backbone.save_tokenizer(partial)
+    if store is None:
+        print(f"{options.out}: share {share.index} of {share.count} is done")
+        print("next, after all shares: the same command with --merge in place of --shard")
+        return
     counts = store.meta
     print(
         f"{Path(options.out)}: states of {counts['num_prompts']} prompts and "

@@ -14,6 +14,7 @@ from vrm_pyro.backbone import Backbone, choose_precision
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import read_backbone
+from vrm_pyro.features.sharing import TOKENIZER
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import count_ignored_margins
@@ -26,9 +27,6 @@ from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
 from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
 from vrm_pyro.training.train import train_checked
-
-TOKENIZER = "tokenizer"
-
 
 RATES = {"accuracy": "accuracy", "log_loss": "log loss", "ece": "ECE"}
 
