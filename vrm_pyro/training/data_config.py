@@ -36,7 +36,12 @@ class DataConfig:
 
 
 def check_data_settings(data: DataConfig) -> None:
-    """Raise InputError for settings of the data that are wrong whatever the rows."""
+    """Raise InputError for settings of the data that are wrong whatever the rows.
+
+    >>> check_data_settings(DataConfig(train="rows.jsonl", validation_fraction=2))
+    Traceback (most recent call last):
+    vrm_pyro.errors.InputError: data.validation_fraction is 2, but must lie between 0 and 1; ...
+    """
     if not data.train:
         raise InputError(
             "data.train is not set; name the training rows: --data.train rows.jsonl. One row "

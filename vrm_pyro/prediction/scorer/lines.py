@@ -88,5 +88,9 @@ def write_scores(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str
 
 
 def short(value: Any) -> float:
-    """Return a float32 number with the digits it has; a double would print noise after them."""
+    """Return a float32 number with the digits it has; a double would print noise after them.
+
+    >>> float(np.float32(0.1)), short(np.float32(0.1))
+    (0.10000000149011612, 0.1)
+    """
     return float(f"{float(value):.7g}")

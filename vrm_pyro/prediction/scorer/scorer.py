@@ -71,16 +71,17 @@ class Scorer:
         directory: str | os.PathLike[str],
         *,
         device: str | torch.device = "auto",
-        dtype: str = "auto",
+        dtype: str | None = None,
         classes: Sequence[type] = (),
         backbone: Backbone | None = None,
     ) -> "Scorer":
         """Load a trained model and its backbone.
 
         Args:
-            directory: What ``vrm-pyro train`` wrote.
+            directory: The folder of a run, or the run that ``fit`` returned.
             device: Where to run; ``auto`` is the GPU when there is one.
-            dtype: Precision of the backbone: ``auto``, ``float32`` or ``bfloat16``.
+            dtype: Precision of the backbone: ``auto``, ``float32`` or ``bfloat16``; that of
+                training when omitted.
             classes: A user's own prior, guide or likelihood classes.
             backbone: The backbone, if it is at hand or is one of the user's own.
 
@@ -88,6 +89,7 @@ class Scorer:
             InputError: If model or backbone is missing, damaged, or they do not fit.
         """
         loaded = load_model(os.fspath(directory), classes)
+        dtype = dtype or loaded.config.dtype
         return cls(loaded, backbone or backbone_of(loaded, device=device, dtype=dtype))
 
     def __repr__(self) -> str:

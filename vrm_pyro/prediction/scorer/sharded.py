@@ -40,7 +40,11 @@ class Throughput:
     seconds: float
 
     def words(self) -> str:
-        """Return rates for a message."""
+        """Return rates for a message.
+
+        >>> Throughput(responses=600, tokens=90_000, seconds=2.0).words()
+        '300.0 responses/s, 45,000 tokens/s'
+        """
         rates = self.responses / self.seconds, self.tokens / self.seconds
         return f"{rates[0]:,.1f} responses/s, {rates[1]:,.0f} tokens/s"
 

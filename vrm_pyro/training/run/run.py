@@ -38,6 +38,11 @@ class Run:
     Every verb, and every function of the library that takes a model, reads its folder; the run
     itself stands for it, as ``os.PathLike``.
 
+    >>> rates = {"accuracy": 0.75, "accuracy_se": 0.01, "log_loss": 0.5, "log_loss_se": 0.02}
+    >>> counts = {"ece": 0.04, "ece_se": None, "n_pairs": 1200, "n_prompts": 300}
+    >>> print(Run(Path("runs/rated"), rates | counts).summary())
+    accuracy 0.750 +- 0.010, log loss 0.500 +- 0.020, ECE 0.040 (1200 pairs of 300 prompts)
+
     Args:
         path: Its folder.
         metrics: Metrics on the validation rows, as ``metrics.json`` holds them.
