@@ -18,6 +18,7 @@ from transformers import (
 from vrm_pyro.data.dataset import PromptDataset, collate
 from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
+from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.compatibility import check_program
@@ -71,19 +72,19 @@ class TrainResult:
 def train(
     config: ModelConfig,
     arguments: TrainingArguments,
-    train_source: FeatureSource,
-    validation_source: FeatureSource,
+    train_source: FeatureSource | Inputs,
+    validation_source: FeatureSource | Inputs,
     backbone: dict[str, Any] | None = None,
     callbacks: list[TrainerCallback] | None = None,
     tuner: Tuner | None = None,
 ) -> TrainResult:
-    """Train a reward model on backbone states.
+    """Train a reward model on backbone states; :func:`vrm_pyro.fit` starts from rows.
 
     Args:
         config: Settings of the model.
         arguments: Settings of the run; ``resume_from_checkpoint`` continues a stopped one with
             the same numbers as an uninterrupted run.
-        train_source: States, pairs and ratings to train on.
+        train_source: States, pairs and ratings to train on, such as ``encode_table`` returns.
         validation_source: States and pairs for early stopping.
         backbone: Facts of the backbone, kept in the checkpoint.
         callbacks: Further Trainer callbacks.
@@ -93,14 +94,16 @@ def train(
     Raises:
         InputError: When settings and data do not fit.
     """
-    check_settings(config)
-    check_rankings(config, train_source)
-    check_data(config, data_facts(train_source))
-    if len(validation_source.pair_first) == 0:
-        raise InputError("The validation rows hold no pair; early stopping needs preferences.")
-    return train_checked(
-        config, arguments, train_source, validation_source, backbone, callbacks, tuner
+    known, other = (
+        rows.source if isinstance(rows, Inputs) else rows
+        for rows in (train_source, validation_source)
     )
+    check_settings(config)
+    check_rankings(config, known)
+    check_data(config, data_facts(known))
+    if len(other.pair_first) == 0:
+        raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    return train_checked(config, arguments, known, other, backbone, callbacks, tuner)
 
 
 def train_checked(
