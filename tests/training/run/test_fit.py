@@ -204,3 +204,16 @@ class TestSettings:
             read_settings("default", given)
         with pytest.raises(vrm_pyro.InputError, match="--config nothing: no such file"):
             read_settings("nothing")
+
+
+def test_train_takes_rows_with_states(place, tmp_path):
+    backbone = vrm_pyro.load_backbone(str(place / "bert"), max_length=60, device="cpu")
+    arguments = vrm_pyro.TrainArguments(
+        output_dir=str(tmp_path), num_train_epochs=1, use_cpu=True, disable_tqdm=True
+    )
+    known, other = (
+        vrm_pyro.Inputs.of(vrm_pyro.encode_table(rows(12, seed=seed), backbone)) for seed in (0, 1)
+    )
+    result = vrm_pyro.train(vrm_pyro.ModelConfig(), arguments, known, other)
+    assert result.loaded.objectives == ("clear", "safe")
+    assert 0 < vrm_pyro.evaluate(result.loaded, other).log_loss.value < 2
