@@ -42,10 +42,8 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
     if options.draws < 1:
         raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
-    from vrm_pyro.atomic import check_file
     from vrm_pyro.prediction.posterior.file import write_posterior
 
-    check_file(options.out)
     loaded = read_model(options)
     if loaded.vrm is None:
         raise UsageError(
