@@ -8,11 +8,11 @@ import pytest
 import yaml
 from helpers.tiny_backbones import save_tiny_backbone
 from helpers.workspace import lines, options, rows, store_options, succeed, write_rows
-from vrm_pyro.training.run.overlap import training_overlap
 
 import vrm_pyro
 from vrm_pyro.features.reading import rows_of
 from vrm_pyro.models.priors import DirichletPrior, NormalPrior
+from vrm_pyro.prediction.overlap import training_overlap
 from vrm_pyro.training.run.inputs import NamedRows
 from vrm_pyro.training.run.read_settings import read_settings
 
