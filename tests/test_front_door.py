@@ -19,7 +19,7 @@ README = Path(__file__).parents[1] / "README.md"
 PROMISED = re.findall(
     r"\w+",
     """
-    load_table PreferenceTable split_by_prompt simulate_texts
+    load_table PreferenceTable split_by_prompt fold_by_prompt simulate_texts
     load_backbone Backbone encode_table write_store open_store Inputs
     ModelConfig VRM BradleyTerryModel build_model
     WeightPrior FeaturePrior Guide PreferenceLikelihood RatingLikelihood Objective
