@@ -56,7 +56,9 @@ def read_settings(
         config, values = DEFAULT_CONFIG, {**own, **values}
     known = options_of(parser)
     for key in values:
-        if f"--{key}" not in known:
+        # Settings of a class, such as model.guide.init_args.weights, are no options themselves.
+        of_class = key.startswith(tuple(f"model.{name}.init_args." for name in TABLES))
+        if f"--{key}" not in known and not of_class:
             raise UsageError(readable(f"unrecognized arguments: --{key}", known))
     options = [f"--{key}={_as_text(value)}" for key, value in values.items()]
     try:
