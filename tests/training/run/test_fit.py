@@ -47,6 +47,13 @@ def run(place):
     )
 
 
+@pytest.fixture(scope="module")
+def store(place):
+    data = ("--data", place / "train.jsonl", "--out", place / "store")
+    succeed("features", *data, *store_options(place))
+    return place / "store"
+
+
 def test_the_numbers_are_those_of_the_command_line(place, run):
     expected = json.loads((place / "model/metrics.json").read_text("utf-8"))
     found = json.loads((run.path / "metrics.json").read_text("utf-8"))
@@ -100,12 +107,6 @@ def test_a_run_of_rows_in_memory_can_be_replaced(place):
 
 
 class TestForms:
-    @pytest.fixture(scope="class")
-    def store(self, place):
-        data = ("--data", place / "train.jsonl", "--out", place / "store")
-        succeed("features", *data, *store_options(place))
-        return place / "store"
-
     def test_all_hold_the_same_rows(self, place, store):
         path = place / "train.jsonl"
         table = vrm_pyro.load_table(path)
