@@ -1,4 +1,4 @@
-"""Batches that several processes share as one: the same ones whatever their number."""
+"""Global batches split over processes, identical for any number of processes."""
 
 from collections.abc import Iterator
 
@@ -11,20 +11,29 @@ from vrm_pyro.training.finetuning import TokenBatches
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """Cuts an epoch into batches for all processes together, and each of them into shares.
+    """Sample global batches of an epoch; each process gets its share of every batch.
 
-    A single process with batches of the same whole size takes the same prompts in the same steps:
-    the order is that of transformers' own sampler. The last batch of an epoch is shared out as
-    evenly as it goes; a process for which it has no item is idle there
+    A single process with the same global batch size takes the same prompts in the same steps, in
+    the order of transformers' own sampler. The last batch of an epoch is split as evenly as
+    possible. A process without an item there runs a dummy batch that is not counted
     (:func:`vrm_pyro.data.dataset.idle`).
 
     Args:
-        num_items: Items of an epoch.
+        num_items: Items in an epoch.
         batch_size: Items of one process in a batch.
-        seed: Decides the order, together with the epoch.
-        rank: Number of this process.
+        seed: Seed of the order; each epoch has its own order.
+        rank: Index of this process.
         world_size: Number of processes.
-        drop_last: Whether to leave out a batch that is not full.
+        drop_last: Whether to drop a last batch that is not full.
+
+    Examples:
+        Two processes, two items each in a step; together they see every item once.
+
+        >>> shares = [list(GlobalBatches(5, 2, 0, rank, 2)) for rank in range(2)]
+        >>> [len(share) for share in shares]
+        [2, 2]
+        >>> sorted(i for share in shares for batch in share for i in batch if i >= 0)
+        [0, 1, 2, 3, 4]
     """
 
     def __init__(
@@ -41,7 +50,7 @@ class GlobalBatches(Sampler[list[int]]):
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the items."""
+        """Set the epoch, which decides the order of the items."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -57,7 +66,7 @@ class GlobalBatches(Sampler[list[int]]):
 
 
 class OrderOfEpochs(TrainerCallback):
-    """Tells a sampler of batches which epoch it is: transformers only tells its own."""
+    """Set the epoch of a batch sampler; transformers does so for its own samplers only."""
 
     def __init__(self, batches: GlobalBatches | TokenBatches) -> None:
         self.batches = batches
@@ -69,16 +78,16 @@ class OrderOfEpochs(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,
     ) -> None:
-        """Set the epoch; after a resume inside one, it is that one."""
+        """Set the epoch. After a resume within an epoch, it is that epoch."""
         self.batches.set_epoch(int(state.epoch or 0))
 
 
 class OwnNoise(TrainerCallback):
-    """Gives each process random numbers of its own.
+    """Give each process its own random numbers.
 
-    All build the same model from one seed. With the same draws afterwards, further processes
-    would not lower the variance of the gradient. A resume on as many processes then loads the
-    random state of each; on another number, draws go on from here.
+    All processes build the same model from one seed. If they also drew the same latents, more
+    processes would not lower the variance of the gradient. A resume on the same number of
+    processes then loads the random state of each; on another number, draws start from here.
     """
 
     def on_train_begin(
@@ -88,7 +97,7 @@ class OwnNoise(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,
     ) -> None:
-        """Seed by run, process and step."""
+        """Seed torch by run, process and step."""
         if args.world_size > 1 or state.global_step:
             mixed = (args.seed * 1_000_003 + args.process_index) * 1_000_003 + state.global_step
             torch.manual_seed(mixed % 2**63)

@@ -1,4 +1,4 @@
-"""Steps of a resumed run, dealt out to the processes that there are now."""
+"""Redistribute the steps of a resumed run over the current number of processes."""
 
 import logging
 from pathlib import Path
@@ -14,16 +14,18 @@ log = logging.getLogger(__name__)
 
 
 def find_start(arguments: TrainingArguments, fixed_batches: bool) -> str | None:
-    """Return the checkpoint to go on from, or None; a step then takes the prompts it took.
+    """Return the checkpoint to resume from, or None for a fresh start.
+
+    A resumed step takes the same prompts as before, on any number of processes.
 
     Args:
-        arguments: Settings of the run. With another number of processes than before, their batch
-            size and accumulation are changed.
-        fixed_batches: Whether batches are groups that have to stay as they are.
+        arguments: Settings of the run. Batch size and gradient accumulation are changed in place
+            if the number of processes has changed.
+        fixed_batches: Whether batches are groups that cannot be split (a token budget).
 
     Raises:
-        InputError: When a checkpoint is named that is not whole, or the steps of the run cannot
-            be shared evenly by this number of processes.
+        InputError: If the named checkpoint is incomplete, or if this number of processes cannot
+            share the steps of the run evenly.
     """
     found = from_main(lambda: find_checkpoint(arguments))
     if found is None:
@@ -32,8 +34,9 @@ def find_start(arguments: TrainingArguments, fixed_batches: bool) -> str | None:
     now = deal(before, arguments.world_size, fixed_batches)
     if now != before:
         log.warning(
-            "The run was on %s; on %s it goes on with batches of %d, %d for a step of each: the "
-            "same prompts in a step. Draws of latents and dropout are others than before.",
+            "The run was on %s. On %s it resumes with %d prompts in a batch and %d batches in a "
+            "step of each process: the same prompts in a step. Random draws of latents and "
+            "dropout differ from those before.",
             _processes(before.processes),
             _processes(now.processes),
             now.batch,
@@ -45,13 +48,24 @@ def find_start(arguments: TrainingArguments, fixed_batches: bool) -> str | None:
 
 
 def deal(before: StepShape, processes: int, fixed_batches: bool) -> StepShape:
-    """Return steps of the same prompts for another number of processes.
+    """Return the shape of a step with the same prompts on another number of processes.
 
-    Batches stay as large as they are where that is possible, since they fit in memory, and become
-    smaller where it is not.
+    The batch size stays the same where possible, since such batches fit in memory. Otherwise
+    batches become smaller, never larger.
+
+    Args:
+        before: The shape of a step so far.
+        processes: The new number of processes.
+        fixed_batches: Whether batches are groups that cannot be split.
 
     Raises:
-        InputError: If there are no such steps.
+        InputError: If the prompts of a step cannot be shared evenly.
+
+    Examples:
+        >>> deal(StepShape(2, 8, 1), 1, fixed_batches=False)
+        StepShape(processes=1, batch=8, accumulated=2)
+        >>> deal(StepShape(1, 8, 1), 2, fixed_batches=False)
+        StepShape(processes=2, batch=4, accumulated=1)
     """
     batches, rest = divmod(before.processes * before.accumulated, processes)
     if batches and not rest:

@@ -1,32 +1,36 @@
-"""Validation by one process or several: each takes some prompts, sums are put together."""
+"""Validation on one or several processes: each evaluates some prompts, then sums are added."""
 
 from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from vrm_pyro.data.dataset import idle
 
-# What validation gives, and training can be judged by.
+# The metrics of validation; ``train.metric_for_best_model`` names one of them.
 VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
 
 
 class OwnShare(Sampler[list[int]]):
-    """The batches of one process, which takes its turn at those that a single one would have.
+    """The validation batches of one process: every ``world_size``-th batch of a single process.
 
-    So the numbers are the same whatever the number of processes, also those that rest on a few
-    draws for each batch. transformers' own sampling would repeat items to make batches full; a
-    batch that holds a prompt two times has its pairs once.
+    Metrics are then the same for any number of processes, including those that use a few draws
+    for each batch. transformers' own sampler would repeat items to fill batches.
 
     Args:
-        num_items: Items of the data set.
-        batch_size: Most items in a batch.
-        rank: Number of this process.
+        num_items: Items in the data set.
+        batch_size: Largest number of items in a batch.
+        rank: Index of this process.
         world_size: Number of processes.
-        together: Whether all take part in each turn, those without a batch in the last one idly
-            (:func:`vrm_pyro.data.dataset.idle`), as sharded weights need it.
+        together: Whether all processes run the same number of batches, as sharded weights need.
+            A process without a last batch runs a dummy (:func:`vrm_pyro.data.dataset.idle`).
+
+    Examples:
+        >>> [list(OwnShare(5, 2, rank, 2)) for rank in range(2)]
+        [[[0, 1], [4]], [[2, 3]]]
     """
 
     def __init__(
@@ -51,22 +55,27 @@ class OwnShare(Sampler[list[int]]):
 
 
 class Totals:
-    """Sums over prompts of what :meth:`TrainingModule.forward` gives for each in evaluation.
+    """Sums over prompts of the values that :meth:`TrainingModule.forward` returns in evaluation.
 
     Args:
-        device: Where processes put their sums together.
+        device: Device on which processes add their sums.
+
+    Examples:
+        One prompt with one pair: log score -0.25, correct, weight 1.
+
+        >>> totals = Totals(torch.device("cpu"))
+        >>> totals.add(torch.tensor([[-0.25, 1.0, 1.0, -2.0, -0.5]]))
+        >>> metrics, prompts = totals.metrics(world_size=1)
+        >>> metrics["log_loss"], metrics["accuracy"], prompts
+        (0.25, 1.0, 1)
     """
 
     def __init__(self, device: torch.device) -> None:
-        # Log score, hits, weight, ELBO, its part of preferences, number of prompts.
+        # Log score, correct pairs, pair weight, ELBO, its preference part, number of prompts.
         self.values = torch.zeros(6, dtype=torch.float64, device=device)
 
-    def add(self, sums: Tensor) -> None:
-        """Add the prompts of a batch.
-
-        Args:
-            sums: Five numbers for each, shape (P, 5).
-        """
+    def add(self, sums: Float[Tensor, "prompts 5"]) -> None:
+        """Add the prompts of a batch: five sums for each prompt."""
         self.values[:5] += sums.detach().double().sum(0)
         self.values[5] += len(sums)
 

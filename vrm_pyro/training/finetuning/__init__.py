@@ -1,4 +1,4 @@
-"""Training the backbone together with the heads."""
+"""Train the backbone together with the heads."""
 
 from vrm_pyro.training.finetuning.batches import TokenBatches
 from vrm_pyro.training.finetuning.config import TuningConfig, check_tuning

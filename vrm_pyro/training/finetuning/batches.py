@@ -1,33 +1,39 @@
-"""Batches of prompts that hold about equally many tokens."""
+"""Batches of prompts with about equally many tokens."""
 
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int
 from torch.utils.data import Sampler
 
 from vrm_pyro.data.dataset import idle
 
 
 class TokenBatches(Sampler[list[int]]):
-    """Groups items of like length; their order is new in every epoch, the groups are not.
+    """Group items of similar length into batches; each epoch has a new order of the same groups.
 
-    So the number of batches is the same in every epoch and process, as a schedule of the learning
-    rate and a meeting of processes need it. Processes take turns; one without a batch in the
-    last turn is idle there.
+    The number of batches is the same in every epoch and process, as learning rate schedules and
+    synchronised processes need. Processes take the batches in turn. A process without a batch in
+    the last turn runs a dummy.
 
     Args:
-        lengths: Tokens of each item.
-        max_items: Most items in a batch.
-        max_tokens: Most tokens, items padded to the longest; a longer item stands alone.
-        seed: Decides the groups among items of like length, and the order.
-        rank: Number of this process.
+        lengths: Tokens of each item, shape (items,).
+        max_items: Largest number of items in a batch.
+        max_tokens: Largest number of tokens in a batch, padding included. An item longer than
+            this is a batch of its own.
+        seed: Seed of the groups among items of equal length, and of the order.
+        rank: Index of this process.
         world_size: Number of processes.
+
+    Examples:
+        >>> batches = TokenBatches(np.array([3, 9, 4, 10]), max_items=4, max_tokens=20, seed=0)
+        >>> batches.batches
+        [[3, 1], [2, 0]]
     """
 
     def __init__(
         self,
-        lengths: NDArray[np.int64],
+        lengths: Int[np.ndarray, " items"],
         max_items: int,
         max_tokens: int,
         seed: int,
@@ -45,7 +51,7 @@ class TokenBatches(Sampler[list[int]]):
             start += fit
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the batches."""
+        """Set the epoch, which decides the order of the batches."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -54,10 +60,10 @@ class TokenBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.batches))
-        # The longest first, once: what does not fit in memory fails at once, not after hours.
+        # Run the longest batch first: if memory does not suffice, fail now, not after hours.
         if self.epoch == 0:
             order = np.concatenate([[0], order[order != 0]])
         for turn in range(len(self)):
             place = turn * self.world_size + self.rank
-            # Idle with the shortest item.
+            # The dummy is the shortest item.
             yield self.batches[order[place]] if place < len(order) else idle(self.batches[-1][-1])

@@ -1,4 +1,4 @@
-"""Settings of the backbone's part in training."""
+"""Settings for training the backbone."""
 
 import math
 from dataclasses import dataclass
@@ -6,34 +6,40 @@ from typing import Final, Literal
 
 from vrm_pyro.errors import InputError
 
-# What these methods are usually trained with; the heads have train.learning_rate.
+# Usual learning rates of these methods; the heads use train.learning_rate.
 LEARNING_RATES: Final = {"lora": 1e-4, "full": 1e-5}
 
 
 @dataclass
 class TuningConfig:
-    """Whether and how the backbone is trained, too.
+    """Whether and how to train the backbone.
 
     Args:
-        method: ``frozen``: states are computed once and kept; ``lora``: low-rank adapters of its
-            linear layers are trained (needs peft); ``full``: all its weights.
-        learning_rate: Of the backbone. 0 is 1e-4 for lora and 1e-5 for full; the heads have
-            train.learning_rate.
-        frozen_fraction: Share of the steps at the start that train the heads alone: a random head
-            sends noise into a backbone.
+        method: ``frozen``: compute states once and keep them; ``lora``: train low-rank adapters
+            of the linear layers (needs peft); ``full``: train all weights.
+        learning_rate: Learning rate of the backbone. 0 means 1e-4 for lora and 1e-5 for full. The
+            heads use train.learning_rate.
+        frozen_fraction: Share of the steps, at the start, that train the heads alone. Gradients
+            of a random head are noise to the backbone.
         rank: Rank r of an adapter.
-        alpha: An adapter's update counts alpha / rank.
+        alpha: Scale of an adapter: its update is multiplied by alpha / rank.
         dropout: Dropout before an adapter.
         target_modules: Layers that get adapters: ``all-linear``, or a regular expression over
             module names such as ``.*(q_proj|v_proj)``.
-        share_prompts: Whether responses to a prompt share its computation where the backbone can
-            (causal attention over the whole sequence). The numbers are the same up to rounding.
-        max_batch_tokens: Most tokens in a forward pass of a step, padding included; prompts of
-            like length then stand together, fewer of them where they are long. 0: no limit, and
-            train.per_device_train_batch_size prompts at random.
+        share_prompts: Whether the responses to a prompt share its computation, where the backbone
+            allows it (causal attention over the whole sequence). Numbers change by rounding only.
+        max_batch_tokens: Largest number of tokens in a forward pass of a step, padding included.
+            A batch then holds prompts of similar length, fewer of them where they are long.
+            0: no limit, and train.per_device_train_batch_size random prompts.
         compile: Compile the backbone with torch.compile; the first steps take minutes.
-        shard: Leave to each process of several its share of the backbone's weights (FSDP2), for
-            backbones that do not fit one device. Heads and adapters stay whole.
+        shard: Split the backbone's weights over the processes (FSDP2), for backbones that do not
+            fit on one device. Heads and adapters stay whole.
+
+    Examples:
+        >>> TuningConfig("lora").backbone_rate
+        0.0001
+        >>> TuningConfig("full", learning_rate=2e-5).backbone_rate
+        2e-05
     """
 
     method: Literal["frozen", "lora", "full"] = "frozen"
@@ -50,14 +56,23 @@ class TuningConfig:
 
     @property
     def backbone_rate(self) -> float:
-        """The learning rate of the backbone."""
+        """The learning rate of the backbone, with the default filled in."""
         return self.learning_rate or LEARNING_RATES[self.method]
 
 
 def check_tuning(tuning: TuningConfig) -> None:
-    """Raise InputError naming key, value and what is allowed."""
+    """Check the settings.
+
+    Raises:
+        InputError: With key, value and the allowed range.
+
+    Examples:
+        >>> check_tuning(TuningConfig("lora", rank=0))
+        Traceback (most recent call last):
+        vrm_pyro.errors.InputError: tuning.rank is 0, but must be at least 1.
+    """
     for key, holds, allowed in (
-        ("learning_rate", 0 <= tuning.learning_rate < math.inf, "0 (the usual one) or positive"),
+        ("learning_rate", 0 <= tuning.learning_rate < math.inf, "0 (the default) or positive"),
         ("frozen_fraction", 0 <= tuning.frozen_fraction < 1, "in [0, 1)"),
         ("rank", tuning.rank >= 1, "at least 1"),
         ("alpha", tuning.alpha >= 1, "at least 1"),

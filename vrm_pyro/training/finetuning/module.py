@@ -1,28 +1,29 @@
-"""Backbone and heads in one module: tokens in, a loss out."""
+"""Backbone and heads in one module: token rows to a loss."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from vrm_pyro.backbone import RowBatch, TransformerBackbone
 from vrm_pyro.training.module import TrainingModule
 
 BACKBONE = "backbone."
-"""What the names of the backbone's parameters begin with."""
+"""Prefix of the names of the backbone's parameters."""
 
 
 class TextModule(nn.Module):
-    """Reads a batch of token rows and hands the states to the heads' :class:`TrainingModule`.
+    """Compute states from token rows and pass them to the heads' :class:`TrainingModule`.
 
-    The backbone stays a plain module, is called once a step for prompts and responses, model and
-    guide alike, and computes in mixed precision where that is on; the heads compute in float32.
+    The backbone runs once per step, for prompts and responses, model and guide. It uses mixed
+    precision where that is on; the heads compute in float32.
 
     Args:
         module: The heads with their objective.
         reader: The backbone; its ``model`` is registered here.
-        frozen_fraction: Share of the steps at the start without gradients for the backbone.
+        frozen_fraction: Share of the steps, at the start, without gradients for the backbone.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class TextModule(nn.Module):
 
     @property
     def progress(self) -> float:
-        """Share of the steps done."""
+        """Share of the steps done, in [0, 1]."""
         return self.heads.progress
 
     @progress.setter
@@ -43,17 +44,17 @@ class TextModule(nn.Module):
         self.heads.progress = value
 
     def take_log(self) -> dict[str, float]:
-        """Return the heads' means since the last call."""
+        """Return the means of the heads' logged values since the last call."""
         return self.heads.take_log()
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Keep the activations of layer boundaries only; the Trainer calls it.
+        """Turn on activation checkpointing for the backbone; the Trainer calls this.
 
         Non-reentrant: reentrant checkpointing loses gradients where inputs need none (adapters)
-        and marks parameters twice under several processes. The heads, which draw samples, stand
-        outside.
+        and marks parameters twice with several processes. The heads draw samples and are not
+        checkpointed.
         """
         enable: Any = self.reader.module_under_adapters.activation_checkpointing_enable
         asked = {**(activation_checkpointing_kwargs or {}), "use_reentrant": False}
@@ -61,8 +62,8 @@ class TextModule(nn.Module):
 
     def forward(
         self,
-        prompt_state: Tensor,
-        response_state: Tensor,
+        prompt_state: Int[Tensor, " prompts"],
+        response_state: Int[Tensor, " responses"],
         input_ids: Tensor,
         type_ids: Tensor,
         positions: Tensor,
@@ -74,15 +75,15 @@ class TextModule(nn.Module):
         """Return what :meth:`TrainingModule.forward` returns.
 
         Args:
-            prompt_state: Which pooled state each prompt has, shape (P,).
-            response_state: Which one each response has, shape (R,).
+            prompt_state: Index of each prompt's pooled state.
+            response_state: Index of each response's pooled state.
             input_ids: See :class:`~vrm_pyro.backbone.RowBatch`, as all up to ``pool_state``.
             type_ids: See there.
             positions: See there.
             segments: See there.
             pool_token: See there.
             pool_state: See there.
-            **labels: The rest of a :class:`~vrm_pyro.data.batch.FeatureBatch`.
+            **labels: The other fields of a :class:`~vrm_pyro.data.batch.FeatureBatch`.
         """
         order = torch.arange(len(prompt_state) + len(response_state), device=input_ids.device)
         rows = (input_ids, type_ids, positions, segments, pool_token, pool_state, order)
@@ -96,9 +97,9 @@ class TextModule(nn.Module):
 
 
 def frozen_names(module: nn.Module) -> set[str]:
-    """Return which tensors of a module are the backbone's own and not trained.
+    """Return the names of the backbone's tensors that are not trained.
 
-    They are not part of a checkpoint: they come from where the backbone was loaded.
+    Checkpoints leave them out: they are loaded with the backbone.
     """
     if not isinstance(module, TextModule):
         return set()
