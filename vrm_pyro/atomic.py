@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Write files and folders atomically: they appear complete or not at all."""
 
 import json
 import os
@@ -14,20 +14,30 @@ from vrm_pyro.errors import InputError
 
 @contextmanager
 def write_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file name to write to; it becomes ``path`` when the block ends well.
+    """Yield a temporary file name; the file is renamed to ``path`` if the block succeeds.
 
-    The temporary file lies in the same folder and keeps the ending of ``path``, since many
-    writers choose a format by it. Missing parent folders are made. A reader of ``path`` sees the
-    old content or the new, never a part; when the block raises, the old content stays.
+    The temporary file is in the same folder and has the suffix of ``path``, since many writers
+    choose a format by it. Missing parent folders are created. A reader of ``path`` sees the old
+    content or the new, never a part. If the block raises, the old content stays.
 
     Args:
         path: The file to create or replace. A symbolic link is followed, not replaced.
 
     Yields:
-        The name that the block must create a file at.
+        The name at which the block must create a file.
 
     Raises:
-        InputError: If ``path`` is a folder or a device, or lies where one may not write.
+        InputError: If ``path`` is a folder or a device, or if its folder is not writable.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "numbers" / "one.txt"
+        >>> with write_file(path) as partial:
+        ...     _ = partial.write_text("1")
+        ...     print(path.exists())
+        False
+        >>> path.read_text()
+        '1'
     """
     target = Path(os.path.realpath(path))
     check_file(path)
@@ -55,18 +65,18 @@ def check_file(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def write_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty temporary folder to fill; it becomes ``path`` when the block ends well.
+    """Yield an empty temporary folder; it is renamed to ``path`` if the block succeeds.
 
     Args:
-        path: The folder to create. An empty one may stand there already.
-        overwrite: Whether a folder that holds files is replaced, with all it holds.
+        path: The folder to create. It may exist if it is empty.
+        overwrite: Whether to replace a folder that holds files, with all its content.
 
     Yields:
         The folder that the block fills; a sibling of ``path``.
 
     Raises:
-        InputError: If ``path`` is a file, a folder that holds files and ``overwrite`` is off, or
-            a folder that must not be replaced (see :func:`claim_directory`).
+        InputError: If ``path`` is a file, or a folder with files without ``overwrite``, or a
+            folder that must not be replaced (see :func:`claim_directory`).
     """
     target = Path(os.path.realpath(path))
     _refuse_occupied(target, path, overwrite)
@@ -91,26 +101,34 @@ def write_directory(path: str | os.PathLike[str], *, overwrite: bool = False) ->
 def claim_directory(
     path: str | os.PathLike[str], *, marker: str, content: str, overwrite: bool = False
 ) -> bool:
-    """Take a folder whose files grow in place, such as the checkpoints of a run.
+    """Claim a folder that a run writes into over time, such as its checkpoints.
 
-    The marker file tells whose folder it is: written first, and compared when the same command is
-    started again after it was stopped.
+    A marker file identifies the run. It is written first, and compared when an interrupted
+    command is started again.
 
     Args:
-        path: The folder to take; made when missing.
-        marker: Name of the file inside that identifies the run.
-        content: What a run with the same settings would write there again.
-        overwrite: Whether to start afresh where another run's marker stands (its folder is
-            emptied), or where files of unknown origin lie (they stay).
+        path: The folder to claim; created if missing.
+        marker: Name of the marker file.
+        content: Content of the marker; a run with the same settings has the same content.
+        overwrite: Whether to start anew in a folder of another run (it is emptied) or in a folder
+            with unknown files (they stay).
 
     Returns:
-        True when the folder holds an earlier start of this same run, to be resumed; False when
-        the run begins.
+        True if the folder holds an earlier start of the same run, to be resumed; False if the run
+        is new.
 
     Raises:
-        InputError: If ``path`` is a file, or holds another run or other files and ``overwrite``
-            is off, or is the working folder, the home folder or a parent of them, which no option
-            empties.
+        InputError: If ``path`` is a file, or holds another run or other files without
+            ``overwrite``. Also if it is the working folder, the home folder or a parent of them,
+            which no option empties.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> claim_directory(folder, marker="run.json", content="seed 0")
+        False
+        >>> claim_directory(folder, marker="run.json", content="seed 0")
+        True
     """
     target = Path(os.path.realpath(path))
     held = target / marker
@@ -137,7 +155,7 @@ def _refuse_occupied(target: Path, given: str | os.PathLike[str], overwrite: boo
         return
     if not target.is_dir():
         raise InputError(f"{given}: is a file. Give the name of a folder to write.")
-    # What a killed run left under a temporary name is nobody's output.
+    # Temporary files of a killed run do not count.
     if all(item.name.startswith(".") and ".partial" in item.name for item in target.iterdir()):
         return
     if not overwrite:
@@ -196,7 +214,7 @@ def _retire(target: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or a folder's list of names, to disk."""
+    """Flush a file, or the directory entries of a folder, to disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -209,12 +227,22 @@ def _token() -> str:
 
 
 def json_text(content: Any, indent: int = 2) -> str:
-    """Return content as JSON; numbers that are not finite are a fault of the caller."""
+    """Return content as JSON.
+
+    Raises:
+        ValueError: If a number is not finite.
+
+    Examples:
+        >>> print(json_text({"accuracy": 0.5}))
+        {
+          "accuracy": 0.5
+        }
+    """
     return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def write_json(path: str | os.PathLike[str], content: Any, indent: int = 2) -> None:
-    """Write content as a JSON file, whole or not at all."""
-    text = json_text(content, indent)  # before a file is begun
+    """Write content as a JSON file, atomically."""
+    text = json_text(content, indent)  # may raise, so before the file is opened
     with write_file(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

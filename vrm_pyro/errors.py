@@ -1,23 +1,29 @@
-"""What ends a run: an input that the user can put right, or a signal."""
+"""Exceptions that end a run: unusable input, a signal, or the end of another process."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """A file, row, setting or checkpoint that the user brought is not usable.
+    """A file, row, setting or checkpoint of the user cannot be used.
 
     The message says what is wrong, where, and how to fix it. The command line prints it on
     stderr without a traceback and exits with code 2.
+
+    Examples:
+        >>> from vrm_pyro.data.rows import load_table
+        >>> load_table([{"prompt": "Why?", "chosen": "Because.", "rejected": ""}])
+        Traceback (most recent call last):
+        vrm_pyro.errors.InputError: ...
     """
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception: blocks that write a file can then remove what is unfinished."""
+    """SIGTERM as an exception, so that blocks that write a file can remove unfinished output."""
 
 
 class EndedElsewhere(Exception):
-    """Another process of this run has ended, and has said why."""
+    """Another process of this run has ended and printed why."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Names of sample sites, plates and dimensions, written once."""
+"""Names of sample sites, plates and dimensions, each defined once."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ SCORES: Final = "s"
 REWARD: Final = "r"
 DELTA: Final = "delta"
 
-# Plates, each flat at dim -1.
+# Plates, all at dim -1.
 PROMPT_PLATE: Final = "prompt"
 RESPONSE_PLATE: Final = "response"
 PAIR_PLATE: Final = "pair"

@@ -1,4 +1,4 @@
-"""The processes that share a run, as torchrun or accelerate launch starts them."""
+"""The processes of a run, as started by torchrun or accelerate launch."""
 
 import os
 import signal
@@ -12,39 +12,48 @@ from vrm_pyro.errors import EndedElsewhere, InputError
 
 Value = TypeVar("Value")
 
-# What one process computes while others wait for it may take hours.
+# Timeout for waiting: other processes may wait hours for work of one.
 _PATIENCE: Final = timedelta(days=7)
-# Seconds that the main process has to say what is wrong before another one does.
+# Seconds in which the main process can report an error before another one does.
 _FIRST_WORD: Final = 5.0
 _ENDED: Final = "ended"
 
 
 def num_processes() -> int:
-    """Return how many processes share the run: what the launcher says, 1 without one."""
+    """Return the number of processes in the run; 1 without a launcher.
+
+    Examples:
+        >>> num_processes()
+        1
+    """
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def process_index() -> int:
-    """Return the number of this process, from 0."""
+    """Return the index of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_main() -> bool:
-    """Return whether this is the process that writes files and talks to the user."""
+    """Return whether this process writes files and prints messages."""
     return process_index() == 0
 
 
 def from_main(make: Callable[[], Value]) -> Value:
-    """Return what a function returns in the main process; the others wait for the value.
+    """Call a function in the main process and return its value in all processes.
 
-    The processes must have met already, as they do when ``TrainingArguments.device`` is asked for.
+    The process group must exist; reading ``TrainingArguments.device`` creates it.
 
     Args:
-        make: Called in the main process alone. Its value must pickle.
+        make: Called in the main process only. Its value must be picklable.
 
     Raises:
-        InputError: In all processes, with the same message, if it is raised in the main one.
-        EndedElsewhere: In the others, if anything else is raised in the main one.
+        InputError: In all processes, with the same message, if ``make`` raises it.
+        EndedElsewhere: In the other processes, if ``make`` raises anything else.
+
+    Examples:
+        >>> from_main(lambda: "a value")
+        'a value'
     """
     if num_processes() == 1:
         return make()
@@ -67,7 +76,12 @@ def from_main(make: Callable[[], Value]) -> Value:
 
 
 def from_all(value: Value) -> list[Value]:
-    """Return what all processes hand in, in their order."""
+    """Return the values of all processes, in their order.
+
+    Examples:
+        >>> from_all(0.5)
+        [0.5]
+    """
     if num_processes() == 1:
         return [value]
     import torch.distributed as dist
@@ -78,7 +92,7 @@ def from_all(value: Value) -> list[Value]:
 
 
 def meet() -> None:
-    """Join the other processes, in a verb that has no Trainer to do it; each takes its GPU."""
+    """Create the process group and choose the GPU, in a verb without a Trainer."""
     if num_processes() == 1:
         return
     import torch
@@ -91,7 +105,7 @@ def meet() -> None:
 
 
 def wait_for_all() -> None:
-    """Return once every process has come here."""
+    """Wait until every process has called this."""
     if num_processes() > 1:
         import torch.distributed as dist
 
@@ -131,7 +145,7 @@ class Share:
 
 
 def part() -> None:
-    """Leave the group of processes, if there is one, at the end of a run."""
+    """Destroy the process group, if there is one, at the end of a run."""
     if num_processes() > 1:
         import torch.distributed as dist
 
@@ -140,11 +154,12 @@ def part() -> None:
 
 
 def fails_first() -> bool:
-    """Whether no process has reported a failure before; the first to ask is told so.
+    """Return True in the first process that calls this after a failure, False in later ones.
 
-    One failure makes the others fail, where they wait for that process next: the first is the
-    cause. Processes that have not met yet most likely all fail alike: the main one is then told
-    so at once, and others only if the launcher has not ended them soon after.
+    The first failure is the cause: other processes fail when they next wait for that process.
+    Before the process group exists, all processes most likely fail alike. The main process then
+    gets True at once. The others get True only if the launcher has not killed them within a few
+    seconds.
     """
     if num_processes() == 1:
         return True
@@ -158,12 +173,12 @@ def fails_first() -> bool:
     try:
         store: Any = dist.distributed_c10d._get_default_store()
         return int(store.add("vrm_pyro/failures", 1)) == 1
-    except RuntimeError:  # the process that keeps the store is gone, after its own message
+    except RuntimeError:  # the process that holds the store has ended, after its own message
         return False
 
 
 def lost_contact(error: Exception) -> bool:
-    """Whether an error says that another process is gone."""
+    """Return whether an error means that another process has ended."""
     if num_processes() == 1:
         return False
     import torch.distributed as dist

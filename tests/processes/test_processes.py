@@ -162,7 +162,7 @@ def test_sigterm_to_one_process_saves_and_one_process_goes_on(rows, finished, tm
     assert "".join(said).count("A checkpoint was saved") == 1
     resume = ["--train.output_dir", tmp_path / "run", "--train.resume_from_checkpoint", "true"]
     done = succeed("train", *resume)
-    assert "it resumes with 4 prompts in a batch and 2 batches in a step of each process" in done.err
+    assert "it resumes with 4 prompts in a batch and 2 batches in a step of each" in done.err
     metrics = [
         json.loads((run / "metrics.json").read_text()) for run in (finished, tmp_path / "run")
     ]

@@ -172,7 +172,7 @@ def test_resume_without_a_checkpoint_starts_afresh(tmp_path):
 
 
 def test_a_named_checkpoint_has_to_be_one(tmp_path):
-    with pytest.raises(InputError, match="nowhere is no whole checkpoint"):
+    with pytest.raises(InputError, match="nowhere is not a complete checkpoint"):
         fit(tmp_path, resume_from_checkpoint=str(tmp_path / "nowhere"))
 
 

@@ -1,4 +1,4 @@
-"""What the Trainer calls during a run: a bar of steps, and Pyro's validation at the start."""
+"""Trainer callbacks: a progress bar, and Pyro's validation in the first steps."""
 
 from typing import Any, Final
 
@@ -11,15 +11,15 @@ from transformers import (
     TrainingArguments,
 )
 
-# What validation finds (shapes, supports, the mean-field condition) shows on any step; a number
-# that is no longer finite later on is found when it is logged.
+# Wrong shapes, wrong supports and a violated mean-field condition show in any step. Values that
+# become non-finite later are found when they are logged.
 VALIDATED_STEPS: Final = 10
 
 
 class ValidateFirstSteps(TrainerCallback):
     """Switch Pyro's validation off after the first steps; use within ``validation_enabled``.
 
-    It costs time on every step: each distribution reads all its parameters again.
+    Validation is slow: each distribution checks all its parameters in every step.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class ValidateFirstSteps(TrainerCallback):
 
 
 class StepBar(ProgressCallback):
-    """transformers' bar of steps on stderr, without its copy of every log entry on stdout."""
+    """transformers' progress bar on stderr, without log entries on stdout."""
 
     def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-        """Show no second bar: validation is a moment on kept states."""
+        """Show no second bar: validation takes a moment."""
 
     def on_log(
         self,

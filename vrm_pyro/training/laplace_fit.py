@@ -1,4 +1,4 @@
-"""Fit the Laplace posterior of a model's global parameters by their Fisher information."""
+"""Fit the Laplace posterior of the global parameters from their Fisher information."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -21,16 +21,16 @@ from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
-# Numbers of a block of gradients held at once: 64 MB.
+# Numbers in a block of gradients held at once: 64 MB in float64.
 _BLOCK: Final = 8_000_000
-# A marginal probability below this tells nothing that float64 could hold.
+# Floor of a marginal probability: below it, gradient / sqrt(p) is rounding noise in float64.
 _LEAST_PROBABILITY: Final = 1e-12
 
 Function = Callable[..., Tensor]
 
 
 def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = False) -> None:
-    """Give a model's Laplace posterior its covariance; leave other models as they are.
+    """Set the covariance of a model's Laplace posterior; other models are left unchanged.
 
     Args:
         model: A trained model.
@@ -38,10 +38,10 @@ def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = Fal
         progress: Show a bar.
     """
     if isinstance(model, VRM) and isinstance(model.parameter_posterior, LaplacePosterior):
-        model.parameter_posterior.fit(head_information(model, dataset, progress))
+        model.parameter_posterior.fit(parameter_information(model, dataset, progress))
 
 
-def head_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:
+def parameter_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:
     """Return the information I about the uncertain parameters of a model, (p, p), float64.
 
     The sum over pairs of ``pair_weight`` times the Fisher information of the label's predictive

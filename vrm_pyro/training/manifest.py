@@ -1,4 +1,4 @@
-"""What a checkpoint consists of: written last, compared before anything is read back."""
+"""The manifest of a checkpoint: written last, checked before a checkpoint is loaded."""
 
 import hashlib
 import json
@@ -13,12 +13,16 @@ MANIFEST: Final = "manifest.json"
 
 @dataclass(frozen=True)
 class StepShape:
-    """How many prompts a step takes, and who takes them.
+    """How the prompts of an optimizer step are split.
 
     Args:
         processes: Number of processes.
-        batch: Prompts in a batch of one of them.
-        accumulated: Batches of each in a step.
+        batch: Prompts in a batch of one process.
+        accumulated: Batches of one process in a step.
+
+    Examples:
+        >>> StepShape(processes=2, batch=8, accumulated=3).prompts
+        48
     """
 
     processes: int
@@ -27,12 +31,12 @@ class StepShape:
 
     @property
     def prompts(self) -> int:
-        """Prompts in a step."""
+        """Prompts in a step of all processes."""
         return self.processes * self.batch * self.accumulated
 
 
 def write_manifest(checkpoint: Path, step: StepShape) -> None:
-    """Describe the files of a checkpoint, all of which are there."""
+    """Write the manifest of a checkpoint; all its other files must be written before."""
     files = {
         str(path.relative_to(checkpoint)): _facts(path)
         for path in sorted(checkpoint.rglob("*"))
@@ -44,7 +48,7 @@ def write_manifest(checkpoint: Path, step: StepShape) -> None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, naming the file, or None."""
+    """Return what is wrong with a checkpoint, with the file's name, or None if it is intact."""
     if not (checkpoint / MANIFEST).is_file():
         return f"was not written to its end (it has no {MANIFEST})"
     try:
@@ -64,7 +68,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def read_step(checkpoint: Path) -> StepShape:
-    """Return the shape of the steps of the run that wrote a checkpoint."""
+    """Return the step shape of the run that wrote a checkpoint."""
     return StepShape(**_read(checkpoint)["step"])
 
 

@@ -1,4 +1,4 @@
-"""The module that transformers.Trainer drives: a batch in, a loss and its parts out."""
+"""The module that transformers.Trainer trains: a batch to a loss, with its parts logged."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -26,16 +26,15 @@ _VALIDATION_DRAWS = 8
 
 
 class TrainingModule(nn.Module):
-    """Wraps model and objective so that ``forward(**batch)`` returns ``{"loss": ...}``.
+    """Model and objective in one module: ``forward(**batch)`` returns ``{"loss": ...}``.
 
-    Everything that is optimised runs inside ``forward``: a wrapper for several devices then sees
-    it, and its hooks run.
+    All computation with trained parameters is inside ``forward``, so that DDP's hooks run.
 
     Args:
         model: VRM or baseline.
         config: Settings.
-        population: Number of training prompts: the prior of a global parameter counts once for
-            all of them.
+        population: Number of training prompts. The prior of global parameters counts once for
+            the whole data set, so each prompt has 1 / population of it.
     """
 
     def __init__(self, model: RewardModel, config: ModelConfig, population: int) -> None:
@@ -43,7 +42,7 @@ class TrainingModule(nn.Module):
         self.model = model
         self.config = config
         self.objective = build_objective(config)
-        #: Share of the steps done, set by the trainer's callback; drives the warm-up.
+        #: Share of the steps done, set by the Trainer's callback; sets the KL warm-up.
         self.progress = 1.0
         self.population = population
         self._sums: dict[str, float] = defaultdict(float)
@@ -63,7 +62,7 @@ class TrainingModule(nn.Module):
         pair_margin: Tensor | None = None,
         pair_ranking: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the loss; in evaluation mode the log loss on new text and its sums per prompt."""
+        """Return the loss per prompt; in evaluation mode, the log loss and sums per prompt."""
         batch = FeatureBatch(
             prompts,
             responses,
@@ -84,13 +83,13 @@ class TrainingModule(nn.Module):
             if isinstance(self.model, VRM):
                 return {"loss": self._vrm_loss(self.model, batch)}
             each = self.model.member_log_likelihoods(batch)
-            # Of one member on average: comparable whatever their number.
+            # Mean over members, comparable for any ensemble size.
             log_likelihood = each.detach().mean() / max(batch.num_pairs, 1)
             self._note({"log_lik_preference": log_likelihood})
             return {"loss": -each.sum() / batch.num_prompts}
 
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
-        """Return the log loss, and per prompt the weighted sums of log score, hits and weight."""
+        """Return the log loss and, per prompt, sums of log score, hits, weight and ELBO."""
         probability = self.model.predict_pairs(batch)
         log_prob = -log_loss_values(probability, batch.preference)
         right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
@@ -109,10 +108,9 @@ class TrainingModule(nn.Module):
     def _validation_elbo(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
         """Return the ELBO per prompt, and its part of preferences and weights alone.
 
-        The guide sees the outcomes; draws of w are fixed. The second number leaves out ratings
-        and KL(q(z) || p(z)): with ratings it tells how well p(w | x) explains the preferences
-        *given* the ratings, where the text alone says little about a response. For a baseline
-        both are the log-likelihood.
+        The guide conditions on the outcomes; the seed of w is fixed. The second number leaves out
+        the rating terms and KL(q(z) || p(z)): it measures how well p(w | x) explains the
+        preferences *given* the ratings. For a Bradley-Terry model both are the log-likelihood.
         """
         if not isinstance(self.model, VRM):
             value = self.model.log_likelihood(batch) / batch.num_prompts
@@ -133,7 +131,7 @@ class TrainingModule(nn.Module):
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
         if model.parameter_posterior is None:
             return loss
-        # Once for the data set, whatever the batch: the loss is per prompt.
+        # The penalty counts once for the data set, and the loss is per prompt.
         penalty = model.parameter_posterior.penalty(model)
         self._note({model.parameter_posterior.penalty_name: penalty.detach()}, step=False)
         return loss + penalty / self.population
@@ -151,7 +149,7 @@ class TrainingModule(nn.Module):
         return (penalty - objective) / batch.num_prompts - log_prior
 
     def weights(self) -> Weights:
-        """Return the KL weights of this step; only ``vib`` warms up and has free bits."""
+        """Return the KL weights of this step; only mode ``vib`` has warm-up and free bits."""
         if self.config.mode == "conditional":
             return Weights()
         ramp = 1.0
@@ -174,7 +172,7 @@ class TrainingModule(nn.Module):
         terms: Terms,
         penalty: Tensor,
     ) -> dict[str, Tensor | float]:
-        """Return what is logged: nats a prompt, nats a response for kl_features."""
+        """Return the logged values in nats per prompt; kl_features in nats per response."""
         prompts, pairs = batch.num_prompts, max(batch.num_pairs, 1)
         if self.config.mode == "conditional":
             weight_mean, feature_mean = conditionals.weights.mean, conditionals.features.mean
@@ -208,7 +206,7 @@ class TrainingModule(nn.Module):
         self._steps += step
 
     def take_log(self) -> dict[str, float]:
-        """Return the parts averaged over the steps since the last call, and start anew."""
+        """Return the logged values averaged over the steps since the last call, and reset."""
         values = {name: total / self._steps for name, total in self._sums.items()}
         self._sums.clear()
         self._steps = 0

@@ -1,4 +1,4 @@
-"""What training takes from its rows: facts, scalers, objectives, useful prompts."""
+"""What training derives from its rows: facts, input scalers, the rating unit, usable prompts."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from vrm_pyro.models.settings.config import (
 
 
 def data_facts(source: FeatureSource) -> DataFacts:
-    """Return what the settings have to fit."""
+    """Return the facts of a source that settings are checked against."""
     pairs = len(source.pair_first)
     busiest = 0
     if pairs:
@@ -39,7 +39,7 @@ def rating_unit(
 
 
 def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
-    """Return the prompts that have a pair, or a rating where ratings count."""
+    """Return the prompts with a pair, or with a rating if ``rated``; indices in rising order."""
     response_prompt = np.asarray(source.response_prompt)
     useful = np.zeros(source.prompts.shape[0], dtype=bool)
     useful[response_prompt[np.asarray(source.pair_first)]] = True
@@ -57,7 +57,7 @@ def fit_scalers(
     Args:
         model: The heads.
         source: Training states.
-        num_texts: Use so many prompts and responses drawn at random; all when omitted.
+        num_texts: Number of prompts and of responses to use, drawn at random; default all.
     """
     for name, states in (("prompt_scaler", source.prompts), ("response_scaler", source.responses)):
         scaler = getattr(model, name, None)

@@ -1,4 +1,4 @@
-"""Where a stopped run goes on: whole checkpoints, and whether training was over already."""
+"""Resume a run: find an intact checkpoint, load it, and tell whether training was finished."""
 
 import errno
 import json
@@ -21,14 +21,14 @@ from vrm_pyro.training.manifest import damage
 
 logger = logging.getLogger(__name__)
 
-# What a file system says that takes no more: full, over quota, too large, gone bad.
+# Error codes of a file system that cannot write: full, over quota, file too large, I/O error.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class EarlyStopping(TrainerCallback):
-    """Stop by the history of evaluations alone.
+    """Stop early, judged by the logged evaluations alone.
 
-    transformers' own callback counts in a field that a resume sets back to zero, or else restores
+    transformers' own callback counts in a field that a resume either resets to zero or restores
     together with the patience of the first start.
     """
 
@@ -38,13 +38,13 @@ class EarlyStopping(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ask the Trainer to stop once the metric has not improved for long enough."""
+        """Stop when the metric has not improved for ``patience`` evaluations."""
         if is_over(args, state, self.patience):
             control.should_training_stop = True
 
 
 def is_over(arguments: TrainingArguments, state: TrainerState, patience: int) -> bool:
-    """Return whether training is at its last step, or has not improved for long enough."""
+    """Return whether training reached its last step or ran out of patience."""
     if 0 < arguments.max_steps <= state.global_step:
         return True
     name = f"eval_{str(arguments.metric_for_best_model).removeprefix('eval_')}"
@@ -58,11 +58,11 @@ def is_over(arguments: TrainingArguments, state: TrainerState, patience: int) ->
 def find_checkpoint(arguments: TrainingArguments) -> str | None:
     """Return the checkpoint to resume from, or None for a fresh start.
 
-    Checkpoints that were cut off while being written, or changed since, are passed over with a
-    warning that names the file.
+    Checkpoints that are incomplete or changed since they were written are skipped with a warning
+    that names the file.
 
     Raises:
-        InputError: When a checkpoint is named that is not there or not whole.
+        InputError: If the named checkpoint is missing or incomplete.
     """
     wanted = arguments.resume_from_checkpoint
     if wanted in (None, False, "false", "False", ""):
@@ -71,8 +71,8 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
         problem = damage(Path(str(wanted)))
         if problem is not None:
             raise InputError(
-                f"train.resume_from_checkpoint: {wanted} is no whole checkpoint: {problem}. Give "
-                "true to go on from the newest one in train.output_dir, or another folder "
+                f"train.resume_from_checkpoint: {wanted} is not a complete checkpoint: {problem}. "
+                "Give true to resume from the newest one in train.output_dir, or another folder "
                 "checkpoint-N."
             )
         return str(wanted)
@@ -85,20 +85,20 @@ def find_checkpoint(arguments: TrainingArguments) -> str | None:
         problem = damage(path)
         if problem is None:
             return str(path)
-        logger.warning("%s: %s; an earlier checkpoint is looked for.", path, problem)
-    logger.warning("%s holds no whole checkpoint; starting afresh.", arguments.output_dir)
+        logger.warning("%s: %s; looking for an earlier checkpoint.", path, problem)
+    logger.warning("%s holds no complete checkpoint; starting anew.", arguments.output_dir)
     return None
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint was written to its end and nothing of it has changed since."""
+    """Return whether a checkpoint is complete and unchanged since it was written."""
     return damage(checkpoint) is None
 
 
 def disk_problem(folder: Path, error: Exception) -> InputError | None:
-    """Return the error to show when a checkpoint could not be written, None for other faults."""
+    """Return the error to show if the disk refused a checkpoint, None for other errors."""
     refused = isinstance(error, OSError) and error.errno in _REFUSALS
-    # torch and safetensors tell in words alone.
+    # torch and safetensors raise errors without a code.
     words = ("PytorchStreamWriter", "inline_container", "No space left", "I/O error")
     if not refused and not any(word in str(error) for word in words):
         return None
@@ -106,7 +106,7 @@ def disk_problem(folder: Path, error: Exception) -> InputError | None:
     reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
     return InputError(
         f"{folder}: the checkpoint could not be written ({reason}); {free / 2**20:,.0f} MiB are "
-        "free there. Earlier checkpoints are as they were. Make room, then go on with the same "
+        "free there. Earlier checkpoints are intact. Free some space, then resume with the same "
         "command and --train.resume_from_checkpoint true."
     )
 
@@ -118,10 +118,10 @@ def read_state(checkpoint: Path) -> TrainerState:
 
 
 def load_weights(module: nn.Module, checkpoint: Path) -> None:
-    """Load the weights of a checkpoint into the module that was trained.
+    """Load the weights of a checkpoint into the training module.
 
     Raises:
-        InputError: If it holds other tensors than those that are trained.
+        InputError: If the checkpoint's tensors are not those that this run trains.
     """
     state = load_file(checkpoint / WEIGHTS_FILE)
     expected = module.state_dict().keys() - frozen_names(module)

@@ -1,4 +1,4 @@
-"""The Trainer where each process holds a shard of the backbone; checkpoints hold whole weights."""
+"""Trainer for a backbone in shards, one per process; checkpoints hold whole weights."""
 
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ from vrm_pyro.training.trainer import ModelTrainer
 
 
 class ShardedTrainer(ModelTrainer):
-    """Trains a backbone in shards (FSDP2) under whole heads and adapters (DDP).
+    """Train a backbone in shards (FSDP2) with unsharded heads and adapters (DDP).
 
-    Both average gradients over processes. A checkpoint is that of a run with whole weights, so a
-    run can go on with or without shards, on any number of processes.
+    Both average gradients over processes. Checkpoints hold whole weights, so a run can resume
+    with or without shards, on any number of processes.
     """
 
     sharded = True
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> Any:
-        """Return what computes gradients; accelerate would refuse shards beside whole weights."""
+        """Wrap heads and adapters in DDP; accelerate refuses a mix of shards and whole weights."""
         if model is not self.model or not training:
             return model
         prepared: Any = self.accelerator.prepare_model(
@@ -38,7 +38,7 @@ class ShardedTrainer(ModelTrainer):
         )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Put the weights together in the main process, which writes them."""
+        """Gather the whole weights in the main process, which writes them."""
         assert self.model is not None
         left_out = frozen_names(self.model)
         state = self.model.state_dict()

@@ -1,4 +1,4 @@
-"""A signal ends training after the step at hand, with a checkpoint to go on from."""
+"""On SIGINT or SIGTERM, finish the current step, save a checkpoint and stop."""
 
 import signal
 import threading
@@ -18,13 +18,13 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopOnSignal(TrainerCallback):
-    """Saves and stops on the first SIGINT or SIGTERM; a second Ctrl-C ends the process at once.
+    """Save and stop on the first SIGINT or SIGTERM; a second Ctrl-C ends the process at once.
 
-    A second signal of another kind does not: Ctrl-C under torchrun sends SIGINT to all processes,
-    and torchrun SIGTERM to each right after it.
+    A second signal of another kind does not: after Ctrl-C, torchrun sends SIGTERM to every
+    process that has just received SIGINT.
 
-    A resumed run then gives the numbers of one that nobody stopped, so nothing is evaluated that
-    would not be evaluated anyway.
+    A resumed run gives the numbers of an uninterrupted one. So stopping evaluates nothing that
+    the uninterrupted run would not evaluate.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch the signals within the block, and raise them at its end.
+        """Catch the signals within the block and raise them at its end.
 
         Raises:
-            KeyboardInterrupt: After SIGINT, with what to do next.
+            KeyboardInterrupt: After SIGINT; the message says how to resume.
             Terminated: After SIGTERM, likewise.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -65,20 +65,20 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop after this step, if any process was asked to."""
+        """Stop after this step if any process received a signal."""
         if args.world_size > 1:
             asked = torch.tensor(self._signal, device=args.device)
             dist.all_reduce(asked, dist.ReduceOp.MAX)
             self._signal = int(asked)
         if self._signal:
             control.should_training_stop = True
-            # What is due at the end of an epoch is still to come when this was its last step.
+            # After the last step of an epoch, its evaluation and checkpoint are still to come.
             control.should_save |= not self._ends_epoch(args, state)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Leave out what is due at the end of an epoch where it was cut short."""
+        """Skip the evaluation and checkpoint of the epoch's end if the epoch was cut short."""
         if self._signal:
             whole = self._ends_epoch(args, state)
             control.should_save = whole
@@ -86,6 +86,6 @@ class StopOnSignal(TrainerCallback):
 
     @staticmethod
     def _ends_epoch(args: TrainingArguments, state: TrainerState) -> bool:
-        # The last step of all ends an epoch, too, wherever it stands.
+        # The last step of training counts as the end of an epoch, wherever it falls.
         ends = float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps
         return ends and IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)

@@ -1,4 +1,4 @@
-"""Training by transformers.Trainer: early stopping, resume, logs."""
+"""Train a reward model with transformers.Trainer: early stopping, resume, logs."""
 
 import math
 import warnings
@@ -56,11 +56,11 @@ from vrm_pyro.training.trainer import ModelTrainer, Progress, diverged, use_one_
 
 @dataclass
 class TrainResult:
-    """What training returns.
+    """The result of training.
 
     Args:
         loaded: The best model with its settings.
-        metrics: Validation metrics of the best model, and how training went.
+        metrics: Validation metrics of the best model, its step, steps taken and seconds.
         log_history: transformers' log entries.
     """
 
@@ -82,17 +82,17 @@ def train(
 
     Args:
         config: Settings of the model.
-        arguments: Settings of the run; ``resume_from_checkpoint`` continues a stopped one with
-            the same numbers as an uninterrupted run.
+        arguments: Settings of the run. ``resume_from_checkpoint`` resumes an interrupted run,
+            with the numbers of an uninterrupted one.
         train_source: States, pairs and ratings to train on, such as ``encode_table`` returns.
         validation_source: States and pairs for early stopping.
         backbone: Facts of the backbone, kept in the checkpoint.
         callbacks: Further Trainer callbacks.
-        tuner: Trains the backbone, too. The sources are then texts, see
-            :func:`~vrm_pyro.training.finetuning.read_texts`, and the facts are the tuner's.
+        tuner: Trains the backbone as well. Sources must then come from
+            :func:`~vrm_pyro.training.finetuning.read_texts`; ``backbone`` is ignored.
 
     Raises:
-        InputError: When settings and data do not fit.
+        InputError: If settings and data do not fit.
     """
     known, other = (
         rows.source if isinstance(rows, Inputs) else rows
@@ -189,28 +189,28 @@ def _run(
     patience: int,
     checkpoint: str | None,
 ) -> float:
-    """Train to the end or find that it was reached before; return the seconds it took.
+    """Train, unless the checkpoint has finished training; return the seconds it took.
 
-    Leaves the best weights in the module, if there is a checkpoint of them.
+    Afterwards the module holds the weights of the best checkpoint, if there is one.
     """
     seconds = 0.0
     reached = None if checkpoint is None else read_state(Path(checkpoint))
     if reached is not None and is_over(arguments, reached, patience):
-        # Stopped after its last step but before its end: the Trainer would take one step more.
+        # Interrupted between last step and end: the Trainer would take one more step.
         trainer.state = reached
         load_weights(module, Path(str(checkpoint)))
     else:
         try:
             outcome = trainer.train(resume_from_checkpoint=checkpoint)
         except ValueError as error:
-            # States are finite, so what a distribution refuses comes from the weights.
+            # States are finite, so parameters that a distribution rejects mean diverged weights.
             if not str(error).startswith("Expected parameter"):
                 raise
             raise diverged(arguments) from error
         seconds = outcome.metrics["train_runtime"]
     wait_for_all()  # the main process writes the checkpoints
     if arguments.load_best_model_at_end and trainer.state.best_global_step:
-        # By number: the path that the Trainer notes is wrong once a run was moved.
+        # By step: the path in the Trainer's state is wrong after a run was moved.
         name = f"checkpoint-{trainer.state.best_global_step}"
         best = Path(str(arguments.output_dir)) / name
         if not from_main(lambda: is_whole(best)):

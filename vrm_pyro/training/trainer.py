@@ -1,4 +1,4 @@
-"""transformers' Trainer with this model's logs and learning rates."""
+"""transformers' Trainer with this model's loss scaling, learning rates, logs and checkpoints."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress(TrainerCallback):
-    """Tell the module how far training is; restored by a resume through the step count."""
+    """Tell the module the share of steps done; a resume restores it through the step count."""
 
     def __init__(self, module: TrainingModule | TextModule) -> None:
         self.module = module
@@ -58,14 +58,14 @@ class ModelTrainer(Trainer):
     """transformers' Trainer for modules that return a loss per prompt.
 
     Args:
-        learning_rates: Learning rate of the parameters whose names begin so; the rest have
-            ``learning_rate``.
-        batches: Batches of an epoch, for this process. When omitted, transformers' own, or what
-            several processes share in their place.
-        **kwargs: What transformers' Trainer takes.
+        learning_rates: Learning rates by prefix of parameter names. Other parameters use
+            ``train.learning_rate``.
+        batches: Batches of an epoch for this process. Default: transformers' own, or
+            :class:`GlobalBatches` on several processes.
+        **kwargs: Arguments of transformers' Trainer.
     """
 
-    #: Whether a process holds shards of the weights: all then have to take the same passes.
+    #: Whether weights are sharded. All processes must then run the same forward passes.
     sharded = False
 
     def __init__(
@@ -89,16 +89,16 @@ class ModelTrainer(Trainer):
             )
         if self.batches is not None:
             self.add_callback(OrderOfEpochs(self.batches))
-        # The loss is a mean over prompts, here over those of all accumulated batches and all
-        # processes: the number of prompts in a batch may differ.
+        # compute_loss scales by the number of prompts in the whole step: the mean is over all
+        # accumulated batches and processes, whose numbers of prompts may differ.
         self.loss_is_scaled_for_ga = True
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
-        """Return the optimizer with the learning rates of the parts.
+        """Return the optimizer with one learning rate per part of the model.
 
-        Parameters of the likelihood step further and do not decay. They are a few scalars on a
-        log or logit scale with priors of their own: weight decay would be a second prior, and one
-        towards an arbitrary place.
+        Parameters of the likelihood have a larger rate and no weight decay. They are a few
+        scalars on a log or logit scale with their own priors. Weight decay would be a second
+        prior, with an arbitrary mean.
         """
         assert self.model is not None
         fresh = self.optimizer is None
@@ -106,8 +106,8 @@ class ModelTrainer(Trainer):
         if not fresh:
             return optimizer
         given = {id(value): g for g in optimizer.param_groups for value in g["params"]}
-        # In an order of one's own: transformers' depends on whether weights are sharded, and the
-        # state of the optimizer is kept by place.
+        # Use a fixed parameter order: transformers' order changes with sharding, and optimizer
+        # state is matched by position.
         parts: dict[tuple[float, float, bool], dict[str, Any]] = {}
         for name, value in self.model.named_parameters():
             if id(value) not in given:
@@ -117,7 +117,7 @@ class ModelTrainer(Trainer):
                 rate, decay = LIKELIHOOD_STEP * rate, 0.0
             for prefix, own in self.learning_rates.items():
                 rate = own if name.startswith(prefix) else rate
-            # A step takes a group at once, and shards not together with whole tensors.
+            # The optimizer fuses a group, and cannot fuse shards with whole tensors.
             part = (rate, decay, name.startswith(BACKBONE))
             fresh_part = {**given[id(value)], "params": [], "lr": rate, "weight_decay": decay}
             parts.setdefault(part, fresh_part)["params"].append(value)
@@ -125,13 +125,13 @@ class ModelTrainer(Trainer):
         return optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the training batches, those of the sampler where there is one."""
+        """Return the training batches, from ``batches`` where given."""
         if self.batches is None:
             return super().get_train_dataloader()
         return self._loader(self.train_dataset, self.batches)
 
     def _loader(self, dataset: Any, batches: Sampler[list[int]]) -> DataLoader[Any]:
-        # Not prepared by accelerate: the sampler has given each process its own share already.
+        # Not prepared by accelerate: the sampler already gives each process its own share.
         return DataLoader(
             cast(Dataset[Any], dataset),
             batch_sampler=batches,
@@ -153,12 +153,12 @@ class ModelTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the loss; in training its share of the mean over all prompts of a step."""
+        """Return the loss; in training, this batch's part of the mean over a step's prompts."""
         count = _num_prompts(inputs)
         outputs = model(**{name: value for name, value in inputs.items() if name != IDLE})
         loss = outputs["loss"]
         if num_items_in_batch is not None:
-            # Processes average their gradients; what is wanted is the sum of their shares.
+            # Processes average their gradients, but the parts must be summed.
             loss = loss * (count * self.accelerator.num_processes / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
@@ -182,7 +182,7 @@ class ModelTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Return the metrics over all prompts, from sums: nothing is kept by pair or prompt."""
+        """Return the metrics over all prompts; only sums are kept, no value per pair or prompt."""
         model = cast(nn.Module, self.model)
         if not self.accelerator._models:  # called without training before
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
@@ -190,8 +190,8 @@ class ModelTrainer(Trainer):
         totals = Totals(self.args.device)
         for inputs in dataloader:
             counts = inputs.pop(IDLE, None) is None
-            # Not prediction_step: it counts over all processes, and waits for those that have
-            # fewer batches.
+            # Not prediction_step: it gathers from all processes, and would wait forever for those
+            # with fewer batches.
             with torch.no_grad(), self.compute_loss_context_manager():
                 sums = model(**self._prepare_inputs(inputs))["sums"]
             if counts:
@@ -204,19 +204,17 @@ class ModelTrainer(Trainer):
         return EvalLoopOutput(np.zeros(0), None, named, count)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save, then note what a checkpoint consists of, and only then remove older ones.
-
-        Where the disk does not take it, say so and leave earlier checkpoints alone.
+        """Save a checkpoint, write its manifest, then remove older checkpoints.
 
         Raises:
-            InputError: If it could not be written.
+            InputError: If the disk refuses the checkpoint; earlier ones stay.
         """
         run = Path(str(self.args.output_dir))
         folder = run / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             if is_main():
-                (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier try of this step
+                (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier attempt
             super()._save_checkpoint(*args, **kwargs)
             wait_for_all()  # each process has written its random state
             if is_main():
@@ -242,7 +240,7 @@ class ModelTrainer(Trainer):
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None
     ) -> None:
-        """Write what is trained: not the weights of a frozen backbone."""
+        """Write the trained weights, not those of a frozen backbone."""
         assert self.model is not None
         left_out = frozen_names(self.accelerator.unwrap_model(self.model))
         state = self.model.state_dict() if state_dict is None else state_dict
@@ -254,13 +252,13 @@ class ModelTrainer(Trainer):
         )
 
     def _load_best_model(self) -> None:
-        """Leave it to the caller, who finds the checkpoint by its number."""
+        """Do nothing: ``train`` finds the best checkpoint by its step."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the parts of the objective since the last entry, a mean over all processes.
+        """Add the parts of the objective: means over steps since the last entry and processes.
 
         Raises:
-            InputError: If one of them is not finite.
+            InputError: If a part is not finite.
         """
         if "loss" in logs:
             module: Any = self.accelerator.unwrap_model(self.model)
@@ -273,37 +271,37 @@ class ModelTrainer(Trainer):
 
 
 def _has_ages(run: Path) -> bool:
-    """Return whether checkpoints are told apart by age; transformers warns where they are not.
+    """Return whether checkpoints can be ordered by age; transformers warns if they cannot.
 
-    Age counts where it can: a run that went on from an earlier checkpoint may hold later numbers
-    that are older.
+    Age is the better order: after a resume from an earlier checkpoint, a higher step may be
+    older.
     """
     ages = [path.stat().st_mtime for path in run.glob("checkpoint-*")]
     return max(ages) - min(ages) >= 1.0
 
 
 def _num_prompts(batch: Mapping[str, Tensor]) -> int:
-    """Return the number of prompts in a batch that count, by its first entry."""
+    """Return the number of prompts in a batch, by its first entry; 0 for a dummy batch."""
     return 0 if IDLE in batch else len(next(iter(batch.values())))
 
 
 def diverged(arguments: TrainingArguments) -> InputError:
-    """Return the error for numbers that are no longer finite."""
+    """Return the error for a loss that is not finite."""
     return InputError(
-        "Training diverged: its numbers are no longer finite. Lower train.learning_rate (it is "
+        "Training diverged: the loss is no longer finite. Lower train.learning_rate (it is "
         f"{arguments.learning_rate:g}) or train.max_grad_norm (it is {arguments.max_grad_norm:g})."
     )
 
 
 def use_one_device(arguments: TrainingArguments) -> None:
-    """Have a process that is alone compute on one of several GPUs.
+    """Restrict a single process to one GPU.
 
-    transformers would copy the model to all of them within the process, which a Pyro program does
-    not take.
+    transformers would replicate the model over all GPUs within the process (DataParallel), which
+    a Pyro program does not support.
     """
     if arguments.n_gpu > 1:
         log.warning(
-            "There are %d GPUs, and a single process uses one. For all of them: torchrun "
+            "There are %d GPUs; a single process uses one. To use all: torchrun "
             "--nproc_per_node %d scripts/train_svi.py, with the same options.",
             arguments.n_gpu,
             arguments.n_gpu,

@@ -31,8 +31,8 @@ from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.laplace_fit import (
     fit_laplace,
     gaussian_gradients,
-    head_information,
     outcome_gradients,
+    parameter_information,
 )
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.train import train
@@ -99,7 +99,7 @@ def test_logistic_regression_on_pairs():
     with torch.no_grad():
         model.reward.loading.fill_(1.7)
     batch = small_batch(40, 2, ratings=False)
-    found = head_information(model, dataset(batch))
+    found = parameter_information(model, dataset(batch))
     scale = 1.7 * model.reward().scale.item()
     gap = scale * (batch.responses[batch.pair_first] - batch.responses[batch.pair_second])
     layer = dict(model.named_parameters())["feature_prior.network.body.1.weight"].detach()
@@ -245,14 +245,16 @@ def test_every_kind_of_part_has_its_information(changes):
     check_settings(config)
     model, batch = built(config, rated=True), small_batch(8)
     batch = replace(batch, ratings=torch.sigmoid(batch.ratings))
-    found = head_information(model, dataset(batch))
+    found = parameter_information(model, dataset(batch))
     values = torch.linalg.eigvalsh(found)
     assert values.min() > -1e-9 * values.max()
     assert values.max() > 0
     # Of the same rows twice, twice as much: it is a sum over rows.
     again = replace(batch, pair_weight=2 * batch.pair_weight)
-    without = head_information(model, dataset(replace(batch, pair_weight=0 * batch.pair_weight)))
-    doubled = head_information(model, dataset(again))
+    without = parameter_information(
+        model, dataset(replace(batch, pair_weight=0 * batch.pair_weight))
+    )
+    doubled = parameter_information(model, dataset(again))
     assert torch.allclose(doubled - found, found - without, atol=1e-8 * values.max())
 
 

@@ -21,7 +21,7 @@ class LaplacePosterior(ParameterPosterior):
     theta is without A: given A, features are linear in their last layer, and so are scores and
     E Delta at given weights. Training estimates theta under the prior as a penalty (maximum a
     posteriori); afterwards :meth:`fit` takes I, computed once by
-    :func:`vrm_pyro.training.laplace_fit.head_information`. Until then the head is its point
+    :func:`vrm_pyro.training.laplace_fit.parameter_information`. Until then the head is its point
     estimate: no draw differs from theta.
 
     The state holds the lower Cholesky factor of the precision, row by row, and what the M fixed

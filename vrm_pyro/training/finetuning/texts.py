@@ -1,4 +1,4 @@
-"""Texts in the place of their states: what a backbone that changes is trained on."""
+"""Texts in place of states, for training a backbone that changes."""
 
 import numpy as np
 import torch
@@ -15,17 +15,17 @@ from vrm_pyro.features.tokens import settle, token_facts
 
 Ints = NDArray[np.int64]
 
-# Texts tokenized at a time where only their lengths are kept.
+# Number of texts tokenized at a time when only lengths and digests are kept.
 _SLICE = 4096
 
 
 class TextStates:
-    """Prompts or responses with the face of an array of states, which are computed when read.
+    """Prompts or responses that look like an array of states; states are computed when indexed.
 
     Args:
         table: The rows.
-        backbone: What reads them.
-        responses: Whether these are the responses, each after its prompt, or the prompts.
+        backbone: Computes the states.
+        responses: True for responses, each read after its prompt; False for prompts.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class TextStates:
 
     @property
     def tokens(self) -> Ints:
-        """Tokens of each text, of a response with its prompt, shape (texts,)."""
+        """Tokens of each text, shape (texts,); a response counts with its prompt."""
         return self.facts[:, 0]
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of texts and length of a state."""
+        """Number of texts and hidden size."""
         size = self._table.num_responses if self._responses else self._table.num_prompts
         return size, self._backbone.hidden_size
 
@@ -63,10 +63,10 @@ class TextStates:
 def read_texts(table: PreferenceTable, backbone: TransformerBackbone) -> Features:
     """Return a table with :class:`TextStates` for states.
 
-    Pairs that are the same to the backbone are left out, as everywhere.
+    Pairs of responses with equal tokens are dropped, as everywhere.
 
     Raises:
-        InputError: If neither a pair nor a rating is left.
+        InputError: If no pair and no rating is left.
     """
     prompts, responses = TextStates(table, backbone, False), TextStates(table, backbone, True)
     rows, pairs = settle(table, prompts.facts, responses.facts)
@@ -74,12 +74,12 @@ def read_texts(table: PreferenceTable, backbone: TransformerBackbone) -> Feature
 
 
 class TextDataset(PromptDataset):
-    """Prompts as the items of training, each with the tokens of all its texts.
+    """Training data set of prompts, each with the tokens of all its texts.
 
     Args:
-        source: Comparisons over :class:`TextStates`.
-        backbone: What reads the texts.
-        share: Whether responses share their prompt's computation.
+        source: Pairs over :class:`TextStates`.
+        backbone: Computes the states.
+        share: Whether responses share the computation of their prompt.
         rating_loc: See :class:`~vrm_pyro.data.dataset.PromptDataset`.
         rating_scale: See there.
         prompts: See there.
@@ -98,7 +98,7 @@ class TextDataset(PromptDataset):
         self.backbone, self.share = backbone, share
 
     def inputs(self, prompts: Ints, responses: Ints, response_prompt: Ints) -> dict[str, Tensor]:
-        """Return tokens in the place of states: a :class:`RowBatch` and where its states go."""
+        """Return a :class:`RowBatch` in place of states, and the index of each text's state."""
         sequences = [
             *self.source.prompts.sequences(prompts),
             *self.source.responses.sequences(responses),
@@ -108,7 +108,7 @@ class TextDataset(PromptDataset):
         rows = make_rows(sequences, prefix, backbone.pooling, self.share, self.longest)
         batch = pad_rows(rows, backbone.pad_id)
         place = torch.argsort(batch.states)
-        # First what has a row for each item: transformers reads the size of a batch off it.
+        # First an entry with one element per prompt: transformers takes the batch size from it.
         return {
             "prompt_state": place[: len(prompts)],
             "response_state": place[len(prompts) :],
@@ -122,11 +122,11 @@ class TextDataset(PromptDataset):
 
     @property
     def longest(self) -> int:
-        """Most tokens in a row with several responses."""
+        """Largest number of tokens in a row with several responses."""
         return max(self.backbone.token_budget, self.backbone.max_length)
 
     def lengths(self) -> Ints:
-        """Return how many tokens each item takes, shape (items,)."""
+        """Return the number of tokens of each item, shape (items,)."""
         prompt, response = self.source.prompts.tokens, self.source.responses.tokens
         owner = np.asarray(self.source.response_prompt)
         own = (response - prompt[owner]).clip(min=1) if self.share else response

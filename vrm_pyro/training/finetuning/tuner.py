@@ -1,4 +1,4 @@
-"""Making a backbone trainable, and what training needs of it."""
+"""Make a backbone trainable and connect it to the Trainer."""
 
 import copy
 import logging
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 
 SCALER_TEXTS = 1024
-"""Texts whose states, before training, set the standardisation of the heads' inputs."""
+"""Number of texts whose states before training standardise the inputs of the heads."""
 
 
 class Tuner:
-    """Trains a backbone together with the heads.
+    """Train a backbone together with the heads.
 
     Args:
-        config: Settings; the method is not ``frozen``.
-        backbone: The backbone, whose weights are changed in place.
+        config: Settings; ``method`` is not ``frozen``.
+        backbone: The backbone; its weights change in place.
 
     Raises:
         InputError: If the settings do not fit the backbone.
@@ -53,32 +53,33 @@ class Tuner:
         if config.method == "lora":
             backbone.model = add_adapters(config, backbone)
         else:
-            # Updates of 1e-5 of a weight vanish in bfloat16: float32 masters, mixed precision.
+            # A relative update of 1e-5 rounds to zero in bfloat16: keep float32 weights and use
+            # mixed precision.
             backbone.model = backbone.model.float().requires_grad_(True)
         self.share = config.share_prompts and backbone.shares_prompts
         self._whole: dict[str, torch.Tensor] | None = None
 
     @property
     def shards(self) -> bool:
-        """Whether each process holds a share of the weights, once :meth:`place` was called."""
+        """Whether weights are sharded over processes, once :meth:`place` was called."""
         return self.config.shard and num_processes() > 1
 
     @property
     def hidden_size(self) -> int:
-        """Length of a state."""
+        """Hidden size of the backbone."""
         return self.backbone.hidden_size
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Learning rate of the parameters whose names begin so."""
+        """Learning rate by prefix of parameter names."""
         return {BACKBONE: self.config.backbone_rate}
 
     def place(self, arguments: TrainingArguments) -> None:
-        """Have the backbone compute where a run with these arguments does, in shards if asked to.
+        """Move the backbone to the run's device, in shards if ``config.shard`` is set.
 
         Raises:
-            InputError: If it is to be sharded, and its layers are not known or change, or the
-                run is in float16.
+            InputError: If it cannot be sharded: its layers are unknown or skipped at random, or
+                the run is in float16.
         """
         backbone = self.backbone
         if self.config.shard and not self.shards:
@@ -100,9 +101,9 @@ class Tuner:
         backbone.device = arguments.device
 
     def wrap(self, module: TrainingModule, arguments: TrainingArguments) -> TextModule:
-        """Return backbone and heads as one module, as a run with these arguments needs it."""
+        """Return backbone and heads as one module; may change ``arguments`` and compile."""
         if self.config.frozen_fraction and arguments.ddp_find_unused_parameters is None:
-            # Parameters without a gradient in the first steps would stop other processes.
+            # Without it, DDP fails on parameters that have no gradient in the first steps.
             arguments.ddp_find_unused_parameters = True
         if self.config.compile:
             self.backbone.model.compile(dynamic=True)
@@ -111,7 +112,7 @@ class Tuner:
     def dataset(
         self, source: FeatureSource, loc: float, scale: float, items: NDArray[np.int64]
     ) -> TextDataset:
-        """Return the prompts of a source as items of training."""
+        """Return the training data set of a source."""
         return TextDataset(source, self.backbone, self.share, loc, scale, items)
 
     def batches(self, dataset: PromptDataset, arguments: TrainingArguments) -> TokenBatches | None:
@@ -128,7 +129,7 @@ class Tuner:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the backbone as it is now."""
+        """Return the facts of the trained backbone that a checkpoint keeps."""
         now = copy.copy(self.backbone)
         vars(now).pop("weights_hash", None)  # of the weights before training
         return {
@@ -142,15 +143,15 @@ class Tuner:
         }
 
     def gather(self) -> None:
-        """Put sharded weights together in the main process; all have to call it before it saves.
+        """Gather sharded weights in the main process; all processes must call it before a save.
 
-        Adapters are whole anyway.
+        Adapters are never sharded.
         """
         if self.shards and self.config.method == "full":
             self._whole = whole_state(self.backbone.model.state_dict())
 
     def save(self, folder: Path) -> None:
-        """Write what was trained of the backbone below a run's folder."""
+        """Write the adapter or the trained backbone into a run's folder."""
         model: Any = self.backbone.model
         if self.config.method == "lora":
             model.save_pretrained(folder / ADAPTER_FOLDER)
@@ -160,10 +161,10 @@ class Tuner:
 
 
 def add_adapters(config: TuningConfig, backbone: TransformerBackbone) -> torch.nn.Module:
-    """Return the backbone's model with low-rank adapters, the rest frozen.
+    """Return the backbone's model with low-rank adapters and all other weights frozen.
 
     Raises:
-        InputError: If peft is not installed, or no layer has such a name.
+        InputError: If peft is not installed, or if ``target_modules`` matches no layer.
     """
     try:
         from peft import LoraConfig, TaskType, get_peft_model
@@ -184,5 +185,5 @@ def add_adapters(config: TuningConfig, backbone: TransformerBackbone) -> torch.n
     except ValueError as error:
         raise InputError(
             f"tuning.target_modules is {config.target_modules!r}: {' '.join(str(error).split())} "
-            "Use all-linear, or an expression that fits names of the backbone's layers."
+            "Use all-linear, or an expression that matches names of the backbone's layers."
         ) from error

@@ -1,4 +1,4 @@
-"""Everything that can be known about a run before it starts."""
+"""All checks before a run."""
 
 from collections.abc import Iterator
 from typing import Final, cast
@@ -29,14 +29,14 @@ def preflight(
     max_responses: int = MOST_RESPONSES,
     progress: bool = False,
 ) -> Iterator[Check]:
-    """Yield every check of settings and rows, cheapest first, as it is done.
+    """Run all checks of settings and rows, cheapest first; yield each when it is done.
 
     Args:
         config: Settings of the model.
-        backbone: The backbone they name.
+        backbone: The backbone that the settings name.
         train: Training rows.
         validation: Validation rows.
-        max_responses: States are computed for a sample of prompts with about so many responses.
+        max_responses: Approximate number of responses in the sample whose states are computed.
         progress: Whether to show a progress bar while texts are encoded.
 
     Raises:
@@ -65,7 +65,7 @@ def _encoded(
 
 
 def sample_prompts(table: PreferenceTable, max_responses: int, seed: int = 0) -> PreferenceTable:
-    """Return random prompts that have pairs, with about ``max_responses`` responses in all."""
+    """Return random prompts with pairs, which have about ``max_responses`` responses in total."""
     prompts = np.random.default_rng(seed).permutation(np.unique(table.pair_prompt))
     counts = np.bincount(table.response_prompt, minlength=table.num_prompts)[prompts]
     kept = int(np.searchsorted(np.cumsum(counts), max_responses, side="right"))

@@ -1,4 +1,4 @@
-"""The result of one check: a verdict, what was found, and what to do about it."""
+"""The result of one check: a verdict, the finding, and what to do about it."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -8,13 +8,18 @@ _ORDER: tuple[Verdict, ...] = ("ok", "warn", "fail")
 
 
 class Check(NamedTuple):
-    """One check.
+    """Result of one check.
 
     Attributes:
         name: What was checked, in a few words.
-        verdict: ``ok``; ``warn``: goes on, but read it; ``fail``: training would be wasted.
+        verdict: ``ok``; ``warn``: training is possible, but read the finding; ``fail``: training
+            would be wasted.
         finding: What was found, with its number.
-        advice: What to do; empty when all is well.
+        advice: What to do; empty if the verdict is ``ok``.
+
+    Examples:
+        >>> print(Check("length", "ok", "the longer response wins in 52%").line())
+        ok    length: the longer response wins in 52%
     """
 
     name: str
@@ -29,5 +34,10 @@ class Check(NamedTuple):
 
 
 def worst(checks: Iterable[Check]) -> Verdict:
-    """Return the gravest verdict; ``ok`` when there is no check."""
+    """Return the worst verdict; ``ok`` if there is no check.
+
+    Examples:
+        >>> worst([Check("a", "ok", ""), Check("b", "warn", "")])
+        'warn'
+    """
     return max((check.verdict for check in checks), key=_ORDER.index, default="ok")

@@ -1,4 +1,4 @@
-"""Does the backbone read what was meant: template, boundary, cuts, and equal scores in a batch?"""
+"""Check how texts reach the backbone: template, boundary, truncation, effect of batching."""
 
 import unicodedata
 from typing import Final
@@ -24,7 +24,7 @@ DRIFT_LIMITS: Final = {"float32": 1e-4, "bfloat16": 3e-2}
 def check_encoding(
     backbone: TransformerBackbone, table: PreferenceTable, num_texts: int = NUM_TEXTS
 ) -> list[Check]:
-    """Return the checks of template and boundary, and of texts that do not fit."""
+    """Return two checks: template and boundary, and truncated texts."""
     rows = _sample(table, num_texts)
     sequences = _encode(backbone, table, rows)
     return [check_boundary(backbone, table, rows, sequences), check_cuts(backbone, sequences)]
@@ -36,7 +36,7 @@ def check_boundary(
     rows: NDArray[np.int64],
     sequences: list[TokenSequence],
 ) -> Check:
-    """Check that the tokens after the boundary spell the response, and that BOS stands once."""
+    """Check that the tokens after the boundary decode to the response, and that BOS occurs once."""
     name = "template and boundary"
     bos = backbone.tokenizer.bos_token_id
     doubled = sum(
@@ -48,7 +48,7 @@ def check_boundary(
             name,
             "fail",
             f"{doubled} of {len(sequences)} texts begin with two {backbone.tokenizer.bos_token}",
-            "Text and template both bring the token: take it out of the rows.",
+            "Both text and template contain the token: remove it from the rows.",
         )
     wrong = []
     for row, sequence in zip(rows, sequences, strict=True):
@@ -73,7 +73,7 @@ def check_boundary(
 
 
 def check_cuts(backbone: Backbone, sequences: list[TokenSequence]) -> Check:
-    """Check how many texts do not fit into ``max_length``."""
+    """Check how many texts are longer than ``max_length``."""
     tokens = np.median([len(s) for s in sequences])
     responses = float(np.mean([s.response_truncated for s in sequences]))
     prompts = float(np.mean([s.prompt_truncated for s in sequences]))

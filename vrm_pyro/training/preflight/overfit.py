@@ -1,4 +1,4 @@
-"""Can the configured model learn a handful of pairs by heart?"""
+"""Check that the configured model can memorise a few pairs."""
 
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -24,18 +24,18 @@ NUM_PAIRS: Final = 32
 NUM_STEPS: Final = 400
 LOOK_EVERY: Final = 50
 LEARNING_RATE: Final = 5e-3
-# A coin scores ln 2 = 0.69, and so does a collapsed model that is on the right side of every pair.
+# A constant prediction of 1/2 has ln 2 = 0.69, and so has a collapsed model with the right signs.
 EXCESS_LIMIT: Final = 0.5
 ACCURACY_LIMIT: Final = 0.95
 
 
 class Fit(NamedTuple):
-    """How far a model got on the pairs it was trained on.
+    """How well a model fits the pairs it was trained on.
 
     Attributes:
-        num_pairs: How many pairs.
+        num_pairs: Number of pairs.
         steps: Steps taken.
-        accuracy: Accuracy on the pairs that take a side; NaN once the loss is not finite.
+        accuracy: Accuracy on pairs with a preference other than 1/2; NaN if the loss diverged.
         excess: Log loss above the entropy of the labels, in nats.
     """
 
@@ -46,7 +46,12 @@ class Fit(NamedTuple):
 
     @property
     def learned(self) -> bool:
-        """Whether the model knows these pairs."""
+        """Whether the model memorised the pairs.
+
+        Examples:
+            >>> Fit(num_pairs=32, steps=100, accuracy=1.0, excess=0.1).learned
+            True
+        """
         return self.accuracy >= ACCURACY_LIMIT and self.excess <= EXCESS_LIMIT
 
     def words(self) -> str:
@@ -64,19 +69,19 @@ def check_overfit(
     num_steps: int = NUM_STEPS,
     seed: int = 0,
 ) -> Check:
-    """Train the configured model and objective on about 32 pairs and look at those same pairs.
+    """Train the configured model and objective on about 32 pairs and evaluate on the same pairs.
 
-    A model with any use learns them by heart. One that does not has a broken path from label to
-    parameter, pairs the backbone cannot tell apart, or a KL weight that collapses it. Where
-    ratings are used and it fails, the labels are tried alone: ratings tie the scores down, and a
-    response preferred against all its ratings cannot be learned.
+    A working model memorises them. Otherwise gradients do not reach the parameters, the backbone
+    cannot tell the pairs apart, or a KL weight collapses the latents. If training with ratings
+    fails, labels are tried alone: ratings fix the scores, so a label against all ratings cannot
+    be learned.
 
     Args:
         config: Settings of the model.
         source: States and labels; the first prompts with ``num_pairs`` pairs are taken.
-        num_pairs: How many pairs to learn.
-        num_steps: Most steps of AdamW on all of them at once.
-        seed: Seed of the start; torch's global random state is left alone.
+        num_pairs: Number of pairs to learn.
+        num_steps: Maximum number of full-batch AdamW steps.
+        seed: Seed of the initial weights; torch's global random state is unchanged.
 
     Raises:
         InputError: If settings and rows do not fit.
@@ -105,8 +110,8 @@ def check_overfit(
                 "overfit",
                 "warn",
                 f"{finding}; without ratings {alone.words()}",
-                "Labels and ratings pull apart: do they judge the same quality? If the labels "
-                "count more, lower model.rating_power.",
+                "Labels and ratings pull apart: do they judge the same quality? If labels matter "
+                "more, lower model.rating_power.",
             )
     if config.has_latents and config.mode == "vib":
         return Check(
@@ -169,7 +174,7 @@ def _first_prompts(source: FeatureSource, num_pairs: int) -> NDArray[np.int64]:
 
 
 def _rates(module: TrainingModule, batch: FeatureBatch) -> tuple[float, float]:
-    """Return accuracy on the pairs that take a side, and log loss above the labels' entropy."""
+    """Return accuracy on pairs with a preference, and log loss minus the labels' entropy."""
     with evaluation_mode(module):
         p = module.model.predict_pairs(batch).double().numpy()
     preference = batch.preference.double().numpy()

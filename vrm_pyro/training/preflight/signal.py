@@ -1,4 +1,4 @@
-"""Do backbone states predict held-out labels, and in the same direction?"""
+"""Check that backbone states predict held-out labels, with the right sign."""
 
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ MOST_PAIRS: Final = 2000
 
 
 class _Pairs(NamedTuple):
-    """Differences of states, labels, weights and prompts of some pairs."""
+    """Differences of states, labels, weights and prompts of pairs, one row each."""
 
     states: NDArray[Any]
     label: NDArray[Any]
@@ -28,16 +28,17 @@ class _Pairs(NamedTuple):
 def held_out_accuracy(
     train: FeatureSource, validation: FeatureSource | None = None, seed: int = 0
 ) -> tuple[Estimate, int]:
-    """Return the accuracy of a ridge rule on held-out pairs, and how many there are.
+    """Return the accuracy of a ridge classifier on held-out pairs, and their number.
 
-    The rule is linear in the difference of the two response states, without a constant, so it
-    cannot use which response stands first.
+    It is linear in the difference of the two response states, without an intercept, so it cannot
+    use the position of a response.
 
     Args:
         train: States and labels to fit on.
-        validation: States and labels to predict. When omitted, half of the prompts of ``train``;
-            one split, not folds, whose rates depend on each other and seem surer than they are.
-        seed: Draws the half and, from large data, the pairs.
+        validation: States and labels to predict. Default: half of the prompts of ``train``. One
+            split, not cross-validation: rates of folds are correlated, so their standard error
+            would be too small.
+        seed: Seed of the split and, for large data, of the sample of pairs.
     """
     rng = np.random.default_rng(seed)
     fitted = _pairs(train, rng)
@@ -54,10 +55,10 @@ def held_out_accuracy(
 def check_signal(
     train: FeatureSource, validation: FeatureSource | None = None, seed: int = 0
 ) -> Check:
-    """Check that held-out labels are predictable, and not better so when turned around.
+    """Check that held-out labels are predictable and not reversed.
 
-    A rate clearly below one half means that two parts of the data point in opposite directions:
-    exchanged columns in one file, or a rating that is better when lower.
+    An accuracy clearly below 1/2 means that two parts of the data have opposite signs: exchanged
+    columns in one file, or ratings where lower is better.
     """
     where = "the validation rows" if validation is not None else "held-out prompts"
     rate, count = held_out_accuracy(train, validation, seed)
@@ -100,7 +101,7 @@ def _pairs(source: FeatureSource, rng: np.random.Generator) -> _Pairs:
 
 
 def _ridge(pairs: _Pairs) -> NDArray[Any]:
-    """Return the weighted ridge direction; solved in the smaller of the two dimensions."""
+    """Return the weighted ridge coefficients, solved in the smaller of the two dimensions."""
     root = np.sqrt(pairs.weight)[:, None]
     x, y = root * pairs.states, root[:, 0] * (2 * pairs.label - 1)
     penalty = max(float((x**2).sum()) / max(len(x), 1), 1e-12)
