@@ -36,7 +36,7 @@ def check_boundary(
     rows: NDArray[np.int64],
     sequences: list[TokenSequence],
 ) -> Check:
-    """Check that the tokens after the boundary decode to the response, and that BOS occurs once."""
+    """Check that the tokens after the boundary decode to the response, with one BOS."""
     name = "template and boundary"
     bos = backbone.tokenizer.bos_token_id
     doubled = sum(
