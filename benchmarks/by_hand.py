@@ -1,4 +1,4 @@
-"""The losses of three objectives in plain torch: what Pyro's part in a training step is held to.
+"""Losses of three objectives in plain torch, the reference for Pyro's overhead in a training step.
 
 Written for one setting, mode ``conditional`` on preferences alone with a linear reward, and with
 ``torch.distributions`` for draws alone. It shares the networks of a model, not its program,

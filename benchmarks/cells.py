@@ -1,4 +1,4 @@
-"""Finished parts of a long benchmark, kept on disk: a run that was stopped goes on from there."""
+"""Finished parts of a long benchmark, kept on disk; an interrupted run resumes from them."""
 
 import hashlib
 import json

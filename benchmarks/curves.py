@@ -1,4 +1,4 @@
-"""Figures of a benchmark: numbers of several models against one quantity, with their spread."""
+"""Figures of a benchmark: metrics of several models against one quantity, with their spread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where a benchmark's result goes: to the screen, and whole into a file when one is named."""
+"""Print the result of a benchmark, and write it to a file if one is named."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def write_result(result: dict[str, Any], out: str | None) -> None:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Return the median with the least and the greatest."""
+    """Return the median, the minimum and the maximum."""
     return {
         "median": float(np.median(values)),
         "least": float(min(values)),

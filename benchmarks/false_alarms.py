@@ -1,9 +1,9 @@
-"""How often the diagnostics raise an alarm where nothing is wrong, and where one thing is.
+"""False alarm rate and power of the diagnostics on simulated data.
 
 Each run simulates texts, a model and outcomes from its own program; the guide is the best of its
 family (full covariance) for each prompt. Every alarm is a test at level 1%, so of 100 right runs
 one alarm of each diagnostic is to be expected, and more than 5 would be a fault. With ``--fault``
-the runs have that fault (``tests/right_runs.py`` has the list), and the rate is the power.
+the runs have that fault (listed in ``tests/helpers/right_runs.py``), and the rate is the power.
 
     python benchmarks/false_alarms.py --runs 100 --out runs/false_alarms.json
 """

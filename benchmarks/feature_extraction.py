@@ -1,4 +1,4 @@
-"""How many sequences a second: our extraction, the naive loop, and SentenceTransformer.encode.
+"""Sequences per second: our extraction, a naive loop, and SentenceTransformer.encode.
 
 The three get the same texts, the same weights, the same pooling (mean of all tokens) and the same
 longest length, and each is timed from text to NumPy array. They take turns, in another order each

@@ -1,4 +1,4 @@
-"""The golden problem of the specification: its exact numbers beside what the package computes.
+"""The golden problem of the specification: exact values beside those of the package.
 
     python benchmarks/golden.py --out golden.json
 
@@ -45,7 +45,7 @@ COLLAPSED = (-0.63342, 2e-4)  # spec 2.13: q(w) = Dir(2.2, 1), 8 draws
 
 
 def load_problem() -> ModuleType:
-    """Return ``tests/golden.py``, where the numbers of the problem are written."""
+    """Return ``tests/helpers/golden.py``, where the numbers of the problem are written."""
     path = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "golden.py"
     spec = importlib.util.spec_from_file_location("golden_problem", path)
     assert spec is not None
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two values are one."""
+        """Return whether the two values agree."""
         if self.error is None:
             return abs(self.found - self.expected) < EXACT
         return abs(self.found - self.expected) < Z_LIMIT * math.hypot(
@@ -147,7 +147,7 @@ def evidence_rows() -> Iterator[Row]:
 
 
 def delta_given(weights: Tensor, conditionals: Conditionals, batch: FeatureBatch) -> GaussianDelta:
-    """Return the law of c for w of shape (S, 2): Delta is Normal given w and the ratings."""
+    """Return p(c | w) for w of shape (S, 2): Delta is Normal given w and the ratings."""
     if not batch.has_ratings:
         conditionals = replace(conditionals, ratings=None)
     loc, covariance = features_given_ratings(batch, conditionals)

@@ -242,7 +242,7 @@ def copied(batch: FeatureBatch, copies: int) -> FeatureBatch:
 
 
 def copied_heads(conditionals: Conditionals, copies: int) -> Conditionals:
-    """Return the heads of the copies."""
+    """Return the conditionals of the copies."""
     normal = conditionals.features.base_dist
     loc, scale = normal.loc.repeat(copies, 1), normal.scale.repeat(copies, 1)
     return Conditionals(

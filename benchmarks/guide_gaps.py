@@ -1,4 +1,4 @@
-"""What each guide loses: amortization gap, approximation gap and k-hat, prompt by prompt.
+"""Amortization gap, approximation gap and k-hat of each guide, by prompt.
 
 One model is trained on ``cohere_feedback`` (seven ``no_*`` ratings) with each guide; on held-out
 prompts, in float64,

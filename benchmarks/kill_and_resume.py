@@ -1,8 +1,8 @@
-"""Runs killed at a random moment and resumed, against one that was left alone.
+"""Compare runs that are killed at a random moment and resumed with an uninterrupted run.
 
 ``vrm-pyro train`` on simulated texts with the frozen default backbone is killed (SIGKILL) once and
 started again with ``--train.resume_from_checkpoint true``. Weights and metrics of the end are
-compared byte by byte and number by number with the run that nobody killed.
+compared byte by byte and number by number with the uninterrupted run.
 
 ``steps``: training on kept states, killed after a random step.
 ``times``: rows, killed at a time drawn from the whole length of the run: start, extraction of

@@ -1,9 +1,9 @@
-"""What wrong labels cost: a share of the labels turned round in training and in validation.
+"""Cost of label noise: a share of the labels flipped in training and validation.
 
 Bradley-Terry, VRM, and VRM with the likelihood ``Lapse`` whose rate eps is learned. Test labels
 stay as they are. On simulated texts
 with known truth (every seed draws its own texts) and on ``rmb`` + ``hh``; every seed draws its own
-labels to turn round, the same for all models, and those of a lower rate are among those of a
+labels to flip, the same for all models, and those of a lower rate are among those of a
 higher one.
 
 All get equally many random settings, the best one by log loss on *flipped* validation

@@ -1,4 +1,4 @@
-"""Does the uncertainty earn its name? Models trained on one set, frozen MiniLM, several seeds.
+"""Test the model's uncertainty: models trained on one set, frozen MiniLM, several seeds.
 
 The set is ``rmb``, a mixture of many kinds of prompts, or with ``--train-on`` a narrower one.
 

@@ -1,4 +1,4 @@
-"""What could tell how unsure a model is of a pair, or how far its states are from the training's.
+"""Scores of how uncertain a model is about a pair, or how far its states are from training states.
 
 ``scores`` gives them all for one model. ``distance``, ``leverage`` and ``gaussian_process`` need
 no model: the squared distance of the two standardised states; x'(X'X + I)^-1 x of the standardised

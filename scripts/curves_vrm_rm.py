@@ -1,4 +1,4 @@
-"""VRM against the scalar reward model along training and data: figure, table, numbers."""
+"""Compare the VRM with a scalar reward model along training and data: figure, table, numbers."""
 
 import sys
 

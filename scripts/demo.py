@@ -1,4 +1,4 @@
-"""From simulated texts to a trained reward model, and how much of the truth it found."""
+"""Simulate texts, train a reward model, and compare it with the known truth."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The demo: simulated texts through every verb, and how much of the truth came back."""
+"""The demo: simulated texts through every verb, and recovery of the known truth."""
 
 import contextlib
 import importlib
@@ -152,7 +152,7 @@ class _Demo:
         self.seconds[name] = round(time.perf_counter() - start, 1)
 
     def _verb(self, verb: str, *arguments: Any) -> None:
-        """Run a verb without what it prints: its advice is for those who typed it."""
+        """Run a verb and discard its output."""
         argv = [str(argument) for argument in arguments]
         print(f"      $ vrm-pyro {verb} {shlex.join(argv)}", flush=True)
         with contextlib.redirect_stdout(io.StringIO()):

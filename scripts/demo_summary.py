@@ -1,4 +1,4 @@
-"""What the demo says at the end, in words."""
+"""The summary that the demo prints."""
 
 from pathlib import Path
 from typing import Any

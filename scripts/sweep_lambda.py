@@ -1,4 +1,4 @@
-"""Sweep of lambda, how much ratings count: a figure, a table and all numbers."""
+"""Sweep lambda, the weight of ratings; write a figure, a table and all numbers."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Sweep of what ratings act on and by which loss: a figure, a table and all numbers."""
+"""Sweep where ratings act and by which loss; write a figure, a table and all numbers."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Cells of a sweep: one training each, kept in a file of its own so that a stop loses one."""
+"""Cells of a sweep: one training each, saved in a file of its own, so an interrupt loses one."""
 
 import hashlib
 import json
@@ -58,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell came to.
+    """The result of a cell.
 
     Args:
         cell: The cell.
@@ -136,7 +136,7 @@ class Sweep:
         _write_json(settings.out / RESULT_FILE, result, indent=1)
 
     def _identity(self, cell: Cell, states: SweepStates) -> dict[str, Any]:
-        """Return everything that decides what a cell comes to."""
+        """Return everything that determines the result of a cell."""
         settings = self.settings
         data = settings.data
         own = {k: v for k, v in settings.run.values["train"].items() if k not in _FREE}

@@ -37,8 +37,8 @@ _MORE = (
     "train.output_dir and train.seed are set by the sweep.\n\n"
     "A number is a mean over seeds; its spread is the lowest and the highest seed. Seeds share "
     "the test prompts, so the spread says nothing of how other prompts would do: the limits of "
-    "the differences in the table do. A sweep that was stopped goes on where it was when it is "
-    "started again with the same --out: finished cells are kept. More seeds or values add to it."
+    "the differences in the table do. An interrupted sweep resumes where it stopped when started "
+    "again with the same --out: finished cells are kept. More seeds or values add to it."
 )
 
 
