@@ -38,7 +38,13 @@ def public_groups() -> dict[str, Group]:
         "rows": Group(
             "Rows",
             "Preference data: read them, split them, simulate them.",
-            ("load_table", "PreferenceTable", "split_by_prompt", "simulate_texts"),
+            (
+                "load_table",
+                "PreferenceTable",
+                "split_by_prompt",
+                "fold_by_prompt",
+                "simulate_texts",
+            ),
         ),
         "states": Group(
             "Text to states",
