@@ -22,6 +22,7 @@ def encode_table(
 ) -> Features:
     """Compute the states of all texts of some rows in memory.
 
+    >>> import numpy as np
     >>> from vrm_pyro.backbone import Backbone
     >>> class Lengths(Backbone):
     ...     def embed(self, texts):
