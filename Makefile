@@ -8,7 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 PYTEST_ARGS ?=
 # Processes that share the tests, each with one thread; a test file stays in one of them.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
-SPLIT := -n $(WORKERS) --dist loadfile
+# Files start in the order of tests/conftest.py: the longest first.
+SPLIT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -58,8 +58,41 @@ def data_dir() -> Path:
     return folder
 
 
+# The files that take longest, longest first; the rest takes less, in the order of collection.
+LONGEST_FILES = (
+    "test_notebooks.py",
+    "processes/test_steps.py",
+    "processes/test_processes.py",
+    "scripts/test_demo.py",
+    "test_wheel.py",
+    "cli/test_malformed.py",
+    "cli/verbs/test_train.py",
+    "training/finetuning/test_tuning.py",
+    "training/test_train.py",
+    "models/test_combinations.py",
+    "cli/verbs/test_doctor.py",
+    "training/test_stopping.py",
+    "training/preflight/test_overfit.py",
+    "cli/verbs/test_certify.py",
+    "diagnostics/checks/test_diagnose.py",
+    "scripts/test_sweeps.py",
+    "checks/test_check_05_collapse.py",
+)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return the place of a test's file among those that take longest."""
+    path = item.path.as_posix()
+    places = (i for i, name in enumerate(LONGEST_FILES) if path.endswith(f"/tests/{name}"))
+    return next(places, len(LONGEST_FILES))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests where there is no such device."""
+    """Start the longest files first, so that no process is left alone with one at the end.
+
+    Skip `gpu` tests where there is no such device.
+    """
+    items.sort(key=_turn)
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
