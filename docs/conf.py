@@ -89,15 +89,16 @@ def _with_aliases(text: str | None) -> str | None:
 
 
 def plain_docstring(app, what, name, obj, options, lines: list[str]) -> None:
-    """Make "spec 2.6" a link to that section, and keep | of a formula from being markup."""
+    """Make "spec 2.6" a link to that section, and keep | and * of a formula from being markup."""
     lines[:] = [line if ">>>" in line else _plain(line) for line in lines]
 
 
 def _plain(line: str) -> str:
     parts = re.split(r"(``.*?``)", line)
-    parts[::2] = [
-        re.sub(r"\bspec (\d+(?:\.\d+)*)", _link, part.replace("|", r"\|")) for part in parts[::2]
-    ]
+    for place, part in enumerate(parts):
+        if place % 2 == 0:
+            plain = re.sub(r"(?<![*\\])\*(?!\*)|\|", r"\\\g<0>", part)
+            parts[place] = re.sub(r"\bspec (\d+(?:\.\d+)*)", _link, plain)
     return "".join(parts)
 
 

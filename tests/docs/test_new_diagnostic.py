@@ -29,7 +29,7 @@ def test_one_file_and_its_entry_add_a_diagnostic(tmp_path, monkeypatch):
 
     assert set(package["DIAGNOSTICS"]) == {*checks.DIAGNOSTICS, "undecided"}
     run = check_inputs(0, num_prompts=44, num_draws=20)
-    found = package["diagnose"](run, ["undecided"])["undecided"]
+    found = package["run_checks"](run, ["undecided"])["undecided"]
     near = np.abs(run.predictions.p_first - 0.5) < module.WIDTH
     assert found.value == near.mean()
     # The standard error of a mean of prompts' sums, by hand.
