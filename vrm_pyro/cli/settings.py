@@ -1,16 +1,17 @@
 """The settings of a run on the command line, which ``train`` and ``doctor`` share."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
-from vrm_pyro.cli.parsing import new_parser, parse
-from vrm_pyro.models.settings.own_classes import find_own_classes
-from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.cli.parsing import Help, new_parser, parse
 from vrm_pyro.training.data_config import DataConfig
-from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG, add_settings, settings_of
-from vrm_pyro.training.run.settings import RunSettings
+
+if TYPE_CHECKING:
+    from vrm_pyro.training.run.settings import RunSettings
 
 
 def run_parser(
@@ -31,6 +32,9 @@ def run_parser(
         program: What the user types, if other than ``vrm-pyro VERB``.
         data: Settings of the data.
     """
+    from vrm_pyro.training.arguments import TrainArguments
+    from vrm_pyro.training.run.read_settings import add_settings
+
     parser = new_parser(verb, description, examples, more, program)
     add_settings(parser, data)
     describe(parser, "train", TrainArguments)
@@ -42,10 +46,89 @@ def describe(parser: ArgumentParser, group: str, cls: type) -> None:
     texts = {f"{group}.{item.name}": item.metadata.get("help") for item in fields(cls)}
     for action in parser._actions:  # argparse has no other door to them
         if texts.get(action.dest):
-            action.help = str(texts[action.dest]).replace("%", "%%")
+            # transformers escapes its own texts for argparse already, some of them twice
+            action.help = re.sub("%+", "%%", str(texts[action.dest]))
+        elif action.help and "%%" in action.help:
+            action.help = re.sub("%{2,}", "%%", action.help)
 
 
-def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
+# What ``train --help`` shows; --help_all shows the rest too.
+SHOWN = {
+    "help",
+    "help_all",
+    "config",
+    "print_config",
+    "overwrite",
+    *(
+        f"model.{name}"
+        for name in (
+            "backbone",
+            "pooling",
+            "max_length",
+            "architecture",
+            "mode",
+            "objectives",
+            "num_objectives",
+            "latent_dim",
+            "weight_prior",
+            "guide",
+            "likelihood",
+            "supervision",
+            "rating_power",
+            "bayesian_head",
+            "ensemble_size",
+        )
+    ),
+    *(f"data.{name}" for name in ("train", "validation", "validation_fraction", "skip_invalid")),
+    *(f"tuning.{name}" for name in ("method", "learning_rate", "rank", "shard")),
+    *(
+        f"train.{name}"
+        for name in (
+            "output_dir",
+            "num_train_epochs",
+            "per_device_train_batch_size",
+            "learning_rate",
+            "weight_decay",
+            "lr_scheduler_type",
+            "early_stopping_patience",
+            "report_to",
+        )
+    ),
+}
+
+
+def short_help(parser: ArgumentParser) -> str:
+    """Return the help of ``train`` with the settings that users change.
+
+    Args:
+        parser: From :func:`~vrm_pyro.cli.parsing.new_parser`, with the options of the verb; the
+            groups of settings are added here, without loading transformers.
+    """
+    from vrm_pyro.models.settings.config import ModelConfig
+    from vrm_pyro.training.common_arguments import CommonArguments
+    from vrm_pyro.training.data_config import DataConfig
+    from vrm_pyro.training.finetuning.config import TuningConfig
+
+    parser.add_class_arguments(ModelConfig, "model")
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(TuningConfig, "tuning")
+    parser.add_class_arguments(CommonArguments, "train")
+    describe(parser, "train", CommonArguments)
+    for action in parser._actions:
+        if action.dest not in SHOWN or any(o.endswith(".help") for o in action.option_strings):
+            action.help = SUPPRESS
+    parser.formatter_class = _Wide
+    return str(parser.format_help())
+
+
+class _Wide(Help):
+    """Help of 100 columns, whatever the terminal: its length is then known."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{**more, "width": 100, "max_help_position": 16})
+
+
+def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> "RunSettings":
     """Return checked settings; without ``--config`` those of ``default.yaml``.
 
     Raises:
@@ -56,12 +139,15 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> RunSettings:
 
 def read_with_options(
     parser: ArgumentParser, argv: Sequence[str]
-) -> tuple[RunSettings, Namespace]:
+) -> "tuple[RunSettings, Namespace]":
     """Return checked settings, and what was parsed with the options of the verb itself.
 
     Raises:
         InputError: For settings that are wrong whatever the rows.
     """
+    from vrm_pyro.models.settings.own_classes import find_own_classes
+    from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG, settings_of
+
     find_own_classes()
     if not any(item == "--config" or item.startswith("--config=") for item in argv):
         argv = ["--config", DEFAULT_CONFIG, *argv]

@@ -63,10 +63,10 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Write or finish a store."""
+    options = parse(build_parser(), argv)
     from vrm_pyro.features.reading import is_store, read_backbone, read_rows
     from vrm_pyro.features.sharing import write_features
 
-    options = parse(build_parser(), argv)
     if is_store(options.data):
         raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
     share = share_of(options)

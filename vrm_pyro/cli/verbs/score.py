@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, read_model
+from vrm_pyro.cli.options import add_model_options, add_output_option, check_out, read_model
 from vrm_pyro.cli.parsing import new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
 from vrm_pyro.processes import part
@@ -41,6 +41,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Score and write."""
     options = parse(build_parser(), argv)
+    check_out(options.out)
     share = share_of(options)
     from vrm_pyro.prediction.score_file import score_file
 

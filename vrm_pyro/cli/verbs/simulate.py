@@ -50,10 +50,10 @@ def build_parser() -> ArgumentParser:
 
 def run(argv: Sequence[str]) -> None:
     """Simulate and write."""
-    from vrm_pyro.data.simulation import simulate_texts, write_simulation
-
     parser = build_parser()
     options = parse(parser, argv)
+    from vrm_pyro.data.simulation import simulate_texts, write_simulation
+
     settings = {name: getattr(options, name) for name, *_ in SETTINGS}
     simulation = simulate_texts(options.pairs, **settings)
     paths = write_simulation(simulation, options.out, overwrite=options.overwrite)

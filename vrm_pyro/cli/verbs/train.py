@@ -2,48 +2,66 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.settings import read_settings, run_parser
-from vrm_pyro.models.checkpoint import SETTINGS_FILE
+from vrm_pyro.cli.parsing import new_parser
+from vrm_pyro.cli.settings import read_settings, run_parser, short_help
 from vrm_pyro.processes import is_main, part
-from vrm_pyro.training.run import run as training
-from vrm_pyro.training.run.settings import RunSettings
+
+if TYPE_CHECKING:
+    from vrm_pyro.training.run.run import Run
+    from vrm_pyro.training.run.settings import RunSettings
+
+
+ABOUT: dict[str, Any] = {
+    "description": "Train a reward model on rows of preferences (and ratings), or on states that "
+    "features wrote. Into train.output_dir go the model, metrics.json, posterior.nc and "
+    "config.yaml.",
+    "examples": (
+        "vrm-pyro train --data.train rows.jsonl --train.output_dir runs/first",
+        "vrm-pyro train --config ratings --data.train rows.jsonl --train.output_dir runs/two",
+        "vrm-pyro train --train.output_dir runs/first --train.resume_from_checkpoint true",
+        "vrm-pyro train --config paper --print_config > my.yaml   # then edit and --config it",
+    ),
+    "more": "Without --config it is default. Shipped configs: default (preferences; ratings "
+    "where rows have them), ratings (ratings on the scores of named objectives), paper "
+    "(fixed priors, a guide that sees the text alone), bradley_terry (one reward, no "
+    "distribution: the baseline).\n\n"
+    "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
+    "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
+    "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
+    "with other defaults for some. tuning.method lora or full trains the backbone, too. "
+    "Settings of a class: --model.guide.help OutcomeAwareGuide. "
+    "--help_all shows all settings.",
+}
 
 
 def build_parser() -> ArgumentParser:
     """Return the options of ``train``."""
-    parser = run_parser(
-        "train",
-        "Train a reward model on rows of preferences (and ratings), or on states that features "
-        "wrote. Into train.output_dir go the model, metrics.json, posterior.nc and config.yaml.",
-        examples=(
-            "vrm-pyro train --data.train rows.jsonl --train.output_dir runs/first",
-            "vrm-pyro train --config ratings --data.train rows.jsonl --train.output_dir runs/two",
-            "vrm-pyro train --train.output_dir runs/first --train.resume_from_checkpoint true",
-            "vrm-pyro train --config paper --print_config > my.yaml   # then edit and --config it",
-        ),
-        more="Without --config it is default. Shipped configs: default (preferences; ratings "
-        "where rows have them), ratings (ratings on the scores of named objectives), paper "
-        "(fixed priors, a guide that sees the text alone), bradley_terry (one reward, no "
-        "distribution: the baseline).\n\n"
-        "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
-        "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
-        "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
-        "with other defaults for some. tuning.method lora or full trains the backbone, too. "
-        "Settings of a class: --model.guide.help OutcomeAwareGuide.",
-    )
+    return _with_options(run_parser("train", **ABOUT))
+
+
+def _with_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--overwrite",
         action="store_true",
         help="Replace a run that lies in train.output_dir, with all its files.",
+    )
+    parser.add_argument(
+        "--help_all", action="help", help="Show all settings, also the rest of transformers'."
     )
     return parser
 
 
 def run(argv: Sequence[str]) -> None:
     """Train, or resume a stopped run; alone or as one of several processes."""
+    if "-h" in argv or "--help" in argv:
+        print(short_help(_with_options(new_parser("train", **ABOUT))))
+        return
+    from vrm_pyro.training.run import run as training
+
     settings = _read(argv)
     assert settings.arguments.device is not None  # asked for, it makes the processes meet
     if not is_main():
@@ -54,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
     part()  # not after a failure: processes still have to agree on who says what happened
 
 
-def summary(done: training.Run) -> str:
+def summary(done: "Run") -> str:
     """Return what the user reads at the end: how good, where, and what next."""
     if not done.trained:
         return f"{done.path}: the run is finished; there is nothing to resume."
@@ -67,7 +85,9 @@ def summary(done: training.Run) -> str:
     )
 
 
-def _read(argv: Sequence[str]) -> RunSettings:
+def _read(argv: Sequence[str]) -> "RunSettings":
+    from vrm_pyro.models.checkpoint import SETTINGS_FILE
+
     parser = build_parser()
     settings = read_settings(parser, argv)
     named = any(item == "--config" or item.startswith("--config=") for item in argv)

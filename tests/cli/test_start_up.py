@@ -1,0 +1,69 @@
+"""What a command loads: --help without torch, train --help without transformers."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {
+    "torch",
+    "pyro",
+    "transformers",
+    "datasets",
+    "scipy",
+    "matplotlib",
+    "xarray",
+    "pandas",
+    "netCDF4",
+    "peft",
+    "accelerate",
+    "torch.distributed.fsdp",
+}
+WITHOUT_MODEL = (
+    "score",
+    "evaluate",
+    "posterior",
+    "explain",
+    "psense",
+    "diagnose",
+    "certify",
+    "simulate",
+    "features",
+)
+
+
+def loaded(code):
+    """Run Python code in a process of its own; return slow modules it loaded, and its output."""
+    code += f"\nimport sys\nprint('LOADED', *sorted(set({sorted(SLOW)!r}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text, _, names = done.stdout.rpartition("LOADED")
+    return set(names.split()), text
+
+
+@pytest.mark.parametrize("verb", WITHOUT_MODEL)
+def test_help_loads_nothing_slow(verb):
+    found, text = loaded(f"from vrm_pyro.cli import main\nassert main(['{verb}', '--help']) == 0")
+    assert found == set()
+    assert f"usage: vrm-pyro {verb}" in text
+
+
+def test_help_of_train_is_short_and_loads_torch_and_pyro_alone():
+    found, text = loaded("from vrm_pyro.cli import main\nassert main(['train', '--help']) == 0")
+    assert found == {"torch", "pyro"}
+    assert len(text.splitlines()) < 150
+    assert "--help_all" in text
+    assert "%%" not in text
+    for name in ("model.backbone", "data.train", "tuning.method", "train.learning_rate"):
+        assert f"--{name} " in text
+
+
+def test_import_loads_nothing():
+    assert loaded("import vrm_pyro")[0] == set()
+
+
+def test_scoring_path_loads_what_it_needs():
+    found, _ = loaded("from vrm_pyro.prediction.scorer import Scorer")
+    assert found == {"torch", "pyro", "transformers"}
