@@ -62,22 +62,19 @@ def run(argv: Sequence[str]) -> None:
     check_out(options.out)
     check_out(options.plot)
     from vrm_pyro.atomic import write_file, write_json
-    from vrm_pyro.diagnostics.sensitivity import component_rows, diagnosis_rows, sensitivity
-    from vrm_pyro.diagnostics.sensitivity.rendering import panels, report, table
+    from vrm_pyro.diagnostics.sensitivity import panels, sensitivity, table
+    from vrm_pyro.diagnostics.sensitivity.rendering import report
 
     found = sensitivity(options.posterior, progress=True)
-    components = component_rows(found, options.threshold)
-    diagnoses = diagnosis_rows(found, options.threshold)
     if options.out is not None:
-        content = report(found, components, diagnoses, options.posterior, options.threshold)
-        write_json(options.out, content, indent=1)
+        write_json(options.out, report(found, options.posterior, options.threshold), indent=1)
     if options.plot is not None:
         from vrm_pyro.report.plots import sensitivity_intervals
 
         figure = sensitivity_intervals(panels(found), options.threshold)
         with write_file(options.plot) as partial:
             figure.savefig(partial)
-    print(table(found, components, diagnoses, options.threshold))
+    print(table(found, options.threshold))
     for path in (options.out, options.plot):
         if path is not None:
             print(path)

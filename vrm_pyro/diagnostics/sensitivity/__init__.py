@@ -1,6 +1,7 @@
 """How much a posterior depends on its priors and on its outcomes."""
 
 from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
+from vrm_pyro.diagnostics.sensitivity.rendering import panels, table
 from vrm_pyro.diagnostics.sensitivity.summary import (
     THRESHOLD,
     ComponentRow,
@@ -18,5 +19,7 @@ __all__ = [
     "component_rows",
     "diagnosis_rows",
     "draws_needed",
+    "panels",
     "sensitivity",
+    "table",
 ]

@@ -1,6 +1,5 @@
 """Sensitivity as a table, as JSON values, and as the panels of a figure."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +18,10 @@ from vrm_pyro.diagnostics.sensitivity.summary import (
     CONFLICT,
     NOTHING,
     STRONG_PRIOR,
+    THRESHOLD,
     UNRELIABLE,
-    ComponentRow,
-    DiagnosisRow,
+    component_rows,
+    diagnosis_rows,
     draws_needed,
     reliable,
 )
@@ -34,13 +34,22 @@ TITLES: Final = {
 }
 
 
-def table(
-    found: Sensitivity,
-    components: Sequence[ComponentRow],
-    diagnoses: Sequence[DiagnosisRow],
-    threshold: float,
-) -> str:
-    """Return the table that ``psense`` prints: components, then diagnoses."""
+def table(found: Sensitivity, threshold: float = THRESHOLD) -> str:
+    """Return the table that ``psense`` prints: components, then diagnoses.
+
+    ::
+
+        from vrm_pyro.diagnostics import sensitivity
+
+        found = vrm_pyro.sensitivity("runs/rated/posterior.nc")
+        print(sensitivity.table(found))
+        plots.sensitivity_intervals(sensitivity.panels(found))
+
+    Args:
+        found: What :func:`vrm_pyro.sensitivity` returned.
+        threshold: From which index on an item is flagged.
+    """
+    components, diagnoses = component_rows(found, threshold), diagnosis_rows(found, threshold)
     limit = khat_limit(found.num_draws)
     lines = [
         f"power-scaling of {found.khat.sizes[sites.PROMPT_DIM]} prompts, {found.num_draws} draws; "
@@ -82,14 +91,14 @@ def table(
     return "\n".join(lines)
 
 
-def report(
-    found: Sensitivity,
-    components: Sequence[ComponentRow],
-    diagnoses: Sequence[DiagnosisRow],
-    posterior: str,
-    threshold: float,
-) -> dict[str, Any]:
-    """Return the content of the JSON file; null where something is not known."""
+def report(found: Sensitivity, posterior: str, threshold: float = THRESHOLD) -> dict[str, Any]:
+    """Return the content of the JSON file; null where something is not known.
+
+    Args:
+        found: What :func:`vrm_pyro.sensitivity` returned.
+        posterior: What the file calls the posterior.
+        threshold: From which index on an item is flagged.
+    """
     names = [str(name) for name in found.index[COMPONENT_DIM].values]
     items: dict[str, Any] = {}
     for quantity, array in found.index.data_vars.items():
@@ -107,15 +116,18 @@ def report(
         "powers": list(ALPHAS),
         "threshold": threshold,
         "khat_limit": khat_limit(found.num_draws),
-        "components": [row._asdict() for row in components],
-        "diagnoses": [row._asdict() for row in diagnoses],
+        "components": [row._asdict() for row in component_rows(found, threshold)],
+        "diagnoses": [row._asdict() for row in diagnosis_rows(found, threshold)],
         "khat": dict(zip(names, _plain(found.khat.values), strict=True)),
         "items": items,
     }
 
 
 def panels(found: Sensitivity) -> dict[str, dict[str, dict[str, ArrayLike]]]:
-    """Return what the figure shows: reliable indices of prior and likelihood, by objective."""
+    """Return what the figure shows: reliable indices of prior and likelihood, by objective.
+
+    For :func:`vrm_pyro.report.plots.sensitivity_intervals`.
+    """
     kept = found.index.where(reliable(found))
     made: dict[str, dict[str, dict[str, ArrayLike]]] = {}
     for name, array in kept.data_vars.items():
