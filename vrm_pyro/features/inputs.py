@@ -1,6 +1,7 @@
 """Rows with their states, and parts of them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource, replace_parts, select_pairs
+from vrm_pyro.errors import InputError
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.store import FeatureStore
 
@@ -17,6 +19,19 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, repr=False)
 class Inputs:
     """Rows and the states of their texts.
+
+    >>> from vrm_pyro import Backbone, encode_table
+    >>> class Lengths(Backbone):
+    ...     def embed(self, texts):
+    ...         return np.array([[len(text.response or "")] for text in texts], dtype=np.float32)
+    >>> rows = [
+    ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": wrong} for wrong in ("five", "22")
+    ... ]
+    >>> inputs = Inputs.of(encode_table(rows, Lengths(name="lengths", hidden_size=1)))
+    >>> inputs.table.num_pairs, inputs.select_pairs([1]).table.num_pairs
+    (2, 1)
+    >>> inputs.with_labels([0.0, 1.0]).table.preference.tolist()
+    [0.0, 1.0]
 
     Args:
         source: States and comparisons, in the order of ``table``.
@@ -50,6 +65,38 @@ class Inputs:
             responses=SomeRows(self.source.responses, responses),
         )
         return Inputs(source, part)
+
+    def select_pairs(self, pairs: Sequence[int] | Ints | NDArray[np.bool_]) -> "Inputs":
+        """Return all prompts and responses, with some of the comparisons between them.
+
+        Args:
+            pairs: Indices of pairs, or a mask over them, shape (N,). They keep their order.
+
+        Raises:
+            InputError: If neither a pair nor a rating is left, or a ranking would be cut.
+        """
+        kept = np.zeros(self.table.num_pairs, dtype=bool)
+        kept[np.asarray(pairs)] = True
+        source = select_pairs(self.source, np.flatnonzero(kept))
+        return Inputs(source, self.table.drop_pairs(~kept, "label withheld"))
+
+    def with_labels(self, preference: Sequence[float] | NDArray[np.float64]) -> "Inputs":
+        """Return the same comparisons with other labels.
+
+        Args:
+            preference: Probability in [0, 1] that the first response is preferred, shape (N,).
+
+        Raises:
+            InputError: If there is not one such label for each pair.
+        """
+        labels = np.asarray(preference, dtype=np.float64)
+        if labels.shape != (self.table.num_pairs,) or not ((labels >= 0) & (labels <= 1)).all():
+            raise InputError(
+                f"with_labels: got labels of shape {labels.shape}; give one number from 0 to 1 "
+                f"for each of the {self.table.num_pairs} pairs."
+            )
+        source = replace_parts(self.source, preference=labels)
+        return Inputs(source, replace(self.table, preference=labels))
 
 
 class SomeRows:

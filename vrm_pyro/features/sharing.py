@@ -27,6 +27,7 @@ def write_together(
     *,
     overwrite: bool = False,
     dtype: str = "float32",
+    progress: bool = True,
 ) -> FeatureStore:
     """Write a store by all processes, each some of its shards; each gets it opened.
 
@@ -36,11 +37,14 @@ def write_together(
         folder: Folder to write, which all of them see.
         overwrite: See :func:`~vrm_pyro.features.writing.write_store`; for a process that is alone.
         dtype: See there.
+        progress: Whether the main process shows a progress bar.
     """
     if num_processes() == 1:
-        return write_store(table, backbone, folder, overwrite=overwrite, dtype=dtype)
+        return write_store(
+            table, backbone, folder, overwrite=overwrite, dtype=dtype, progress=progress
+        )
     share = {"shard": process_index(), "num_shards": num_processes()}
-    write_shards(table, backbone, folder, **share, progress=is_main(), dtype=dtype)
+    write_shards(table, backbone, folder, **share, progress=progress and is_main(), dtype=dtype)
     wait_for_all()
     from_main(lambda: write_store(table, backbone, folder, merge=True, dtype=dtype).path)
     return open_store(folder)

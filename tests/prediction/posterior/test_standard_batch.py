@@ -46,8 +46,8 @@ def test_prompts_come_in_the_order_asked_for_and_count_as_in_the_whole(rows):
     whole = standard_batch(model, rows)
     some = standard_batch(model, rows, np.array([4, 1]))
     assert torch.equal(some.prompts, whole.prompts[[4, 1]])
-    evidence = [log_evidence(model, b, model.conditionals(b), 4096).log_prob for b in (some, whole)]
-    torch.testing.assert_close(evidence[0], evidence[1][[4, 1]], atol=0.05, rtol=0)
+    few, many = (log_evidence(model, b, model.conditionals(b), 4096) for b in (some, whole))
+    torch.testing.assert_close(few.log_prob, many.log_prob[[4, 1]], atol=0.05, rtol=0)
 
 
 def test_a_model_without_ratings_reads_none(rows):

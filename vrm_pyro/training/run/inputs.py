@@ -61,12 +61,12 @@ class NamedRows:
             return self
         return NamedRows(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
 
-    def encoded(self, backbone: Backbone | None, folder: Path) -> FeatureStore:
+    def encoded(self, backbone: Backbone | None, folder: Path, progress: bool) -> FeatureStore:
         """Return the store of the rows, opened or computed into ``folder``."""
         if self.store is not None:
             return self.store
         assert backbone is not None
-        return write_together(self.table, backbone, folder)
+        return write_together(self.table, backbone, folder, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -166,14 +166,17 @@ class TrainingRows:
         """Whether the user chose this, and the labels are a function of the ratings."""
         return self.check.is_function and self.data.on_unidentified == choice
 
-    def encoded(self, backbone: Backbone | None, run: Path) -> TrainingStates:
+    def encoded(
+        self, backbone: Backbone | None, run: Path, progress: bool = True
+    ) -> TrainingStates:
         """Return the rows with their states, computed where they are missing.
 
         Args:
             backbone: What reads texts; None when all rows come with states.
             run: Folder of the run; stores are written below it.
+            progress: Whether to show a bar while texts are encoded.
         """
-        store = self.train.encoded(backbone, run / STATES_FOLDER / "train")
+        store = self.train.encoded(backbone, run / STATES_FOLDER / "train", progress)
         train = Inputs.of(store)
         limit = self.data.max_prompts
         if self.train.store is not None and 0 < limit < train.table.num_prompts:
@@ -184,7 +187,7 @@ class TrainingRows:
             train = train.select(~held_out)
         else:
             folder = run / STATES_FOLDER / "validation"
-            validation = Inputs.of(self.validation.encoded(backbone, folder))
+            validation = Inputs.of(self.validation.encoded(backbone, folder, progress))
         return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
 
     def texts(self, backbone: TransformerBackbone) -> TrainingStates:

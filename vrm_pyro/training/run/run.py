@@ -149,7 +149,8 @@ def run(settings: RunSettings) -> Run:
         tuner.gather()
         savers.append(tuner.save)
     else:
-        states = rows.encoded(backbone, directory.path)
+        shown = not arguments.disable_tqdm
+        states = rows.encoded(backbone, directory.path, progress=shown)
         validation = states.validation
         result = train_checked(
             settings.model, arguments, states.train, validation.source, states.backbone
