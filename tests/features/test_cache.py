@@ -15,6 +15,7 @@ from helpers.tiny_backbones import tiny_backbone
 from vrm_pyro.errors import InputError
 from vrm_pyro.features import cache
 from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.writing import write_store
 
 
 @pytest.fixture(autouse=True)
@@ -216,3 +217,15 @@ def test_the_folder_is_under_the_users_cache(monkeypatch):
     monkeypatch.delenv(cache.FOLDER_VARIABLE)
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(cache.cache_folder()) == "/home/someone/.cache/vrm_pyro/states"
+
+
+def test_shards_of_a_store_are_found_by_a_store_of_the_same_texts(tmp_path, monkeypatch):
+    backbone, table = tiny_backbone(), small_table()
+    first = write_store(table, backbone, tmp_path / "first", progress=False, cache=True)
+    relabelled = replace(table, preference=1 - table.preference)
+    monkeypatch.setattr(backbone, "states", None)  # computing again would fail
+    second = write_store(relabelled, backbone, tmp_path / "second", progress=False, cache=True)
+    for name in ("prompts", "responses"):
+        rows = np.arange(getattr(first, name).shape[0])
+        assert (getattr(first, name)[rows] == getattr(second, name)[rows]).all()
+    assert (second.preference == 1 - first.preference).all()

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ LIMIT_GB = 2.0
 """Size of the cache where the variable is not set."""
 
 FILE = "entry.json"
-_FORMAT = "vrm-pyro states 1"
+_FORMAT = "vrm-pyro states 2"
 # Seconds after which a half-written entry belongs to a process that was killed.
 _ABANDONED = 24 * 3600.0
 
@@ -57,6 +57,12 @@ class Encoded(NamedTuple):
     responses: NDArray[np.float32]
     prompt_facts: NDArray[np.int64]
     response_facts: NDArray[np.int64]
+
+    def of(self, kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return states and facts of ``prompts`` or of ``responses``."""
+        if kind == "prompts":
+            return self.prompts, self.prompt_facts
+        return self.responses, self.response_facts
 
 
 def cache_folder() -> Path:
@@ -84,26 +90,47 @@ def cache_limit() -> int:
     return int(limit * 1e9)
 
 
+class Texts(NamedTuple):
+    """Texts to read: those of a table, or of one shard of a store.
+
+    Args:
+        prompts: Prompts that have a state of their own.
+        owners: Prompts that responses belong to.
+        responses: Responses.
+        response_prompt: Position in ``owners`` of the prompt of each response, shape (R,).
+    """
+
+    prompts: Sequence[Any]
+    owners: Sequence[Any]
+    responses: Sequence[str]
+    response_prompt: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: PreferenceTable) -> "Texts":
+        """Return all texts of a table."""
+        return cls(table.prompts, table.prompts, table.responses, table.response_prompt)
+
+
 def cached(
-    table: PreferenceTable, backbone: Backbone, compute: Callable[[], Encoded]
+    texts: Texts, backbone: Backbone, compute: Callable[[], Encoded]
 ) -> tuple[Encoded, bool]:
-    """Return the states of a table's texts from the cache; compute and keep them on a miss.
+    """Return the states of some texts from the cache; compute and keep them on a miss.
 
     A damaged entry is computed again, with a line in the log. Where the cache cannot be written,
     the states are returned all the same, with a warning.
 
     Args:
-        table: The rows.
-        backbone: What reads their texts.
+        texts: What is read.
+        backbone: What reads it.
         compute: Computes the states.
 
     Returns:
         The states, and whether they were found.
     """
-    key = _key(table, backbone)
+    key = _key(texts, backbone)
     name = hashlib.sha256(_text(key).encode()).hexdigest()[:32]
     entry, limit = cache_folder() / name, cache_limit()
-    found = _find(entry, key, table, backbone.hidden_size)
+    found = _find(entry, key, texts, backbone.hidden_size)
     if found is not None:
         log.info("%s: states of these texts were computed before (--no_cache ignores it)", entry)
         return found, True
@@ -117,16 +144,16 @@ def cached(
     return computed, False
 
 
-def _key(table: PreferenceTable, backbone: Backbone) -> dict[str, Any]:
-    """Return all that decides the states of a table, to the last bit."""
-    texts = hashlib.sha256()
-    for part in (table.prompts, table.responses):
-        encoded = json.dumps(part, ensure_ascii=False, sort_keys=True).encode()
-        texts.update(len(encoded).to_bytes(8, "little") + encoded)
-    texts.update(np.ascontiguousarray(table.response_prompt, dtype="<i8").tobytes())
+def _key(texts: Texts, backbone: Backbone) -> dict[str, Any]:
+    """Return all that decides the states of some texts, to the last bit."""
+    digest = hashlib.sha256()
+    for part in texts[:3]:
+        encoded = json.dumps(list(part), ensure_ascii=False, sort_keys=True).encode()
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    digest.update(np.ascontiguousarray(texts.response_prompt, dtype="<i8").tobytes())
     return {
         "format": _FORMAT,
-        "texts": texts.hexdigest(),
+        "texts": digest.hexdigest(),
         **backbone.key(),
         "precision": backbone.precision,
         "token_budget": backbone.token_budget,
@@ -135,13 +162,11 @@ def _key(table: PreferenceTable, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _find(
-    entry: Path, key: dict[str, Any], table: PreferenceTable, hidden_size: int
-) -> Encoded | None:
+def _find(entry: Path, key: dict[str, Any], texts: Texts, hidden_size: int) -> Encoded | None:
     """Open an entry, and note that it was used; None if there is none that is whole."""
     if not (entry / FILE).is_file():
         return None
-    prompts, responses = table.num_prompts, table.num_responses
+    prompts, responses = len(texts.prompts), len(texts.responses)
     shapes = [
         (rows, columns) for columns in (hidden_size, COLUMNS) for rows in (prompts, responses)
     ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from vrm_pyro.backbone import Backbone
-from vrm_pyro.features.cache import Encoded, cached
+from vrm_pyro.features.cache import Encoded, Texts, cached
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.tokens import settle, token_facts
@@ -56,7 +56,7 @@ def encode_table(
             )
         return Encoded(*states, token_facts(prompts), token_facts(responses))
 
-    encoded, found = cached(table, backbone, compute) if cache else (compute(), False)
+    encoded, found = cached(Texts.of(table), backbone, compute) if cache else (compute(), False)
     if found and responses_done is not None:
         responses_done(table.num_responses)
     facts = encoded.prompt_facts, encoded.response_facts

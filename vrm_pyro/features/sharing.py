@@ -28,6 +28,7 @@ def write_together(
     overwrite: bool = False,
     dtype: str = "float32",
     progress: bool = True,
+    cache: bool = False,
 ) -> FeatureStore:
     """Write a store by all processes, each some of its shards; each gets it opened.
 
@@ -38,10 +39,17 @@ def write_together(
         overwrite: See :func:`~vrm_pyro.features.writing.write_store`; for a process that is alone.
         dtype: See there.
         progress: Whether the main process shows a progress bar.
+        cache: See there; for a process that is alone.
     """
     if num_processes() == 1:
         return write_store(
-            table, backbone, folder, overwrite=overwrite, dtype=dtype, progress=progress
+            table,
+            backbone,
+            folder,
+            overwrite=overwrite,
+            dtype=dtype,
+            progress=progress,
+            cache=cache,
         )
     share = {"shard": process_index(), "num_shards": num_processes()}
     write_shards(table, backbone, folder, **share, progress=progress and is_main(), dtype=dtype)

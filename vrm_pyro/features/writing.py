@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vrm_pyro.backbone.transformer import own_class
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import OPTIONAL_COLUMNS, optional_column
 from vrm_pyro.errors import InputError
+from vrm_pyro.features.cache import Encoded, Texts, cached
 from vrm_pyro.features.meta import (
     FILE,
     FORMAT,
@@ -61,6 +62,7 @@ def write_store(
     shard_rows: int = SHARD_ROWS,
     dtype: str = "float32",
     merge: bool = False,
+    cache: bool = False,
 ) -> FeatureStore:
     """Compute the states of all texts of some rows and write them to a folder.
 
@@ -82,6 +84,9 @@ def write_store(
         dtype: ``float32`` or ``float16``: how numbers are stored. Reading gives float32.
         merge: Only put together what :func:`write_shards` has computed; shards that are missing
             are an error.
+
+        cache: Whether to look for the states of each shard on disk and to keep them there, see
+            :mod:`vrm_pyro.features.cache`. The numbers are the same.
 
     Raises:
         InputError: If the folder holds something else (says which part differs), if states are
@@ -106,7 +111,7 @@ def write_store(
             f"{folder}: {len(work)} shards are missing. Run the command with each --shard to its "
             "end before --merge."
         )
-    _compute(table, backbone, folder, plan, work, progress)
+    _compute(table, backbone, folder, plan, work, progress, cache)
     return _finish(folder, table, plan)
 
 
@@ -161,6 +166,7 @@ def _compute(
     plan: dict[str, Any],
     work: list[tuple[str, int, int, int]],
     progress: bool,
+    cache: bool = False,
 ) -> None:
     total = sum(end - first for _, _, first, end in work)
     dtype = plan["writing"]["dtype"]
@@ -169,10 +175,16 @@ def _compute(
         log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
         for kind, index, first, end in work:
-            sequences = _tokens(table, backbone, kind, np.arange(first, end))
-            states = backbone.states(sequences, progress=bar.update)
+            texts = _texts(table, kind, np.arange(first, end))
+
+            def compute(texts: Texts = texts) -> Encoded:
+                return _encode(texts, backbone, bar.update)
+
+            encoded, found = cached(texts, backbone, compute) if cache else (compute(), False)
+            bar.update(end - first if found else 0)
+            states, facts = encoded.of(kind)
             block = _checked(states, dtype, f"{kind} {first} to {end - 1}")
-            save_array(_facts_path(folder, kind, index), token_facts(sequences))
+            save_array(_facts_path(folder, kind, index), facts)
             # Last: a shard counts as done when its states are there.
             save_array(shard_path(folder, kind, index), block)
 
@@ -253,13 +265,26 @@ def _missing_shards(folder: Path, plan: dict[str, Any]) -> Iterator[tuple[str, i
             yield kind, index, first, end
 
 
-def _tokens(
-    table: PreferenceTable, backbone: Backbone, kind: str, rows: NDArray[np.int64]
-) -> list[Any]:
+def _texts(table: PreferenceTable, kind: str, rows: NDArray[np.int64]) -> Texts:
+    """Return the texts of one shard."""
     if kind == "prompts":
-        return backbone.sequences([table.prompts[i] for i in rows])
+        return Texts([table.prompts[i] for i in rows], [], [], rows[:0])
+    owners, position = np.unique(table.response_prompt[rows], return_inverse=True)
     responses = [table.responses[i] for i in rows]
-    return backbone.sequences(table.prompts, responses, table.response_prompt[rows])
+    return Texts([], [table.prompts[i] for i in owners], responses, position)
+
+
+def _encode(texts: Texts, backbone: Backbone, progress: Callable[[int], None]) -> Encoded:
+    """Compute the states of one shard."""
+    prompts = backbone.sequences(texts.prompts)
+    responses = backbone.sequences(texts.owners, texts.responses, texts.response_prompt)
+    states = [
+        backbone.states(sequences, progress=progress)
+        if sequences
+        else np.zeros((0, backbone.hidden_size), np.float32)
+        for sequences in (prompts, responses)
+    ]
+    return Encoded(*states, token_facts(prompts), token_facts(responses))
 
 
 def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]:

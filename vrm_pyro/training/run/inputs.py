@@ -66,7 +66,7 @@ class NamedRows:
         if self.store is not None:
             return self.store
         assert backbone is not None
-        return write_together(self.table, backbone, folder, progress=progress)
+        return write_together(self.table, backbone, folder, progress=progress, cache=True)
 
 
 @dataclass(frozen=True)
