@@ -67,3 +67,10 @@ def test_import_loads_nothing():
 def test_scoring_path_loads_what_it_needs():
     found, _ = loaded("from vrm_pyro.prediction.scorer import Scorer")
     assert found == {"torch", "pyro", "transformers"}
+
+
+def test_help_all_shows_every_setting_with_its_percent_signs_once():
+    _, text = loaded("from vrm_pyro.cli import main\nassert main(['train', '--help_all']) == 0")
+    assert "--train.gradient_checkpointing " in text
+    assert "20% slower" in " ".join(text.split())
+    assert "%%" not in text

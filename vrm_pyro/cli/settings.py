@@ -46,10 +46,8 @@ def describe(parser: ArgumentParser, group: str, cls: type) -> None:
     texts = {f"{group}.{item.name}": item.metadata.get("help") for item in fields(cls)}
     for action in parser._actions:  # argparse has no other door to them
         if texts.get(action.dest):
-            # transformers escapes its own texts for argparse already, some of them twice
-            action.help = re.sub("%+", "%%", str(texts[action.dest]))
-        elif action.help and "%%" in action.help:
-            action.help = re.sub("%{2,}", "%%", action.help)
+            # Shown as it is: transformers' own texts are escaped for argparse.
+            action.help = re.sub("%+", "%", str(texts[action.dest]))
 
 
 # What ``train --help`` shows; --help_all shows the rest too.
