@@ -45,6 +45,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # shapes such as "*rows objectives" would be read as markup
 maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 add_module_names = False
