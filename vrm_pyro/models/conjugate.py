@@ -1,4 +1,4 @@
-"""Gaussian algebra between semantic features and ratings."""
+"""Conjugate Gaussian updates of semantic features by ratings."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.ratings import GaussianValues
 
-# Steps of the update where ratings are not Gaussian; each is a Fisher-scoring step of the mode.
+# Number of Fisher-scoring steps towards the mode where ratings are not Gaussian.
 SCORING_STEPS: Final = 3
 
 
@@ -20,9 +20,9 @@ def rating_update(
 ) -> tuple[Float[Tensor, "responses features"], Float[Tensor, "responses features features"]]:
     """Return natural mean and precision of z given its ratings (spec 2.7).
 
-    Precision = Sigma_p^-1 + A' diag(t) A with the ratings' precision t about each score, which is
-    lambda m / tau^2 for Gaussian ratings: exact then, and without ratings the prior's own. Other
-    ratings enter by the curvature at the mode.
+    The precision is Sigma_p^-1 + A' diag(t) A, with t the precision of the ratings about each
+    score. Gaussian ratings have t = lambda m / tau^2, and the result is exact; other ratings
+    enter by their curvature at the mode. Without ratings it is the prior.
 
     Returns:
         Precision times mean, and precision.
@@ -46,7 +46,7 @@ def rating_update(
 def features_given_ratings(
     batch: FeatureBatch, conditionals: Conditionals
 ) -> tuple[Float[Tensor, "responses features"], Float[Tensor, "responses features features"]]:
-    """Return mean and covariance of z given its ratings."""
+    """Return mean and covariance of z given its ratings (spec 2.7)."""
     natural, precision = rating_update(batch, conditionals)
     covariance = torch.linalg.inv(precision)
     return (covariance @ natural.unsqueeze(-1)).squeeze(-1), covariance
@@ -55,7 +55,7 @@ def features_given_ratings(
 def marginal_ratings(
     batch: FeatureBatch, conditionals: Conditionals
 ) -> tuple[dist.LowRankMultivariateNormal, Tensor]:
-    """Return p(ratings | x, y), z integrated out, and the tempering term, (R,) (spec 2.13)."""
+    """Return p(ratings | x, y) with z integrated out, and the tempering term (R,) (spec 2.13)."""
     assert isinstance(conditionals.ratings, GaussianValues)
     prior = conditionals.gaussian
     factor = prior.factor(conditionals.reward.loading)
@@ -67,7 +67,7 @@ def marginal_ratings(
 def rating_evidence(
     batch: FeatureBatch, conditionals: Conditionals
 ) -> Float[Tensor, " responses"]:
-    """Return the log of the (tempered) evidence of each response's ratings."""
+    """Return the log evidence of each response's ratings, tempered by lambda (spec 2.13)."""
     distribution, correction = marginal_ratings(batch, conditionals)
     observed = torch.where(batch.rating_mask, batch.ratings, distribution.loc)
     return distribution.log_prob(observed) + correction
@@ -76,9 +76,10 @@ def rating_evidence(
 def rating_log_prob(
     batch: FeatureBatch, conditionals: Conditionals
 ) -> Float[Tensor, " responses"]:
-    """Return what the ratings of each response add to a composite likelihood.
+    """Return the rating term of each response in a composite likelihood (spec 2.6).
 
-    The evidence of Gaussian ratings; of others, every rating alone with its score integrated out.
+    Gaussian ratings give their joint evidence. Other ratings give the sum of their marginal log
+    likelihoods, each with its score integrated out.
     """
     assert conditionals.ratings is not None
     if conditionals.ratings.conjugate:

@@ -1,4 +1,4 @@
-"""Small networks between frozen backbone states and distribution parameters."""
+"""Small networks that map backbone states to distribution parameters."""
 
 import math
 from typing import Final
@@ -9,8 +9,8 @@ from torch.nn.functional import softplus
 
 from vrm_pyro.models.distributions import LogisticNormal
 
-# Below 0.1 float32 draws of a Dirichlet are clamped at 1.2e-38 and bias every sampled KL;
-# above 1e4 its KL loses all digits in float32.
+# Below 0.1, float32 draws of a Dirichlet are clamped at 1.2e-38, which biases every sampled KL.
+# Above 1e4, its KL loses all digits in float32.
 CONCENTRATION_FLOOR: Final = 0.1
 CONCENTRATION_CAP: Final = 1.0e4
 SCALE_FLOOR: Final = 1.0e-3
@@ -25,7 +25,7 @@ def inverse_softplus(value: float) -> float:
 class Standardize(nn.Module):
     """Shift and scale each input dimension by statistics of the training set.
 
-    Buffers, not parameters: they travel with the checkpoint and no optimiser touches them.
+    The statistics are buffers: saved in the checkpoint, never optimised.
 
     Args:
         size: Number of input dimensions.
@@ -42,7 +42,7 @@ class Standardize(nn.Module):
     def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
         """Set mean and standard deviation of the training states, each (size,)."""
         self.loc.copy_(mean)
-        # A constant dimension carries nothing: leave it at zero instead of dividing by zero.
+        # A constant dimension carries no information: scale 1 maps it to zero.
         self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, states: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ def mlp(
 def concentration_from(logits: Tensor, raw_total: Tensor) -> Tensor:
     """Return alpha = floor + softplus(raw_total) * softmax(logits), capped (spec 2.7).
 
-    Mean and total concentration are separate outputs, so the data can make the weights sure
-    without moving them. No logit, however large, leaves [floor, cap].
+    Mean and total concentration are separate outputs, so training can reduce the variance of w
+    without changing its mean. The result lies in [floor, cap] for any input.
 
     Args:
         logits: Shape (..., K).
@@ -88,12 +88,12 @@ def concentration_from(logits: Tensor, raw_total: Tensor) -> Tensor:
 
 
 def scale_from(raw: Tensor) -> Tensor:
-    """Return floor + softplus(raw): a standard deviation that cannot reach zero."""
+    """Return floor + softplus(raw): a standard deviation bounded away from zero (spec 2.7)."""
     return SCALE_FLOOR + softplus(raw)
 
 
 class DirichletNetwork(nn.Module):
-    """State -> Dirichlet over objective weights.
+    """Map states to concentrations of a Dirichlet over objective weights (spec 2.2, 2.7).
 
     Args:
         in_size: Size of the prompt state.
@@ -125,7 +125,7 @@ class DirichletNetwork(nn.Module):
 
 
 class NormalNetwork(nn.Module):
-    """State -> loc and scale of a diagonal Normal over semantic features.
+    """Map states to loc and scale of a diagonal Normal over semantic features (spec 2.2, 2.7).
 
     Args:
         in_size: Size of the response state.
@@ -133,7 +133,7 @@ class NormalNetwork(nn.Module):
         hidden_size: Hidden units; 0 for a linear map.
         dropout: Dropout before the last layer.
         initial_scale: Standard deviation at the start.
-        learn_scale: Whether the standard deviation is an output too, or stays where it starts.
+        learn_scale: Whether the standard deviation is an output; else it stays ``initial_scale``.
     """
 
     def __init__(
@@ -160,11 +160,10 @@ class NormalNetwork(nn.Module):
 
 
 class LogisticNormalNetwork(nn.Module):
-    """State -> logistic-normal over objective weights with a full covariance.
+    """Map states to a logistic-normal with full covariance over objective weights (spec 2.2).
 
-    loc and one log scale for each contrast are outputs of the network; correlations are one
-    learned unit-diagonal factor for all prompts, since few pairs of a prompt cannot identify its
-    own.
+    The network outputs loc and one scale per contrast of log weights. All prompts share one
+    learned correlation matrix, because the few pairs of a prompt cannot identify their own.
 
     Args:
         in_size: Size of the prompt state.
@@ -197,7 +196,10 @@ class LogisticNormalNetwork(nn.Module):
 
 
 class CorrelationFactor(nn.Module):
-    """Lower Cholesky factor L of a correlation matrix R = L L', shape (d, d), learned from I."""
+    """Learned lower Cholesky factor L of a correlation matrix R = L L', shape (d, d) (spec 2.2).
+
+    Training starts at R = I.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Distributions over parameters of a model."""
+"""Posteriors of a model's global parameters, for epistemic uncertainty."""

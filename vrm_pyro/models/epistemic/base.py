@@ -1,4 +1,4 @@
-"""Posterior of the global parameters: base class, and calls with drawn values."""
+"""Posterior of the global parameters: base class, and running a model with drawn values."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,23 +13,23 @@ _SEED = 20260305
 
 
 class ParameterPosterior(nn.Module):
-    """A Gaussian distribution Q over chosen parameters of a model, and its prior P (spec 2.2).
+    """Gaussian posterior Q of some parameters of a model, and their prior P (spec 2.2).
 
-    theta are the model's own parameters, which stay what they are: its point estimate. The prior
-    P is N(theta_0, s_0^2), with theta_0 = 0 for weights and matrices, the start value for
-    vectors (biases, b) and scalars (log beta), and s_0 = ``prior_scale`` / sqrt(inputs) so that a
-    wide layer is no wilder than a narrow one. The module does not hold the model: it gives values
-    to be put in its place by :func:`run_with`.
+    The model's own parameters theta remain its point estimate. The prior P is N(theta_0, s_0^2),
+    with theta_0 = 0 for matrices and the initial value for vectors (biases, b) and scalars
+    (log beta). s_0 = ``prior_scale`` / sqrt(inputs), so the output variance of a layer does not
+    grow with its width. The module does not hold the model: it returns drawn values, and
+    :func:`run_with` runs the model with them.
 
     Args:
-        parameters: Name and start value of every parameter that is uncertain.
-        prior_scale: Prior standard deviation of what one unit of input moves.
-        num_draws: Fixed draws M for predictions.
+        parameters: Name and initial value of every uncertain parameter.
+        prior_scale: Prior standard deviation of a parameter times sqrt(inputs of its layer).
+        num_draws: Number M of fixed draws for predictions.
     """
 
-    #: Name of the penalty in the log of training.
+    #: Name of the penalty in the training log.
     penalty_name: ClassVar[str]
-    #: Parameters that it does not cover: they stay point estimates.
+    #: Names of parameters that stay point estimates.
     leaves_out: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
@@ -46,27 +46,27 @@ class ParameterPosterior(nn.Module):
             self.register_buffer(f"prior_scale_{i}", scale)
 
     def priors(self) -> list[tuple[Tensor, Tensor]]:
-        """Return theta_0 and s_0 (a scalar) of every parameter."""
+        """Return theta_0 and the scalar s_0 of every parameter."""
         return [
             (self.get_buffer(f"prior_loc_{i}"), self.get_buffer(f"prior_scale_{i}"))
             for i in range(len(self.names))
         ]
 
     def values(self, model: nn.Module) -> list[Tensor]:
-        """Return theta."""
+        """Return the current values theta of the uncertain parameters."""
         found = dict(model.named_parameters())
         return [found[name] for name in self.names]
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """Return what training adds to its loss, in nats, once for the whole data set."""
+        """Return the term that training adds to the loss, in nats for the whole data set."""
         raise NotImplementedError
 
     def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return values for one training step, by name; those not named stay at theta."""
+        """Return values for one training step by name; omitted parameters stay at theta."""
         raise NotImplementedError
 
     def divergence(self, model: nn.Module) -> Tensor:
-        """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
+        """Return KL(Q || P) in nats for the whole data set; a scalar."""
         raise NotImplementedError
 
     def draw(
@@ -76,13 +76,13 @@ class ParameterPosterior(nn.Module):
         raise NotImplementedError
 
     def prediction_draws(self, model: nn.Module) -> list[dict[str, Tensor]]:
-        """Return the fixed draws that predictions average: the same for every text and call."""
+        """Return the fixed draws that predictions average over, the same for every call."""
         generator = torch.Generator().manual_seed(_SEED)
         return [self.draw(model, generator) for _ in range(self.num_draws)]
 
 
 def run_with(model: nn.Module, values: Mapping[str, Tensor], function: Callable[[], T]) -> T:
-    """Return ``function()`` with some parameters of ``model`` replaced while it runs."""
+    """Call ``function()`` while some parameters of ``model`` have other values."""
     caller = _Caller(model)
     replaced = {f"model.{name}": value for name, value in values.items()}
     result: T = functional_call(caller, replaced, (function,))
@@ -99,11 +99,11 @@ class _Caller(nn.Module):
 
 
 def head_parameters(reward: nn.Module, networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Return by name A, b, log beta as far as they are learned, and last layers of networks.
+    """Return the learned ones of A, b and log beta, and the last layers of networks, by name.
 
     Args:
         reward: The module ``reward`` of a model.
-        networks: Further modules by their name in the model; see :func:`last_layers`.
+        networks: Other modules by their name in the model; see :func:`last_layers`.
     """
     found: dict[str, Tensor] = {
         f"reward.{name}": value for name, value in reward.named_parameters()
@@ -116,7 +116,7 @@ def head_parameters(reward: nn.Module, networks: Mapping[str, nn.Module]) -> dic
 
 
 def last_layers(network: nn.Module) -> dict[str, nn.Linear]:
-    """Return by name the last linear layer of each chain, and linear layers that stand alone."""
+    """Return the last linear layer of each ``Sequential`` and all other linear layers, by name."""
     found: dict[str, nn.Linear] = {}
     chained: set[int] = set()
     for name, module in network.named_modules():

@@ -1,4 +1,4 @@
-"""Mean-field Gaussian posterior of the global parameters, learned beside the model."""
+"""Mean-field Gaussian posterior of the global parameters, learned with the model."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,18 @@ from torch.nn.functional import softplus
 from vrm_pyro.models.epistemic.base import ParameterPosterior
 from vrm_pyro.models.networks import inverse_softplus
 
-# Where the standard deviations start, in those of the prior: small, so that training begins as
-# it would without them.
+# Initial standard deviations as a fraction of the prior's: small, so that training starts as it
+# would without them.
 _INITIAL_SHARE = 0.05
 
 
 class DiagonalPosterior(ParameterPosterior):
-    """Mean-field Q = N(theta, diag s^2), its scales learned beside the model (spec 2.2).
+    """Mean-field Q = N(theta, diag s^2), with scales learned during training (spec 2.2).
 
     Args:
-        parameters: Name and start value of every parameter that is uncertain.
-        prior_scale: Prior standard deviation of what one unit of input moves.
-        num_draws: Fixed draws M for predictions.
+        parameters: Name and initial value of every uncertain parameter.
+        prior_scale: Prior standard deviation of a parameter times sqrt(inputs of its layer).
+        num_draws: Number M of fixed draws for predictions.
     """
 
     penalty_name = "kl_head"
@@ -36,11 +36,11 @@ class DiagonalPosterior(ParameterPosterior):
             self.raw_scales.append(nn.Parameter(torch.full_like(loc, start)))
 
     def scales(self) -> list[Tensor]:
-        """Return s of every parameter, > 0."""
+        """Return the standard deviations s > 0 of every parameter."""
         return [softplus(raw) for raw in self.raw_scales]
 
     def divergence(self, model: nn.Module) -> Tensor:
-        """Return KL(Q || P) in nats, once for the whole data set; a scalar."""
+        """Return KL(Q || P) in nats for the whole data set; a scalar."""
         total = torch.zeros((), dtype=self.raw_scales[0].dtype, device=self.raw_scales[0].device)
         distributions = zip(self.values(model), self.scales(), self.priors(), strict=True)
         for loc, scale, prior in distributions:
@@ -61,7 +61,7 @@ class DiagonalPosterior(ParameterPosterior):
         """Return one reparameterised draw of the uncertain parameters, by name."""
         drawn = {}
         for name, loc, scale in zip(self.names, self.values(model), self.scales(), strict=True):
-            # On the CPU, so that a fixed seed means the same draw on every device.
+            # Draw on the CPU, so that a seed gives the same draw on every device.
             noise = torch.randn(scale.shape, generator=generator, dtype=torch.float64)
             drawn[name] = loc + scale * noise.to(scale)
         return drawn

@@ -8,39 +8,37 @@ from torch import Tensor, nn
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.epistemic.base import ParameterPosterior
 
-# Square of it times 8 bytes, a few times over, is what the fit needs: 0.4 GB each at 7,000.
+# The fit holds a few float64 matrices of this size: 0.4 GB each at 7,000.
 MAX_PARAMETERS = 7000
 _SEED = 20260306
 
 
 class LaplacePosterior(ParameterPosterior):
-    """Q = N(theta, (I + P_0)^-1): I the information of the training rows, P_0 = diag s_0^-2.
+    """Q = N(theta, (I + P_0)^-1), with information I of the training rows and P_0 = diag s_0^-2.
 
     Source: spec 2.2.
 
-    theta is without A: given A, features are linear in their last layer, and so are scores and
-    E Delta at given weights. Training estimates theta under the prior as a penalty (maximum a
-    posteriori); afterwards :meth:`fit` takes I, computed once by
-    :func:`vrm_pyro.training.laplace_fit.parameter_information`. Until then the head is its point
-    estimate: no draw differs from theta.
+    theta excludes A. Given A, features are linear in their last layer, and so are scores and
+    E Delta at fixed weights. Training finds the maximum a posteriori theta. Then :meth:`fit`
+    takes I, which :func:`vrm_pyro.training.laplace_fit.parameter_information` computes once.
+    Before the fit, every prediction draw equals theta.
 
-    The state holds the lower Cholesky factor of the precision, row by row, and what the M fixed
-    draws add to theta.
+    The state dict holds the lower Cholesky factor of the precision, row by row, and the M fixed
+    offsets from theta.
 
     Args:
-        parameters: Name and start value of every parameter that is uncertain.
-        prior_scale: Prior standard deviation of what one unit of input moves.
-        num_draws: Fixed draws M for predictions.
+        parameters: Name and initial value of every uncertain parameter.
+        prior_scale: Prior standard deviation of a parameter times sqrt(inputs of its layer).
+        num_draws: Number M of fixed draws for predictions.
 
     Raises:
         InputError: If there are more than 7,000 parameters.
     """
 
     penalty_name = "prior_penalty_head"
-    # What data see of A and the last layer W of the features is the product A W. A distribution
-    # of both has directions that no row informs, along which draws leave the region where the
-    # product is linear in them: their E Delta then varies many times as much as the distribution
-    # says.
+    # Data identify only the product A W of A and the last layer W of the features. With both in
+    # theta, some directions carry no information. Draws along them leave the region where the
+    # product is linear, and the spread of E Delta comes out many times too large.
     leaves_out = frozenset({"reward.loading"})
     precision_factor: Tensor
     offsets: Tensor
@@ -60,17 +58,17 @@ class LaplacePosterior(ParameterPosterior):
                 "model.latent_dim or weight_prior.hidden_size, or set model.head_covariance to "
                 "diagonal."
             )
-        # Empty until fitted: a checkpoint of training has no use for them.
+        # Empty until fitted, so training checkpoints do not contain them.
         self.register_buffer("precision_factor", torch.zeros(0))
         self.register_buffer("offsets", torch.zeros(0))
 
     @property
     def fitted(self) -> bool:
-        """Whether the covariance was computed."""
+        """Whether :meth:`fit` has set the covariance."""
         return self.precision_factor.numel() > 0
 
     def reserve(self) -> None:
-        """Make room for a fitted state that is about to be loaded."""
+        """Allocate buffers, so that a fitted state dict can be loaded."""
         self.precision_factor = self.precision_factor.new_zeros(self.size * (self.size + 1) // 2)
         self.offsets = self.offsets.new_zeros(self.num_draws, self.size)
 
@@ -118,10 +116,10 @@ class LaplacePosterior(ParameterPosterior):
         return torch.cholesky_inverse(self.factor())
 
     def divergence(self, model: nn.Module) -> Tensor:
-        """Return KL(Q || P) in nats, once for the whole data set; a scalar.
+        """Return KL(Q || P) in nats for the whole data set; a scalar.
 
-        1/2 [tr(P_0 C) + (theta - theta_0)' P_0 (theta - theta_0) - p - log det(P_0 C)] with the
-        covariance C.
+        It is 1/2 [tr(P_0 C) + (theta - theta_0)' P_0 (theta - theta_0) - p - log det(P_0 C)],
+        where C is the covariance of Q.
         """
         factor, prior = self.factor(), self.prior_precision()
         # tr(P_0 C) is the squared norm of L^-1 P_0^(1/2).
@@ -138,20 +136,20 @@ class LaplacePosterior(ParameterPosterior):
         return torch.stack(parts).sum()
 
     def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return nothing: training is at theta itself."""
+        """Return no values: training evaluates the model at theta."""
         return {}
 
     def draw(
         self, model: nn.Module, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Return one draw theta + L'^-1 e of the uncertain parameters, by name."""
+        """Return one draw theta + L'^-1 e, e ~ N(0, I), by name."""
         noise = torch.randn(self.size, 1, generator=generator, dtype=torch.float64)
         factor = self.factor()
         offset = torch.linalg.solve_triangular(factor.T, noise.to(factor), upper=True)
         return self.unflatten(self.flatten(self.values(model)) + offset.squeeze(-1))
 
     def prediction_draws(self, model: nn.Module) -> list[dict[str, Tensor]]:
-        """Return the fixed draws that predictions average; theta alone before the fit."""
+        """Return the fixed draws that predictions average over; theta alone before the fit."""
         if not self.fitted:
             return [{}]
         theta = self.flatten(self.values(model))

@@ -16,15 +16,15 @@ from vrm_pyro.models.conditionals import Conditionals
 class Guide:
     """Base class of guide settings; children are frozen dataclasses (spec 2.7).
 
-    Pyro's AutoGuides do not fit here: they make one parameter per row of the first batch and are
-    not amortized.
+    Pyro's AutoGuides do not fit here: they have one parameter per row of the first batch, so
+    they are not amortized.
     """
 
-    #: Whether q sees labels and ratings. Mode ``conditional`` asks for it, ``vib`` forbids it.
+    #: Whether q sees labels and ratings: required in mode ``conditional``, refused in ``vib``.
     outcome_aware: ClassVar[bool]
-    #: Whether q(z) is Gaussian or a point; objective ``integrated`` asks for it.
+    #: Whether q(z) is Gaussian or a point, as objective ``integrated`` requires.
     gaussian: ClassVar[bool] = True
-    #: Whether q is a point: the objective is then no bound, and its "KL" minus a log density.
+    #: Whether q is a point. The objective is then no bound, and its "KL" is -log p(point).
     point: ClassVar[bool] = False
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> "GuideModule":
@@ -35,7 +35,7 @@ class Guide:
 class GuideModule(nn.Module):
     """Amortized q(w, z | x, y, outcomes) = prod q(w_i | .) prod q(z_ij | .) (spec 2.7).
 
-    Training, scoring and diagnostics call :meth:`weights` and :meth:`features` alike.
+    Training, scoring and diagnostics all call :meth:`weights` and :meth:`features`.
     """
 
     #: Whether q(z) is Gaussian (or a point), so pairs have a closed expectation given w.
@@ -64,11 +64,12 @@ class GuideModule(nn.Module):
         population: int | None = None,
         posterior: tuple[dist.Distribution, dist.Distribution] | None = None,
     ) -> None:
-        """Sample w and z: the guide program for Pyro, with the model's arguments and scales.
+        """Sample w and z: the guide program for Pyro, with the arguments of the model's program.
 
-        The scales must equal the model's: ``TraceMeanField_ELBO`` takes the guide's for the
-        analytic KL, ``Trace_ELBO`` both, and only equal ones are a weight on the KL (spec 2.7).
-        ``posterior`` is :meth:`posterior` of the same batch, where the caller has it already.
+        Scales must equal the model's: ``TraceMeanField_ELBO`` applies the guide's to the analytic
+        KL, ``Trace_ELBO`` applies both, and only equal scales act as a weight on the KL
+        (spec 2.7). Pass ``posterior``, the result of :meth:`posterior` for this batch, to avoid
+        computing it again.
         """
         scale = (population or batch.num_prompts) / batch.num_prompts
         q_weights, q_features = posterior or self.posterior(batch, conditionals)
@@ -86,7 +87,9 @@ class GuideModule(nn.Module):
 
 
 class LabelBlindModule(GuideModule):
-    """A guide that reads the text alone, and so predicts: children give q(w | x) and q(z | x, y).
+    """Base class of guides that read the text alone: q(w | x) and q(z | x, y).
+
+    Because they need no outcome, they also predict on new text.
 
     Source: spec 2.2.
     """

@@ -15,13 +15,13 @@ from vrm_pyro.models.priors.base import check_network
 
 @dataclass(frozen=True)
 class DeltaGuide(Guide):
-    """Maximum a posteriori: networks give one w and one z for a text (mode ``vib``) (spec 2.2).
+    """Point estimates of w and z by networks: maximum a posteriori, mode ``vib`` (spec 2.2).
 
     The objective is log p(outcomes | w, z) + log p(w) + log p(z) at these points. It is no bound
-    on the evidence: a point has no entropy. The density of w is the one on the simplex, so the
-    maximum depends on that choice of coordinates; under Dirichlet(1) it is flat. In mode
-    ``conditional`` a learned prior would have no best value (its density at its own point grows
-    without end as its spread shrinks), so it is not offered there.
+    on the evidence, because a point has no entropy. The maximum depends on the coordinates of w;
+    here the density is the one on the simplex, which is flat under Dirichlet(1). Mode
+    ``conditional`` refuses this guide: the density of a learned prior at a point is unbounded as
+    its spread shrinks to zero.
 
     Args:
         hidden_size: Hidden units of both networks; 0 for linear maps.
@@ -53,7 +53,10 @@ class DeltaGuide(Guide):
 
 
 class DeltaModule(LabelBlindModule):
-    """The networks of :class:`DeltaGuide`."""
+    """The networks of :class:`DeltaGuide`.
+
+    Source: spec 2.2.
+    """
 
     def __init__(self, to_weights: nn.Module, to_features: nn.Module) -> None:
         super().__init__()

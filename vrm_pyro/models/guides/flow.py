@@ -21,15 +21,16 @@ from vrm_pyro.models.guides.outcome_aware import Family, OutcomeAwareModule, che
 class FlowGuide(Guide):
     """`FullCovarianceGuide` with a conditional affine autoregressive flow on z (spec 2.7).
 
-    z = loc + L T(eps), eps ~ N(0, I): T bends the conjugate Gaussian where a preference makes the
-    posterior skewed. T reads how far outcomes moved and narrowed the prior, and starts near the
-    identity. Its KL has no closed form and its pairs no closed expectation, so it trains by
-    draws (`model.objective: sampled`, or beside the model under `pairwise` and `collapsed`).
+    z = loc + L T(eps), eps ~ N(0, I). T turns the Gaussian update into a skewed posterior, as a
+    preference produces. It is conditioned on how far outcomes moved the mean and shrank the
+    variance, and starts near the identity. Neither the KL nor the pair terms have a closed form,
+    so it trains on draws: with `model.objective` `sampled`, or `pairwise`, which trains its guide
+    separately.
 
     Args:
         hidden_size: Hidden units of the preference site and of the flow's network.
         weights: Family of q(w), as in `OutcomeAwareGuide`.
-        num_transforms: Autoregressive layers; the order of the features turns between them.
+        num_transforms: Number of autoregressive layers; each reverses the order of the features.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -55,7 +56,10 @@ class FlowGuide(Guide):
 
 
 class FlowModule(OutcomeAwareModule):
-    """The Gaussian update and the flow of :class:`FlowGuide`."""
+    """The Gaussian update and the flow of :class:`FlowGuide`.
+
+    Source: spec 2.7.
+    """
 
     gaussian: ClassVar[bool] = False
 
@@ -81,7 +85,7 @@ class FlowModule(OutcomeAwareModule):
     def posterior(
         self, batch: FeatureBatch, conditionals: Conditionals
     ) -> tuple[torch.distributions.Distribution, torch.distributions.Distribution]:
-        """Return q(w | x, outcomes) and the bent q(z | x, y, outcomes)."""
+        """Return q(w | x, outcomes) and the flow q(z | x, y, outcomes)."""
         q_weights, q_features = super().posterior(batch, conditionals)
         normal, prior = as_gaussian(q_features), conditionals.gaussian
         context = torch.cat(
@@ -98,7 +102,9 @@ class FlowModule(OutcomeAwareModule):
 
 
 class Place(torch.distributions.Transform):
-    """y = loc + L x, one loc and factor a row; Pyro's own takes a single factor for all rows.
+    """Affine transform y = loc + L x with its own loc and L in each row (spec 2.7).
+
+    Pyro's ``LowerCholeskyAffine`` has a single L for all rows.
 
     Args:
         loc: Shape (R, d).
@@ -121,6 +127,6 @@ class Place(torch.distributions.Transform):
         return torch.linalg.solve_triangular(self.scale_tril, centred, upper=False).squeeze(-1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return sum log diag L, batch shape."""
+        """Return the sum of log diag L, batch shape."""
         log_diagonal = self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
         return log_diagonal.sum(-1).expand(x.shape[:-1])

@@ -1,4 +1,4 @@
-"""The outcome-aware guide with the full covariance of z."""
+"""Outcome-aware guide with a full covariance of z."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,15 +8,16 @@ from vrm_pyro.models.guides.outcome_aware import OutcomeAwareGuide
 
 @dataclass(frozen=True)
 class FullCovarianceGuide(OutcomeAwareGuide):
-    """The updates of `OutcomeAwareGuide` with all of the covariance of z kept (spec 2.7).
+    """`OutcomeAwareGuide` with the full covariance of z (spec 2.7).
 
-    With Gaussian ratings and without preferences it is the exact posterior. Costs a Cholesky
-    factor of size d_z for each response; spreads of scores, which mix features, need it.
+    It is the exact posterior for Gaussian ratings without preferences. Scores mix features, so
+    their standard deviations need the covariance. It costs one Cholesky factorisation of a
+    d_z x d_z matrix per response.
 
     Args:
         hidden_size: Hidden units of the network of the preference site on z.
-        weights: Family of q(w): that of the ``prior`` (a Dirichlet where the prior is of neither
-            family), ``dirichlet``, or ``logistic_normal`` with full covariance.
+        weights: Family of q(w): ``prior`` for that of the prior (Dirichlet if it is neither),
+            ``dirichlet``, or ``logistic_normal`` with full covariance.
 
     Raises:
         ValueError: If a setting is out of range.

@@ -14,10 +14,12 @@ from vrm_pyro.models.priors.base import check_network
 
 @dataclass(frozen=True)
 class LabelBlindGuide(Guide):
-    """Mean-field Dirichlet x Normal on the text alone: q(w | x) q(z | x, y) (``vib``).
+    """Mean-field Dirichlet x Normal given the text alone: q(w | x) q(z | x, y), mode ``vib``.
 
-    Networks on the states, no outcome as input (spec 2.2). It is what predicts on new text, so
-    its objective is an information bottleneck.
+    Source: spec 2.2.
+
+    Networks map backbone states to both distributions; outcomes are no input. The same q predicts
+    on new text, so the objective is an information bottleneck.
 
     Args:
         hidden_size: Hidden units of both networks; 0 for linear maps.
@@ -50,7 +52,10 @@ class LabelBlindGuide(Guide):
 
 
 class NetworkModule(LabelBlindModule):
-    """The networks of :class:`LabelBlindGuide`."""
+    """The networks of :class:`LabelBlindGuide`.
+
+    Source: spec 2.2.
+    """
 
     def __init__(self, to_concentration: DirichletNetwork, to_normal: NormalNetwork) -> None:
         super().__init__()

@@ -15,18 +15,20 @@ from vrm_pyro.models.priors.base import check_network, check_positive
 
 @dataclass(frozen=True)
 class LogisticNormalGuide(Guide):
-    """Logistic-normal x Normal on the text alone: q(w | x) q(z | x, y) (mode ``vib``) (spec 2.7).
+    """Logistic-normal x Normal given the text alone: q(w | x) q(z | x, y), mode ``vib``.
 
-    Unlike a Dirichlet it can say that two objectives are important together, or in place of each
-    other. With `LogisticNormalPrior` its KL is exact; with a Dirichlet prior all but one
-    one-dimensional term of it is.
+    Source: spec 2.7.
+
+    Unlike a Dirichlet, it represents weights that rise together or replace each other. Its KL is
+    exact with `LogisticNormalPrior`; with a Dirichlet prior, one one-dimensional term needs
+    quadrature.
 
     Args:
         hidden_size: Hidden units of both networks; 0 for linear maps.
         dropout: Probability of dropping a hidden unit in training.
         initial_scale: Standard deviation of q(z) before training.
         initial_weight_scale: Standard deviation of each contrast of log w before training; 0.9
-            is about a Dirichlet of concentration 2.
+            is close to a Dirichlet with concentration 2.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -64,7 +66,10 @@ class LogisticNormalGuide(Guide):
 
 
 class LogisticNormalModule(LabelBlindModule):
-    """The networks of :class:`LogisticNormalGuide`."""
+    """The networks of :class:`LogisticNormalGuide`.
+
+    Source: spec 2.7.
+    """
 
     def __init__(self, to_weights: LogisticNormalNetwork, to_normal: NormalNetwork) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Guide that updates the conditional prior by what was observed."""
+"""Guide that updates the conditional prior with observed ratings and preferences."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -32,17 +32,17 @@ Family = Literal["prior", "dirichlet", "logistic_normal"]
 class OutcomeAwareGuide(Guide):
     """q(w, z | x, y, outcomes) as natural-parameter updates of the prior (spec 2.7).
 
-    Ratings update z by the exact conjugate rule where they are Gaussian, else by their curvature.
-    Preferences add a learned Gaussian site on w'A z for each pair, and move w by unrolled Newton
-    steps with learned gains (many pairs of a prompt then give the posterior that they should).
-    Without data the guide is the prior, so missing ratings need no special case, and the update
-    is even under an exchange of the two answers. q(z) is diagonal; `FullCovarianceGuide` keeps
-    the covariance.
+    Ratings update z: exactly (conjugate) if they are Gaussian, else by their curvature at the
+    mode. Preferences update z by a learned Gaussian site on w'A z per pair, and w by unrolled
+    Newton steps with learned gains, which stay accurate with many pairs per prompt. Without data
+    the guide equals the prior, so missing ratings need no special case. Swapping the two answers
+    and the label leaves the result unchanged. q(z) is diagonal; `FullCovarianceGuide` keeps the
+    covariance.
 
     Args:
         hidden_size: Hidden units of the network of the preference site on z.
-        weights: Family of q(w): that of the ``prior`` (a Dirichlet where the prior is of neither
-            family), ``dirichlet``, or ``logistic_normal`` with full covariance.
+        weights: Family of q(w): ``prior`` for that of the prior (Dirichlet if it is neither),
+            ``dirichlet``, or ``logistic_normal`` with full covariance.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -58,12 +58,12 @@ class OutcomeAwareGuide(Guide):
         check_outcome_aware(self, self.hidden_size, self.weights)
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
-        """Return the module; its size does not depend on the states, only the prior's does."""
+        """Return the module; its size does not depend on ``hidden_size``."""
         return OutcomeAwareModule(self.hidden_size, self.weights, self.full_covariance)
 
 
 def check_outcome_aware(owner: object, hidden_size: int, weights: str) -> None:
-    """Raise ValueError naming class and setting for one that is out of range."""
+    """Raise ValueError, with class and setting, if a setting is out of range."""
     name = type(owner).__name__
     if hidden_size < 1:
         raise ValueError(f"{name}: hidden_size is {hidden_size}, but must be >= 1.")
@@ -83,15 +83,18 @@ def _site(in_size: int, hidden_size: int, biases: list[float]) -> nn.Sequential:
 
 
 class OutcomeAwareModule(GuideModule):
-    """The site networks of :class:`OutcomeAwareGuide`."""
+    """The site networks of :class:`OutcomeAwareGuide`.
+
+    Source: spec 2.7.
+    """
 
     def __init__(self, hidden_size: int, family: Family, full_covariance: bool) -> None:
         super().__init__()
         self.family, self.full_covariance = family, full_covariance
-        # Starting values near the optimum of a single pair with Delta ~ N(0, 1): slope about
-        # 0.4 and curvature about 0.15 of log sigmoid.
+        # Start near the optimum for a single pair with Delta ~ N(0, 1), where log sigmoid has
+        # slope 0.4 and curvature 0.15.
         self.feature_site = _site(2, hidden_size, [-0.7, -1.8])
-        # Log gains of slope and curvature in the update of w; 0 is Newton's own step.
+        # Log gains on slope and curvature in the update of w; 0 is the plain Newton step.
         self.weight_gains = nn.Parameter(torch.zeros(2))
 
     def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
@@ -145,7 +148,7 @@ class OutcomeAwareModule(GuideModule):
         precision: Tensor,
         weight_mean: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Add a Gaussian site on beta w'A z of each pair: slope g, curvature h, both learned."""
+        """Add a Gaussian site on beta w'A z per pair, with learned slope g and curvature h."""
         reward = conditionals.reward
         direction = reward.scale * (weight_mean @ reward.loading)[batch.pair_prompt]  # (N, d)
         first, second = batch.pair_first, batch.pair_second
@@ -159,7 +162,7 @@ class OutcomeAwareModule(GuideModule):
         outer = direction.unsqueeze(-1) * direction.unsqueeze(-2) * curvature[:, None, None]
         precision = precision.index_add(0, first, outer).index_add(0, second, outer)
         for side, rows in ((1.0, first), (-1.0, second)):
-            # Curvature alone must not pull z to zero: it acts around the current mean.
+            # Center the curvature term at the current mean, so that it does not pull z to zero.
             centred = curvature * (direction * loc[rows]).sum(-1)
             update = direction * (centred + side * slope).unsqueeze(-1)
             natural = natural.index_add(0, rows, update)
@@ -178,9 +181,9 @@ class OutcomeAwareModule(GuideModule):
         reward = conditionals.reward
         first, second = batch.pair_first, batch.pair_second
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)
-        # Not knowing z flattens the sigmoid: its probit form with the spread at the prior mean.
+        # Uncertainty of z flattens the sigmoid: probit approximation, variance at the prior mean.
         direction = reward.scale * (prior.mean @ reward.loading)[batch.pair_prompt]
-        # With the full covariance: its diagonal would depend on the axes of z, and so would q(w).
+        # Use the full covariance: the diagonal, and so q(w), would depend on a rotation of z.
         both = _solve(precision[first], direction, diagonal)
         both = both + _solve(precision[second], direction, diagonal)
         spread = (direction * both).sum(-1, keepdim=True)

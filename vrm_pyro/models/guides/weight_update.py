@@ -1,4 +1,4 @@
-"""Update of the prior of w by a prompt's pairs: damped Newton steps, one family each."""
+"""Update q(w) with a prompt's pairs by damped Newton steps, one function per family."""
 
 from typing import Final, NamedTuple
 
@@ -12,7 +12,7 @@ from vrm_pyro.models.distributions import LogisticNormal
 from vrm_pyro.models.distributions.logistic_normal import contrast_basis
 from vrm_pyro.models.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR
 
-# Unrolled steps for w: the damped step moves a log weight by 1 at most.
+# Number of unrolled steps for w. Each step moves a log weight by at most 1.
 NEWTON_STEPS: Final = 6
 
 
@@ -21,8 +21,9 @@ class PairEvidence(NamedTuple):
 
     Attributes:
         difference: beta (s_first - s_second) at the mean of z, shape (N, K).
-        shrink: Factor on Delta for not knowing z, shape (N, 1): the probit form of the sigmoid.
-        gains: Learned factors on slope and curvature; 1 is Newton's own step.
+        shrink: Factor on Delta that accounts for the variance of z by the probit approximation,
+            shape (N, 1).
+        gains: Learned factors on slope and curvature; 1 is the plain Newton step.
     """
 
     difference: Tensor
@@ -32,7 +33,7 @@ class PairEvidence(NamedTuple):
     def derivatives(
         self, mean: Tensor, batch: FeatureBatch, conditionals: Conditionals
     ) -> tuple[Tensor, ...]:
-        """Return slope and information of each pair's label about Delta at w, each (N, 1)."""
+        """Return score, Fisher information and Delta of each pair at ``mean``, each (N, 1)."""
         expected = (mean[batch.pair_prompt] * self.difference).sum(-1, keepdim=True)
         label, weight = batch.preference.unsqueeze(-1), batch.pair_weight.unsqueeze(-1)
         delta = self.shrink * expected
@@ -45,11 +46,13 @@ class PairEvidence(NamedTuple):
 def update_dirichlet(
     prior: dist.Dirichlet, pairs: PairEvidence, batch: FeatureBatch, conditionals: Conditionals
 ) -> dist.Dirichlet:
-    """Move the mean of w by a few damped Newton steps, and add the curvature seen.
+    """Move the mean of w by damped Newton steps, and add the curvature to the concentration.
 
-    In coordinates theta with m = softmax(theta) the Dirichlet prior has gradient
-    alpha - alpha_0 m and curvature alpha_0 m; a pair adds m (g - m'g) and m^2 h, with slope
-    g and curvature h of its log-likelihood. Without pairs nothing moves: q is the prior.
+    Source: spec 2.7.
+
+    In coordinates theta with m = softmax(theta), the Dirichlet prior has gradient
+    alpha - alpha_0 m and curvature alpha_0 m. A pair adds m (g - m'g) and m^2 h, with slope
+    g and curvature h of its log-likelihood. Without pairs, q is the prior.
     """
     alpha = prior.concentration
     total = alpha.sum(-1, keepdim=True)
@@ -73,10 +76,12 @@ def update_dirichlet(
 def update_logistic_normal(
     prior: LogisticNormal, pairs: PairEvidence, batch: FeatureBatch, conditionals: Conditionals
 ) -> LogisticNormal:
-    """Move u = H' log w by a few damped Newton steps; the covariance is the curvature's inverse.
+    """Move u = H' log w by damped Newton steps; the covariance is the inverse curvature.
 
-    The prior is Gaussian in u, so slope and precision just add up: with w = softmax(H u) a pair
-    has d Delta / du = H' (w * (g - w'g)). Without pairs q is the prior.
+    Source: spec 2.7.
+
+    The prior is Gaussian in u, so the slopes and precisions of pairs add to it. With
+    w = softmax(H u), a pair has d Delta / du = H' (w * (g - w'g)). Without pairs, q is the prior.
     """
     basis = contrast_basis(prior.loc.shape[-1] + 1, prior.loc)
     prior_precision = torch.cholesky_inverse(prior.scale_tril)

@@ -19,8 +19,7 @@ class BradleyTerry(PreferenceLikelihood):
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return c log sigmoid(Delta) + (1 - c) log sigmoid(-Delta)."""
-        # Not through softplus: torch's drops the exponential above 20, and the two outcomes
-        # would no longer sum to one.
+        # Do not use softplus: torch's is linear above 20, so the two outcomes would not sum to 1.
         return logsigmoid(delta) - (1 - preference) * delta
 
     def probability(self, delta: Tensor) -> Tensor:

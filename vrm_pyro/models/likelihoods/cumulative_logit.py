@@ -1,4 +1,4 @@
-"""Cumulative logit of ordered outcomes: what Rao-Kupper ties and graded preferences share."""
+"""Cumulative logit of ordered outcomes: the base of Rao-Kupper ties and graded preferences."""
 
 import math
 from abc import abstractmethod
@@ -28,15 +28,14 @@ class CumulativeLogit(PreferenceLikelihood):
     @property
     @abstractmethod
     def steps(self) -> tuple[float, ...] | Tensor:
-        """Distances, all positive, from 0 to the first positive cutpoint and on to the next.
+        """Positive distances from 0 to the first positive cutpoint, and between further ones.
 
-        There are (L - 1) // 2 of them. With L odd, the level in the middle is a tie, and the two
-        cutpoints around it are as far from 0 as the first step says; with L even 0 itself is a
-        cutpoint.
+        There are (L - 1) // 2. With odd L the middle level is a tie, with cutpoints at plus and
+        minus the first step. With even L, 0 is a cutpoint.
         """
 
     def learned(self) -> PreferenceLikelihood:
-        """Return a module that starts with these steps and learns them."""
+        """Return a module that learns the steps, starting from these."""
         return _CumulativeLogitModule(self.num_levels, [float(step) for step in self.steps])
 
     @property
@@ -68,7 +67,7 @@ class CumulativeLogit(PreferenceLikelihood):
         cuts, _ = self._cutpoints(delta)
 
         def level_score(level: Tensor) -> Tensor:
-            # As 1 - sigmoid(a) is sigmoid(-a), nothing cancels far out.
+            # Write 1 - sigmoid(a) as sigmoid(-a), to avoid cancellation at large |Delta|.
             return torch.sigmoid(cuts[level] - delta) - torch.sigmoid(delta - cuts[level + 1])
 
         return (1 - share) * level_score(lower) + share * level_score(lower + 1)
@@ -83,9 +82,9 @@ class CumulativeLogit(PreferenceLikelihood):
     def _cutpoints(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Return t_0 .. t_L, shape (L + 1,), and log(1 - e^{t_l - t_{l+1}}), shape (L,).
 
-        The second is what log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b)
-        + log(1 - e^{b-a}) adds to its tails. It comes from the steps, not from b - a, which
-        loses its digits where Delta is large.
+        The second is the last term of log(sigmoid(a) - sigmoid(b)) = log sigmoid(a)
+        + log sigmoid(-b) + log(1 - e^{b-a}). It is computed from the steps, because b - a loses
+        precision where Delta is large.
         """
         steps = like(self.steps, delta)
         positive = steps.cumsum(0)
@@ -100,10 +99,10 @@ class CumulativeLogit(PreferenceLikelihood):
 
 
 def between_levels(value: Tensor, num_levels: int) -> tuple[Tensor, Tensor]:
-    """Return for a value in [0, 1] the level at or below it, and the share of the next above.
+    """Return the level at or below a value in [0, 1], and the share of the next level.
 
-    Of L levels l / (L - 1); the lower one is L - 2 at most. A value between two levels, such as
-    a mean over raters, counts for both in proportion.
+    Levels are l / (L - 1) for l = 0 .. L - 1; the lower one is at most L - 2. A value between two
+    levels, such as a mean over raters, is split between both in proportion.
     """
     position = value * (num_levels - 1)
     lower = position.detach().floor().clamp(0, num_levels - 2).long()

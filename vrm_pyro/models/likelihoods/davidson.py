@@ -12,7 +12,7 @@ from vrm_pyro.models.likelihoods.learned import PositiveLikelihood
 
 
 class _DavidsonFormulas(PreferenceLikelihood):
-    """Outcomes in proportion to e^{Delta/2}, nu and e^{-Delta/2}, for nu fixed or learned."""
+    """Formulas of Davidson's likelihood (spec 2.4), for fixed or learned nu."""
 
     @property
     @abstractmethod
@@ -27,8 +27,8 @@ class _DavidsonFormulas(PreferenceLikelihood):
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return (c - 1/2) Delta + (1 - |2c - 1|) log nu - log(e^{Delta/2} + e^{-Delta/2} + nu).
 
-        The share 1 - |2c - 1| is what a label c holds of a tie, so this is also the
-        interpolation of soft labels.
+        1 - |2c - 1| is the share of a tie in the label c, so this is also the interpolation of
+        soft labels.
         """
         log_tie, log_total = self._logs(delta)
         tie = 1 - (2 * preference - 1).abs()
@@ -64,14 +64,14 @@ class _DavidsonFormulas(PreferenceLikelihood):
 class Davidson(_DavidsonFormulas):
     """p(win), p(tie), p(loss) in proportion to e^{Delta/2}, nu, e^{-Delta/2} (spec 2.4).
 
-    For rows whose ``preference`` is 1, 0.5 or 0. Without its ties it is Bradley-Terry: a win
-    against a loss has the odds e^Delta. Ties fade as e^{-|Delta|/2}, half as fast as under
-    RaoKupper. Other preferences are soft labels.
+    For rows whose ``preference`` is 1, 0.5 or 0; other values are soft labels. Given no tie it
+    is Bradley-Terry: a win has odds e^Delta. The tie probability falls as e^{-|Delta|/2}, half as
+    fast as under RaoKupper.
 
     Args:
-        nu: Weight of a tie, > 0; where learned, its start. At Delta = 0 a share nu / (2 + nu)
-            of the pairs is tied.
-        learn: Learn it, with the weak prior log nu ~ Normal(0, 2^2) counted once for the data
+        nu: Weight of a tie, > 0; the initial value if learned. At Delta = 0, a share
+            nu / (2 + nu) of the pairs is tied.
+        learn: Learn nu, with the weak prior log nu ~ Normal(0, 2^2), counted once for the data
             set.
 
     Raises:
@@ -98,7 +98,7 @@ class Davidson(_DavidsonFormulas):
 
 
 class _DavidsonModule(PositiveLikelihood, _DavidsonFormulas):
-    """The likelihood of :class:`Davidson` with nu as a parameter."""
+    """Davidson likelihood with nu as a parameter."""
 
     @property
     def nu(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Preference distributions for ``pyro.sample``: given Delta, or given a Normal Delta."""
+"""Preference distributions for ``pyro.sample``: for a known Delta, or for a Normal Delta."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from vrm_pyro.models.likelihoods.quadrature import hermite_nodes
 
 
 class _OutcomeDistribution(dist.TorchDistribution):
-    """A distribution of c on the outcomes of a likelihood; ``log_prob`` takes soft labels, too."""
+    """A distribution over the outcomes of a likelihood; ``log_prob`` also takes soft labels."""
 
     support = constraints.unit_interval
     likelihood: PreferenceLikelihood
@@ -26,14 +26,13 @@ class _OutcomeDistribution(dist.TorchDistribution):
     def mean(self) -> Tensor:
         """E c, batch shape.
 
-        With the outcomes 0 and 1, or 0, 1/2 and 1, it is the probability that the first is
-        preferred.
+        For outcomes 0 and 1, or 0, 1/2 and 1, it is the probability that the first is preferred.
         """
         probs = self.probs
         return (probs * probs.new_tensor(self.likelihood.outcomes)).sum(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draw outcomes of the likelihood, never soft labels."""
+        """Draw outcomes of the likelihood; soft labels are never drawn."""
         with torch.no_grad():
             probs = self.probs
             level = dist.Categorical(probs, validate_args=False).sample(sample_shape)
@@ -43,8 +42,8 @@ class _OutcomeDistribution(dist.TorchDistribution):
 class Preference(_OutcomeDistribution):
     """p(c | Delta) for a known reward difference; takes soft labels (spec 2.4).
 
-    ``Bernoulli(logits=...)`` refuses labels strictly between 0 and 1 under validation, hence a
-    distribution of our own. For soft labels ``log_prob`` is a quasi-likelihood.
+    It replaces ``Bernoulli(logits=...)``, whose validation refuses labels strictly between 0 and
+    1. For soft labels, ``log_prob`` is a quasi-likelihood.
 
     >>> from vrm_pyro.models.likelihoods import BradleyTerry
     >>> Preference(torch.tensor([0.0, 1.0]), BradleyTerry()).mean
@@ -91,9 +90,10 @@ class GaussianDelta(_OutcomeDistribution):
         scale: Standard deviation of Delta, batch shape.
         likelihood: A preference likelihood.
         weight: Power on p(c | Delta) in ``log_prob``, batch shape; 1 when omitted. It acts inside
-            the expectation: a power on the expectation itself is another, larger number for
-            weights below 1, and no bound on the evidence that ``sampled`` bounds.
-        margin: Known thresholds of the pairs, NaN where there is none, batch shape; None without.
+            the expectation. A power on the expectation would be larger for weights below 1, and
+            would not bound the evidence that ``sampled`` bounds.
+        margin: Known thresholds of the pairs, batch shape, NaN for a pair without; None if no
+            pair has one.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
@@ -110,7 +110,7 @@ class GaussianDelta(_OutcomeDistribution):
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         self.likelihood = likelihood
         self.weight, self.margin = weight, margin
-        margin = None if margin is None else margin.unsqueeze(-1)  # beside the nodes of Delta
+        margin = None if margin is None else margin.unsqueeze(-1)  # broadcasts over nodes
         self._given = likelihood.given_margin(margin)
         super().__init__(self.loc.shape, validate_args=validate_args)
 

@@ -12,22 +12,22 @@ from vrm_pyro.models.likelihoods.cumulative_logit import CumulativeLogit
 class Graded(CumulativeLogit):
     """P(grade >= l | Delta) = sigmoid(Delta - t_l), cutpoints symmetric about 0 (spec 2.4).
 
-    For rows whose ``preference`` says how much better the first is, on L levels: grade l of
-    0 .. L - 1 is written as l / (L - 1). With 5 levels, 0, 0.25, 0.5, 0.75 and 1 may mean much
-    worse, worse, tie, better, much better. An odd L has a tie in its middle; 3 is RaoKupper.
-    Preferences between two grades are soft labels.
+    For rows whose ``preference`` says how much better the first answer is, on L levels: grade l
+    of 0 .. L - 1 is written as l / (L - 1). With 5 levels, 0, 0.25, 0.5, 0.75 and 1 may mean much
+    worse, worse, tie, better, much better. With odd L the middle level is a tie; L = 3 is
+    RaoKupper. Values between two grades are soft labels.
 
     Args:
         levels: L, at least 3.
-        gaps: Distances, in units of the reward and > 0, from 0 to the first positive cutpoint
-            and from there to each next one: (levels - 1) // 2 numbers, or one number for all.
-            Where learned, their start.
-        learn: Learn them, with the weak prior log gap ~ Normal(0, 2^2) counted once for the data
-            set.
+        gaps: Positive distances in reward units: from 0 to the first positive cutpoint, and
+            between further ones. Give (levels - 1) // 2 numbers, or one for all. Initial values
+            if learned.
+        learn: Learn the gaps, with the weak prior log gap ~ Normal(0, 2^2), counted once for the
+            data set.
 
     Raises:
-        ValueError: If there are too few levels, or the gaps are not positive or not as many as
-            the levels need.
+        ValueError: If there are fewer than 3 levels, a gap is not positive, or the number of gaps
+            does not fit the levels.
 
     >>> Graded(levels=5).outcomes
     (0.0, 0.25, 0.5, 0.75, 1.0)

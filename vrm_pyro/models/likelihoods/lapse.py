@@ -12,12 +12,12 @@ from torch.nn.functional import logsigmoid
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
 from vrm_pyro.models.likelihoods.learned import LearnedLikelihood
 
-# Beta(1, 20) on the rate: mean .048, so labels are taken to be mostly right (spec 2.4).
+# Beta(1, 20) prior on the rate: mean 0.048, so most labels are expected to be right (spec 2.4).
 PRIOR_CONCENTRATION: Final = 20.0
 
 
 class _LapseFormulas(PreferenceLikelihood):
-    """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta), for a ``rate`` eps fixed or learned."""
+    """Formulas of the lapse likelihood (spec 2.4), for a fixed or learned ``rate`` eps."""
 
     lapses = True
 
@@ -27,7 +27,7 @@ class _LapseFormulas(PreferenceLikelihood):
         """The probability eps that a label is flipped."""
 
     def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
-        """Return the mixture of both outcomes' log-probabilities by c."""
+        """Return c log p(1 | Delta) + (1 - c) log p(0 | Delta)."""
         rate = like(self.rate, delta)
         log_rate, log_rest = torch.log(rate), torch.log1p(-2 * rate)
         win = torch.logaddexp(log_rate, log_rest + logsigmoid(delta))
@@ -41,7 +41,7 @@ class _LapseFormulas(PreferenceLikelihood):
 
     def score(self, delta: Tensor, preference: Tensor) -> Tensor:
         """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
-        # p stays within [eps, 1 - eps], so nothing divides by zero.
+        # p lies in [eps, 1 - eps], so the denominator is not zero.
         chance = self.probability(delta)
         return (preference - chance) * self._density(delta) / (chance * (1 - chance))
 
@@ -53,7 +53,7 @@ class _LapseFormulas(PreferenceLikelihood):
     def without_lapse(self, probability: Tensor) -> Tensor:
         """Return (p - eps) / (1 - 2 eps) = E sigmoid(Delta): p is linear in the sigmoid."""
         rate = like(self.rate, probability)
-        # p may leave [eps, 1 - eps] by a rounding error.
+        # Rounding may move p outside [eps, 1 - eps].
         return ((probability - rate) / (1 - 2 * rate)).clamp(0, 1)
 
     def _density(self, delta: Tensor) -> Tensor:
@@ -64,13 +64,14 @@ class _LapseFormulas(PreferenceLikelihood):
 class Lapse(_LapseFormulas):
     """p(c = 1 | Delta) = eps + (1 - 2 eps) sigmoid(Delta) (spec 2.4).
 
-    A wrong label costs at most -log eps, however sure the model is: labels that are noise do not
-    drag the reward. The rate and the scale of rewards are partly confounded; with one pair a
-    prompt only labels against a large Delta separate them.
+    A wrong label costs at most -log eps, however confident the model is, so label noise does not
+    distort the reward. The rate and the scale of rewards are partly confounded: with one pair per
+    prompt, only labels against a large Delta separate them.
 
     Args:
-        rate: eps, the probability that a label is flipped, in (0, 0.5); where learned, its start.
-        learn: Learn it, with the prior Beta(1, 20) counted once for the data set.
+        rate: eps, the probability that a label is flipped, in (0, 0.5); the initial value if
+            learned.
+        learn: Learn the rate, with the prior Beta(1, 20), counted once for the data set.
 
     Raises:
         ValueError: If ``rate`` is out of range.
@@ -89,7 +90,7 @@ class Lapse(_LapseFormulas):
 
 
 class _LapseModule(LearnedLikelihood, _LapseFormulas):
-    """The likelihood of :class:`Lapse` with eps as a parameter."""
+    """Lapse likelihood with eps as a parameter."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -9,30 +9,30 @@ from torch import Tensor, nn
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 
-# Normal(0, 2^2) on a log parameter: 95% between 1/50 and 50. It keeps a parameter finite where
-# the data cannot: a threshold without a single tie would go to 0 for ever.
+# Normal(0, 2^2) prior on a log parameter: 95% between 1/50 and 50. It keeps a parameter finite
+# where data do not: without a single tie, a threshold would shrink to 0 forever.
 PRIOR_SCALE: Final = 2.0
 
 
 class LearnedLikelihood(nn.Module, PreferenceLikelihood):
-    """Base of the modules that :meth:`PreferenceLikelihood.build` returns.
+    """Base of the modules that :meth:`PreferenceLikelihood.build` returns (spec 2.4).
 
-    A likelihood writes its formulas once, in a class that reads the parameter as an attribute.
-    The entry of the table has it as a number; the module, as a property of an unbounded
-    ``nn.Parameter``. The property is in float64 whatever the module's dtype: rounded to float32,
-    it would break the antisymmetry for float64 differences.
+    The formulas of a likelihood stand once, in a class that reads the parameter as an attribute.
+    In the settings dataclass it is a number; in the module, a property that transforms an
+    unbounded ``nn.Parameter``. The property is always float64: rounded to float32, it would break
+    the antisymmetry for a float64 Delta.
     """
 
     def detach(self) -> "LearnedLikelihood":
-        """Return a copy whose parameters take no gradient."""
+        """Return a copy whose parameters need no gradient."""
         return copy.deepcopy(self).requires_grad_(False)
 
 
 class PositiveLikelihood(LearnedLikelihood):
-    """A likelihood with positive parameters, learned by their logarithms.
+    """A likelihood with positive parameters, learned on a log scale (spec 2.4).
 
     Args:
-        values: Parameters at the start, all positive.
+        values: Initial values of the parameters, all positive.
     """
 
     def __init__(self, values: Sequence[float]) -> None:

@@ -8,15 +8,14 @@ from vrm_pyro.models.likelihoods.bradley_terry import BradleyTerry
 
 @dataclass(frozen=True)
 class PlackettLuce(BradleyTerry):
-    """p(ranking) = prod_p e^{r_p} / sum_{q >= p} e^{r_q}, r_p the reward on place p (spec 2.4).
+    """p(ranking) = prod_p e^{r_p} / sum_{q >= p} e^{r_q}, r_p the reward at rank p (spec 2.4).
 
-    The best is drawn in proportion to e^r, then the best of the rest, and so on. A pair that is
-    part of no ranking is a ranking of two, which is Bradley-Terry. The pairs of one ranking are
-    dependent: their product, which every other likelihood takes, is no likelihood of it.
+    The best is drawn in proportion to e^r, then the best of the rest, and so on. A single pair is
+    a ranking of two, which is Bradley-Terry. The pairs of one ranking are dependent, so their
+    product, which every other likelihood uses, is only a composite likelihood.
 
-    Needs objective ``sampled`` where the rows hold rankings of more than two: given w, the
-    rewards of a ranking are several Gaussian numbers, and no quadrature over one Delta integrates
-    them.
+    Rankings of more than two need objective ``sampled``: given w, their rewards are jointly
+    Gaussian, which quadrature over one Delta cannot integrate.
     """
 
     joint_rankings: ClassVar[bool] = True

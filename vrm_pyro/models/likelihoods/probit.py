@@ -39,6 +39,6 @@ class Probit(PreferenceLikelihood):
 
 
 def _mills(delta: Tensor) -> Tensor:
-    # By logarithms: both density and distribution function underflow in the tail.
+    # Compute in logs: density and distribution function both underflow in the tail.
     log_density = -0.5 * delta**2 - 0.5 * math.log(2 * math.pi)
     return torch.exp(log_density - torch.special.log_ndtr(delta))

@@ -9,7 +9,7 @@ from torch.distributions import constraints
 
 
 class _Rankings(constraints.Constraint):
-    """Rows whose first entries name every present item once; what follows is not read."""
+    """Constraint: the first entries of a row name every present item once; the rest is ignored."""
 
     is_discrete = True
     event_dim = 1
@@ -18,13 +18,13 @@ class _Rankings(constraints.Constraint):
         self.mask = mask
 
     def check(self, value: Tensor) -> Tensor:
-        """Return whether each row is such a ranking, without the last dimension."""
+        """Return whether each row is a valid ranking; the last dimension is reduced."""
         mask = self.mask.expand(torch.broadcast_shapes(self.mask.shape, value.shape))
         value = value.expand(mask.shape)
         size = mask.shape[-1]
         ranked = _leading(mask)
         inside = (value >= 0) & (value < size)
-        # What is padded, or out of range, is counted in a column of its own.
+        # Count padded and out-of-range entries in an additional column.
         index = torch.where(ranked & inside, value, size).long()
         times = value.new_zeros(*mask.shape[:-1], size + 1, dtype=torch.long)
         times = times.scatter_add(-1, index, torch.ones_like(index))[..., :size]
@@ -32,22 +32,22 @@ class _Rankings(constraints.Constraint):
 
 
 class Ranking(dist.TorchDistribution):
-    """p(ranking) = prod_p e^{r_p} / sum_{q >= p} e^{r_q}, r_p the reward on place p (spec 2.4).
+    """p(ranking) = prod_p e^{r_p} / sum_{q >= p} e^{r_q}, r_p the reward at rank p (spec 2.4).
 
     Plackett-Luce: the best is drawn in proportion to e^r, then the best of the rest, and so on.
-    Restricted to any two items it is Bradley-Terry; the pairs cut out of one ranking are
-    dependent, though, so their product is no likelihood of the ranking.
+    Restricted to two items it is Bradley-Terry, but the pairs of one ranking are dependent, so
+    their product is not its likelihood.
 
-    Rankings of different lengths stand in one batch by a mask. A value lists the numbers of the
-    items in order, best first: shape (..., R), of which the first entries name the present items
-    and the rest, as many as are absent, is not read.
+    A mask allows rankings of different lengths in one batch. A value lists item numbers, best
+    first, shape (..., R). Its first entries name the present items; the remaining ones, one per
+    absent item, are ignored.
 
     >>> ranking = Ranking(torch.tensor([2.0, 1.0, 0.0]))
     >>> ranking.log_prob(torch.tensor([0, 1, 2])).exp()  # best first
     tensor(0.4863)
 
     Args:
-        rewards: Rewards of the items, batch shape and (R,). Absent ones may hold any number.
+        rewards: Rewards of the items, batch shape and (R,). Those of absent items are ignored.
         mask: True where an item is present, broadcastable to ``rewards``; all when omitted.
     """
 
@@ -62,7 +62,7 @@ class Ranking(dist.TorchDistribution):
         if mask is None:
             mask = torch.ones_like(rewards, dtype=torch.bool)
         rewards, self.mask = torch.broadcast_tensors(rewards, mask)
-        # Not multiplied by the mask: an absent reward may be NaN.
+        # Do not multiply by the mask: an absent reward may be NaN.
         self.rewards = torch.where(self.mask, rewards, torch.zeros_like(rewards))
         super().__init__(rewards.shape[:-1], rewards.shape[-1:], validate_args=validate_args)
 
@@ -77,7 +77,7 @@ class Ranking(dist.TorchDistribution):
         return _Rankings(self.mask)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draw rankings: the order of reward plus Gumbel noise; absent items come last."""
+        """Draw rankings by sorting reward plus Gumbel noise; absent items come last."""
         with torch.no_grad():
             rewards = self.rewards.expand(self._extended_shape(sample_shape))
             noisy = rewards - torch.empty_like(rewards).exponential_().log()
@@ -92,13 +92,13 @@ class Ranking(dist.TorchDistribution):
         ranked = _leading(self.mask).expand(shape)
         order = torch.where(ranked, value.expand(shape), 0)
         placed = self.rewards.expand(shape).gather(-1, order)
-        # A finite floor: with -inf, the gradient of the sums over nothing would be NaN.
+        # Use a finite floor: with -inf, the gradient of an empty sum would be NaN.
         floor = torch.finfo(placed.dtype).min
         remaining = torch.where(ranked, placed, floor).flip(-1).logcumsumexp(-1).flip(-1)
         return torch.where(ranked, placed - remaining, 0.0).sum(-1)
 
 
 def _leading(mask: Tensor) -> Tensor:
-    """Return True in as many leading places of the last dimension as the mask has anywhere."""
+    """Return a mask with the same number of True per row, moved to the front."""
     places = torch.arange(mask.shape[-1], device=mask.device)
     return places < mask.sum(-1, keepdim=True)

@@ -14,7 +14,7 @@ from vrm_pyro.models.likelihoods.learned import PositiveLikelihood
 
 
 class _RaoKupperFormulas(CumulativeLogit):
-    """Loss, tie and win, for one threshold fixed or learned."""
+    """Cumulative logit of loss, tie and win, for a fixed or learned threshold (spec 2.4)."""
 
     takes_margin: ClassVar[bool] = True
 
@@ -24,7 +24,7 @@ class _RaoKupperFormulas(CumulativeLogit):
         return 3
 
     def given_margin(self, margin: Tensor | None) -> PreferenceLikelihood:
-        """Return the likelihood with the margin as the threshold of every pair that has one."""
+        """Return the likelihood with each pair's margin, where it has one, as the threshold."""
         return self if margin is None else KnownThreshold(self.steps, margin)
 
 
@@ -32,17 +32,17 @@ class _RaoKupperFormulas(CumulativeLogit):
 class RaoKupper(_RaoKupperFormulas):
     """p(win) = sigmoid(Delta - t), p(loss) = sigmoid(-Delta - t), p(tie) the rest (spec 2.4).
 
-    For rows whose ``preference`` is 1, 0.5 or 0: a difference of rewards below about t is not
-    noticed. Ties fade as e^{-|Delta|}. Other preferences are soft labels. The win alone is the
-    "margin" loss -log sigmoid(Delta - t); with its ties it is a normalised likelihood.
+    For rows whose ``preference`` is 1, 0.5 or 0; other values are soft labels. Raters do not
+    notice a reward difference below about t. The tie probability falls as e^{-|Delta|}. The win
+    term alone is the "margin" loss -log sigmoid(Delta - t); ties make it a normalised likelihood.
 
-    A row's ``margin``, where it has one, is the known t of its pair. It acts on the label of that
-    pair alone: predictions for new text, whose margin is unknown, use the t below.
+    The ``margin`` of a row, if present, is the known t of its pair. It acts only on the label of
+    that pair. New text has no known margin, so predictions use ``threshold``.
 
     Args:
-        threshold: t, in units of the reward, > 0; where learned, its start. At Delta = 0 a share
+        threshold: t > 0 in reward units; the initial value if learned. At Delta = 0, a share
             tanh(t / 2) of the pairs is tied.
-        learn: Learn it, with the weak prior log t ~ Normal(0, 2^2) counted once for the data set.
+        learn: Learn t, with the weak prior log t ~ Normal(0, 2^2), counted once for the data set.
 
     Raises:
         ValueError: If ``threshold`` is not a positive number.
@@ -73,7 +73,7 @@ class RaoKupper(_RaoKupperFormulas):
 
 
 class _RaoKupperModule(PositiveLikelihood, _RaoKupperFormulas):
-    """The likelihood of :class:`RaoKupper` with its threshold as a parameter."""
+    """Rao-Kupper likelihood with its threshold as a parameter."""
 
     @property
     def steps(self) -> Tensor:
@@ -82,14 +82,14 @@ class _RaoKupperModule(PositiveLikelihood, _RaoKupperFormulas):
 
 
 class KnownThreshold(PreferenceLikelihood):
-    """Rao-Kupper with a threshold of each pair, which may be 0 (spec 2.4).
+    """Rao-Kupper likelihood with a threshold per pair, which may be 0 (spec 2.4).
 
-    At t = 0 it is Bradley-Terry: a tie then has probability 0 and log-probability -inf, and
-    so does every soft label, as one is part of a tie. Rows with such labels are refused when read.
+    At t = 0 it is Bradley-Terry: a tie has probability 0 and log-probability -inf, and so does
+    every soft label, which is part tie. Rows with such labels are refused when they are read.
 
     Args:
-        own: Threshold of pairs without a margin: one number, or a tensor of shape (1,).
-        margin: Known thresholds >= 0, NaN where a pair has none; broadcasts with Delta.
+        own: Threshold of pairs without a margin: a number, or a tensor of shape (1,).
+        margin: Known thresholds >= 0, NaN for a pair without; broadcasts with Delta.
     """
 
     takes_margin: ClassVar[bool] = True
@@ -107,7 +107,7 @@ class KnownThreshold(PreferenceLikelihood):
         threshold = self._threshold(delta)
         loss_share, tie_share, win_share = _shares(preference.to(delta.dtype))
         tied = tie_share > 0
-        # Where nothing is tied, no logarithm of a width of 0 is taken, whose gradient is NaN.
+        # Where nothing is tied, avoid log(0) of the width, whose gradient is NaN.
         width = -torch.expm1(-2 * torch.where(tied, threshold, 1.0))
         tie = logsigmoid(delta + threshold) + logsigmoid(threshold - delta) + width.log()
         decided = win_share * logsigmoid(delta - threshold)
@@ -147,6 +147,6 @@ class KnownThreshold(PreferenceLikelihood):
 
 
 def _shares(preference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a label c holds of a loss, a tie and a win; they sum to 1."""
+    """Return the shares of loss, tie and win in a label c; they sum to 1."""
     side = 2 * preference - 1
     return (-side).clamp(min=0), 1 - side.abs(), side.clamp(min=0)

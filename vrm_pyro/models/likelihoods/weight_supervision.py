@@ -22,11 +22,11 @@ class WeightSupervision:
     """Closed-form loss between q(w) and the normalised ratings of its prompt (spec 2.5 ii).
 
     Args:
-        loss: ``cross_entropy``, a fractional multinomial and thus a likelihood; ``dirichlet_kl``
-            and ``squared_error`` are penalties, and with them the objective bounds no evidence.
-        total: nu, the concentration of the target Dir(nu t) of ``dirichlet_kl``: how many ratings
-            the normalised ones are taken to be worth. q is drawn to this spread as well as to the
-            mean t. Not read by the other losses.
+        loss: ``cross_entropy`` is a likelihood, a fractional multinomial. ``dirichlet_kl`` and
+            ``squared_error`` are penalties: with them the objective bounds no evidence.
+        total: nu, the total concentration of the target Dir(nu t) of ``dirichlet_kl``, in units
+            of observations. It sets the variance of the target, t its mean. Other losses ignore
+            it.
     """
 
     loss: WeightLoss = "cross_entropy"
@@ -58,8 +58,8 @@ def weight_targets(
 
     t is the mean over the prompt's rated responses of their ratings divided by their sum, a
     missing rating counting as 0. A normalised rating says how *good* a response is on an
-    objective, not how much the objective matters: this supervision has no causal justification
-    and is offered because it is closest to what is reported of the paper.
+    objective, not how much the objective matters, so this supervision has no causal
+    justification. It is offered because it is closest to the reported method of the paper.
 
     Args:
         batch: Batch with standardised ratings.
@@ -96,9 +96,9 @@ def expected_squared_error(weights: dist.Distribution, target: Tensor) -> Tensor
 
 
 def dirichlet_kl(weights: dist.Distribution, target: Tensor, total: float) -> Tensor:
-    """Return KL(Dir(nu t) || q), shape (P,), with nu t floored as q's own concentrations are.
+    """Return KL(Dir(nu t) || q), shape (P,), with nu t floored like the concentrations of q.
 
-    A share of 0 has no Dirichlet, and the divergence from it would be infinite for every q.
+    Without the floor, a share of 0 would make the divergence infinite for every q.
 
     Args:
         weights: q(w | .), a Dirichlet with batch (P,) and event (K,).
@@ -106,7 +106,7 @@ def dirichlet_kl(weights: dist.Distribution, target: Tensor, total: float) -> Te
         total: nu.
 
     Raises:
-        InputError: If q(w) is no Dirichlet: there is no closed form then.
+        InputError: If q(w) is no Dirichlet: only a Dirichlet has a closed form.
     """
     if not isinstance(weights, dist.Dirichlet):
         raise InputError(

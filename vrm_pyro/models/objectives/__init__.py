@@ -1,4 +1,4 @@
-"""The objectives of spec 2.6, by name."""
+"""Training objectives by name (spec 2.6)."""
 
 from vrm_pyro.models.objectives.base import Objective, Terms, Weights
 from vrm_pyro.models.objectives.collapsed import CollapsedObjective

@@ -1,4 +1,4 @@
-"""Base class of objectives, and the terms that they share."""
+"""Base class of objectives, their weights and their terms."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,11 +23,11 @@ class Weights:
     (False, True)
 
     Args:
-        kl_weights: kappa_w. Other than 1, the objective is tempered and no ELBO.
+        kl_weights: kappa_w. Unless it is 1, the objective is tempered and not an ELBO.
         kl_features: kappa_z.
-        free_weights: Free bits of w, nats a prompt: the batch mean of its KL is charged only
+        free_weights: Free bits of w in nats per prompt: the batch mean of KL(w) counts only
             above this floor.
-        free_features: Free bits of z, nats a response.
+        free_features: Free bits of z in nats per response.
     """
 
     kl_weights: float = 1.0
@@ -61,12 +61,12 @@ class Terms:
 
     @property
     def elbo(self) -> Float[Tensor, ""]:
-        """Preference + rating - KL terms at weight 1 and without free bits (reporting)."""
+        """Preference + rating - KL, with weight 1 and without free bits; for reports."""
         return self.preference + self.rating - self.kl_weights - self.kl_features
 
 
 class Objective(ELBO):
-    """Base class of the objectives: Pyro ELBOs over (VRM, guide) on a batch and its conditionals.
+    """Base class of objectives: Pyro ELBOs of a VRM and a guide on a batch and its conditionals.
 
     Source: spec 2.6.
 
@@ -75,7 +75,7 @@ class Objective(ELBO):
     """
 
     name: ClassVar[str]
-    #: What the value bounds, in words, for reports.
+    #: A phrase for reports: what the value bounds.
     bound: ClassVar[str]
     supports_tempering: ClassVar[bool] = True
     supports_free_bits: ClassVar[bool] = True
@@ -113,7 +113,7 @@ class Objective(ELBO):
         return loss.item()
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
-        # Pyro's base class asks for it; here it serves users who want a plain trace pair.
+        # Pyro's base class requires it; users may call it to get a plain pair of traces.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
 
 
@@ -129,9 +129,9 @@ def kl_terms(
 
 
 def charged(kl: Float[Tensor, " rows"], weight: float, floor: float) -> Float[Tensor, ""]:
-    """Return the KL charge of a block: weight * max(batch mean, floor), summed over the batch.
+    """Return the KL term of a block: weight * max(batch mean, floor), summed over the batch.
 
-    The floor acts on the mean, not per item: single items may then use more than others.
+    The floor acts on the batch mean (spec 2.7), so single items may use more than others.
     """
     if floor == 0:
         return weight * kl.sum()

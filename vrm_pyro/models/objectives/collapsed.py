@@ -37,12 +37,12 @@ def prompt_log_weights(
 
 
 class CollapsedObjective(Objective):
-    """Importance-weighted bound over w alone: tighter than any mean-field bound on (w, z).
+    """Importance-weighted bound with z integrated out: tighter than any mean-field bound.
 
     Source: spec 2.6, 2.13.
 
-    Valid for Gaussian ratings and responses in one pair at most. The guide's q(w | x, outcomes)
-    is the proposal.
+    Valid for Gaussian ratings, or none, and responses in at most one pair. The proposal is the
+    guide's q(w | x, outcomes).
 
     Args:
         num_draws: Importance draws of w per prompt.

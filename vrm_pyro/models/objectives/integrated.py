@@ -1,4 +1,4 @@
-"""Objective ``integrated``: features integrated out of every pair term, weights drawn."""
+"""Objective ``integrated``: z integrated in closed form or by quadrature, w drawn."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -27,7 +27,7 @@ def expected_preference(
 ) -> Float[Tensor, " pairs"]:
     """Return E_q log p(c | Delta) of every pair (spec 2.6).
 
-    Given w, Delta is exactly Normal under a Gaussian q(z): only w needs nodes.
+    Given w, Delta is exactly Normal under a Gaussian q(z), so only w needs nodes.
 
     Args:
         batch: Standardised batch.
@@ -56,7 +56,7 @@ def expected_preference(
 def expected_rating(
     batch: FeatureBatch, conditionals: Conditionals, q_features: dist.Distribution
 ) -> Tensor:
-    """Return lambda E_q log p(y | s) of every response, shape (R,); 0 without ratings."""
+    """Return lambda E_q log p(y | s) of every response (spec 2.6), (R,); 0 without ratings."""
     gaussian = as_gaussian(q_features)
     if conditionals.ratings is None or batch.ratings.shape[-1] == 0:
         return gaussian.loc.new_zeros(batch.num_responses)
@@ -76,7 +76,7 @@ def integrated_terms(
     log_mass: Tensor,
     weights: Weights,
 ) -> Terms:
-    """Evaluate the integrated ELBO for any q(w) q(z) given nodes of w."""
+    """Return the integrated ELBO of any q(w) q(z), given nodes of w (spec 2.6)."""
     pair_log_prob = expected_preference(batch, conditionals, q_features, nodes, log_mass)
     preference = (batch.pair_weight * pair_log_prob).sum()
     rating = expected_rating(batch, conditionals, q_features).sum()
@@ -88,7 +88,7 @@ def integrated_terms(
 
 
 class IntegratedObjective(Objective):
-    """Integrated ELBO: equals ``sampled`` in expectation, with far less gradient noise (spec 2.6).
+    """ELBO with z integrated out: ``sampled`` in expectation, less gradient noise (spec 2.6).
 
     Args:
         num_draws: Draws of w per prompt and step.
@@ -109,7 +109,7 @@ class IntegratedObjective(Objective):
         conditionals: Conditionals,
         weights: Weights,
     ) -> Terms:
-        """Draw w from the guide, integrate z."""
+        """Draw w from the guide and integrate over z."""
         q_weights, q_features = model.guide.posterior(batch, conditionals)
         nodes = q_weights.rsample(torch.Size([self.num_draws]))
         log_mass = nodes.new_full((self.num_draws,), 1 / self.num_draws).log()

@@ -1,4 +1,4 @@
-"""Objective ``pairwise``: every pair's marginal likelihood under p_theta, a composite."""
+"""Objective ``pairwise``: composite of the pairs' marginal likelihoods under p_theta."""
 
 import math
 from typing import ClassVar
@@ -21,7 +21,7 @@ from vrm_pyro.models.vrm import VRM
 def pair_log_prob(
     batch: FeatureBatch, conditionals: Conditionals, num_draws: int
 ) -> Float[Tensor, " pairs"]:
-    """Return log E_{p_theta} p(c | Delta) of every pair alone."""
+    """Return log E_{p_theta} p(c | Delta) of every pair on its own (spec 2.6)."""
     conditionals.check_pairs_alone(batch, "objective pairwise")
     gaussian = conditionals.gaussian
     first, second = batch.pair_first, batch.pair_second
@@ -41,12 +41,13 @@ class PairwiseObjective(Objective):
 
     Source: spec 2.6.
 
-    It trains what predicts on new text directly, but is no bound on the joint evidence once w or
-    z is shared between pairs. The guide is trained beside it, on the integrated ELBO with the
-    model held fixed, so posteriors given outcomes are there as under any other objective.
+    It directly trains the distribution that predicts on new text, but does not bound the joint
+    evidence once pairs share w or z. The guide is trained at the same time on the integrated
+    ELBO with a detached model, so posteriors given outcomes are available as with any objective.
 
     Args:
         num_draws: Draws of w per prompt.
+        guide_draws: Draws of w per prompt for the guide.
     """
 
     name: ClassVar[str] = "pairwise"
@@ -69,14 +70,14 @@ class PairwiseObjective(Objective):
         conditionals: Conditionals,
         weights: Weights,
     ) -> Terms:
-        """Return the composite; ``elbo`` of the result is the guide's own bound."""
+        """Return the composite likelihood; ``elbo`` of the result is the guide's bound."""
         composite = (batch.pair_weight * pair_log_prob(batch, conditionals, self.num_draws)).sum()
         if conditionals.ratings is not None and batch.has_ratings:
             composite = composite + rating_log_prob(batch, conditionals).sum()
-        # A flow has no closed expectation of a pair: its guide trains on draws.
+        # Pair terms have no closed form under a flow, so a flow guide trains on draws.
         objective = self.guide_objective if model.guide.gaussian else self.sampled_objective
         fixed = objective.terms(model, guide, batch, conditionals.detach(), Weights())
-        # The second term has gradients for the guide only: it cannot move the model.
+        # The second term has value 0 and gradients for the guide only.
         return Terms(
             composite + fixed.objective - fixed.objective.detach(),
             fixed.preference,

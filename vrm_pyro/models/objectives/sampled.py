@@ -1,4 +1,4 @@
-"""Objective ``sampled``: Pyro's own ELBO on the full program, the reference."""
+"""Objective ``sampled``: Pyro's ELBO of the full program, the reference for the others."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -17,10 +17,10 @@ from vrm_pyro.models.vrm import VRM
 
 
 class _Recording(TraceMeanField_ELBO):
-    """Pyro's estimator without the work that does not change its value; it notes its parts.
+    """Pyro's estimator without redundant work; it also records its parts.
 
-    Pyro expands q and p to all particles and takes the KL of each copy, and it scores the draws
-    of w and z although a closed KL does not read them: with 8 particles a third of a step.
+    Pyro expands q and p to all particles, computes the KL of each copy, and scores the draws of
+    w and z, which a closed-form KL does not need: a third of a step with 8 particles.
 
     Args:
         num_particles: Vectorised draws of all latents.
@@ -35,7 +35,7 @@ class _Recording(TraceMeanField_ELBO):
         self.observed: dict[str, Tensor] = {}
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
-        if is_validation_enabled():  # Pyro's own way, with its checks of the mean-field condition
+        if is_validation_enabled():  # Pyro's version checks the mean-field condition
             return super()._get_trace(model, guide, args, kwargs)
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
@@ -63,7 +63,7 @@ class _Recording(TraceMeanField_ELBO):
 
 
 class SampledObjective(Objective):
-    """``TraceMeanField_ELBO`` with w and z drawn; the others must agree with it in expectation.
+    """``TraceMeanField_ELBO`` with w and z drawn: the reference for the other objectives.
 
     Source: spec 2.6.
 
@@ -87,7 +87,7 @@ class SampledObjective(Objective):
         conditionals: Conditionals,
         weights: Weights,
     ) -> Terms:
-        """Run program and guide under Pyro."""
+        """Run program and guide under Pyro's ELBO."""
         posterior = model.guide.posterior(batch, conditionals)
         kl_w, kl_z = (kl.sum() for kl in kl_terms(*posterior, conditionals))
         elbo = _Recording(self.num_draws, {names.WEIGHTS: kl_w, names.FEATURES: kl_z})

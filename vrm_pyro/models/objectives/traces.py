@@ -1,4 +1,4 @@
-"""Traces of model and guide, scored on draws in parallel."""
+"""Traces of guide and program on parallel draws, with their log-probabilities."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def scored_traces(
     conditionals: Conditionals,
     num_draws: int,
 ) -> tuple[Trace, Trace]:
-    """Draw from a guide and replay a program at the draws; log-probabilities are computed.
+    """Draw from a guide, replay a program at the draws and compute log-probabilities.
 
     Returns:
         Traces of guide and program; log-probabilities are (S, items) and carry scales.

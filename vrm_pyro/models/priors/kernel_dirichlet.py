@@ -1,4 +1,4 @@
-"""Dirichlet prior whose concentration similar prompts share: a kernel regression."""
+"""Dirichlet prior over weights by kernel regression: similar prompts share a concentration."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -11,10 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 from vrm_pyro.models.networks import CONCENTRATION_FLOOR, concentration_from, inverse_softplus
 from vrm_pyro.models.priors.base import FittedPrior, WeightPrior, check_positive
 
-# Kernel values sum to 1 over the centres; in these units a coefficient moves at the pace of a
-# weight of the other networks, so one learning rate serves both.
+# Kernel values sum to 1 over the centres. With this factor, coefficients train at the learning
+# rate of the other networks.
 _GAIN: Final = 100.0
-# Enough states to place the centres; a tree takes the square of their number in memory.
+# Number of states that place the centres; memory of the tree grows with its square.
 _STATES_PER_CENTRE: Final = 64
 _MOST_STATES: Final = 4096
 _RIDGE: Final = 0.1
@@ -26,23 +26,23 @@ class KernelDirichletPrior(WeightPrior):
 
     Source: spec 2.2.
 
-    Like :class:`ConditionalDirichletPrior`, but the prompts around one centre share what their
-    pairs say about w. With a few hundred prompts a network on the raw state learns each
-    prompt's own pairs by heart; a handful of sharp centres cannot.
+    Like :class:`ConditionalDirichletPrior`, but prompts near one centre share the evidence of
+    their pairs about w. With a few hundred prompts, a network on the raw state overfits to each
+    prompt's own pairs; a few narrow centres cannot.
 
     phi_m(h) = softmax_m(-||u(h) - c_m||^2 / bandwidth), with u(h) = (h / ||h||, relevance *
-    rho(h)) and c_m the means of Ward's clusters of the training prompts. rho_k(h) is the
-    probability that objective k is rated on such a prompt, a ridge logistic regression on the
-    training
-    prompts: where raters leave out what does not apply, the gaps say which prompts are of one
-    kind. At prediction it is computed from the prompt alone.
+    rho(h)) and c_m the means of the Ward clusters of the training prompts. rho_k(h) is the
+    probability that objective k is rated on such a prompt: a ridge logistic regression on the
+    training prompts. Raters often leave out objectives that do not apply, so missing ratings
+    tell kinds of prompt apart. Prediction computes rho from the prompt alone.
 
     Args:
-        num_centres: Number of centres: about the number of kinds of prompt. Where there are
-            fewer training prompts, they are the centres.
-        bandwidth: Squared distance at which a centre loses a factor e. Directions lie within a
-            squared distance of 4, those of unrelated prompts near 2.
-        relevance: How far a relevance of 1 lies from 0, in the same units; 0 leaves ratings out.
+        num_centres: Number of centres: about the number of kinds of prompt. With fewer training
+            prompts, every prompt is a centre.
+        bandwidth: Squared distance at which the kernel has fallen by a factor e. Two directions
+            are at most 4 apart in squared distance, and about 2 for unrelated prompts.
+        relevance: Factor on rho: the distance that separates probabilities 0 and 1 of one
+            objective. 0 leaves ratings out.
         initial_concentration: Mean concentration per objective before training.
 
     Raises:
@@ -75,7 +75,10 @@ class KernelDirichletPrior(WeightPrior):
 
 
 class KernelDirichlet(FittedPrior):
-    """The module of :class:`KernelDirichletPrior`; call :meth:`fit_states` before training."""
+    """The module of :class:`KernelDirichletPrior`; call :meth:`fit_states` before training.
+
+    Source: spec 2.2.
+    """
 
     centres: Tensor
     relevance_weight: Tensor
@@ -103,12 +106,12 @@ class KernelDirichlet(FittedPrior):
         )
 
     def fit_states(self, states: Tensor, rated: Tensor | None = None) -> None:
-        """Fit relevances and centres.
+        """Fit the regression rho and the centres.
 
         Args:
             states: Standardised states of training prompts, (P, hidden).
-            rated: Whether any response of the prompt has a rating on objective k, (P, K) or the
-                first columns of it; rows without any rating say nothing.
+            rated: Whether any response of the prompt has a rating on objective k, shape (P, K) or
+                its first columns. Prompts without any rating are not used for rho.
         """
         states = states.to(self.centres.dtype)
         if rated is not None and self.relevance:
@@ -117,7 +120,7 @@ class KernelDirichlet(FittedPrior):
             self.centres.copy_(_ward_centres(self._position(states), len(self.centres)))
 
     def relevances(self, prompts: Tensor) -> Tensor:
-        """Return the probability that each objective is rated, (P, K); 1/2 where all are alike."""
+        """Return the probability that each objective is rated, (P, K); 1/2 where it is not fit."""
         return self._relevances(normalize(prompts, dim=-1))
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
@@ -171,7 +174,7 @@ def _logistic_regression(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor
 
 
 def _ward_centres(points: Tensor, num_centres: int) -> Tensor:
-    """Return the means of the clusters of Ward's tree; they are deterministic."""
+    """Return the means of the Ward clusters of points; deterministic."""
     if len(points) > num_centres:
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, seldom needed
 
@@ -180,5 +183,5 @@ def _ward_centres(points: Tensor, num_centres: int) -> Tensor:
         size = torch.bincount(own)
         points = points.new_zeros(len(size), points.shape[1]).index_add(0, own, points)
         points = points / size.unsqueeze(-1)
-    # Fewer than asked for where there are fewer prompts, or ties: repeated ones change nothing.
+    # Repeat centres where there are fewer prompts, or ties: a repeated centre changes nothing.
     return points[torch.arange(num_centres) % len(points)]

@@ -1,1 +1,1 @@
-"""Settings of a model, their checks, and building a model from them."""
+"""Model settings: the dataclass, its checks, and building a model from it."""

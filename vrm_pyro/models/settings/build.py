@@ -1,4 +1,4 @@
-"""A model from its settings."""
+"""Build a model from its settings."""
 
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
@@ -11,7 +11,7 @@ from vrm_pyro.models.vrm import VRM
 def build_model(
     config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
 ) -> RewardModel:
-    """Return a freshly initialised model; seed beforehand.
+    """Return a freshly initialised model; call ``seed`` first for a reproducible start.
 
     Args:
         config: Checked settings.

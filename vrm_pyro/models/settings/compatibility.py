@@ -21,20 +21,19 @@ LATENTS = (names.WEIGHTS, names.FEATURES)
 
 
 def check_program(model: RewardModel, objective: str) -> list[str]:
-    """Run a built model once on made-up states, and say what it costs.
+    """Run a built model once on random states, to check that its parts fit each other.
 
     Args:
         model: The model, freshly built; one without latent variables passes.
         objective: Name of the training objective.
 
     Returns:
-        One sentence for every latent whose KL has no closed form: it is estimated from draws.
+        One sentence for each latent whose KL has no closed form and is estimated from draws.
 
     Raises:
-        InputError: If a distribution does not fit its place: features that are not Gaussian, an
-            objective that draws from a prior which cannot be reparameterised; a latent that
-            depends on another in the program while the guide has it the other way round; a q(w)
-            that the loss of weight supervision does not take.
+        InputError: If a distribution does not fit: features that are not Gaussian, a prior that
+            the objective must reparameterise but cannot, a dependency between latents that is
+            reversed in the guide, or a q(w) that the weight supervision loss does not support.
     """
     if not isinstance(model, VRM):
         return []
@@ -128,7 +127,7 @@ def _probe(model: VRM) -> FeatureBatch:
 
 
 def what_it_bounds(config: ModelConfig, rated: bool) -> str:
-    """Return in words what the training objective bounds under all its settings together.
+    """Return a sentence on what the training objective bounds under these settings.
 
     Args:
         config: Settings of a VRM.

@@ -1,4 +1,4 @@
-"""Settings of a model and of its data, and the checks that need two of them at once."""
+"""Settings of a model, checked one by one, against each other and against the rows."""
 
 import math
 from collections.abc import Mapping
@@ -28,54 +28,57 @@ class ModelConfig:
     """Settings of the reward model.
 
     Args:
-        backbone: Local folder or Hub id of a transformers model; it stays frozen.
-        pooling: How a state is read off the backbone: ``mean`` over all tokens by mask,
-            ``response_mean`` over the response's tokens, ``last`` token by mask, or ``auto``.
-        max_length: Longest sequence in tokens, prompt and response together.
+        backbone: Local folder or Hub id of a transformers model. Frozen by default; see
+            ``tuning.method``.
+        pooling: How token states become one vector: ``mean`` over all tokens,
+            ``response_mean`` over the response's tokens, ``last`` token, or ``auto``.
+        max_length: Maximum length in tokens of prompt and response together.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
         architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
         mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
         objectives: Names of the objectives. Empty: those rated in the training rows, else
             ``objective_0`` and so on.
-        num_objectives: How many objectives when none are named or rated.
-        extra_objectives: Further objectives that no rating acts on, named ``unrated_0`` and so on:
-            room for what preferences follow but is not rated.
-        latent_dim: Dimensions d_z of the semantic features z; 0 for as many as objectives.
-        scores: ``linear`` scores A z + b, or ``identity``: the features are the scores.
+        num_objectives: Number of objectives when none are named or rated.
+        extra_objectives: Number of additional objectives without ratings, named ``unrated_0`` and
+            so on. They capture what drives preferences but is not rated.
+        latent_dim: Dimension d_z of the semantic features z; 0 uses the number of objectives.
+        scores: ``linear``: scores are A z + b. ``identity``: the features are the scores.
         weight_prior: p(w | x).
         feature_prior: p(z | x, y).
         guide: q(w, z | ...).
         likelihood: Likelihood of a preference given the reward difference.
-        objective: What is maximised; ``docs/explanation/model.md`` says which of them bound what.
+        objective: What is maximised; ``docs/explanation/model.md`` says what each one bounds.
         num_draws: Draws of w per prompt and step.
         supervision: What ratings act on: the scores, the weights, or nothing.
-        rating_power: lambda, the power on the rating term.
-        rating_likelihood: Likelihood of a rating given the score it reads.
+        rating_power: lambda, the power on the rating likelihood.
+        rating_likelihood: Likelihood of a rating given its score.
         weight_supervision: Loss of ``supervision: weights`` between q(w) and normalised ratings t:
             ``cross_entropy``, ``dirichlet_kl`` for KL(Dir(nu t) || q(w)), or ``squared_error``.
-        weight_supervision_total: nu of ``dirichlet_kl``: the concentration q(w) is drawn to, so
-            how strongly ratings are taken to determine the weights.
-        reward_scale: beta at the start. It is learned when ratings give scores a unit.
+        weight_supervision_total: nu of ``dirichlet_kl``: total concentration of the target. Higher
+            values say that ratings determine the weights more precisely.
+        reward_scale: Initial beta. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
-        bayesian_head: Gaussian distribution of A, b, beta and the last layer of each network.
-            Predictions then average over it, and `score` separates what the training data leave
-            open (epistemic) from what an item leaves open (ambiguity).
-        head_covariance: ``diagonal``, learned beside the model, or ``laplace``, full (without A)
-            and computed once after training from the rows' Fisher information.
-        head_prior_scale: Prior standard deviation of what one unit of input moves through it.
-        head_draws: Fixed draws of it that a prediction averages; time grows with it.
-        kl_weights: kappa_w of mode ``vib``. Other than 1, the objective is tempered.
-        kl_features: kappa_z of mode ``vib``.
-        warmup_fraction: Share of the steps over which mode ``vib`` raises the KL weights from a
-            hundredth to their final value.
-        free_bits_weights: Nats a prompt that KL(w) may use free of charge (mode ``vib``).
-        free_bits_features: Nats a response that KL(z) may use free of charge (mode ``vib``).
+        bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
+            network. Predictions average over it, and `score` splits uncertainty into epistemic
+            (more training data would reduce it) and ambiguity (of the text itself).
+        head_covariance: ``diagonal``: learned with the model. ``laplace``: full covariance
+            (without A), computed once after training from the Fisher information of the rows.
+        head_prior_scale: Prior standard deviation of a parameter times the square root of its
+            layer's number of inputs.
+        head_draws: Number of fixed parameter draws that a prediction averages over; its time
+            grows in proportion.
+        kl_weights: kappa_w, the factor on KL(w) in mode ``vib``; 1 keeps the ELBO.
+        kl_features: kappa_z, the factor on KL(z) in mode ``vib``; 1 keeps the ELBO.
+        warmup_fraction: Fraction of steps over which mode ``vib`` raises the KL factors from 1%
+            to 100% of their value.
+        free_bits_weights: Free bits of KL(w) in nats per prompt (mode ``vib``).
+        free_bits_features: Free bits of KL(z) in nats per response (mode ``vib``).
         head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
         head_dropout: Dropout of the ``bradley_terry`` head.
-        ensemble_size: How many ``bradley_terry`` heads are trained side by side, each from its own
-            start; what they disagree on is the epistemic part of a pair's uncertainty.
+        ensemble_size: Number of ``bradley_terry`` heads, trained from different initial values.
+            Their disagreement is the epistemic part of a pair's uncertainty.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -127,11 +130,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the settings have to fit: facts of the training rows.
+    """Facts about the training rows that settings are checked against.
 
     Args:
         objectives: Rated objectives, empty without ratings.
-        max_pairs_per_response: In how many pairs the busiest response stands.
+        max_pairs_per_response: Largest number of pairs that share one response.
         num_pairs: Number of pairs.
     """
 
@@ -141,7 +144,7 @@ class DataFacts:
 
 
 def objective_names(config: ModelConfig, facts: DataFacts) -> tuple[str, ...]:
-    """Return the names of the objectives: set, rated, or numbered."""
+    """Return the names of the objectives: those set, else those rated, else numbered ones."""
     if config.objectives:
         return tuple(config.objectives)
     if facts.objectives and config.supervision != "none":
@@ -156,7 +159,7 @@ def uses_ratings(config: ModelConfig, facts: DataFacts) -> bool:
 
 
 def check_settings(config: ModelConfig) -> None:
-    """Raise InputError for settings that are wrong whatever the data.
+    """Raise InputError for settings that are wrong for any data.
 
     Each message names the key, its value and what is allowed.
     """

@@ -16,9 +16,9 @@ from vrm_pyro.models.settings.tables import TABLES
 
 
 def find_own_classes() -> None:
-    """Let dotted paths name modules in the working folder, as ``python -m`` does.
+    """Add the working folder to the import path, as ``python -m`` does.
 
-    Last in the path: a folder called ``datasets`` there must not stand in for the library.
+    It comes last, so that a local folder called ``datasets`` does not shadow the library.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -29,7 +29,7 @@ def own_classes(paths: Spec) -> list[type]:
     """Import a user's own classes by their dotted paths.
 
     Raises:
-        InputError: If there is no such class, or it has no place in a model.
+        InputError: If there is no such class, or it is not one that a model is built from.
     """
     find_own_classes()
     return [_own_class(path) for path in ([paths] if isinstance(paths, str) else paths)]

@@ -1,4 +1,4 @@
-"""Check margins and rankings of rows against what the model can use."""
+"""Check that the model can use the margins and rankings of the rows."""
 
 import warnings
 from dataclasses import replace
@@ -13,7 +13,7 @@ from vrm_pyro.models.settings.config import ModelConfig
 
 
 def takes_margin(config: ModelConfig) -> bool:
-    """Return whether the margin of a pair means something to the model."""
+    """Return whether the model uses the margin of a pair."""
     return config.has_latents and config.likelihood.takes_margin
 
 

@@ -1,4 +1,4 @@
-"""The closed tables of classes that settings choose from."""
+"""The tables of classes that settings choose from."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from vrm_pyro.models.likelihoods import PREFERENCE_LIKELIHOODS
 from vrm_pyro.models.priors import FEATURE_PRIORS, WEIGHT_PRIORS
 from vrm_pyro.models.ratings import RATING_LIKELIHOODS
 
-# Which settings hold a class, and the closed table its name must come from.
+# Settings that hold a class, and the table its name must come from.
 TABLES: Final[dict[str, Mapping[str, type]]] = {
     "weight_prior": WEIGHT_PRIORS,
     "feature_prior": FEATURE_PRIORS,
