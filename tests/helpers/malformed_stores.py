@@ -101,7 +101,7 @@ STORES: list[Case] = [
     (
         "unfinished",
         _store(lambda s: (_meta(s, complete=False), (s / "responses-00002.npy").unlink())),
-        ("not finished", "5 of 6 shards", "goes on where it stopped"),
+        ("not finished", "5 of 6 shards", "resumes where it stopped"),
     ),
     (
         "cut shard",

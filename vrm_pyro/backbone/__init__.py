@@ -1,4 +1,4 @@
-"""Frozen readers of texts: backbones, and states of prompts and responses."""
+"""Backbones: frozen models that turn prompts and responses into states."""
 
 from vrm_pyro.backbone.base import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, Backbone, Text
 from vrm_pyro.backbone.batching import TokenBatch, pad_batch, token_batches

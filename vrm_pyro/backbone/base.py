@@ -1,4 +1,4 @@
-"""What a backbone is: one state for each prompt and each response."""
+"""Base class of backbones: one state for each prompt and each response."""
 
 import hashlib
 import json
@@ -62,17 +62,17 @@ class Text:
 
     @cached_property
     def digest(self) -> bytes:
-        """Sixteen bytes that are equal for equal texts alone."""
+        """Hash of 16 bytes: equal exactly for equal texts."""
         content = json.dumps([[dict(m) for m in self.messages], self.response], sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
 class Backbone(ABC):
-    """Reads texts: one state, a vector, for each prompt and for each response after its prompt.
+    """Map each prompt, and each response after its prompt, to one vector, its state.
 
-    All that is trained reads states alone, so any function of texts can be a backbone. A subclass
-    gives the arguments below to this constructor and writes :meth:`embed`. Encoders and decoders
-    of transformers are :class:`~vrm_pyro.backbone.EncoderBackbone` and
+    Trained models read states only, so any function of texts can be a backbone. A subclass
+    passes the arguments below to this constructor and implements :meth:`embed`. For transformers
+    models there are :class:`~vrm_pyro.backbone.EncoderBackbone` and
     :class:`~vrm_pyro.backbone.DecoderBackbone`; :func:`~vrm_pyro.load_backbone` chooses.
 
     Not an ``nn.Module``: a model that held it would register hundreds of parameters as its own,
@@ -84,7 +84,7 @@ class Backbone(ABC):
         version: Change it whenever states change: stores, the cache and trained models tell
             backbones apart by name and version.
         source: Where it comes from, in words.
-        pooling: How a state is read off; ``auto`` for the backbone's own way.
+        pooling: How token states become one state; ``auto`` for the backbone's default.
         max_length: Longest text in tokens, or in words where there are none. It is part of
             :meth:`key`; a subclass cuts texts itself.
         precision: ``float32`` or ``bfloat16``: how states are computed.
@@ -119,11 +119,11 @@ class Backbone(ABC):
 
     @abstractmethod
     def embed(self, sequences: Sequence[Any]) -> States:
-        """Return the state of each of a batch of different texts, shape (texts, hidden).
+        """Return the state of each text in a batch, shape (texts, hidden). No text repeats.
 
         Args:
-            sequences: Some of what :meth:`sequences` returned: :class:`Text` unless that is
-                overridden.
+            sequences: A subset of what :meth:`sequences` returned: :class:`Text` objects, unless
+                that method is overridden.
         """
 
     def sequences(
@@ -165,7 +165,7 @@ class Backbone(ABC):
 
     @property
     def weights_hash(self) -> str:
-        """Hash of what computes the states: here of name, version and size."""
+        """Hash of the weights; here of name, version and hidden size."""
         what = json.dumps([self.name, self.version, self.hidden_size])
         return hashlib.sha256(what.encode()).hexdigest()
 
@@ -180,7 +180,7 @@ class Backbone(ABC):
         return "none"
 
     def key(self) -> dict[str, str | int]:
-        """Return all that decides a state, apart from the texts."""
+        """Return everything that determines a state besides the texts."""
         return {
             "template": self.template_hash,
             "tokenizer": self.tokenizer_hash,
@@ -190,15 +190,15 @@ class Backbone(ABC):
         }
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer into a folder; nothing where there is none."""
+        """Write the tokenizer into a folder; do nothing without one."""
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
     def with_max_length(self, max_length: int) -> "Backbone":
-        """Return a backbone that cuts texts elsewhere.
+        """Return a backbone that truncates texts at another length.
 
         Raises:
-            InputError: If it cannot: it does not read that many tokens, or cuts nothing.
+            InputError: If the backbone cannot read that many tokens, or has its own rule.
         """
         raise InputError(
             f"backbone {self.name}: cuts texts by its own rule. Leave max_length out, or make "

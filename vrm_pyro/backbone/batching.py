@@ -31,13 +31,13 @@ class TokenBatch:
 def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
     """Group sequences of similar length, longest first.
 
-    The longest come first so that a batch that does not fit in memory fails at once, not after
-    hours, and so that a progress bar errs on the slow side. The grouping depends on nothing but
-    the arguments: a resumed run repeats it exactly.
+    Longest first, so that a batch that does not fit in memory fails at once, not after hours,
+    and a progress bar overestimates the time left. The grouping depends on the arguments only:
+    a resumed run repeats it exactly.
 
     Args:
         lengths: Number of tokens of each sequence.
-        budget: Most tokens in a batch, padding included; a longer sequence stands alone.
+        budget: Most tokens in a batch, padding included; a longer sequence gets its own batch.
 
     Returns:
         Index arrays that together hold each sequence once.

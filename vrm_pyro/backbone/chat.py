@@ -1,7 +1,7 @@
-"""Text and chat messages to token ids, with the place where the response begins.
+"""Tokenize prompts and responses, and record where the response begins.
 
-There is one door, :meth:`ChatEncoder.encode`: training, evaluation, scoring and serving call it,
-so no two of them can disagree about templates, special tokens or truncation.
+Training, evaluation, scoring and serving all call :meth:`ChatEncoder.encode`, so they agree on
+templates, special tokens and truncation.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from vrm_pyro.backbone.messages import (
 from vrm_pyro.errors import InputError
 
 MIN_PROMPT_TOKENS = 64
-"""Tokens of an overlong prompt (its end) that stay before the response is cut."""
+"""Number of tokens at the end of an overlong prompt that are kept before the response is cut."""
 
-# What a tokenizer does with these texts (case, accents, spaces, digits, other scripts) is part of
-# its hash; a serialised tokenizer is not hashed, since it changes with the library's version.
+# The tokenizer's hash includes its output on these texts (case, accents, spaces, digits, other
+# scripts). The serialised tokenizer is not hashed: it changes with the library's version.
 _PROBES = (
     "Héllo wörld",
     "  two  spaces\n\nand\tlines 12345",
@@ -65,7 +65,7 @@ class TokenSequence:
 
     @cached_property
     def digest(self) -> bytes:
-        """Sixteen bytes that are equal for two sequences exactly when a backbone sees the same."""
+        """Hash of 16 bytes: equal exactly when a backbone gets the same input."""
         state = hashlib.blake2b(digest_size=16)
         state.update(f"{self.boundary},{self.response_end};".encode())
         state.update(self.input_ids.tobytes())
@@ -75,7 +75,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Special tokens that a tokenizer puts around one text or a pair, as (id, type) lists."""
+    """Special tokens that a tokenizer adds around one text or a pair, as lists of (id, type)."""
 
     before: list[tuple[int, int]]
     between: list[tuple[int, int]]
@@ -90,7 +90,7 @@ class SpecialTokens:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, pair: bool) -> "SpecialTokens":
-        """Read them off the tokenizer's own encoding of ``"a"``, or of the pair ``("a", "a")``.
+        """Find the special tokens by encoding ``"a"``, or the pair ``("a", "a")``.
 
         Raises:
             InputError: If the tokenizer cannot say which token came from which text.
@@ -134,8 +134,8 @@ class SpecialTokens:
 def split_budget(num_prompt: int, num_response: int, budget: int) -> tuple[int, int]:
     """Return how many tokens of the prompt (its end) and of the response (its start) to keep.
 
-    The prompt gives way first, down to ``MIN_PROMPT_TOKENS`` (to two thirds of a small budget);
-    only then is the end of the response cut.
+    The prompt is cut first, down to ``MIN_PROMPT_TOKENS`` (two thirds of a small budget). Only
+    then is the end of the response cut.
 
     >>> split_budget(300, 100, 512), split_budget(900, 100, 512), split_budget(900, 600, 512)
     ((300, 100), (412, 100), (64, 448))
@@ -147,10 +147,10 @@ def split_budget(num_prompt: int, num_response: int, budget: int) -> tuple[int, 
 
 @dataclass(frozen=True)
 class SequenceLayout:
-    """How token ids of a prompt and of a response become one sequence.
+    """Joins the token ids of a prompt and of a response into one sequence.
 
     Args:
-        template: ``chat``, ``roles`` or ``pair``, as :class:`ChatEncoder` says.
+        template: ``chat``, ``roles`` or ``pair``; see :class:`ChatEncoder`.
         single: Special tokens around a prompt alone.
         pair: Special tokens around a prompt with a response.
         max_length: Most tokens in a sequence, special tokens included.
@@ -171,8 +171,8 @@ class SequenceLayout:
         special = self.single if response is None else self.pair
         before = special.before
         if self.template == "chat" and prompt[: len(before)] == [i for i, _ in before]:
-            # The template wrote the opening token: a second one would cost points silently, and
-            # cutting the prompt's beginning must not lose it.
+            # The template already wrote BOS. A second one would lower accuracy unnoticed, and
+            # cutting the beginning of the prompt must not remove it.
             prompt = prompt[len(before) :]
         num_prompt = len(prompt)
         num_response = 0 if response is None else len(response)
@@ -201,10 +201,10 @@ class SequenceLayout:
 class ChatEncoder:
     """Turns prompts and responses into token ids for one backbone.
 
-    A tokenizer with a chat template uses it. Without one, an encoder gets the pair
-    ``[CLS] prompt [SEP] response [SEP]`` through the tokenizer's own special tokens, where a
-    single user message stands as it is and a conversation is joined with role names; a decoder
-    gets the conversation with role names, then ``assistant:`` and the response.
+    If the tokenizer has a chat template, that is used. Otherwise an encoder gets the pair
+    ``[CLS] prompt [SEP] response [SEP]`` with the tokenizer's special tokens: a single user
+    message is used as it is, a conversation is joined with role names. A decoder gets the
+    conversation with role names, then ``assistant:`` and the response.
 
     Args:
         tokenizer: A fast tokenizer of transformers.
@@ -222,14 +222,14 @@ class ChatEncoder:
         self._single = SpecialTokens.of(tokenizer, pair=False)
         if getattr(tokenizer, "chat_template", None):
             self.template = "chat"
-            # The template writes end-of-turn marks itself; only a missing BOS is added.
+            # The template writes end-of-turn tokens itself; only a missing BOS is added.
             self._pair = SpecialTokens(self._single.before, [], [], 0, 0)
             self._single = self._pair
         elif is_decoder:
             self.template = "roles"
             single = self._single
             self._pair = SpecialTokens(single.before, [], single.after, 0, 0)
-            # A state of the prompt must not see an end mark that comes after the response.
+            # The prompt's state must not depend on an end token that follows the response.
             self._single = SpecialTokens(single.before, [], [], 0, 0)
         else:
             self.template = "pair"

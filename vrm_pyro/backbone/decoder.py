@@ -27,10 +27,10 @@ class DecoderBackbone(TransformerBackbone):
 
     @cached_property
     def shares_prompts(self) -> bool:
-        """Whether responses to one prompt can share its computation, found out by trying.
+        """Whether responses to one prompt can share its computation; tested on a short input.
 
-        Not where attention looks at a window shorter than the longest sequence, or has a kernel
-        that takes no mask of its own; nor where the last token's state comes out different.
+        False if attention uses a window shorter than the longest sequence, if its kernel takes
+        no custom mask, or if the last token's state changes.
         """
         if not self.takes_positions:
             return False
@@ -83,7 +83,7 @@ class DecoderBackbone(TransformerBackbone):
 
 
 def _uses_window(config: Any) -> bool:
-    """Whether any layer looks at a window of the latest tokens alone."""
+    """Whether any layer uses sliding-window attention."""
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         return bool(getattr(config, "use_sliding_window", True))

@@ -13,6 +13,6 @@ class EncoderBackbone(TransformerBackbone):
     def _reach(self) -> int | None:
         reach = super()._reach()
         if reach is not None and "position_ids" in self._accepted and not self.takes_positions:
-            # RoBERTa and its kind count positions from the padding id on.
+            # RoBERTa-like models count positions from the padding id.
             return reach - self.pad_id - 1
         return reach

@@ -27,7 +27,8 @@ def last_states(
     Args:
         model: The transformers model.
         input_ids: Shape (rows, tokens).
-        mask: 1 for real tokens, (rows, tokens); or, bool, who sees whom, (rows, 1, query, key).
+        mask: 1 for real tokens, (rows, tokens); or bool, True where a query may attend to a key,
+            (rows, 1, query, key).
         type_ids: Segment ids, (rows, tokens); left out where the model has none.
         position_ids: Positions, (rows, tokens); None for the model's own.
         accepted: :func:`accepted_inputs` of the model itself, without adapters or wrappers.

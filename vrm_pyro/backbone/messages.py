@@ -1,4 +1,4 @@
-"""Prompts as chat messages and as text, and the prompt that each response belongs to."""
+"""Prompts as chat messages and as text, and the prompt of each response."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,8 +1,8 @@
-"""Rows of tokens from which states are read: a prompt is computed once for all its responses.
+"""Pack a prompt and its responses into one row, so that the prompt is computed once.
 
-A row is a prefix and any number of tails. A tail sees the prefix and itself, and counts its
-positions from the prefix's end, as if it stood right behind it; so the state of its last token is
-that of the sequence prefix + tail. With causal attention this is exact.
+A row is a prefix (the prompt) and any number of tails (its responses). A tail attends to the
+prefix and to itself. Its positions start where the prefix ends, so the state of its last token
+equals that of the sequence prefix + tail. With causal attention this is exact.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from vrm_pyro.backbone.chat import TokenSequence
 Ints = NDArray[np.int64]
 
 PADDING = -1
-"""Segment of a token that is only there to fill a row."""
+"""Segment number of padding tokens."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Tokens that go through the backbone together, and the states that are read off them.
+    """One packed sequence of tokens, and the states that are pooled from it.
 
     Args:
         input_ids: Token ids, shape (tokens,).
         type_ids: Segment ids of models that have them, shape (tokens,).
         positions: Position of each token in its own sequence, shape (tokens,).
         segments: 0 for the prefix, j for the j-th tail, shape (tokens,).
-        states: Number of each state read off this row, shape (states,).
-        pooled: Tokens that each of them is the mean of: one for pooling ``last``.
+        states: Index of each state that this row gives, shape (states,).
+        pooled: For each state, the tokens it averages: one token for pooling ``last``.
     """
 
     input_ids: Ints
@@ -53,10 +53,10 @@ class RowBatch:
         input_ids: Shape (rows, tokens).
         type_ids: Shape (rows, tokens).
         positions: Shape (rows, tokens).
-        segments: Shape (rows, tokens), :data:`PADDING` where nothing stands.
-        pool_token: Where each pooled token stands in the flattened rows, shape (pooled,).
-        pool_state: Which state it belongs to, counted within the batch, shape (pooled,).
-        states: Number of each state of the batch, as the rows had it, shape (states,).
+        segments: Shape (rows, tokens), :data:`PADDING` for padding.
+        pool_token: Index of each pooled token into the flattened rows, shape (pooled,).
+        pool_state: Index of its state within the batch, shape (pooled,).
+        states: Index of each state of the batch over all rows, shape (states,).
     """
 
     input_ids: Tensor
@@ -74,14 +74,14 @@ class RowBatch:
 
     @property
     def shares(self) -> bool:
-        """Whether some row holds several tails, which must not see each other."""
+        """Whether any row holds several tails, which must not attend to each other."""
         return bool((self.segments > 1).any())
 
     def block_mask(self) -> Tensor:
-        """Return which token (rows, 1, query, 1) may look at which (key), bool, (rows, 1, T, T).
+        """Return the attention mask, bool, shape (rows, 1, query, key).
 
-        A token looks at earlier tokens of the prefix and of its own tail. Padding looks at
-        itself: a softmax over nothing would be NaN.
+        A token attends to the prefix and its own tail, up to itself. Padding attends to
+        padding: a softmax over no keys would be NaN.
         """
         size = self.segments.shape[1]
         earlier = torch.ones(size, size, dtype=torch.bool, device=self.segments.device).tril()
@@ -89,7 +89,7 @@ class RowBatch:
         return (earlier & ((key == query) | ((key == 0) & (query > 0)))).unsqueeze(1)
 
     def pool(self, hidden: Tensor) -> Tensor:
-        """Return the states, shape (states, hidden), from those of tokens, (rows, tokens, H)."""
+        """Pool token states, (rows, tokens, hidden), into states, (states, hidden)."""
         flat = hidden.flatten(0, 1)[self.pool_token]
         if len(self.pool_token) == len(self.states):
             return flat  # one token each, in order
@@ -109,16 +109,16 @@ def make_rows(
     share: bool,
     max_tokens: int,
 ) -> list[Row]:
-    """Return rows that together hold each sequence once; state i is that of sequence i.
+    """Pack each sequence into one row; state i belongs to sequence i.
 
     Args:
         sequences: Prompts, and responses after their prompts.
-        prefix_of: For each sequence the prompt whose computation it may share; sequences of one
-            prompt share a row as far as their tokens before the boundary are the same. (An
-            overlong prompt is cut differently for responses of different length.)
+        prefix_of: For each sequence, the index of its prompt. Sequences of one prompt share a row
+            if their tokens before the boundary are equal. (An overlong prompt is cut differently
+            for responses of different length.)
         pooling: One of :data:`vrm_pyro.backbone.pooling.POOLINGS`.
         share: Whether the backbone can compute tails of a prefix in one row.
-        max_tokens: Longest row with several tails.
+        max_tokens: Most tokens in a row with several tails.
 
     >>> ids = np.array([7, 8, 1, 2], dtype=np.int32)  # a prompt of two tokens, then a response
     >>> pair = TokenSequence(ids, 0 * ids, boundary=2, response_end=4)
@@ -153,7 +153,7 @@ def make_rows(
 
 
 def _row(members: Sequence[tuple[int, TokenSequence]], boundary: int, pooling: str) -> Row:
-    """Lay out one prefix and the tails of some sequences that begin with it."""
+    """Make the row of one prefix and the tails of sequences that begin with it."""
     first = members[0][1]
     ids, types = [first.input_ids[:boundary]], [first.type_ids[:boundary]]
     positions, segments = [np.arange(boundary)], [np.zeros(boundary, dtype=np.int64)]
@@ -180,7 +180,7 @@ def _row(members: Sequence[tuple[int, TokenSequence]], boundary: int, pooling: s
 
 
 def _pooled(sequence: TokenSequence, tokens: Ints, pooling: str) -> Ints:
-    """Return where the tokens stand that a sequence's state is the mean of."""
+    """Return which of a sequence's ``tokens`` its state averages."""
     if pooling == "last":
         return tokens[-1:]
     if pooling == "response_mean" and sequence.response_end > sequence.boundary:

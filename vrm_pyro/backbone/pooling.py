@@ -1,4 +1,4 @@
-"""From token states to one state per sequence, by the attention mask alone."""
+"""Pool token states into one state per sequence; reads only the attention mask."""
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -7,14 +7,14 @@ from torch import Tensor
 from vrm_pyro.errors import InputError
 
 POOLINGS = ("mean", "response_mean", "last")
-"""``mean`` of all real tokens, ``response_mean`` of the response's own, ``last`` real token."""
+"""``mean`` over all real tokens, ``response_mean`` over the response, ``last`` real token."""
 
 DEFAULT_ENCODER_POOLING = "mean"
 """What ``auto`` means for a backbone that reads in both directions; for decoders it is last."""
 
 
 def choose_pooling(pooling: str, is_decoder: bool) -> str:
-    """Return the pooling that a setting stands for.
+    """Return the pooling for a setting, with ``auto`` resolved.
 
     >>> choose_pooling("auto", is_decoder=True), choose_pooling("auto", is_decoder=False)
     ('last', 'mean')

@@ -1,4 +1,4 @@
-"""In which precision a backbone computes."""
+"""Precision in which a backbone computes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,14 +42,14 @@ def prepare(model: Any, precision: str) -> Any:
         # Unused here, and missing from many checkpoints: then it would be random on every load.
         model.pooler = None
     if precision == "float32" or next(model.parameters()).dtype == torch.float16:
-        # float16 under bfloat16 autocast would lose range in the layers that stay as they are.
+        # float16 weights under bfloat16 autocast would lose range in layers that are not cast.
         model = model.float()
     return model.eval().requires_grad_(False)
 
 
 @contextmanager
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute matrix products in a precision; mixed precision around the block stays."""
+    """Compute matrix products in a precision; an outer autocast is kept."""
     low = precision == "bfloat16" or torch.is_autocast_enabled(device.type)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
         yield

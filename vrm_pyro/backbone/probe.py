@@ -1,4 +1,4 @@
-"""What kind of backbone a model of transformers is, found out by trying."""
+"""Test whether a transformers model is an encoder or a decoder by running it."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from vrm_pyro.errors import InputError
 
 
 class Kind(NamedTuple):
-    """What :func:`probe` found out.
+    """Result of :func:`probe`.
 
     Args:
         is_decoder: Whether a token's state depends on earlier tokens only.
@@ -26,10 +26,10 @@ class Kind(NamedTuple):
 
 
 def probe(model: Any, tokenizer: PreTrainedTokenizerBase, precision: str) -> Kind:
-    """Find out by trying: is attention causal, and do position ids count from 0?
+    """Run the model to find out whether attention is causal and position ids count from 0.
 
-    A configuration does not say it: decoders may be tuned to read in both directions, and
-    some encoders count positions from the padding id, in which case theirs are left alone.
+    The configuration does not tell: decoders may be tuned to attend in both directions. Some
+    encoders count positions from the padding id; these then compute their own position ids.
 
     Args:
         model: A base model of transformers, on its device.

@@ -1,4 +1,4 @@
-"""Weights cut into one shard for each process (FSDP2), and put together again to be kept."""
+"""Shard a backbone's weights over processes with FSDP2, and gather them to save."""
 
 import sys
 from collections.abc import Mapping
@@ -15,25 +15,24 @@ from vrm_pyro.processes import is_main, num_processes
 def shard_model(
     model: nn.Module, blocks: list[nn.Module], device: torch.device, low: bool
 ) -> None:
-    """Leave to each process its shard of a model's weights, on its device, in place.
+    """Shard a model's weights over all processes, in place.
 
-    A forward pass then puts the weights of one block together, computes, and lets them go again:
-    all processes have to run as many passes as each other. What is trained of a model that is
-    frozen elsewhere (adapters) stays whole: its gradients are those of any whole parameter, for
-    whoever averages these.
+    A forward pass gathers the weights of one block, computes, and frees them, so all processes
+    must run the same number of passes. If only part of the model is trained (adapters), the
+    trained parameters are not sharded; the caller averages their gradients.
 
     Args:
-        model: The model, whole and equal in all processes.
-        blocks: Its layers, each a unit of what is put together; none inside another.
-        device: Where this process computes.
-        low: Whether blocks compute in bfloat16; weights that are trained stay as they are, and
-            gradients are summed in float32.
+        model: The full model, equal in all processes.
+        blocks: The layers, each gathered as one unit; none inside another.
+        device: Device of this process.
+        low: Whether blocks compute in bfloat16. Trained weights keep their dtype, and gradients
+            are summed in float32.
     """
-    # Here, not above: FSDP takes a second to import, and few runs shard a backbone.
+    # Imported here: FSDP takes a second to import, and few runs shard a backbone.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    # No name may hold on to a parameter that is sharded: block by block, what is whole is freed.
+    # Keep no reference to a sharded parameter: full weights are freed block by block.
     all_trained = all(value.requires_grad for value in model.parameters())
     adapters = set() if all_trained else {p for p in model.parameters() if p.requires_grad}
     policy = MixedPrecisionPolicy()
@@ -41,7 +40,7 @@ def shard_model(
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     options: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (num_processes(),)),
-        # Also the outermost: after validation its weights would stay, as they were before a step.
+        # The outermost too: its gathered weights would stay after validation and become stale.
         "reshard_after_forward": True,
         "mp_policy": policy,
         "ignored_params": adapters,
@@ -53,14 +52,14 @@ def shard_model(
 
 
 def find_blocks(model: nn.Module, named_by: Any) -> list[nn.Module]:
-    """Return the layers of a model of transformers, and its embeddings where they stand apart.
+    """Return the layers of a transformers model, and its embeddings if outside the layers.
 
     Args:
-        model: The model, perhaps with adapters around it.
-        named_by: The model of transformers, which says which modules should not be split.
+        model: The model, with or without adapters.
+        named_by: The transformers model, whose ``_no_split_modules`` names the layers.
 
     Raises:
-        InputError: If it does not say, or skips layers at random.
+        InputError: If the model names no layers, or uses LayerDrop.
     """
     kinds = set(getattr(named_by, "_no_split_modules", None) or ())
     blocks: list[nn.Module] = []
@@ -85,18 +84,18 @@ def find_blocks(model: nn.Module, named_by: Any) -> list[nn.Module]:
 
 
 def is_shard(value: Any) -> bool:
-    """Return whether a tensor is this process's shard of one."""
-    tensors = sys.modules.get("torch.distributed.tensor")  # without it nothing was cut
+    """Return whether a value is this process's shard of a tensor."""
+    tensors = sys.modules.get("torch.distributed.tensor")  # not imported: nothing is sharded
     return tensors is not None and isinstance(value, tensors.DTensor)
 
 
 def sharded_names(module: nn.Module) -> list[str]:
-    """Return the names of a module's parameters that are shards."""
+    """Return the names of a module's sharded parameters."""
     return [name for name, value in module.named_parameters() if is_shard(value)]
 
 
 def whole(value: Any) -> Any:
-    """Return a tensor put together from its shards, anything else as it is.
+    """Return the full tensor of a shard; anything else unchanged.
 
     All processes have to call it.
     """
@@ -104,10 +103,10 @@ def whole(value: Any) -> Any:
 
 
 def whole_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors put together on the CPU of the main process, and none elsewhere.
+    """Gather full tensors on the CPU of the main process; return none on other processes.
 
-    All processes have to call it, with the same names in the same order. One tensor at a time is
-    whole on each device.
+    All processes have to call it, with the same names in the same order. Each device holds one
+    full tensor at a time.
     """
     kept = {}
     for name, value in state.items():
@@ -118,7 +117,7 @@ def whole_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def whole_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer's state as it would be with whole weights; see :func:`whole_state`."""
+    """Gather an optimizer's state as if weights were not sharded; see :func:`whole_state`."""
     state = optimizer.state_dict()
     kept = {}
     for index, entries in state["state"].items():
@@ -132,24 +131,24 @@ def whole_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def shard_like(value: Tensor, place: Any) -> Tensor:
-    """Return this process's shard of a whole tensor, where ``place`` is a shard.
+    """Return this process's shard of a full tensor, sharded as ``place`` is.
 
     Args:
-        value: The whole tensor, the same in all processes, on any device.
-        place: The tensor whose shard is wanted.
+        value: The full tensor, equal in all processes, on any device.
+        place: The tensor whose sharding is copied; if it is no shard, ``value`` is returned.
     """
     if not is_shard(place) or value.shape != place.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # Nothing is sent: each process has the whole one.
+    # Nothing is sent: each process has the full tensor.
     return distribute_tensor(
         value.to(place.device), place.device_mesh, place.placements, src_data_rank=None
     )
 
 
 def shard_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return the state of :func:`whole_optimizer` as this process's optimizer takes it."""
+    """Shard the state of :func:`whole_optimizer` for this process's optimizer."""
     places = [value for group in optimizer.param_groups for value in group["params"]]
     cut = {
         index: {

@@ -1,4 +1,4 @@
-"""A frozen model of transformers as a backbone: what encoders and decoders share."""
+"""Base class of transformers backbones: what encoders and decoders share."""
 
 import copy
 import hashlib
@@ -24,13 +24,13 @@ from vrm_pyro.errors import InputError
 
 
 class TransformerBackbone(Backbone):
-    """A model of transformers with its tokenizer, both frozen.
+    """A frozen transformers model with its tokenizer.
 
     :func:`~vrm_pyro.load_backbone` makes one from a name,
     :func:`~vrm_pyro.backbone.wrap_model` from a model at hand.
 
     Args:
-        model: A base model of transformers, prepared and on its device.
+        model: A transformers base model, prepared and on its device.
         tokenizer: Its tokenizer.
         name: What the user called it.
         source: Where the weights came from, in words.
@@ -38,11 +38,11 @@ class TransformerBackbone(Backbone):
         max_length: Most tokens of a sequence, special tokens included.
         precision: ``bfloat16`` or ``float32``: how matrix products are computed. States are
             always returned as float32.
-        takes_positions: Whether position ids that count from 0 are handed over.
+        takes_positions: Whether to pass position ids that count from 0.
         token_budget: Most tokens in a batch, padding included; by device when omitted.
 
     Attributes:
-        pad_id: Token id that fills rows up.
+        pad_id: Token id used for padding.
         chat: The encoder of texts and messages.
 
     Raises:
@@ -85,15 +85,15 @@ class TransformerBackbone(Backbone):
 
     @property
     def module_under_adapters(self) -> nn.Module:
-        """The transformers model itself, where adapters may be around it."""
+        """The transformers model without adapters around it."""
         inner = getattr(self.model, "get_base_model", None)
         return self.model if inner is None else inner()
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of all weights by name, as float32 values; computed once, when asked for.
+        """SHA-256 of all weights by name, as float32; computed once, on first access.
 
-        Where they are sharded, all processes have to ask.
+        If weights are sharded, all processes have to read it.
         """
         state = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
@@ -114,7 +114,7 @@ class TransformerBackbone(Backbone):
         return self.chat.template_hash
 
     def with_max_length(self, max_length: int) -> "TransformerBackbone":
-        """Return a backbone that shares model and tokenizer, but cuts texts elsewhere.
+        """Return a backbone with the same model and tokenizer and another ``max_length``.
 
         Raises:
             InputError: If the model does not read that many tokens.
@@ -179,7 +179,7 @@ class TransformerBackbone(Backbone):
         position_ids: Tensor | None,
         model: nn.Module | None = None,
     ) -> Tensor:
-        """Return the last layer's states; a mask of four dimensions says who sees whom."""
+        """Return the last layer's states; see :func:`.last_states` for the masks."""
         with computing_in(self.precision, self.device):
             return last_states(
                 self.model, input_ids, mask, type_ids, position_ids, self._accepted, model
@@ -202,7 +202,7 @@ class TransformerBackbone(Backbone):
 def own_class(backbone: Backbone) -> dict[str, str]:
     """Return the dotted path of a user's own backbone class under ``class``, else nothing.
 
-    A name alone does not load such a backbone: who opens its states or models has to know.
+    Such a backbone cannot be loaded by name: readers of its states or models need the class.
     """
     if isinstance(backbone, TransformerBackbone):
         return {}
@@ -213,4 +213,4 @@ def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
-    return 0  # any id will do: the mask, not the id, tells padding
+    return 0  # any id will do: the mask marks padding, not the id

@@ -1,4 +1,4 @@
-"""A backbone of a model of transformers at hand."""
+"""Make a backbone from a loaded transformers model."""
 
 import torch
 from torch import nn
@@ -23,10 +23,10 @@ def wrap_model(
     device: str | torch.device = "auto",
     token_budget: int | None = None,
 ) -> TransformerBackbone:
-    """Return a model of transformers as an encoder or a decoder, whichever it is, frozen.
+    """Return a frozen encoder or decoder backbone around a transformers model.
 
     Args:
-        model: A base model of transformers, one that returns ``last_hidden_state``. It is
+        model: A transformers base model, one that returns ``last_hidden_state``. It is
             changed in place: evaluation mode, no gradients, no pooler.
         tokenizer: Its tokenizer.
         name: What the user called it.

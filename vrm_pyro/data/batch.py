@@ -28,10 +28,10 @@ class FeatureBatch:
         pair_weight: Power on each pair's likelihood, shape (N,).
         ratings: Standardised ratings, any finite number where missing, shape (R, K).
         rating_mask: True where a rating was observed, shape (R, K).
-        pair_margin: Known threshold of each pair, NaN where it has none, shape (N,); None where no
+        pair_margin: Known threshold of each pair, NaN where it has none, shape (N,); None if no
             pair of the data set has one.
-        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape
-            (N,); None where the data set has no ranking.
+        pair_ranking: Number of the ranking that each pair comes from, -1 for none, shape (N,);
+            None if the data set has no ranking.
     """
 
     prompts: Float[Tensor, "prompts hidden"]
@@ -73,12 +73,12 @@ class FeatureBatch:
 
     @property
     def margin_column(self) -> Tensor | None:
-        """Margin of every pair beside a trailing dimension, shape (N, 1); None without any."""
+        """Margin of every pair with a trailing dimension, shape (N, 1); None without margins."""
         return None if self.pair_margin is None else self.pair_margin.unsqueeze(-1)
 
     @cached_property
     def rankings(self) -> Rankings | None:
-        """The rankings that pairs were cut out of; None without any.
+        """The rankings that the pairs come from; None without rankings.
 
         Raises:
             ValueError: If a ranking lacks some of its pairs.
@@ -104,7 +104,7 @@ class FeatureBatch:
 
     @property
     def plain_weight(self) -> Tensor:
-        """Weights of the pairs that are part of no ranking, 0 for the others, shape (N,)."""
+        """Weight of each pair outside rankings, 0 for pairs of rankings, shape (N,)."""
         return torch.where(self.ranked, 0.0, self.pair_weight)
 
     @property

@@ -35,7 +35,7 @@ def chunks(
 
     Args:
         dataset: Prompts over a feature source.
-        max_pairs: Most pairs in a chunk; a prompt that has more is a chunk of its own.
+        max_pairs: Most pairs in a chunk; a prompt with more gets a separate chunk.
         max_responses: Most responses in a chunk, likewise.
     """
     for prompts in _spans(dataset, max_pairs, max_responses):

@@ -22,7 +22,7 @@ def _grouped(keys: NDArray[np.int64], num_groups: int) -> tuple[NDArray[Any], ND
 
 
 class PromptItem(NamedTuple):
-    """One prompt of a dataset, by number: its states are read when the batch is known."""
+    """One prompt of a dataset, by number; states are read when the batch is collated."""
 
     dataset: "PromptDataset"
     prompt: int
@@ -35,8 +35,8 @@ IDLE: Final = "idle"
 def idle(index: int) -> list[int]:
     """Return a dummy batch that takes part in a step but is not counted.
 
-    A process without an item of its own in the last step of an epoch has to compute something:
-    the others wait for its gradients.
+    A process with no items left in the last step of an epoch still has to run a batch: the
+    others wait for its gradients.
     """
     return [-1 - index]
 
@@ -54,7 +54,7 @@ class PromptDataset(Dataset[PromptItem]):
     memory-mapped store is touched only where the batch needs it.
 
     Args:
-        source: Where states and comparisons come from.
+        source: States and comparisons.
         rating_loc: Subtracted from every rating; one number per data set (spec 2.5).
         rating_scale: Divides every rating; one number per data set.
         prompts: Which prompts to use; all when omitted.
@@ -82,11 +82,11 @@ class PromptDataset(Dataset[PromptItem]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> PromptItem:
-        """Return an item; at -1 - i that of i, as one that is not counted."""
+        """Return item ``index``; for index -1 - i, item i marked as not counted."""
         return PromptItem(self, int(self.items[index if index >= 0 else -1 - index]), index >= 0)
 
     def rows_of(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the response and the pair indices of some prompts, in that order."""
+        """Return the indices of the responses and of the pairs of some prompts."""
         return (
             _take_groups(self._responses, self._response_offsets, prompts),
             _take_groups(self._pairs, self._pair_offsets, prompts),
@@ -97,7 +97,7 @@ class PromptDataset(Dataset[PromptItem]):
         prompts = np.asarray(items, dtype=np.int64)
         responses, pairs = self.rows_of(prompts)
         counts = np.diff(self._response_offsets)[prompts]
-        # Where each response of the source went in this batch: a sort, not a full-size table.
+        # Map responses of the source to rows of this batch by sorting, without a full-size table.
         order = np.argsort(responses)
         where = order[np.searchsorted(responses, self._endpoints(pairs), sorter=order)]
         ratings = np.asarray(self.source.ratings[responses], dtype=np.float64)
@@ -125,12 +125,12 @@ class PromptDataset(Dataset[PromptItem]):
         responses: NDArray[np.int64],
         response_prompt: NDArray[np.int64],
     ) -> dict[str, Tensor]:
-        """Return what a model reads of the texts: their states.
+        """Return the model inputs of a batch of texts: their states.
 
         Args:
             prompts: Prompts of a batch.
             responses: All their responses.
-            response_prompt: Place in ``prompts`` of each response's prompt.
+            response_prompt: Index into ``prompts`` of each response's prompt.
         """
         return {
             "prompts": _states(self.source.prompts, prompts),

@@ -13,10 +13,10 @@ class Rankings:
     Args:
         items: Rows of the responses of each ranking, shape (M, n); 0 where the mask is False.
         mask: True where there is an item, shape (M, n).
-        order: Columns of ``items`` from the best to the worst, shape (M, n); only as many as
-            there are items mean something.
+        order: Columns of ``items`` from best to worst, shape (M, n); entries beyond the number
+            of items are arbitrary.
         weight: Power on the likelihood of each ranking, shape (M,).
-        number: What pairs call each ranking, rising, shape (M,).
+        number: Number of each ranking in ``pair_ranking``, ascending, shape (M,).
     """
 
     items: Tensor
@@ -34,15 +34,15 @@ class Rankings:
 def from_pairs(
     ranking: Tensor, pairs: tuple[Tensor, Tensor], preference: Tensor, weight: Tensor
 ) -> Rankings:
-    """Return the rankings that pairs were cut out of.
+    """Return the rankings that the pairs come from.
 
-    A ranking of n has all n (n - 1) / 2 pairs of its items; the place of an item follows from how
-    many it wins. Each pair carries the weight 2 / n of the ranking, whatever stands first in it.
+    A ranking of n items has all n (n - 1) / 2 pairs. The rank of an item follows from the number
+    of pairs it wins. Each pair has 2 / n of the ranking's weight, in either order.
 
     Args:
         ranking: Number of the ranking that each pair is part of, shape (N,).
         pairs: First and second response of each pair, (N,) each.
-        preference: 1 where the first is placed higher, else 0, shape (N,).
+        preference: 1 where the first is ranked higher, else 0, shape (N,).
         weight: Weight of each pair, shape (N,).
 
     Raises:
@@ -62,7 +62,7 @@ def from_pairs(
     items = torch.zeros(len(number), int(size.max()), dtype=torch.long, device=keys.device)
     order, mask = torch.zeros_like(items), torch.zeros_like(items, dtype=torch.bool)
     items[row, column], mask[row, column] = response, True
-    # With all pairs there, places that differ are those of an order.
+    # With all pairs present, distinct numbers of wins mean the pairs are those of one order.
     order[row, place.clamp(min=0)] = column
     back = order[row, place.clamp(min=0)] == column
     complete = torch.bincount(row_of_pair) * 2 == size * (size - 1)

@@ -11,10 +11,10 @@ from vrm_pyro.errors import InputError
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Protocol of what holds backbone states and the comparisons made on them.
+    """Protocol of backbone states with the comparisons of their texts.
 
-    A source may also have an attribute of :data:`OPTIONAL_COLUMNS`; it is None or left out where
-    no pair has one.
+    A source may also have the attributes in :data:`OPTIONAL_COLUMNS`; each is None or missing if
+    no pair has a value.
 
     Attributes:
         prompts: Prompt states, indexable by an integer array, shape (P, hidden).
@@ -44,7 +44,7 @@ class Column(NamedTuple):
 
     Attributes:
         dtype: Type of its numbers.
-        absent: Value of a pair that has none; None where every pair has one. A source, batch or
+        absent: Value for pairs without one; None if every pair has a value. A source, batch or
             store without any value lacks the whole column.
     """
 
@@ -52,10 +52,10 @@ class Column(NamedTuple):
     absent: float | None = None
 
 
-#: The columns of a pair: the one declaration. Selection, collation, tables, stores and posterior
-#: files take names, types and absent values from here. To add a column, add a line, a field to
+#: All columns of pairs. Selection, collation, tables, stores and posterior files take names, types
+#: and absent values from here. To add a column, add a line here, a field to
 #: :class:`~vrm_pyro.data.rows.PreferenceTable` and to :class:`~vrm_pyro.data.batch.FeatureBatch`
-#: (which say what it means to rows and to a model), and its key to ``data/rows/schema.py``.
+#: (with its meaning for rows and for a model), and its key to ``data/rows/schema.py``.
 COLUMNS: Final[dict[str, Column]] = {
     "pair_first": Column(np.int64),
     "pair_second": Column(np.int64),
@@ -65,16 +65,16 @@ COLUMNS: Final[dict[str, Column]] = {
     "pair_ranking": Column(np.int64, -1),
 }
 PAIR_COLUMNS: Final = tuple(name for name, column in COLUMNS.items() if column.absent is None)
-#: Columns that only some sources have, and the value of a pair without.
+#: Columns that only some sources have, with the value for pairs without one.
 OPTIONAL_COLUMNS: Final[dict[str, float]] = {
     name: column.absent for name, column in COLUMNS.items() if column.absent is not None
 }
 
 
 def optional_column(source: Any, name: str) -> NDArray[Any] | None:
-    """Return a column of :data:`OPTIONAL_COLUMNS`, or None where no pair has a value.
+    """Return a column of :data:`OPTIONAL_COLUMNS`, or None if no pair has a value.
 
-    The one place that knows of sources without it.
+    Always use this: a source may lack the attribute.
     """
     values = getattr(source, name, None)
     if values is None:
@@ -86,10 +86,10 @@ def optional_column(source: Any, name: str) -> NDArray[Any] | None:
 
 
 class SourceParts:
-    """A feature source made of another by :func:`replace_parts`.
+    """A feature source derived from another by :func:`replace_parts`.
 
     Args:
-        **values: Its attributes, those of :class:`FeatureSource` and of :data:`COLUMNS`.
+        **values: The attributes of :class:`FeatureSource` and of :data:`COLUMNS`.
     """
 
     prompts: Any
@@ -110,14 +110,14 @@ _PARTS: Final = tuple(FeatureSource.__annotations__)
 
 
 def replace_parts(source: FeatureSource, **changes: Any) -> SourceParts:
-    """Return a source with some attributes exchanged; the others are shared, not copied."""
+    """Return a source with some attributes replaced; the others are shared, not copied."""
     values = {name: getattr(source, name) for name in _PARTS}
     values |= {name: getattr(source, name, None) for name in OPTIONAL_COLUMNS}
     return SourceParts(**(values | changes))
 
 
 def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> SourceParts:
-    """Return the same responses with the comparisons of some pairs alone.
+    """Return the source with all responses but only the selected pairs.
 
     Raises:
         InputError: If a ranking would lose some of its pairs and keep others.
@@ -139,7 +139,7 @@ def select_pairs(source: FeatureSource, pairs: NDArray[np.int64] | slice) -> Sou
 
 
 def with_objectives(source: FeatureSource, objectives: Sequence[str]) -> FeatureSource:
-    """Return the source with the ratings of these objectives alone, in this order.
+    """Return the source with only the ratings of these objectives, in this order.
 
     An objective that the source does not rate becomes a column of missing ratings (NaN).
     """

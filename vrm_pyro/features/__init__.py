@@ -1,1 +1,1 @@
-"""Backbone states of the texts of a table, on disk or in memory."""
+"""Backbone states of a table's texts, on disk or in memory."""

@@ -1,8 +1,8 @@
-"""States kept on disk between commands, found again by texts and backbone.
+"""Disk cache of states, keyed by texts and backbone.
 
-An entry is a folder of four arrays. It appears whole or not at all, so any number of processes
-may read and write at the same time. Numbers are bit for bit those of computing again: the key
-holds the texts in their order and all that decides the batches. No text is stored.
+An entry is a folder of four arrays. It is written atomically, so any number of processes may
+read and write at the same time. A hit returns the same bits as computing again: the key covers
+the texts in order and everything that determines the batches. No text is stored.
 """
 
 import hashlib
@@ -30,21 +30,21 @@ FOLDER_VARIABLE = "VRM_PYRO_CACHE"
 """Environment variable that names the folder of the cache."""
 
 LIMIT_VARIABLE = "VRM_PYRO_CACHE_GB"
-"""Environment variable that sets how much the cache may hold, in GB; 0 keeps nothing."""
+"""Environment variable with the maximum size of the cache in GB; 0 turns it off."""
 
 LIMIT_GB = 2.0
-"""Size of the cache where the variable is not set."""
+"""Maximum size of the cache if the variable is not set."""
 
 FILE = "entry.json"
 _FORMAT = "vrm-pyro states 2"
-# Seconds after which a half-written entry belongs to a process that was killed.
+# A half-written entry older than this many seconds is from a killed process.
 _ABANDONED = 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
 
 class Encoded(NamedTuple):
-    """States of the texts of a table, and what tokenizing did to them.
+    """States of the texts of a table, with their token counts and truncation flags.
 
     Args:
         prompts: States, float32, shape (P, hidden).
@@ -66,13 +66,13 @@ class Encoded(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Return where states are kept: ``VRM_PYRO_CACHE``, else ``~/.cache/vrm_pyro/states``."""
+    """Return the cache's folder: ``VRM_PYRO_CACHE``, else ``~/.cache/vrm_pyro/states``."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named).expanduser() if named else Path.home() / ".cache" / "vrm_pyro" / "states"
 
 
 def cache_limit() -> int:
-    """Return how many bytes the cache may hold: ``VRM_PYRO_CACHE_GB`` in GB, else 2 GB.
+    """Return the cache's maximum size in bytes: ``VRM_PYRO_CACHE_GB`` in GB, else 2 GB.
 
     Raises:
         InputError: If the variable is no number, or negative.
@@ -91,13 +91,13 @@ def cache_limit() -> int:
 
 
 class Texts(NamedTuple):
-    """Texts to read: those of a table, or of one shard of a store.
+    """Texts to encode: those of a table, or of one shard of a store.
 
     Args:
-        prompts: Prompts that have a state of their own.
-        owners: Prompts that responses belong to.
-        responses: Responses.
-        response_prompt: Position in ``owners`` of the prompt of each response, shape (R,).
+        prompts: Prompts to encode without a response.
+        owners: Prompts of the responses.
+        responses: Responses to encode after their prompt.
+        response_prompt: Index into ``owners`` of the prompt of each response, shape (R,).
     """
 
     prompts: Sequence[Any]
@@ -114,14 +114,14 @@ class Texts(NamedTuple):
 def cached(
     texts: Texts, backbone: Backbone, compute: Callable[[], Encoded]
 ) -> tuple[Encoded, bool]:
-    """Return the states of some texts from the cache; compute and keep them on a miss.
+    """Return the states of texts from the cache; on a miss, compute and store them.
 
-    A damaged entry is computed again, with a line in the log. Where the cache cannot be written,
-    the states are returned all the same, with a warning.
+    A damaged entry is computed again, with a line in the log. If the cache cannot be written,
+    the states are still returned, with a warning.
 
     Args:
-        texts: What is read.
-        backbone: What reads it.
+        texts: The texts.
+        backbone: The backbone that reads them.
         compute: Computes the states.
 
     Returns:
@@ -145,7 +145,7 @@ def cached(
 
 
 def _key(texts: Texts, backbone: Backbone) -> dict[str, Any]:
-    """Return all that decides the states of some texts, to the last bit."""
+    """Return everything that determines the states of texts, to the last bit."""
     digest = hashlib.sha256()
     for part in texts[:3]:
         encoded = json.dumps(list(part), ensure_ascii=False, sort_keys=True).encode()
@@ -163,7 +163,7 @@ def _key(texts: Texts, backbone: Backbone) -> dict[str, Any]:
 
 
 def _find(entry: Path, key: dict[str, Any], texts: Texts, hidden_size: int) -> Encoded | None:
-    """Open an entry, and note that it was used; None if there is none that is whole."""
+    """Open an entry and mark it as used; None if it is missing or damaged."""
     if not (entry / FILE).is_file():
         return None
     prompts, responses = len(texts.prompts), len(texts.responses)
@@ -208,7 +208,7 @@ def _keep(entry: Path, key: dict[str, Any], computed: Encoded) -> None:
 
 
 def _evict(kept: Path, limit: int) -> None:
-    """Remove the entries that were used least recently, until all others fit."""
+    """Remove the least recently used entries until the rest fit."""
     entries = []
     for entry in kept.parent.iterdir() if kept.parent.is_dir() else ():
         try:
@@ -229,7 +229,7 @@ def _evict(kept: Path, limit: int) -> None:
 
 
 def _remove(entry: Path) -> None:
-    """Remove an entry: all of it under its name at once, so that nobody reads half of it."""
+    """Remove an entry atomically, so that no process reads half of it."""
     retired = entry.with_name(f".{entry.name.lstrip('.')}.{os.getpid()}.partial")
     try:
         entry.rename(retired)

@@ -1,4 +1,4 @@
-"""Rows with their states, and parts of them."""
+"""Rows together with their states, and selections of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ class Inputs:
 
     @classmethod
     def of(cls, states: FeatureStore | Features) -> "Inputs":
-        """Return what a store or states in memory hold."""
+        """Return the inputs of a store, or of states in memory."""
         return cls(cast(FeatureSource, states), states.table())
 
     def select(self, prompts: Ints | NDArray[np.bool_]) -> "Inputs":
@@ -100,7 +100,7 @@ class Inputs:
 
 
 class SomeRows:
-    """Some rows of an array of states, read when they are asked for.
+    """A lazy selection of rows of an array of states.
 
     Args:
         states: The array, perhaps mapped to files.

@@ -20,7 +20,7 @@ def encode_table(
     responses_done: Callable[[int], None] | None = None,
     cache: bool = False,
 ) -> Features:
-    """Compute the states of all texts of some rows in memory.
+    """Compute the states of all texts in rows, in memory.
 
     >>> import numpy as np
     >>> from vrm_pyro.backbone import Backbone
@@ -33,13 +33,13 @@ def encode_table(
 
     Args:
         data: Rows in any form, see :data:`~vrm_pyro.features.reading.DataLike`.
-        backbone: What reads the texts.
-        drop_identical: Whether to leave out pairs that are the same to the backbone. Scoring
-            keeps them, one line per row.
+        backbone: The backbone that reads the texts.
+        drop_identical: Whether to drop pairs whose two responses have equal tokens. Scoring
+            keeps them, to write one line per row.
         progress: Whether to show a progress bar with sequences per second.
         responses_done: Called after each batch of responses with their number.
-        cache: Whether to look for the states on disk and to keep them there, see
-            :mod:`vrm_pyro.features.cache`. The numbers are the same.
+        cache: Whether to use the disk cache, see :mod:`vrm_pyro.features.cache`. It does not
+            change the numbers.
 
     Raises:
         InputError: If no pair or rating is left.

@@ -1,4 +1,4 @@
-"""The JSON file that says what a feature store holds and what it was made from."""
+"""Metadata of a feature store: a JSON file with its content and origin."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ KEY_PARTS = {
     "pooling": "pooling",
     "max_length": "max length",
 }
-"""All that decides the states: name in the file, and what it is called to the user."""
+"""Everything that determines the states: key in the file, and name in messages."""
 
 WRITING_PARTS = {
     "dtype": "type of the stored numbers",
@@ -28,10 +28,10 @@ WRITING_PARTS = {
     "token_budget": "tokens in a batch",
     "precision": "precision of the backbone",
 }
-"""What must not change between a start and its resumption, for the same numbers to come out."""
+"""Settings that must be equal when a run is resumed, so that the numbers are the same."""
 
 OPTIONAL = "optional"
-"""Entry that lists the arrays of pairs which not every store has; absent where there are none."""
+"""Key that lists a store's optional arrays of pairs; absent if it has none."""
 
 _FIELDS = {
     "complete": bool,
@@ -92,16 +92,16 @@ def read_meta(folder: Path) -> dict[str, Any]:
 def compare(
     where: str, stored: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str]
 ) -> None:
-    """Refuse a store whose parts differ from what is at hand.
+    """Raise unless a store's metadata agrees with what was given.
 
     Args:
         where: The store, for the message.
-        stored: Parts of the store.
-        given: Parts at hand; parts that are absent are not compared.
-        names: The parts that count, and their names in the message.
+        stored: Metadata of the store.
+        given: Values to compare with; absent keys are not compared.
+        names: The keys to compare, and their names in the message.
 
     Raises:
-        InputError: Naming each part that differs, its two values, and what to do.
+        InputError: If any key differs; names each one with both values.
     """
     differing = [part for part in names if part in given and given[part] != stored[part]]
     if not differing:

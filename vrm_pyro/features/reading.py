@@ -1,4 +1,4 @@
-"""Read what a user names: rows, a feature store or a backbone."""
+"""Open rows, a feature store or a backbone by the name a user gives."""
 
 import logging
 import os
@@ -22,10 +22,10 @@ DataLike: TypeAlias = TableSpec | PreferenceTable | FeatureStore | Features | In
 :class:`PreferenceTable`, or a feature store, opened or by its folder."""
 
 Rows: TypeAlias = PreferenceTable | FeatureStore | Inputs
-"""What :func:`read_data` returns: texts alone, or texts with their states."""
+"""Result of :func:`read_data`: texts only, or texts with their states."""
 
 
-# What a model's backbone is known by: name in the checkpoint, name in the key of a store.
+# Identity of a backbone: key in a checkpoint, key in a feature store.
 FACTS = {
     "template_hash": "template",
     "tokenizer_hash": "tokenizer",
@@ -36,11 +36,10 @@ FACTS = {
 
 
 def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train") -> Rows:
-    """Read rows in whatever form they are given; no backbone runs.
+    """Read rows in any form, without running a backbone.
 
-    This is the one place that decides what a user's data are. A function of the library that
-    takes rows calls it, or :func:`vrm_pyro.prediction.opening.read_inputs`, which also computes
-    the states that are missing.
+    Every function that takes rows calls this, or
+    :func:`vrm_pyro.prediction.opening.read_inputs`, which also computes missing states.
 
     >>> rows = read_data([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}])
     >>> rows.num_pairs
@@ -52,7 +51,7 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
         split: Split of a Hub id or of a data set with several.
 
     Returns:
-        A table where ``data`` are texts; the store, or the inputs, where states come with them.
+        A table if ``data`` holds texts only; the store, or the inputs, if it holds states.
 
     Raises:
         InputError: If a source or a store cannot be read, or a row is not usable.
@@ -67,14 +66,14 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
 
 
 def rows_of(rows: Rows) -> PreferenceTable:
-    """Return the table of what :func:`read_data` returned."""
+    """Return the table of a result of :func:`read_data`."""
     if isinstance(rows, PreferenceTable):
         return rows
     return rows.table() if isinstance(rows, FeatureStore) else rows.table
 
 
 def data_name(data: DataLike) -> str:
-    """Return what a message calls the rows.
+    """Return the name of the rows in messages.
 
     >>> data_name(["a.jsonl", "b.jsonl"])
     'a.jsonl, b.jsonl'
@@ -92,14 +91,14 @@ def data_name(data: DataLike) -> str:
 
 
 def is_store(data: object) -> bool:
-    """Whether a path names a feature store, finished or not."""
+    """Whether a path is a feature store, finished or not."""
     if not isinstance(data, str | os.PathLike):
         return False
     return (Path(data).expanduser() / STORE_FILE).is_file()
 
 
 def read_store(path: object) -> FeatureStore:
-    """Open the store that a path names."""
+    """Open the feature store at a path."""
     store = open_store(Path(str(path)).expanduser())
     lost = store.meta["report"].get("margins_ignored", 0)
     if lost:
@@ -113,20 +112,20 @@ def read_store(path: object) -> FeatureStore:
 
 
 def read_rows(spec: TableSpec, skip_invalid: bool, split: str = "train") -> PreferenceTable:
-    """Read rows and log what became of them."""
+    """Read rows and log the counts of rows kept and dropped."""
     table = load_table(spec, skip_invalid=skip_invalid, split=split)
     log.info("%s: %s", data_name(spec), table.report.summary())
     return table
 
 
 def backbone_name(name: str) -> str:
-    """Return a name that means the same in another working folder."""
+    """Return a backbone's name with a local path made absolute."""
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name
 
 
 def read_backbone(name: str, **settings: Any) -> TransformerBackbone:
-    """Load a backbone by a name that outlives the working folder."""
+    """Load a backbone; a local path is stored as an absolute one."""
     device = settings.get("device", "auto")
     try:
         return load_backbone(backbone_name(name), **settings)
@@ -137,7 +136,7 @@ def read_backbone(name: str, **settings: Any) -> TransformerBackbone:
 
 
 def backbone_facts(store: FeatureStore) -> dict[str, Any]:
-    """Return what a checkpoint keeps of the backbone that made these states."""
+    """Return the facts about a store's backbone that a checkpoint records."""
     key, backbone = store.meta["key"], store.meta["backbone"]
     own = {"class": backbone["class"]} if "class" in backbone else {}
     return {"name": backbone["name"], **own, **{k: key[part] for k, part in FACTS.items()}}

@@ -12,7 +12,7 @@ from vrm_pyro.atomic import write_file
 
 
 def shard_ranges(rows: int, shard_rows: int) -> list[tuple[int, int]]:
-    """Return the first row and the row after the last of every shard.
+    """Return the half-open row range of every shard.
 
     >>> shard_ranges(5, shard_rows=2)
     [(0, 2), (2, 4), (4, 5)]
@@ -21,30 +21,30 @@ def shard_ranges(rows: int, shard_rows: int) -> list[tuple[int, int]]:
 
 
 def shard_path(folder: Path, kind: str, index: int) -> Path:
-    """Return where a shard of states lies."""
+    """Return the path of a shard."""
     return folder / f"{kind}-{index:05d}.npy"
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as ``.npy``, whole or not at all."""
+    """Write an array as ``.npy``, atomically."""
     with write_file(path) as partial, open(partial, "wb") as file:
         np.save(file, array, allow_pickle=False)
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """Open an array of a ``.npy`` file without reading it."""
+    """Memory-map a ``.npy`` file."""
     if array_size(path) == 0:
         return np.load(path, allow_pickle=False)  # an empty file cannot be mapped
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
 def array_size(path: Path) -> int:
-    """Return the number of elements that the header of a ``.npy`` file promises."""
+    """Return the number of elements in a ``.npy`` file, read from its header."""
     return int(np.prod(_header(path)[0]))
 
 
 def array_problem(path: Path, shape: tuple[int, ...], dtype: Any) -> str | None:
-    """Return what is wrong with a ``.npy`` file, or None: header and size are looked at."""
+    """Return what is wrong with a ``.npy`` file, or None; checks header and size."""
     if not path.is_file():
         return "is missing"
     try:
@@ -112,7 +112,7 @@ class ShardedArray:
         flat = np.where(index < 0, index + len(self), index).astype(np.int64).reshape(-1)
         out = np.empty((flat.size, self.shape[1]), dtype=np.float32)
         shards = flat // self._shard_rows
-        # One read per shard that is touched, however the rows are ordered.
+        # One read per shard, whatever the order of the rows.
         order = np.argsort(shards, kind="stable")
         touched, starts = np.unique(shards[order], return_index=True)
         for shard, start, end in zip(touched, starts, [*starts[1:], len(order)], strict=False):

@@ -1,4 +1,4 @@
-"""A feature store that all processes of a run write together."""
+"""Write one feature store with all processes of a run."""
 
 from pathlib import Path
 
@@ -30,16 +30,16 @@ def write_together(
     progress: bool = True,
     cache: bool = False,
 ) -> FeatureStore:
-    """Write a store by all processes, each some of its shards; each gets it opened.
+    """Write a store with all processes, each a part of its shards; return it opened in each.
 
     Args:
         table: The rows, the same in all processes.
-        backbone: What reads the texts.
-        folder: Folder to write, which all of them see.
-        overwrite: See :func:`~vrm_pyro.features.writing.write_store`; for a process that is alone.
-        dtype: See there.
+        backbone: The backbone that reads the texts.
+        folder: Folder to write, visible to all processes.
+        overwrite: See :func:`~vrm_pyro.features.writing.write_store`; for a single process only.
+        dtype: See :func:`~vrm_pyro.features.writing.write_store`.
         progress: Whether the main process shows a progress bar.
-        cache: See there; for a process that is alone.
+        cache: See :func:`~vrm_pyro.features.writing.write_store`; for a single process only.
     """
     if num_processes() == 1:
         return write_store(
@@ -72,15 +72,15 @@ def write_features(
 
     Args:
         table: The rows.
-        backbone: What reads the texts.
+        backbone: The backbone that reads the texts.
         folder: Folder to write.
         share: Which part of the work this process does; all of it when omitted.
-        merge: Only put together what all processes have done.
+        merge: Compute nothing; only merge the finished parts of all processes.
         overwrite: Replace a store of other content.
         dtype: How numbers are stored, ``float32`` or ``float16``.
 
     Returns:
-        The store; None where other processes have still to do their parts.
+        The store; None while other processes have not finished their parts.
 
     Raises:
         InputError: As :func:`~vrm_pyro.features.writing.write_store`.

@@ -17,10 +17,10 @@ class Features:
     Satisfies :class:`vrm_pyro.data.source.FeatureSource`, like the store on disk.
 
     Args:
-        prompts: Prompt states, shape (P, hidden): an array, or what is indexed like one.
+        prompts: Prompt states, shape (P, hidden): an array, or an object indexed like one.
         responses: Response states, shape (R, hidden), likewise.
         rows: The table without the pairs that were dropped.
-        table_pairs: Index of each pair in the table that was given, shape (N,).
+        table_pairs: Index of each pair in the original table, shape (N,).
         prompt_tokens: Tokens of each prompt, shape (P,).
         response_tokens: Tokens of each response with its prompt, shape (R,).
     """
@@ -42,12 +42,12 @@ class Features:
 
     @property
     def pair_first(self) -> NDArray[np.int64]:
-        """Response of each pair, shape (N,)."""
+        """First response of each pair, shape (N,)."""
         return self.rows.pair_first
 
     @property
     def pair_second(self) -> NDArray[np.int64]:
-        """The other response of each pair, shape (N,)."""
+        """Second response of each pair, shape (N,)."""
         return self.rows.pair_second
 
     @property

@@ -1,4 +1,4 @@
-"""Reading a feature store: states and comparisons, memory-mapped."""
+"""Feature stores on disk: states and comparisons, memory-mapped."""
 
 import os
 from collections.abc import Mapping
@@ -27,26 +27,26 @@ KINDS = ("responses", "prompts")
 class FeatureStore:
     """States of prompts and responses with their comparisons, on disk.
 
-    Nothing large is read into memory: states and arrays are mapped, and what a batch needs is
-    copied when it is indexed. Satisfies :class:`vrm_pyro.data.source.FeatureSource`.
+    States and arrays are memory-mapped; indexing copies the rows of a batch.
+    Satisfies :class:`vrm_pyro.data.source.FeatureSource`.
 
     Attributes:
         path: The folder.
-        meta: What the store was made from (``key``), by which backbone, with which counts.
+        meta: Metadata: origin (``key``), backbone and counts.
         prompts: Prompt states, indexable, shape (P, hidden).
         responses: Response states, indexable, shape (R, hidden).
         response_prompt: Prompt of each response, shape (R,).
-        pair_first: Response of each pair, shape (N,).
-        pair_second: The other response, shape (N,).
+        pair_first: First response of each pair, shape (N,).
+        pair_second: Second response of each pair, shape (N,).
         preference: Probability that the first is preferred, shape (N,).
         pair_weight: Power on the likelihood, shape (N,).
-        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); None in a store
-            of rows without any.
-        pair_ranking: Number of the ranking a pair was cut out of, -1 for none, shape (N,); None in
-            a store of rows without any.
+        pair_margin: Known threshold of each pair, NaN where absent, shape (N,); None if no row
+            has one.
+        pair_ranking: Number of the ranking that each pair comes from, -1 for none, shape (N,);
+            None if the rows have no ranking.
         ratings: Raw units, NaN where missing, shape (R, objectives).
-        table_pairs: Index of each pair in the rows the store was made from; pairs that the
-            backbone cannot tell apart are left out, shape (N,).
+        table_pairs: Index of each pair in the original rows, shape (N,). Pairs whose responses
+            have equal tokens are left out.
         prompt_tokens: Tokens of each prompt, shape (P,).
         response_tokens: Tokens of each response with its prompt, shape (R,).
         objectives: Names of the rated objectives.
@@ -102,14 +102,14 @@ class FeatureStore:
         )
 
     def check_key(self, expected: Mapping[str, str | int]) -> None:
-        """Refuse to go on with states that were made from something else.
+        """Raise unless the states come from the expected rows and backbone.
 
         Args:
-            expected: Parts to compare, such as ``backbone.key()`` or
-                ``{"rows": table.content_hash()}``; parts left out are not compared.
+            expected: Entries to compare, such as ``backbone.key()`` or
+                ``{"rows": table.content_hash()}``; other entries are not compared.
 
         Raises:
-            InputError: Naming each part that differs.
+            InputError: If an entry differs; names each one.
         """
         compare(str(self.path), self.meta["key"], expected, KEY_PARTS)
 
@@ -118,8 +118,8 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
     """Open a finished feature store.
 
     Raises:
-        InputError: If it is none, is not finished, or a file is missing, cut or of another
-            shape; says which.
+        InputError: If the folder is no store, the store is not finished, or a file is missing,
+            truncated or of another shape.
     """
     folder = Path(path)
     meta = read_meta(folder)
@@ -127,7 +127,7 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
         done = sum(shard_problem(folder, meta, kind, i) is None for kind, i in _all_shards(meta))
         raise InputError(
             f"{folder}: the store is not finished ({done} of {len(_all_shards(meta))} shards). "
-            "Run the command that writes it again; it goes on where it stopped."
+            "Run the command that writes it again; it resumes where it stopped."
         )
     problem = store_problem(folder, meta)
     if problem is not None:
@@ -139,7 +139,7 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
 
 
 def store_problem(folder: Path, meta: dict[str, Any]) -> str | None:
-    """Return the first file of a finished store that is damaged and how, or None."""
+    """Return the first damaged file of a finished store and its problem, or None."""
     for kind, index in _all_shards(meta):
         problem = shard_problem(folder, meta, kind, index)
         if problem is not None:
@@ -164,7 +164,7 @@ def shard_problem(folder: Path, meta: dict[str, Any], kind: str, index: int) -> 
 
 
 def array_shapes(meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Return shape and type of each array that is stored whole."""
+    """Return shape and type of each array that is not sharded."""
     prompts, responses = meta["num_prompts"], meta["num_responses"]
     pairs = meta["num_pairs"]
     columns = (*PAIR_COLUMNS, *meta.get(OPTIONAL, ()))

@@ -1,4 +1,4 @@
-"""The texts and names of a table as JSON lines beside its states."""
+"""Texts and ids of a table, as JSON lines in a feature store."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ FILES = ("prompts.jsonl", "responses.jsonl", "pairs.jsonl")
 
 
 def write_texts(folder: Path, table: PreferenceTable) -> None:
-    """Write prompts, responses, and the names of responses and pairs."""
+    """Write prompts, responses, and the ids of responses and pairs."""
     rows: tuple[Iterable[Any], ...] = (
         table.prompts,
         (
@@ -35,7 +35,7 @@ def write_texts(folder: Path, table: PreferenceTable) -> None:
 
 
 def read_texts(folder: Path) -> dict[str, Any]:
-    """Return the lists of a table by their names in :class:`PreferenceTable`."""
+    """Return the lists by their field names in :class:`PreferenceTable`."""
     prompts, responses, pairs = (_read(folder / name) for name in FILES)
     return {
         "prompts": prompts,

@@ -1,4 +1,4 @@
-"""What tokenizing did to the texts of a table: lengths, cuts, and pairs that became equal."""
+"""Effects of tokenizing a table's texts: lengths, truncation, and pairs that became equal."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 
 COLUMNS = 5
-"""Tokens, prompt cut, response cut, and two halves of a digest."""
+"""Columns: tokens, prompt cut, response cut, and the two halves of a digest."""
 
 IDENTICAL = "identical after tokenizing and cutting"
-"""Why a pair was dropped, in a report of rows."""
+"""Reason for a dropped pair in a row report."""
 
 PROMPTS_CUT = "prompts cut"
 RESPONSE_PROMPTS_CUT = "responses whose prompt was cut"
 RESPONSES_CUT = "responses cut"
 CUTS = (PROMPTS_CUT, RESPONSE_PROMPTS_CUT, RESPONSES_CUT)
-"""Counts of texts longer than the backbone reads, in a report of rows."""
+"""Names of the counts of truncated texts in a row report."""
 
 
 def token_facts(sequences: Sequence[TokenSequence | Text]) -> NDArray[np.int64]:
@@ -38,19 +38,19 @@ def settle(
     *,
     drop_identical: bool = True,
 ) -> tuple[PreferenceTable, NDArray[np.int64]]:
-    """Count the texts that were cut, and drop pairs that are the same to the backbone.
+    """Count truncated texts, and drop pairs whose two responses have equal tokens.
 
-    Such a pair has loss ln 2 and no gradient whatever the model; its label would only be noise
-    in every rate.
+    Such a pair has loss ln 2 and no gradient under any model; its label only adds noise to every
+    metric.
 
     Args:
         table: The table whose texts were tokenized.
         prompts: :func:`token_facts` of its prompts, shape (P, 5).
         responses: :func:`token_facts` of its responses, shape (R, 5).
-        drop_identical: Whether to drop these pairs, or to count alone.
+        drop_identical: Whether to drop these pairs; otherwise they are only counted.
 
     Returns:
-        The table with the counts in its report, and which pairs of the given table it holds,
+        The table with the counts in its report, and the indices of its pairs in the given table,
         shape (N,).
 
     Raises:
@@ -71,11 +71,11 @@ def settle(
 
 
 def cut_summary(report: RowReport) -> str:
-    """Return one sentence for the user: which texts were cut, which pairs dropped.
+    """Return one line for the user: how many texts were cut and pairs dropped.
 
     Args:
-        report: The report of a table whose texts were read by a backbone, as
-            :func:`~vrm_pyro.features.memory.encode_table` and stores return it.
+        report: The report of an encoded table, from
+            :func:`~vrm_pyro.features.memory.encode_table` or a store.
 
     >>> from vrm_pyro.data.rows import RowReport
     >>> cut_summary(RowReport(dropped={IDENTICAL: 2}, extra={PROMPTS_CUT: 3, RESPONSES_CUT: 1200}))

@@ -1,4 +1,4 @@
-"""Writing a feature store: shard by shard, to be resumed after a kill."""
+"""Write a feature store shard by shard, so that a killed run can be resumed."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ from vrm_pyro.features.texts import FILES, write_texts
 from vrm_pyro.features.tokens import COLUMNS, settle, token_facts
 
 SHARD_ROWS = 2048
-"""Rows in a shard: about half a minute of work of a small encoder on two cores."""
+"""Rows in a shard: about half a minute for a small encoder on two cores."""
 
 STORED_DTYPES = ("float32", "float16")
 
@@ -64,33 +64,32 @@ def write_store(
     merge: bool = False,
     cache: bool = False,
 ) -> FeatureStore:
-    """Compute the states of all texts of some rows and write them to a folder.
+    """Compute the states of all texts in rows and write them to a folder.
 
-    Each shard appears whole or not at all, and a shard's numbers depend on its rows alone. A
-    run that is killed is resumed by calling this again with the same arguments: finished shards
-    are kept, damaged ones computed anew, and the result is bit for bit that of an uninterrupted
-    run on this machine. A finished store of the same content is opened at once.
+    To resume a killed run, call this again with the same arguments. Finished shards are kept,
+    damaged ones are computed again. The result has the same bits as an uninterrupted run on this
+    machine: shards are written atomically, and each depends on its rows only. A finished store
+    with the same content is opened at once.
 
     Args:
         data: Rows in any form, see :data:`~vrm_pyro.features.reading.DataLike`.
-        backbone: What reads the texts.
-        out_dir: Folder to write; made when missing.
+        backbone: The backbone that reads the texts.
+        out_dir: Folder to write; created if missing.
         max_length: Most tokens in a sequence, if other than the backbone's.
-        resume: Whether to go on with a store that is there; if not, one that is there is an
-            error, or replaced under ``overwrite``.
-        overwrite: Whether to replace a store of other content.
+        resume: Whether to resume an existing store. If False, an existing store is an error, or
+            replaced under ``overwrite``.
+        overwrite: Whether to replace a store with other content.
         progress: Whether to show a progress bar with sequences per second.
-        shard_rows: Rows in a shard. Padding is saved, and work lost to a kill, per shard.
-        dtype: ``float32`` or ``float16``: how numbers are stored. Reading gives float32.
-        merge: Only put together what :func:`write_shards` has computed; shards that are missing
+        shard_rows: Rows in a shard. Larger shards need less padding, but a kill loses more work.
+        dtype: ``float32`` or ``float16``, the stored type. Reading gives float32.
+        merge: Compute nothing; only merge the results of :func:`write_shards`. Missing shards
             are an error.
-
-        cache: Whether to look for the states of each shard on disk and to keep them there, see
-            :mod:`vrm_pyro.features.cache`. The numbers are the same.
+        cache: Whether to use the disk cache, see :mod:`vrm_pyro.features.cache`. It does not
+            change the numbers.
 
     Raises:
-        InputError: If the folder holds something else (says which part differs), if states are
-            not finite, or if no pair or rating is left.
+        InputError: If the folder holds other content, if states are not finite, or if no pair or
+            rating is left.
     """
     table = rows_of(read_data(data))
     if max_length is not None and max_length != backbone.max_length:
@@ -126,16 +125,16 @@ def write_shards(
     shard_rows: int = SHARD_ROWS,
     dtype: str = "float32",
 ) -> None:
-    """Compute a part of what :func:`write_store` writes, beside other processes or machines.
+    """Compute one part of a store, in parallel with other processes or machines.
 
-    Files are those that one process would write, bit for bit on machines that compute alike; this
-    takes every ``num_shards``-th of them. Once all parts are there, :func:`write_store` makes a
-    store of them. A part that is killed is resumed by calling this again.
+    This computes every ``num_shards``-th file of the store. On equal machines the files have the
+    same bits as those of a single process. When all parts are done, :func:`write_store` with
+    ``merge`` completes the store. To resume a killed part, call this again.
 
     Args:
         table: The rows.
-        backbone: What reads the texts.
-        out_dir: Folder to write, the same for all.
+        backbone: The backbone that reads the texts.
+        out_dir: Folder to write, the same for all parts.
         shard: Which part this is, from 0.
         num_shards: Number of parts.
         progress: Whether to show a progress bar.
@@ -150,7 +149,7 @@ def write_shards(
     try:
         finished = _begin(folder, plan, True, False)
     except InputError:
-        # Another part may have taken the folder between two looks at it.
+        # Another part may have created the folder since the check.
         if not (folder / FILE).is_file():
             raise
         finished = _begin(folder, plan, True, False)
@@ -172,7 +171,7 @@ def _compute(
     dtype = plan["writing"]["dtype"]
     kept = plan["num_prompts"] + plan["num_responses"] - total
     if kept:
-        log.info("%s: %d sequences are there already, %d to go", folder, kept, total)
+        log.info("%s: %d sequences are done already, %d left", folder, kept, total)
     with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
         for kind, index, first, end in work:
             texts = _texts(table, kind, np.arange(first, end))
@@ -185,7 +184,7 @@ def _compute(
             states, facts = encoded.of(kind)
             block = _checked(states, dtype, f"{kind} {first} to {end - 1}")
             save_array(_facts_path(folder, kind, index), facts)
-            # Last: a shard counts as done when its states are there.
+            # Written last: a shard counts as done once its states exist.
             save_array(shard_path(folder, kind, index), block)
 
 
@@ -228,7 +227,7 @@ def _plan(
 
 
 def _begin(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) -> bool:
-    """Take the folder for writing; return True if it holds the finished store already."""
+    """Prepare the folder for writing; return True if it already holds the finished store."""
     if (folder / FILE).is_file() and resume:
         try:
             held = read_meta(folder)
@@ -334,7 +333,7 @@ def _finish(folder: Path, table: PreferenceTable, plan: dict[str, Any]) -> Featu
     meta["sizes"] = {name: os.path.getsize(folder / name) for name in FILES}
     with write_file(folder / FILE) as partial:
         partial.write_text(_json(meta), encoding="utf-8")
-    for leftover in folder.glob(".*.partial*"):  # of starts that were killed while writing
+    for leftover in folder.glob(".*.partial*"):  # left by runs that were killed while writing
         leftover.unlink()
     log.info("%s: %s", folder, settled.report.summary())
     return open_store(folder)

@@ -1,4 +1,4 @@
-"""Collecting rows into a table in which each prompt and each response stands once."""
+"""Build a table from rows, merging equal prompts and responses."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from vrm_pyro.errors import InputError
 
 
 def prompt_key(prompt: list[Message]) -> str:
-    """Return the text by which two prompts count as the same, and by which splits are drawn.
+    """Return the key that identifies a prompt, for merging and for splits.
 
     >>> prompt_key([{"role": "user", "content": "Hi"}])
     '[["user", "Hi"]]'
@@ -26,12 +26,12 @@ def prompt_key(prompt: list[Message]) -> str:
 
 
 class TableBuilder:
-    """Adds rows one at a time and merges what is equal.
+    """Adds rows one at a time and merges equal prompts and responses.
 
-    Prompts are the same if all their messages are, responses if prompt and text are. A response
-    rated several times keeps the mean of the *different* values of each objective: in files of
-    comparisons one rating is repeated for every pair the response is in, and such copies must
-    not count as votes.
+    Prompts are equal if all their messages are; responses are equal if prompt and text are. If a
+    response is rated several times, each objective keeps the mean of its *different* values:
+    files of comparisons repeat a rating for every pair of the response, and copies must not
+    count as votes.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class TableBuilder:
 
     @property
     def num_responses(self) -> int:
-        """Responses collected so far."""
+        """Number of responses added so far."""
         return len(self._responses)
 
     @property
@@ -77,7 +77,7 @@ class TableBuilder:
         self.add_pair(first, second, row.preference, row.weight, labels, row.margin)
 
     def _add_ranking(self, prompt: int, row: RankedResponses) -> None:
-        """Add all pairs of a ranking; one of two is a pair like any other."""
+        """Add all pairs of a ranking; a ranking of two responses is an ordinary pair."""
         subset, size = row.labels["subset"], len(row.responses)
         items = [
             self.add_response(prompt, text, ratings, None, subset)
@@ -95,7 +95,7 @@ class TableBuilder:
         return self._num_rankings - 1
 
     def add_prompt(self, prompt: list[Message]) -> int:
-        """Return the index of a prompt, new or known."""
+        """Add a prompt if it is new; return its index."""
         index = self._prompt_index.setdefault(prompt_key(prompt), len(self._prompts))
         if index == len(self._prompts):
             self._prompts.append(prompt)
@@ -109,7 +109,7 @@ class TableBuilder:
         identifier: str | None,
         subset: str | None,
     ) -> int:
-        """Return the index of a response, new or known, after taking its ratings in."""
+        """Add a response and its ratings, or merge them into an equal one; return its index."""
         index = self._response_index.setdefault((prompt, text), len(self._responses))
         if index == len(self._responses):
             self._responses.append(text)
@@ -137,7 +137,7 @@ class TableBuilder:
         margin: float = math.nan,
         ranking: int = NO_RANKING,
     ) -> None:
-        """Add a pair of responses with its labels, its margin if known, and its ranking."""
+        """Add a pair of responses with its labels, margin (NaN if unknown) and ranking."""
         self._pairs.append((first, second))
         self._pair_numbers.append((preference, weight))
         self._pair_margins.append(margin)
@@ -149,7 +149,7 @@ class TableBuilder:
         return sum(name in objectives for _, name in self._conflicts)
 
     def build(self, objectives: tuple[str, ...], report: RowReport) -> PreferenceTable:
-        """Return the table, with the ratings of these objectives in this order."""
+        """Return the table, with ratings of these objectives in this order."""
         columns = {name: column for column, name in enumerate(objectives)}
         ratings = np.full((len(self._responses), len(objectives)), np.nan)
         for index, values in enumerate(self._ratings):
@@ -183,9 +183,9 @@ class TableBuilder:
 
 
 def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
-    """Return one table with the rows of several, prompts and responses merged where equal.
+    """Concatenate tables and merge equal prompts and responses.
 
-    Objectives are those of all tables, in the order in which they first appear. Ratings of one
+    The result has the objectives of all tables, in order of first appearance. Ratings of one
     response that differ between tables are averaged, with equal weight for each table, and
     counted.
 

@@ -1,4 +1,4 @@
-"""Chat messages: checking them, and taking an implicit prompt out of two conversations."""
+"""Check chat messages, and extract the implicit prompt that two conversations share."""
 
 import json
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any, Final
 from vrm_pyro.data.rows.problem import RowProblem
 
 Message = dict[str, Any]
-"""A turn: ``role`` and ``content`` as text, and what :func:`tool_parts` says."""
+"""A turn: ``role`` and ``content`` as text, and the keys of :func:`tool_parts`."""
 
 ROLES = ("system", "user", "assistant", "tool")
-# Beside role and content, what chat templates read of turns that call tools and of their results.
+# Keys besides role and content that chat templates read from tool calls and tool results.
 _TOOL_KEYS: Final = {"assistant": ("tool_calls",), "tool": ("name", "tool_call_id")}
 
 
 def tool_parts(message: Mapping[str, Any]) -> Message:
-    """Return what a turn says of tools: ``tool_calls``, or which call it is the result of.
+    """Return a turn's ``tool_calls``, or the name and id of the call it is the result of.
 
-    Entries that are null are left out, inside calls too: a table of many calls fills them in for
-    arguments that only other calls have.
+    Null entries are left out, inside calls too: tables fill them in for arguments that only
+    other calls have.
     """
     keys = _TOOL_KEYS.get(message["role"], ())
     return {key: _without_null(message[key]) for key in keys if message.get(key)}
@@ -31,7 +31,7 @@ def _without_null(value: Any) -> Any:
 
 
 def turn_text(message: Mapping[str, Any]) -> str:
-    """Return a turn as text where no chat template writes it: content, then calls as JSON.
+    """Return a turn as text without a chat template: content, then tool calls as JSON.
 
     >>> turn_text({"role": "assistant", "content": "It is noon."})
     'It is noon.'
@@ -63,10 +63,10 @@ def check_text(value: object, column: str) -> str:
 
 
 def check_messages(value: list[Any], column: str) -> list[Message]:
-    """Return a list of messages with ``role``, ``content``, and calls of tools and their results.
+    """Check messages and return them with ``role``, ``content`` and the keys of tool calls.
 
-    Other keys of a message are left out: they are not part of the text that is encoded. The
-    content of a turn that calls tools may be empty or null.
+    Other keys are dropped: they are not encoded. The content of a turn with tool calls may be
+    empty or null.
 
     Raises:
         RowProblem: If the list is empty or a message lacks a known role or a text.
@@ -115,10 +115,10 @@ def _check_calls(calls: Any, where: str) -> None:
 
 
 def check_prompt(value: object) -> list[Message]:
-    """Return a prompt, text or messages, as messages; text is one message of the user.
+    """Return a prompt, given as text or messages, as messages; text is one user message.
 
     Raises:
-        RowProblem: If it is neither, or ends with a turn of the assistant.
+        RowProblem: If it is neither, or ends with an assistant turn.
     """
     if isinstance(value, list):
         messages = check_messages(value, "prompt")
@@ -139,7 +139,7 @@ def check_prompt(value: object) -> list[Message]:
 
 
 def check_response(value: object, column: str) -> str:
-    """Return a response, given as text or as a list with one assistant message, as text.
+    """Return the text of a response, given as text or as a list of one assistant message.
 
     Raises:
         RowProblem: If it is empty, of another type, or more than one assistant message.
@@ -168,13 +168,13 @@ def check_response(value: object, column: str) -> str:
 def split_conversations(
     chosen: list[Any], rejected: list[Any]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Return the shared beginning of two conversations and what is left of each.
+    """Split two conversations into their shared prompt and the rest of each.
 
-    As in TRL's ``extract_prompt``, the shared turns are the prompt and at least one turn is left
-    on each side.
+    As in TRL's ``extract_prompt``, the shared turns are the prompt, and each conversation keeps
+    at least one turn.
 
     Raises:
-        RowProblem: If the first turns already differ, or messages are malformed.
+        RowProblem: If the first turns differ, or messages are malformed.
     """
     first = check_messages(chosen, "chosen")
     second = check_messages(rejected, "rejected")
@@ -189,18 +189,18 @@ def split_conversations(
 
 
 def split_texts(chosen: str, rejected: str) -> tuple[str, str, str, bool]:
-    """Return the shared beginning of two texts, what is left of each, and a warning sign.
+    """Split two texts into their shared prompt and the rest of each.
 
     The cut is that of TRL's ``extract_prompt``: before the first character that differs, moved
-    back by one if that follows a space, and never past the last character. Two answers that
-    begin alike are therefore cut later than where the answer begins, possibly inside a word;
-    the last value says whether this one is.
+    back by one if that follows a space, and never past the last character. If two answers begin
+    alike, the cut falls inside the answers, possibly inside a word. The last value returned is
+    True if it falls inside a word.
 
     >>> split_texts("Q: 2 + 2? A: 4", "Q: 2 + 2? A: five")
     ('Q: 2 + 2? A:', ' 4', ' five', False)
 
     Raises:
-        RowProblem: If the first characters already differ.
+        RowProblem: If the first characters differ.
     """
     cut = _shared_length(chosen, rejected)
     if cut and chosen[cut] != rejected[cut] and chosen[cut - 1] == " ":
@@ -216,9 +216,9 @@ def split_texts(chosen: str, rejected: str) -> tuple[str, str, str, bool]:
 
 
 def _shared_length(first: Any, second: Any) -> int:
-    """Return the length of the common beginning, leaving at least one element on each side."""
+    """Return the length of the common prefix, leaving at least one element on each side."""
     low, high = 0, max(min(len(first), len(second)) - 1, 0)
-    # Bisection over slices: comparing long texts character by character takes seconds per set.
+    # Bisection over slices: comparing character by character takes seconds per data set.
     while low < high:
         middle = (low + high + 1) // 2
         if first[low:middle] == second[low:middle]:
@@ -229,7 +229,7 @@ def _shared_length(first: Any, second: Any) -> int:
 
 
 def kind_of(value: object) -> str:
-    """Name the JSON type of a value in a message to the user."""
+    """Return the name of a value's JSON type for messages."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
     if value is None:
         return "null"

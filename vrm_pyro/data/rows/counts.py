@@ -1,4 +1,4 @@
-"""What became of the rows: counts that travel with a table."""
+"""Counts of rows read, kept and left out, stored with a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,26 +7,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RowReport:
-    """Counts of rows read, kept and left out, shown before anything is trained.
+    """Counts of rows read, kept and left out, shown before training.
 
-    The counts describe the load. A selection of prompts keeps the report of the table it was
-    taken from; :meth:`PreferenceTable.drop_pairs` and ``with_report`` add to it.
+    The counts describe loading. A selection of prompts keeps the report of its table;
+    :meth:`PreferenceTable.drop_pairs` and ``with_report`` add to it.
 
     Args:
-        rows_read: Rows met in all sources, blank lines aside.
+        rows_read: Rows in all sources, without blank lines.
         comparisons: Rows kept as a pair of responses.
         rated_responses: Rows kept as a single response, with or without ratings.
         rankings: Rows kept as a ranking of several responses.
         invalid: Rows left out under ``skip_invalid``, by reason.
         dropped: Valid pairs left out, by reason, such as "identical responses".
         margins: Rows with a ``margin``.
-        margins_ignored: Those whose ``margin`` is not used: no likelihood of the model takes it,
-            or a feature store was written before margins were kept.
+        margins_ignored: Rows whose ``margin`` is not used, because the model's likelihood takes
+            none, or because the feature store predates margins.
         conflicting_ratings: Ratings (response and objective) that came with several different
             values and were averaged.
         cut_inside_word: Rows whose implicit prompt ends inside a word.
-        ignored_objectives: Objectives in the rows that were not asked for.
-        absent_objectives: Objectives asked for that no row rates.
+        ignored_objectives: Objectives in the rows that were not requested.
+        absent_objectives: Requested objectives that no row rates.
         extra: Counts added by later steps, such as truncated texts.
     """
 
@@ -46,7 +46,7 @@ class RowReport:
 
     @property
     def rows_kept(self) -> int:
-        """Rows that are in the table."""
+        """Number of rows in the table."""
         return self.comparisons + self.rated_responses + self.rankings
 
     def with_dropped(self, reason: str, count: int) -> "RowReport":
@@ -56,7 +56,7 @@ class RowReport:
         return replace(self, dropped=dropped)
 
     def with_extra(self, counts: Mapping[str, int]) -> "RowReport":
-        """Return a copy with further named counts, added to those of the same name."""
+        """Return a copy with more named counts; counts of the same name are added."""
         return replace(self, extra=add_counts(self.extra, counts))
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class RowReport:
         }
 
     def summary(self) -> str:
-        """Return one line for a log: what was read, kept, and left out and why.
+        """Return one log line with the rows read, kept and left out, with reasons.
 
         >>> RowReport(rows_read=9, comparisons=8, invalid={"empty text": 1}).summary()
         '9 rows read: 8 comparisons, 0 single responses; 1 invalid (empty text)'
@@ -104,7 +104,7 @@ class RowReport:
 
 
 def add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    """Return the sums of two tables of counts, name by name.
+    """Add two mappings of counts name by name.
 
     >>> add_counts({"cut": 1}, {"cut": 2, "dropped": 3})
     {'cut': 3, 'dropped': 3}

@@ -1,10 +1,10 @@
-"""Readers of single files: every row with its place, every broken line on its own.
+"""Readers of single files: yield each row with its location, and report each broken line.
 
-All go through ``datasets.load_dataset`` in streaming mode, which opens and decompresses files and
-leaves no copy in a cache. JSON and CSV are taken from its ``text`` reader and parsed here, record
-by record: its ``json`` and ``csv`` readers infer one type per column, so that a prompt that is
-text in one row and messages in another, a broken line or a ragged record fails the whole file
-without naming the row, ``"007"`` becomes 7 and the answer "NA" goes missing.
+All use ``datasets.load_dataset`` in streaming mode, which opens and decompresses files without
+caching a copy. JSON and CSV go through its ``text`` reader and are parsed here, record by record.
+Its ``json`` and ``csv`` readers infer one type per column. Then a prompt that is text in one row
+and messages in another, a broken line or a ragged record fails the whole file without naming the
+row, ``"007"`` becomes 7, and the answer "NA" is read as missing.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.schema import KNOWN_COLUMNS, NUMBER_COLUMNS
 from vrm_pyro.errors import InputError
 
-# datasets and pyarrow are imported once there is a file to read: together they cost a second.
+# datasets and pyarrow are imported when a file is read: together they take a second.
 if TYPE_CHECKING:
     import datasets
 
@@ -35,7 +35,7 @@ _BATCH_ROWS = 1000
 
 
 def read_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return ``more`` and what readers raise on files that are broken or not what they say."""
+    """Return ``more`` and the exceptions that readers raise on broken or mislabelled files."""
     import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
@@ -54,8 +54,8 @@ def read_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 def read_json_lines(path: Path, name: str) -> Rows:
     """Yield the rows of a file with one JSON object a line; blank lines are skipped."""
-    # A byte that is not UTF-8 arrives as \xNN, which no JSON text may hold: the parser stops at
-    # it, and the error belongs to its line instead of to the whole file.
+    # Bytes that are not UTF-8 arrive as \xNN, which is invalid in JSON: the parser fails on that
+    # line instead of on the whole file.
     lines = _texts(path, encoding_errors="backslashreplace")
     for number, line in enumerate(lines, start=1):
         if line and not line.isspace():
@@ -66,7 +66,7 @@ def read_json(path: Path, name: str) -> Rows:
     """Yield the rows of a JSON list, of ``{"data": [...]}``, or of JSON lines named ``.json``.
 
     Raises:
-        InputError: If the text is not JSON; what follows the fault cannot be told apart.
+        InputError: If the text is not JSON; rows after the error cannot be read.
     """
     text = next(_texts(path, sample_by="document"), "")
     start = _skip_space(text, 0)
@@ -138,11 +138,11 @@ def read_arrow(path: Path, name: str) -> Rows:
 
 
 def read_dataset(dataset: "datasets.Dataset | datasets.IterableDataset", name: str) -> Rows:
-    """Yield the rows of a data set of ``datasets``, placed by their index: ``name[12]``."""
+    """Yield the rows of a ``datasets`` data set, located by index: ``name[12]``."""
     others = {}
     if dataset.column_names:
-        # Columns of other names still appear, so that a misspelled one is noticed, but what they
-        # hold (images, embeddings) is not decoded.
+        # Names of other columns are kept, so that a misspelled one is noticed; their values
+        # (images, embeddings) are not decoded.
         known = [column for column in dataset.column_names if column in KNOWN_COLUMNS]
         others = dict.fromkeys(c for c in dataset.column_names if c not in KNOWN_COLUMNS)
         dataset = dataset.select_columns(known) if known else dataset
@@ -168,11 +168,11 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
 def _opened(reader: str, path: Path, **options: Any) -> "Iterator[datasets.IterableDataset]":
     import datasets
 
-    # Streaming copies nothing, but a lock file per data file would stay in the user's cache.
+    # Streaming copies nothing, but would leave a lock file per data file in the user's cache.
     with tempfile.TemporaryDirectory(prefix="vrm_pyro_rows_") as cache:
         yield datasets.load_dataset(
             reader,
-            data_files=glob.escape(str(path)),  # a name with brackets would pass for a pattern
+            data_files=glob.escape(str(path)),  # a name with brackets would be read as a pattern
             split="train",
             streaming=True,
             cache_dir=cache,
@@ -181,7 +181,7 @@ def _opened(reader: str, path: Path, **options: Any) -> "Iterator[datasets.Itera
 
 
 def _texts(path: Path, **options: Any) -> Iterator[str]:
-    """Yield the lines (or the whole) of a text file, compressed or not."""
+    """Yield the lines of a text file, or its whole text; it may be compressed."""
     options = {"encoding": "utf-8-sig", **options}
     with _opened("text", path, **options) as texts:
         for batch in texts.iter(batch_size=_BATCH_ROWS):
@@ -205,7 +205,7 @@ def _parse_line(line: str) -> object:
 
 
 def _is_json_lines(text: str) -> bool:
-    """Whether the first line alone is a row: then the file is JSON lines despite its name."""
+    """Whether the first line is a complete row, so that a ``.json`` file holds JSON lines."""
     first = text.lstrip().split("\n", 1)[0]
     try:
         row = json.loads(first)
@@ -215,7 +215,7 @@ def _is_json_lines(text: str) -> bool:
 
 
 def _data_list(text: str, name: str) -> int:
-    """Return where the list of a ``{"data": [...]}`` document begins."""
+    """Return the position at which the list of a ``{"data": [...]}`` document begins."""
     decoder = json.JSONDecoder(parse_constant=str)  # as text: NaN is not equal to itself
     try:
         document = decoder.decode(text)
@@ -224,7 +224,7 @@ def _data_list(text: str, name: str) -> int:
     rows = document.get("data")
     if isinstance(rows, list):
         for match in re.finditer(r'"data"\s*:\s*(\[)', text):
-            # the same characters may also stand inside a text
+            # the same characters may also occur inside a text
             with contextlib.suppress(ValueError):
                 if decoder.raw_decode(text, match.start(1))[0] == rows:
                     return match.start(1)
@@ -237,7 +237,7 @@ def _data_list(text: str, name: str) -> int:
 def _list_items(text: str, start: int, name: str, whole: bool) -> Iterator[tuple[int, object]]:
     """Yield position and value of each item of the JSON list at ``start``.
 
-    Item by item, because a row parsed as part of the list no longer knows its line.
+    Items are parsed one by one, because parsing the whole list loses their line numbers.
     """
     decoder = json.JSONDecoder()
     position = _skip_space(text, start + 1)

@@ -1,4 +1,4 @@
-"""Whether the preference labels are more than a function of the ratings (spec 1.1)."""
+"""Check whether the preference labels are a function of the ratings (spec 1.1)."""
 
 import warnings
 from typing import NamedTuple
@@ -12,7 +12,7 @@ NOT_IDENTIFIED = (
     "labels are a function of ratings; objective weights are not identified by this data"
 )
 THRESHOLD = 0.99
-# Means of equal ratings differ by rounding; real ratings come in steps far above this.
+# Means of equal ratings differ by rounding; steps of real ratings are far larger than this.
 _TIE = 1e-9
 
 
@@ -20,11 +20,11 @@ class LabelCheck(NamedTuple):
     """Agreement of the labels with the sign of the mean rating difference.
 
     Attributes:
-        share: Pairs whose label is that sign, among all with complete ratings; NaN if none.
+        share: Share of pairs with complete ratings whose label is that sign; NaN if none.
         num_pairs: Pairs with complete ratings: both responses rated, on the same objectives.
-        num_ties: Those whose two mean ratings are equal; they agree with a tie (0.5) only.
-        share_untied: The share among the other pairs; NaN if none.
-        num_incomplete: Pairs left out because a side is unrated or rated on other objectives.
+        num_ties: Pairs with equal mean ratings; they agree only with the label 0.5.
+        share_untied: ``share`` among the other pairs; NaN if none.
+        num_incomplete: Pairs left out because a response is unrated or rated on other objectives.
     """
 
     share: float
@@ -42,10 +42,10 @@ class LabelCheck(NamedTuple):
 def check_label_identification(table: PreferenceTable) -> LabelCheck:
     """Test whether label == sign(mean rating difference), and warn if it nearly always holds.
 
-    If so, uniform weights explain every label: whatever prompt-dependent weights show on such
-    data is prior, noise or leakage from the ratings, and using labels and ratings both as
-    likelihood terms counts the same evidence twice. The mean is over the objectives rated for
-    both responses, which may differ from prompt to prompt. Source: spec 1.1.
+    If it holds, uniform weights explain every label. Prompt-dependent weights then show only the
+    prior, noise or leakage from the ratings, and a likelihood with labels and ratings counts the
+    same evidence twice. The mean is over the objectives rated for both responses, which may
+    differ between prompts. Source: spec 1.1.
 
     >>> from vrm_pyro.data.rows import load_table
     >>> ratings = {"chosen_ratings": {"a": 2, "b": 0}, "rejected_ratings": {"a": 1, "b": 3}}

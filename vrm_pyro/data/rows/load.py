@@ -1,4 +1,4 @@
-"""Loading: from anything with rows to a checked table, or one message that lists every bad row."""
+"""Load rows into a checked table, or raise one error that lists every invalid row."""
 
 import math
 import warnings
@@ -28,7 +28,7 @@ def load_table(
     skip_invalid: bool = False,
     split: str = "train",
 ) -> PreferenceTable:
-    """Read rows, check every one, and merge equal prompts and responses.
+    """Read and check rows, and merge equal prompts and responses.
 
     >>> rows = [
     ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "chosen_ratings": {"truth": 1.0}},
@@ -45,19 +45,19 @@ def load_table(
             a glob, a directory written by ``save_to_disk``, a Hub id (``owner/name``, or
             ``owner/name:config``), a ``datasets`` data set, rows as dicts, or a list of these.
         objectives: Objectives to keep, in this order; an objective no row rates becomes a column
-            of NaN. When omitted, all that some row rates, sorted by name.
-        skip_invalid: Leave invalid rows out and count them, instead of raising.
+            of NaN. When omitted, all rated objectives, sorted by name.
+        skip_invalid: Leave out and count invalid rows instead of raising.
         split: Split of a Hub id or of a data set with several; files are read whole.
 
     Returns:
         The table; ``table.report`` holds the counts.
 
     Raises:
-        InputError: If a source cannot be read, a row is invalid (all are listed by file and
-            line), an objective looks misspelled, or no row is left.
+        InputError: If a source cannot be read, rows are invalid (the message lists them by file
+            and line), an objective looks misspelled, or no row is left.
 
     Warns:
-        UserWarning: With the number of rows whose implicit prompt ends inside a word.
+        UserWarning: If implicit prompts end inside a word; gives their number.
     """
     loading = _Loading()
     sources = open_sources(spec, split)
@@ -95,7 +95,7 @@ def load_table(
 
 @dataclass
 class _Loading:
-    """Counts and problems of one load so far."""
+    """Counts and problems of one call of :func:`load_table`."""
 
     builder: TableBuilder = field(default_factory=TableBuilder)
     problems: list[tuple[str, RowProblem]] = field(default_factory=list)
@@ -108,7 +108,7 @@ class _Loading:
     cut_inside_word: int = 0
 
     def read(self, source: Source) -> None:
-        """Check and take in all rows of a source."""
+        """Check and add all rows of a source."""
         explicit_prompts = False
         waiting: list[tuple[str, Comparison]] = []
         for place, raw in source.rows:
@@ -126,8 +126,8 @@ class _Loading:
                 explicit_prompts = True
                 self._add(row)
         for place, row in waiting:
-            # Two texts nearly always share a first letter: among rows that have a prompt, one
-            # without is a mistake rather than an implicit prompt.
+            # Two texts often share a first letter, so a row without a prompt among rows with one
+            # is a mistake, not an implicit prompt.
             if explicit_prompts:
                 self.problems.append((place, RowProblem("missing column", _FORGOTTEN_PROMPT)))
             else:
@@ -196,7 +196,7 @@ def _check_objectives(wanted: tuple[str, ...], rated: tuple[str, ...]) -> None:
         raise InputError(f"objectives: a name repeats in {', '.join(wanted)}.")
     unused = tuple(name for name in rated if name not in wanted)
     for name in wanted:
-        # an objective may be absent from a set, but one that nearly matches is a slip
+        # a data set may lack an objective, but a close match is a misspelling
         match = None if name in rated else close_name(name, unused)
         if match is not None:
             raise InputError(

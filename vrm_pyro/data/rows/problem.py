@@ -1,11 +1,11 @@
-"""What is wrong with a row."""
+"""The exception for an unusable row."""
 
 
 class RowProblem(Exception):
-    """The reason why a row cannot be used; the loader adds where the row stands.
+    """The reason why a row cannot be used; the loader adds its location.
 
     Args:
-        reason: A few words under which such rows are counted.
+        reason: Short name under which such rows are counted.
         message: What is wrong with this row and how to fix it.
     """
 

@@ -16,7 +16,7 @@ RANKING_COLUMNS = ("prompt", "responses", "ranks", "ratings", "weight")
 
 @dataclass(frozen=True)
 class RankedResponses:
-    """Several responses to one prompt in order.
+    """Several responses to one prompt, ranked.
 
     Args:
         prompt: Chat messages, the last not from the assistant.
@@ -33,7 +33,7 @@ class RankedResponses:
     labels: dict[str, str | None]
 
     def without_repeats(self) -> "RankedResponses":
-        """Return the ranking with each text on its best place alone."""
+        """Return the ranking with each text only at its best rank."""
         places = list({text: n for n, text in reversed(list(enumerate(self.responses)))}.values())
         return replace(
             self,
@@ -72,7 +72,7 @@ def parse_ranking(row: Mapping[str, Any]) -> RankedResponses:
 
 
 def _list(row: Mapping[str, Any], column: str, size: int | None = None) -> list[Any]:
-    """Return a column that is a list, or JSON text of one, with one item for each response."""
+    """Return a column that is a list, or JSON text of a list, with one item per response."""
     value = required(row, column)
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # reported below, as text
@@ -91,7 +91,7 @@ def _list(row: Mapping[str, Any], column: str, size: int | None = None) -> list[
 
 
 def _order(ranks: list[Any]) -> list[int]:
-    """Return the positions of the responses from the best to the worst."""
+    """Return the positions of the responses from best to worst."""
     wanted = list(range(1, len(ranks) + 1))
     for n, rank in enumerate(ranks):
         if isinstance(rank, bool) or not isinstance(rank, int | float):

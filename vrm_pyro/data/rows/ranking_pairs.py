@@ -1,4 +1,4 @@
-"""Rankings as pairs: what is left of one when pairs of it are dropped."""
+"""Represent rankings as weighted pairs, and keep them complete when pairs are dropped."""
 
 import math
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-#: Number of the ranking of a pair that is part of none.
+#: Ranking number of pairs outside rankings.
 NO_RANKING = -1
 
 
 def pairs_of(size: int) -> list[tuple[int, int]]:
-    """Return all pairs of places in a ranking, the better place first.
+    """Return all pairs of ranks in a ranking, the better one first.
 
     >>> pairs_of(3)
     [(0, 1), (0, 2), (1, 2)]
@@ -20,10 +20,11 @@ def pairs_of(size: int) -> list[tuple[int, int]]:
 
 
 def pair_weight(weight: float, size: int) -> float:
-    """Return the weight of each pair of a ranking of ``size`` items: 2 / size of its own.
+    """Return the weight of each pair of a ranking: 2 / size times the ranking's weight.
 
-    All its size (size - 1) / 2 pairs then weigh size - 1 together, the number of comparisons that
-    an order of so many items takes; with weight 1 each they would count it size / 2 times.
+    The size (size - 1) / 2 pairs of a ranking then weigh size - 1 in total, the number of
+    comparisons that determine an order of ``size`` items. With weight 1 each, they would count
+    the ranking size / 2 times.
 
     >>> pair_weight(1.0, 4)
     0.5
@@ -34,16 +35,16 @@ def pair_weight(weight: float, size: int) -> float:
 def complete_drop(
     ranking: Ints, first: Ints, second: Ints, dropped: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return the pairs to drop so that what is left of every ranking is a ranking.
+    """Return the pairs to drop so that every ranking stays complete.
 
-    Where a pair goes, its lower item leaves the ranking with all its pairs: two responses that
-    have become equal are one item then, on the higher of the two places.
+    If a pair is dropped, its lower item leaves the ranking with all its pairs. So two responses
+    that became equal are one item, at the higher of the two ranks.
 
     Args:
         ranking: Number of the ranking of each pair, -1 for none, shape (N,).
         first: The better item of each pair of a ranking, shape (N,).
-        second: The other one, shape (N,).
-        dropped: True for pairs that are to go, shape (N,).
+        second: The worse item, shape (N,).
+        dropped: True for pairs to drop, shape (N,).
     """
     result = dropped.copy()
     broken = np.unique(ranking[dropped & (ranking != NO_RANKING)])
@@ -67,14 +68,14 @@ def complete_drop(
 def shrink(
     ranking: Ints, weight: NDArray[np.float64], kept: NDArray[np.bool_]
 ) -> tuple[Ints, NDArray[np.float64]]:
-    """Return numbers and weights of the pairs that are kept, for rankings that became shorter.
+    """Return ranking numbers and weights of the kept pairs, updated for shorter rankings.
 
-    A ranking of two is a pair like any other.
+    A ranking that is left with two items becomes an ordinary pair.
 
     Args:
-        ranking: Number of the ranking of each pair before, shape (N,).
-        weight: Weight of each pair before, shape (N,).
-        kept: True for the pairs that are left, as :func:`complete_drop` leaves them.
+        ranking: Number of the ranking of each pair before dropping, shape (N,).
+        weight: Weight of each pair before dropping, shape (N,).
+        kept: True for pairs that are kept, consistent with :func:`complete_drop`.
     """
     size = _sizes(ranking)[kept]
     number, value = ranking[kept], weight[kept].copy()
@@ -85,7 +86,7 @@ def shrink(
 
 
 def _sizes(ranking: Ints) -> Ints:
-    """Return how many items the ranking of each pair has; 2 where it is part of none."""
+    """Return the number of items in the ranking of each pair; 2 outside rankings."""
     _, index, pairs = np.unique(ranking, return_inverse=True, return_counts=True)
     sizes = np.array([(1 + math.isqrt(1 + 8 * int(count))) // 2 for count in pairs])
     return np.where(ranking == NO_RANKING, 2, sizes[index]) if len(ranking) else ranking

@@ -1,4 +1,4 @@
-"""From what the user names to raw rows that know where they stand."""
+"""Open files and data sets by name, and yield raw rows with their location."""
 
 import glob
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from vrm_pyro.data.rows import formats
 from vrm_pyro.errors import InputError
 
-# datasets is imported once there is something to read with it: it costs a second.
+# datasets is imported when it is first needed: it takes a second.
 if TYPE_CHECKING:
     import datasets
 
@@ -30,9 +30,9 @@ class Source(NamedTuple):
     """Rows of one file or data set.
 
     Attributes:
-        name: What the user would call it.
-        rows: Pairs of a place, such as ``rows.jsonl:214``, and a raw row; the row is a
-            :class:`RowProblem` where the text could not even be parsed.
+        name: Name of the source in messages.
+        rows: Tuples of a location, such as ``rows.jsonl:214``, and a raw row; the row is a
+            :class:`RowProblem` if its text could not be parsed.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
-    """Find what ``spec`` names; rows are read when the sources are iterated.
+    """Open the sources that ``spec`` names; rows are read lazily.
 
     Args:
         spec: A path, glob, directory of ``save_to_disk``, Hub id (``owner/name`` or
@@ -52,7 +52,7 @@ def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
     """
     if isinstance(spec, str | Path):
         return _named(str(spec), split)
-    loaded = sys.modules.get("datasets")  # whoever holds a data set has imported it
+    loaded = sys.modules.get("datasets")  # a caller with a data set has imported it
     if loaded is not None and isinstance(spec, loaded.DatasetDict):
         return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset")]
     if loaded is not None and isinstance(spec, loaded.Dataset | loaded.IterableDataset):
@@ -108,7 +108,7 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _guarded(rows: Iterator[tuple[str, object]], name: str) -> Iterator[tuple[str, object]]:
-    """Turn what a reader raises on a broken file into one message that names the file."""
+    """Turn a reader's exception on a broken file into an InputError that names the file."""
     with _quiet_datasets():
         try:
             yield from rows

@@ -1,4 +1,4 @@
-"""The row schema: what a comparison and a rated response are made of, and which row is which."""
+"""Row schema: comparisons and rated responses, and how rows are told apart."""
 
 import difflib
 import math
@@ -101,8 +101,8 @@ def parse_row(row: object) -> Row:
     >>> type(row).__name__, row.preference, row.prompt
     ('Comparison', 0.9, [{'role': 'user', 'content': '2 + 2?'}])
 
-    A value of None counts as absent, because tables with columns (Parquet, ``datasets``) fill
-    what a row does not have with None.
+    None counts as absent, because columnar formats (Parquet, ``datasets``) fill missing values
+    with None.
 
     Raises:
         RowProblem: With the reason and the fix, if the row is not usable.
@@ -148,7 +148,7 @@ def close_name(name: str, candidates: tuple[str, ...]) -> str | None:
     if plain in candidates:
         return plain
     for match in difflib.get_close_matches(plain, candidates, n=1, cutoff=0.8):
-        # "response_id" is 0.84 close to "response", yet a column of its own
+        # "response_id" is 0.84 close to "response", but is a different column
         ratio = difflib.SequenceMatcher(None, plain, match).ratio()
         if abs(len(match) - len(plain)) <= 1 or ratio > 0.87:
             return match
@@ -160,8 +160,8 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
     given = row.get("prompt")
     implicit_text = inside_word = False
     if isinstance(chosen, list) and isinstance(rejected, list) and _holds_prompt(given, chosen):
-        # TRL writes such rows too with a text prompt beside whole conversations; the
-        # conversations hold the prompt, and the text only repeats a part of it.
+        # TRL also writes rows with a text prompt beside full conversations; these contain the
+        # prompt, and the text repeats a part of it.
         prompt, chosen, rejected = split_conversations(chosen, rejected)
         # before the prompt: a late parting is the plainer reason of the two
         chosen, rejected = check_response(chosen, "chosen"), check_response(rejected, "rejected")
@@ -189,7 +189,7 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
 
 
 def _holds_prompt(prompt: object, chosen: list[Any]) -> bool:
-    """Whether the messages of a response are a whole conversation that begins with the prompt."""
+    """Whether a response's messages are a full conversation that begins with the prompt."""
     if prompt is None:
         return True
     starts_elsewhere = (

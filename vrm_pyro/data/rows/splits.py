@@ -1,4 +1,4 @@
-"""Parts of a table that never share a prompt, and parts of its labels."""
+"""Split tables by prompt, and keep a subset of the labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from vrm_pyro.errors import InputError
 def prompt_positions(table: PreferenceTable, seed: int) -> NDArray[np.float64]:
     """Return a pseudo-random position in [0, 1) per prompt, shape (P,).
 
-    It depends on the prompt's text and the seed alone: not on the order of the rows, nor on
-    which other prompts there are, so that a prompt falls on the same side in every file.
+    It depends only on the prompt's text and the seed, not on the order of rows or on other
+    prompts, so a prompt falls on the same side in every file.
     """
     salt = f"{seed}:".encode()
     digests = [
@@ -31,8 +31,8 @@ def split_by_prompt(
 ) -> tuple[PreferenceTable, ...]:
     """Split a table so that all rows of a prompt stay together.
 
-    A prompt's part is decided by a seeded hash of its text, so the shares are met on average
-    only, and a prompt is in the same part whenever fractions and seed are the same.
+    A seeded hash of its text decides the part of a prompt. So the fractions hold on average
+    only, and a prompt is always in the same part for the same fractions and seed.
 
     >>> from vrm_pyro.data.rows import load_table
     >>> rows = [{"prompt": f"{i} + 1?", "chosen": str(i + 1), "rejected": "?"} for i in range(50)]
@@ -65,7 +65,7 @@ def split_by_prompt(
 def fold_by_prompt(table: PreferenceTable, num_folds: int, seed: int = 0) -> NDArray[np.int64]:
     """Return the fold of each prompt, shape (P,), for cross-validation.
 
-    Prompts are ordered by a seeded hash and dealt out in turn, so fold sizes differ by at most
+    Prompts are ordered by a seeded hash and assigned in turn, so fold sizes differ by at most
     one prompt. Test on ``table.select_prompts(folds == k)``, train on the rest.
 
     >>> from vrm_pyro.data.rows import load_table

@@ -1,4 +1,4 @@
-"""The comparisons and ratings of a data set, with shared prompts and responses stored once."""
+"""Table of comparisons and ratings, with shared prompts and responses stored once."""
 
 import hashlib
 import json
@@ -41,14 +41,14 @@ class PreferenceTable:
         pair_id: ``id`` of the row each pair comes from, None where absent.
         pair_subset: ``subset`` of each pair.
         pair_source: ``source`` of each pair.
-        response_id: ``id`` of the single-response row, None for responses met in pairs only.
+        response_id: ``id`` of the single-response row, None for responses in pairs only.
         response_subset: ``subset`` of the first row that holds the response.
         report: Counts of what was read, kept and left out.
         pair_margin: Known threshold of each pair, NaN where absent, shape (N,); all NaN when
             omitted.
-        pair_ranking: Number of the ranking that each pair was cut out of, -1 for none, shape (N,);
-            all -1 when omitted. A ranking of n responses, 3 or more, is all its n (n - 1) / 2
-            pairs, the better one first, each with 2 / n of its weight.
+        pair_ranking: Number of the ranking that each pair comes from, -1 for none, shape (N,);
+            all -1 when omitted. A ranking of n >= 3 responses is stored as all its n (n - 1) / 2
+            pairs, the better response first, each with 2 / n of its weight.
     """
 
     prompts: list[list[Message]]
@@ -119,7 +119,7 @@ class PreferenceTable:
 
     @property
     def ranking_numbers(self) -> list[int]:
-        """Numbers of the rankings, rising."""
+        """Numbers of the rankings, ascending."""
         return np.unique(self.pair_ranking[self.pair_ranking != NO_RANKING]).tolist()
 
     @property
@@ -130,9 +130,9 @@ class PreferenceTable:
     def content_hash(self) -> str:
         """Return a SHA-256 of texts, structure, labels and ratings, in the order of the table.
 
-        Equal hashes mean equal arrays row by row, so that features stored under one can be used
-        with a table that has the other. Hence the order of the rows counts. Ids, subsets,
-        sources and the report do not: they change no feature and no label.
+        Tables with equal hashes can share stored features: their arrays are equal row by row, so
+        the order of rows counts. Ids, subsets, sources and the report are not hashed: they
+        change no feature and no label.
         """
         digest = hashlib.sha256(b"vrm_pyro rows 1")
         texts = (self.prompts, self.responses, list(self.objectives))
@@ -154,11 +154,11 @@ class PreferenceTable:
         return digest.hexdigest()
 
     def select_prompts(self, indices: NDArray[Any] | Sequence[int]) -> "PreferenceTable":
-        """Return the table of some prompts with all their responses and pairs.
+        """Return the table restricted to some prompts, with all their responses and pairs.
 
         Args:
-            indices: Prompt indices without repeats, or a mask of shape (P,). The prompts come in
-                this order; responses and pairs keep theirs.
+            indices: Prompt indices without repeats, or a mask of shape (P,). Prompts take this
+                order; responses and pairs keep their order.
 
         Raises:
             ValueError: If an index repeats.
@@ -186,11 +186,10 @@ class PreferenceTable:
         )
 
     def drop_pairs(self, mask: NDArray[np.bool_], reason: str) -> "PreferenceTable":
-        """Return the table without some pairs, counted in the report.
+        """Return the table without some pairs, and count them in the report.
 
-        Prompts and responses stay, also those in no pair any more, so that indices into states
-        computed for them remain valid. A ranking that loses a pair loses the lower item of the
-        pair, see :meth:`complete_drop`.
+        All prompts and responses are kept, so indices into their states stay valid. A ranking
+        that loses a pair loses the lower item of that pair, see :meth:`complete_drop`.
 
         Args:
             mask: True for pairs to drop, shape (N,).
@@ -214,14 +213,14 @@ class PreferenceTable:
         return replace(kept, pair_ranking=number, pair_weight=weight, report=report)
 
     def complete_drop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a mask of pairs to drop with those that have to go with them, shape (N,).
+        """Extend a mask of pairs to drop so that rankings stay complete, shape (N,).
 
-        A response that loses a pair to a better one of its ranking leaves the ranking.
+        If a pair of a ranking is dropped, its lower response leaves the ranking.
         """
         return complete_drop(self.pair_ranking, self.pair_first, self.pair_second, mask)
 
     def with_report(self, counts: Mapping[str, int]) -> "PreferenceTable":
-        """Return the same table with further named counts in its report."""
+        """Return the same table with more named counts in its report."""
         return replace(self, report=self.report.with_extra(counts))
 
     def _with_pairs(self, keep: NDArray[np.bool_]) -> "PreferenceTable":
@@ -237,11 +236,11 @@ class PreferenceTable:
 def first_subsets(
     num_prompts: int, *rows: tuple[NDArray[np.int64], Sequence[str | None]]
 ) -> list[str | None]:
-    """Return the first subset that rows name for each prompt, None where none does.
+    """Return the first subset named for each prompt, None without one.
 
     Args:
         num_prompts: Number of prompts.
-        *rows: Prompt and subset of each row; an empty name counts as none.
+        *rows: Prompt and subset of each row; an empty name counts as None.
     """
     found: list[str | None] = [None] * num_prompts
     for owners, names in rows:

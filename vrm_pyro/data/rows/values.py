@@ -1,4 +1,4 @@
-"""Values of single columns of a row: checked, or refused with the reason and the fix."""
+"""Check the values of single columns of a row."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def ratings_of(row: Mapping[str, Any], column: str) -> dict[str, float]:
 
 
 def rating_object(value: object, column: str) -> dict[str, float]:
-    """Return finite ratings by objective; ``value`` is an object, JSON text of one, or None."""
+    """Return finite ratings by objective; ``value`` is an object, its JSON text, or None."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -53,7 +53,7 @@ def rating_object(value: object, column: str) -> dict[str, float]:
 
 
 def _rating(value: object, where: str) -> float:
-    # true and false count as 1 and 0: checklist items come that way, and nothing else fits
+    # true and false count as 1 and 0: checklist items use them
     number = _finite(value) if isinstance(value, bool | int | float) else None
     if number is None:
         shown = value if isinstance(value, float) else kind_of(value)
@@ -67,7 +67,7 @@ def _rating(value: object, where: str) -> float:
 def number_of(
     row: Mapping[str, Any], column: str, upper: float, wanted: str, absent: float = 1.0
 ) -> float:
-    """Return a number in [0, ``upper``]; ``wanted`` says in words what is allowed."""
+    """Return a number in [0, ``upper``]; ``wanted`` describes the range in messages."""
     value = row.get(column)
     if value is None:
         return absent

@@ -1,4 +1,4 @@
-"""Data with known truth: texts for the whole pipeline, scores for checks of the inference."""
+"""Simulated data with known truth: texts for the full pipeline, scores to check inference."""
 
 from vrm_pyro.data.simulation.scores import ScoreSimulation, simulate_scores
 from vrm_pyro.data.simulation.simulation import SPLITS, Simulation

@@ -1,4 +1,4 @@
-"""Draws from the variational reward model itself (spec 2.1), in plain numpy."""
+"""Draws from the variational reward model (spec 2.1) in numpy."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,8 @@ from vrm_pyro.errors import InputError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Each objective leans on the feature of its own, with a mild halo on the others: ratings of
-# real responses correlate, and weights are harder to tell apart for it.
+# Each objective loads on its own feature and slightly on the others: ratings of real responses
+# correlate, which makes weights harder to identify.
 LOADING: Floats = np.array(
     [
         [0.95, 0.20, 0.15, 0.05],  # helpfulness
@@ -24,7 +24,7 @@ INTERCEPT: Floats = np.array([0.20, 0.00, -0.10, 0.10])
 def draw_weights(
     rng: np.random.Generator, kind: Ints, means: Floats, concentration: float
 ) -> Floats:
-    """Draw w of every prompt: Dirichlet with mean ``means[kind]`` and that total concentration.
+    """Draw w of every prompt from a Dirichlet with mean ``means[kind]``.
 
     Args:
         rng: Source of randomness.
@@ -44,14 +44,14 @@ def draw_weights(
 def draw_pairs(
     rng: np.random.Generator, num_pairs: int, pairs_per_prompt: int, shared_responses: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Lay out prompts, responses and pairs; the last prompt takes the pairs that are left over.
+    """Assign responses and pairs to prompts; the last prompt takes the remaining pairs.
 
     Args:
         rng: Source of randomness; picks the pairs when responses are shared.
         num_pairs: Number of pairs N.
         pairs_per_prompt: Pairs of every prompt but the last.
-        shared_responses: Responses that the pairs of a prompt are picked from; 0 gives each
-            pair two responses of its own.
+        shared_responses: Responses per prompt from which its pairs are drawn; 0 gives each pair
+            two new responses.
 
     Returns:
         Prompt of every response (R,), first and second response of every pair (N,). Every
@@ -67,7 +67,7 @@ def draw_pairs(
     base = shared_responses * np.arange(num_prompts)[:, None]
     first = (base + np.where(flip, right[order], left[order])).ravel()[:num_pairs]
     second = (base + np.where(flip, left[order], right[order])).ravel()[:num_pairs]
-    # A response no pair picked would be a text without a row: leave it out and renumber.
+    # A response in no pair would be a text without a row: remove it and renumber.
     used, renumbered = np.unique(np.concatenate([first, second]), return_inverse=True)
     return used // shared_responses, renumbered[:num_pairs], renumbered[num_pairs:]
 

@@ -1,4 +1,4 @@
-"""Comparisons on known scores, without texts: the ground for recovery checks."""
+"""Simulated comparisons on known scores, without texts, for recovery checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from vrm_pyro.errors import InputError
 class ScoreSimulation:
     """Simulated comparisons whose states are the true scores; a feature source for training.
 
-    The state of a prompt is the indicator of its cluster, the state of a response its true
-    scores, so a linear head can be exact and what is left to test is the inference.
+    The state of a prompt is the one-hot vector of its cluster, the state of a response is its
+    true scores. A linear head can then be exact, so that only the inference is tested.
 
     Args:
         prompts: Cluster indicators, one column per cluster, shape (P, clusters).
@@ -75,18 +75,18 @@ def simulate_scores(
     ((200, 2), (100,), [[0.7, 0.3]])
 
     Args:
-        num_pairs: Number of pairs N, two responses of their own each.
+        num_pairs: Number of pairs N, each with two new responses.
         weights: Objective weights, one vector for all prompts (K,) or one per cluster
             (clusters, K). Prompts belong to the clusters in equal shares.
         beta: Scale of the reward, r = beta * w's.
         tau: Standard deviation of a rating given its score.
         seed: Non-negative seed.
-        pairs_per_prompt: Pairs of a prompt.
+        pairs_per_prompt: Pairs per prompt.
         correlation: Correlation of any two objectives' scores within a response.
         rating_missing: Probability that a single rating is missing.
         label_noise: Probability eps that a Bradley-Terry label is flipped.
         labels: ``bradley_terry`` draws from sigmoid(delta); ``mean_rating`` prefers the response
-            with the higher mean rating, so that labels say nothing about ``weights`` (spec 1.1).
+            with the higher mean rating, so that labels do not depend on ``weights`` (spec 1.1).
 
     Raises:
         InputError: If weights are not on the simplex or a number is out of range.
@@ -140,7 +140,7 @@ def simulate_scores(
 
 
 def _row_means(ratings: Floats) -> NDArray[np.float64]:
-    """Mean of the observed ratings of a response, 0 when it has none."""
+    """Return the mean of each response's observed ratings, 0 without any."""
     observed = ~np.isnan(ratings)
     total = np.where(observed, ratings, 0.0).sum(axis=1)
     return total / np.maximum(observed.sum(axis=1), 1)

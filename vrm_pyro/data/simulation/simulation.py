@@ -1,4 +1,4 @@
-"""Simulated comparisons of texts together with the truth they were made from."""
+"""Simulated comparisons of texts with the true latent variables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ KIND_DIM = "kind"
 
 @dataclass(frozen=True, repr=False)
 class Simulation:
-    """Simulated comparisons of texts and the truth behind them.
+    """Simulated comparisons of texts with the true latent variables.
 
     ``truth`` has the dimensions ``prompt``, ``response`` and ``pair`` with ids as coordinates
     (those of ``pair`` are the ids of the rows), and ``objective``, ``feature`` and ``kind`` with

@@ -1,4 +1,4 @@
-"""Preference data in words, drawn from the variational reward model itself."""
+"""Simulate preference data as texts, drawn from the variational reward model."""
 
 from typing import Any, NamedTuple
 
@@ -31,28 +31,28 @@ def simulate_texts(
     rating_missing: float = 0.2,
     label_noise: float = 0.0,
 ) -> Simulation:
-    """Draw prompts, responses, labels and ratings from the model of spec 2.1, in words.
+    """Draw prompts, responses, labels and ratings from the model of spec 2.1, as texts.
 
     Every prompt has a kind, and w ~ Dirichlet(concentration * mean of its kind). Every response
     has z ~ N(0, I), scores s = A z + b and reward r = beta * w's. Labels are Bernoulli draws of
-    sigmoid(delta), ratings are s + o + tau * noise. The text of a prompt tells its kind, not its
-    w. The text of a response shows z rounded to five levels and no more, so a reader of the text
-    stays unsure of the exact score.
+    sigmoid(delta), ratings are s + o + tau * noise. The text of a prompt shows its kind, not its
+    w. The text of a response shows only z rounded to five levels, so the exact score cannot be
+    read from it.
 
-    Prompts are dealt to the splits 80 / 10 / 10.
+    Prompts are split 80 / 10 / 10.
 
     Args:
         num_pairs: Number of comparisons in all splits together.
         seed: Non-negative seed; equal arguments give equal texts in any process.
-        pairs_per_prompt: Comparisons of a prompt; the last prompt takes what is left over.
-        shared_responses: Number of responses that the comparisons of a prompt are picked from,
-            no comparison twice. 0 gives every comparison two responses of its own.
+        pairs_per_prompt: Comparisons per prompt; the last prompt takes the remaining ones.
+        shared_responses: Responses per prompt from which its comparisons are drawn without
+            repeats. 0 gives every comparison two new responses.
         concentration: Total concentration of w around the mean of its kind; ``inf`` makes w the
             same for all prompts of a kind.
         beta: Scale of the reward. The default gives delta a standard deviation of about 4.
         rating_noise: Standard deviation tau of a rating given its score.
         rating_missing: Probability that a single rating is missing; 1 gives rows without ratings.
-        label_noise: Probability eps that a label is turned round, at most 0.5.
+        label_noise: Probability eps that a label is flipped, at most 0.5.
 
     Raises:
         InputError: If a number is out of range, or the prompts are too few for three splits.
@@ -67,7 +67,7 @@ def simulate_texts(
     program.check_number("label_noise", label_noise, 0, 0.5)
     _check_layout(num_pairs, pairs_per_prompt, shared_responses)
 
-    # One stream per quantity: another wording or rating noise leaves w, z and the labels alone.
+    # One stream per quantity: changing the wording or rating noise keeps w, z and the labels.
     latent_rng, label_rng, rating_rng, text_rng, split_rng = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)
     )
@@ -164,19 +164,19 @@ class _Ids(NamedTuple):
 
 
 def _ids(seed: int, owner: program.Ints, first: program.Ints) -> _Ids:
-    """Name prompts, and responses and pairs after their prompt; the seed keeps sets apart."""
+    """Make ids of prompts, responses and pairs; the seed makes them differ between data sets."""
     prompt = np.array([f"s{seed}-p{i:05d}" for i in range(int(owner[-1]) + 1)])
     return _Ids(prompt, _numbered(prompt, owner, "r"), _numbered(prompt, owner[first], "c"))
 
 
 def _numbered(prompt: NDArray[Any], owner: program.Ints, letter: str) -> NDArray[Any]:
-    """Count the members of each prompt; ``owner`` is sorted."""
+    """Number the members of each prompt from 0; ``owner`` is sorted."""
     number = np.arange(len(owner)) - np.searchsorted(owner, owner)
     return np.array([f"{prompt[i]}-{letter}{n}" for i, n in zip(owner, number, strict=True)])
 
 
 def _split_names(rng: np.random.Generator, num_prompts: int) -> NDArray[Any]:
-    """Deal prompts to train, validation and test, 80 / 10 / 10 with at least one each."""
+    """Split prompts into train, validation and test, 80 / 10 / 10 with at least one each."""
     held_out = max(1, round(HELD_OUT_FRACTION * num_prompts))
     train, validation, test = SPLITS
     names = [train] * (num_prompts - 2 * held_out) + [validation] * held_out + [test] * held_out

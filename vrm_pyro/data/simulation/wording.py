@@ -1,4 +1,4 @@
-"""Prompts and responses in words, from kinds, topics and semantic features."""
+"""Write prompts and responses from kinds, topics and semantic features."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from vrm_pyro.data.simulation.phrases import PHRASE_BANKS
 from vrm_pyro.data.simulation.program import Floats, Ints
 from vrm_pyro.errors import InputError
 
-# Lloyd-Max thresholds of five levels of a standard normal: no other five levels say more.
+# Lloyd-Max thresholds: the five levels that lose least variance of a standard normal.
 LEVEL_CUTS = np.array([-1.244, -0.3823, 0.3823, 1.244])
 
 SENTENCES_PER_FEATURE = 2
@@ -18,7 +18,7 @@ MAX_REMARKS = 2
 
 
 class PromptText(NamedTuple):
-    """A prompt in words, and the index of its topic within its kind."""
+    """The text of a prompt, and the index of its topic within its kind."""
 
     text: str
     topic: int
@@ -27,8 +27,8 @@ class PromptText(NamedTuple):
 def feature_levels(z: Floats) -> Ints:
     """Round semantic features to the levels -2..2 that a text can show.
 
-    Levels keep 92% of the variance of a standard normal feature: what a reader can learn about
-    z from the text is bounded by that, whatever the encoder.
+    Levels keep 92% of the variance of a standard normal feature. No encoder can learn more about
+    z from the text.
 
     >>> feature_levels(np.array([-2.0, -0.5, 0.0, 0.5, 2.0])).tolist()
     [-2, -1, 0, 1, 2]
@@ -37,20 +37,20 @@ def feature_levels(z: Floats) -> Ints:
 
 
 def prompt_capacity(kind: Kind) -> int:
-    """Number of different prompts the wording of a kind can give."""
+    """Return the number of different prompts that a kind can give."""
     situations = len(kind.situations)
     return len(kind.requests) * len(kind.topics) * (situations * (situations - 1)) * len(CLOSINGS)
 
 
 def write_prompts(rng: np.random.Generator, kind: Ints) -> list[PromptText]:
-    """Write one prompt for every entry of ``kind``, no two alike.
+    """Write one prompt for every entry of ``kind``, all different.
 
     Args:
         rng: Source of randomness.
         kind: Index into :data:`KINDS`, shape (P,).
 
     Raises:
-        InputError: If a kind is asked for more prompts than its wording can give.
+        InputError: If a kind needs more prompts than it can give.
     """
     prompts = [PromptText("", 0)] * len(kind)
     for index, words in enumerate(KINDS):
@@ -68,7 +68,7 @@ def write_prompts(rng: np.random.Generator, kind: Ints) -> list[PromptText]:
 
 
 def _prompt(words: Kind, number: int) -> PromptText:
-    """Read a number below the capacity as mixed-radix digits, one for each part."""
+    """Write prompt ``number`` of a kind: its mixed-radix digits choose the parts."""
     situations = len(words.situations)
     number, closing = divmod(number, len(CLOSINGS))
     number, second = divmod(number, situations - 1)
@@ -86,9 +86,9 @@ def _prompt(words: Kind, number: int) -> PromptText:
 def write_responses(rng: np.random.Generator, kind: Ints, topic: Ints, levels: Ints) -> list[str]:
     """Write responses that show the given levels of every feature.
 
-    A level l of a feature puts |l| of its two sentences in the bank of high (or low) phrases and
-    the others in the middle one. So the number of sentences says nothing about quality; remarks
-    on the subject, none to two, vary the length.
+    Each feature has two sentences. At level l, |l| of them come from the bank of high (or low)
+    phrases and the others from the middle bank, so the number of sentences does not depend on
+    quality. Zero to two remarks on the topic vary the length.
 
     Args:
         rng: Source of randomness.
@@ -120,7 +120,7 @@ def write_responses(rng: np.random.Generator, kind: Ints, topic: Ints, levels: I
 
 
 def _filled_banks(words: Kind) -> list[list[list[str]]]:
-    """Return (low, middle, high) sentences of every feature, in the words of a kind."""
+    """Return (low, middle, high) sentences of every feature, worded for a kind."""
     return [
         [
             [sentence.replace("{thing}", words.thing) for sentence in sentences]

@@ -1,4 +1,4 @@
-"""Files of a simulation: rows of every split, and the truth beside them."""
+"""Write a simulation: a file of rows per split, and the truth."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,18 @@ def write_simulation(
 ) -> dict[str, Path]:
     """Write ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` and ``truth.nc``.
 
-    The directory appears whole or not at all.
+    The directory is written atomically.
 
     Args:
-        simulation: What to write.
-        out_dir: Directory to make.
-        overwrite: Replace a directory that is there already.
+        simulation: The simulation to write.
+        out_dir: Directory to create.
+        overwrite: Replace an existing directory.
 
     Returns:
         The path of every split and of ``truth``.
 
     Raises:
-        InputError: If ``out_dir`` is there already and ``overwrite`` is off.
+        InputError: If ``out_dir`` exists and ``overwrite`` is False.
     """
     with write_directory(out_dir, overwrite=overwrite) as partial:
         for split in SPLITS:
