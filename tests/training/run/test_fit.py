@@ -74,6 +74,14 @@ def test_a_run_stands_for_its_folder(place, run):
     assert len(run.scorer(device="cpu")("why", ["the bird", "a house"])) == 2
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_encoding_shows_a_bar_unless_bars_are_off(place, hidden, capsys):
+    own = settings(place, train__disable_tqdm=hidden, train__num_train_epochs=1)
+    folder = place / f"bar-{hidden}"
+    vrm_pyro.fit(rows(24, seed=0), rows(8, seed=1), output_dir=folder, settings=own)
+    assert ("features:" in capsys.readouterr().err) is not hidden
+
+
 def test_rows_in_memory_are_found_again_in_the_folder(place, run):
     held = yaml.safe_load((run.path / "config.yaml").read_text("utf-8"))
     assert held["data"]["train"] == str(run.path / "features/train")
