@@ -1,4 +1,4 @@
-"""Arguments of training: transformers' TrainingArguments with other defaults."""
+"""Training arguments: transformers' TrainingArguments with other defaults."""
 
 from dataclasses import dataclass
 

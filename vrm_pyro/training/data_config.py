@@ -1,4 +1,4 @@
-"""Settings of the data of a run."""
+"""Data settings of a run."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,22 +8,22 @@ from vrm_pyro.errors import InputError
 
 @dataclass
 class DataConfig:
-    """What to train on.
+    """Training and validation rows, and how they are split.
 
     Rows are a file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; text also compressed), a quoted
     pattern such as ``"data/*.jsonl"``, a Hub id, or a list of these.
 
     Args:
         train: Training rows, or a folder that ``vrm-pyro features`` wrote.
-        validation: Rows or a folder for early stopping and ``metrics.json``. Omitted: a part of
-            the prompts of ``train`` is held out, with all their rows.
-        validation_fraction: Share of the prompts held out when ``validation`` is omitted.
-        split_seed: Which prompts are held out; another seed, others.
-        max_prompts: Use at most so many training prompts, for a quick try; 0 uses all.
-        skip_invalid: Leave out and count unusable rows instead of stopping at them.
-        on_unidentified: What to do when the labels are a function of the ratings, so that the
-            data say nothing about objective weights and hold the same evidence twice: ``warn``,
-            or keep one of the two: ``drop_ratings`` or ``drop_preferences``.
+        validation: Rows or a folder for early stopping and ``metrics.json``. If omitted, some
+            prompts of ``train`` are held out, with all their rows.
+        validation_fraction: Fraction of prompts held out when ``validation`` is omitted.
+        split_seed: Seed that decides which prompts are held out.
+        max_prompts: Maximum number of training prompts, for a quick try; 0 uses all.
+        skip_invalid: Skip and count unusable rows instead of stopping with an error.
+        on_unidentified: What to do when labels are a function of the ratings, so that the data do
+            not identify objective weights and count the same evidence twice: ``warn``,
+            ``drop_ratings`` or ``drop_preferences``.
     """
 
     train: str | list[str] | None = None
@@ -36,7 +36,7 @@ class DataConfig:
 
 
 def check_data_settings(data: DataConfig) -> None:
-    """Raise InputError for settings of the data that are wrong whatever the rows.
+    """Raise InputError for data settings that are wrong for any rows.
 
     >>> check_data_settings(DataConfig(train="rows.jsonl", validation_fraction=2))
     Traceback (most recent call last):

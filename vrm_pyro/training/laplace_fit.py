@@ -21,7 +21,7 @@ from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
-# Numbers in a block of gradients held at once: 64 MB in float64.
+# Size of one block of gradients: 64 MB in float64.
 _BLOCK: Final = 8_000_000
 # Floor of a marginal probability: below it, gradient / sqrt(p) is rounding noise in float64.
 _LEAST_PROBABILITY: Final = 1e-12
@@ -30,38 +30,42 @@ Function = Callable[..., Tensor]
 
 
 def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = False) -> None:
-    """Set the covariance of a model's Laplace posterior; other models are left unchanged.
+    """Set the covariance of a model's Laplace posterior; leave other models unchanged.
+
+    Source: spec 2.2.
 
     Args:
         model: A trained model.
-        dataset: Its training prompts, ratings standardised.
-        progress: Show a bar.
+        dataset: Its training prompts, with standardised ratings.
+        progress: Whether to show a progress bar.
     """
     if isinstance(model, VRM) and isinstance(model.parameter_posterior, LaplacePosterior):
         model.parameter_posterior.fit(parameter_information(model, dataset, progress))
 
 
 def parameter_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:
-    """Return the information I about the uncertain parameters of a model, (p, p), float64.
+    """Return the Fisher information I of a model's uncertain parameters, (p, p), float64.
 
-    The sum over pairs of ``pair_weight`` times the Fisher information of the label's predictive
-    distribution p(c) = E p(c | Delta), Delta ~ N(E Delta, Var Delta) with the closed moments of
-    :meth:`VRM.delta_moments`: w and z integrated out. For two outcomes it is
-    J' J / (p (1 - p)) with J the gradient of p; where Var Delta = 0 that is p (1 - p) times the
-    square of the gradient of E Delta, as in logistic regression.
+    Source: spec 2.2.
 
-    Where ratings act on scores, plus the Fisher information of each response's ratings in
-    y ~ N(E s, A Sigma A' + D), D the inverse precision of the ratings given the scores, power
-    included: exact for Gaussian ratings of power 1, a Gaussian stand-in at E s for others.
+    Each pair adds ``pair_weight`` times the Fisher information of its label under the predictive
+    distribution p(c) = E p(c | Delta), Delta ~ N(E Delta, Var Delta), with the closed-form moments
+    of :meth:`VRM.delta_moments`, which integrate over w and z. For two outcomes it is
+    J' J / (p (1 - p)), with J the gradient of p. With Var Delta = 0 it reduces to p (1 - p) times
+    the squared gradient of E Delta, as in logistic regression.
 
-    Pairs of one prompt share its w, responses in several pairs their z, and ratings and labels
-    likewise: each is counted as if alone, as objective ``pairwise`` does. Ratings on weights are
-    not counted.
+    If ratings act on scores, each response adds the Fisher information of its ratings under
+    y ~ N(E s, A Sigma A' + D), with D the inverse precision of the ratings given the scores,
+    power included. It is exact for Gaussian ratings with power 1, and a Gaussian approximation
+    at E s for others.
+
+    Terms that share w or z (pairs of a prompt, ratings and labels of a response) count as
+    independent, as in objective ``pairwise``. Ratings on weights add nothing.
 
     Args:
-        model: A model with a Laplace head; computed on a float64 copy on the CPU.
-        dataset: Training prompts, ratings standardised.
-        progress: Show a bar.
+        model: A model with a Laplace head; a float64 copy on the CPU is used.
+        dataset: Training prompts, with standardised ratings.
+        progress: Whether to show a progress bar.
     """
     with double_copy(model) as copied, pyro.validation_enabled(False):
         head = copied.parameter_posterior
@@ -102,8 +106,8 @@ def _pair_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Itera
 def outcome_gradients(likelihood: PreferenceLikelihood, mean: Tensor, variance: Tensor) -> Tensor:
     """Return G with G'G the information of a label about mean and variance of Delta, (N, O, 2).
 
-    With p_o the probability of outcome o, Delta ~ N(mean, variance): rows grad p_o / sqrt(p_o);
-    the two rows of two outcomes are the same up to their scale, and are one.
+    Its rows are grad p_o / sqrt(p_o), with p_o the probability of outcome o for
+    Delta ~ N(mean, variance). Two outcomes have proportional rows, which are merged into one.
 
     Args:
         likelihood: Preference likelihood.
@@ -159,9 +163,9 @@ def _rating_rows(model: VRM, head: LaplacePosterior, batch: FeatureBatch) -> Ite
 def gaussian_gradients(distribution: Tensor, precision: Tensor) -> Tensor:
     """Return G with G'G the information of ratings about the distribution of their scores.
 
-    y ~ N(m, V), V = C + diag(1 / precision): with V = L L', rows L^-1 dm and
-    vech-weighted L^-1 dC L^-T / sqrt 2, as the information is
-    dm' V^-1 dm + 1/2 tr(V^-1 dC V^-1 dC). Ratings of precision 0 are not there.
+    For y ~ N(m, V), V = C + diag(1 / precision), the information is
+    dm' V^-1 dm + 1/2 tr(V^-1 dC V^-1 dC). With V = L L', the rows of G are L^-1 dm and the
+    vech-weighted L^-1 dC L^-T / sqrt 2. Precision 0 marks a missing rating.
 
     Args:
         distribution: m and the upper triangle of C, row by row, shape (R, K + K (K + 1) / 2).
@@ -188,7 +192,7 @@ def gaussian_gradients(distribution: Tensor, precision: Tensor) -> Tensor:
     swapped = other[:, rows] * one[:, columns]
     diagonal = rows == columns
     moved = torch.where(diagonal, product, product + swapped)
-    # Entries off the diagonal stand twice in a trace.
+    # Off-diagonal entries count twice in the trace.
     moved = moved * torch.where(diagonal, 0.5, 1.0).to(distribution).sqrt().unsqueeze(-1)
     result = distribution.new_zeros(
         len(distribution), distribution.shape[1], distribution.shape[1]
@@ -205,7 +209,7 @@ def _jacobians(
     inputs: tuple[Tensor, ...],
     outputs: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield values (n, m) and gradients (n, m, p) of a function of theta at n inputs at once."""
+    """Yield values (n, m) and gradients (n, m, p) of a function of theta, n inputs at a time."""
     theta = head.flatten(head.values(model)).detach()
 
     def twice(theta: Tensor, *each: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,7 +233,7 @@ def _rows_at_once(head: LaplacePosterior, outputs: int) -> int:
 
 
 def _one_pair(batch: FeatureBatch, prompt: Tensor, first: Tensor, second: Tensor) -> FeatureBatch:
-    """Return a batch of one pair without an outcome."""
+    """Return a batch with one pair and no outcome."""
     index = torch.zeros(2, dtype=torch.long)
     none = batch.ratings.new_zeros(2, batch.ratings.shape[1])
     return FeatureBatch(

@@ -1,4 +1,4 @@
-"""Why a response is preferred, how surely, and what would change it."""
+"""Explain a preference: its reasons, its uncertainty and what would change it."""
 
 from vrm_pyro.prediction.explanation.decision import (
     Decision,

@@ -1,4 +1,4 @@
-"""Why one response to a prompt is preferred to the others: numbers, with their uncertainty."""
+"""Compute why one response is preferred to others, as numbers with uncertainty."""
 
 import itertools
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spread:
-    """Some numbers under the model's law of them, shape (...).
+    """Mean, standard deviation and central interval of quantities, each of shape (...).
 
     Args:
         mean: Expected values.
         sd: Standard deviations.
-        lower: Lower ends of central intervals, from joint draws.
-        upper: Upper ends.
+        lower: Lower ends of the intervals, from joint draws.
+        upper: Upper ends of the intervals.
     """
 
     mean: Floats
@@ -47,15 +47,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class PairReasons:
-    """Why ``first``, of the higher expected reward, is ahead of ``second``.
+    """Why ``first`` has a higher expected reward than ``second``.
+
+    Source: spec 2.3 (the sum over objectives), 2.9 (both variances).
 
     Args:
-        first: Number of one response.
-        second: Number of the other.
+        first: Index of the response with the higher expected reward.
+        second: Index of the other response.
         delta: E[r_first - r_second], in reward units.
-        ambiguity: Variance of the difference from what w and z leave open.
-        epistemic: Its variance over the law of the parameters; 0 without a Bayesian head.
-        p_preferred: Probability that a comparison prefers the first: labels vary, too.
+        ambiguity: Variance of the difference due to w and z, given the parameters.
+        epistemic: Variance of its mean over the posterior of the parameters; 0 without a
+            Bayesian head.
+        p_preferred: Probability that a label prefers the first, label randomness included.
         p_higher: Share of joint draws in which the first has the higher reward.
         contributions: beta w_k (s_first,k - s_second,k), (K,); the means add up to ``delta``.
     """
@@ -72,13 +75,13 @@ class PairReasons:
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """What one score of the runner-up has to be for it to draw level.
+    """The value that one score of the runner-up needs for a tie with the leader.
 
     Args:
-        objective: k.
-        now: The score as it is, in the unit of all scores.
-        needed: What it has to be instead.
-        change: The rise in model units.
+        objective: Index k of the objective.
+        now: Current score, in the unit of :attr:`Decision.scores`.
+        needed: Score that gives a tie, in the same unit.
+        change: Required rise in model units.
     """
 
     objective: int
@@ -89,28 +92,31 @@ class ScoreChange:
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything behind the order of R responses to one prompt.
+    """All numbers that explain the order of R responses to one prompt.
+
+    Source: spec 2.3 (rewards as sums over objectives), 2.9 (predictions and their variances).
 
     Args:
-        order: Responses by expected reward, the best first.
-        reward: Mean of the reward of each response, (R,); compare within the prompt only.
-        reward_sd: Its standard deviation, (R,).
-        reward_epistemic_sd: That of the parameters' part of it, (R,).
+        order: Indices of responses by expected reward, the best first.
+        reward: Mean reward of each response, (R,); comparable within the prompt only.
+        reward_sd: Standard deviation of each reward, (R,).
+        reward_epistemic_sd: Its epistemic part: standard deviation of E[r | parameters], (R,).
         weights: w of the prompt, (K,).
         weights_epistemic_sd: Standard deviation of E[w | parameters], (K,).
-        scores: s, (R, K): expected raw ratings where the model learned from ratings, else in
+        scores: s, (R, K): expected raw ratings if the model learned scores from ratings, else in
             model units.
-        contributions: beta w_k (s_jk - s_best,k) of each response j, (R, K): to the best one.
-        p_best: Probability that a response has the highest reward of all, (R,), from joint draws
-            in which all share w (and the parameters).
-        p_best_se: Monte Carlo error of it, (R,).
-        pairs: Every two responses, in the order of expected rewards.
-        shift: The smallest shift of weights that makes the runner-up the best; None without any.
-        thresholds: Where the lead changes as one weight moves, the nearest first.
+        contributions: beta w_k (s_jk - s_best,k) of each response j against the best, (R, K).
+        p_best: Probability that a response has the highest reward, (R,), from joint draws in
+            which all responses share w (and the parameters).
+        p_best_se: Monte Carlo standard error of ``p_best``, (R,).
+        pairs: All pairs of responses, in the order of expected rewards.
+        shift: The smallest shift of weights that makes the runner-up the best; None if there is
+            none.
+        thresholds: Values of one weight at which the lead changes, the nearest first.
         beyond: Probability that w_k lies beyond each threshold.
-        score_changes: For each objective with weight, the score the runner-up would need.
-        level: Probability that an interval covers.
-        num_draws: Joint draws behind intervals and probabilities.
+        score_changes: For each objective with weight, the score that the runner-up would need.
+        level: Coverage probability of the intervals.
+        num_draws: Number of joint draws behind intervals and probabilities.
     """
 
     order: tuple[int, ...]
@@ -140,17 +146,18 @@ def decide(
     num_draws: int = 4000,
     seed: int = 0,
 ) -> Decision:
-    """Return what a model says about the responses to one prompt, and what would change it.
+    """Return the numbers that explain a model's order of responses to one prompt.
 
-    Means, probabilities of a preference and everything about flips are closed forms or fixed
-    nodes; intervals, ``p_higher`` and ``p_best`` are from draws that share w within the prompt.
+    Means, preference probabilities and everything about flips are deterministic: closed forms or
+    quadrature. Intervals, ``p_higher`` and ``p_best`` come from draws that share w within the
+    prompt.
 
     Args:
         model: The model.
-        source: States of one prompt and its responses; comparisons and ratings are not read.
-        level: Probability that an interval covers.
-        num_draws: Joint draws.
-        seed: Fixes them.
+        source: States of one prompt and its responses; comparisons and ratings are ignored.
+        level: Coverage probability of the intervals.
+        num_draws: Number of joint draws.
+        seed: Seed of the draws.
 
     Raises:
         InputError: If there are fewer than two responses: a reward has no meaning on its own.
@@ -185,7 +192,7 @@ def decide(
         scores = model.in_rating_unit(found.score_mean, found.score_sd)
         drawn_scores = _drawn_scores(model, draws.scores)
     summary = _Summary(model, draws, parts.parts, level)
-    # Sums of the parts, so that what is shown adds up; the same numbers to float32's digits.
+    # Sum the contributions, so that the table adds up; equal to E[Delta] up to float32 rounding.
     reward = _array(parts.parts.sum(-1))
     order = np.argsort(-reward, kind="stable")
     rank = np.argsort(order)
@@ -237,7 +244,7 @@ def decide(
 
 
 class _Summary:
-    """Joint draws of one prompt, as probabilities and intervals."""
+    """Joint draws of one prompt, which give probabilities and intervals."""
 
     def __init__(self, model: VRM, draws: LatentDraws, parts: Tensor, level: float) -> None:
         self.weights = _array(draws.weights[:, 0])
@@ -255,7 +262,7 @@ class _Summary:
         return float((gap > 0).mean() + (gap == 0).mean() / 2)
 
     def p_best(self) -> tuple[Floats, Floats]:
-        """Return the share of draws in which each response is best, and its error; ties split."""
+        """Return the share of draws in which each response is best, and its error; split ties."""
         best = self.rewards == self.rewards.max(1, keepdims=True)
         share = best / best.sum(1, keepdims=True)
         mean = share.mean(0)
@@ -265,7 +272,7 @@ class _Summary:
         return mean, share.std(0) / len(share) ** 0.5
 
     def between(self, responses: NDArray[Any], other: int, squeeze: bool = False) -> Spread:
-        """Return the contributions of some responses less those of another, (n, K) or (K,)."""
+        """Return the contributions of some responses minus those of another, (n, K) or (K,)."""
         drawn = self.parts[:, responses] - self.parts[:, [other]]
         mean = self.expected[responses] - self.expected[[other]]
         if squeeze:
@@ -288,7 +295,7 @@ def _spread(mean: Any, draws: Any, level: float, sd: Any = None) -> Spread:
 
 
 def _drawn_scores(model: VRM, scores: Tensor) -> Tensor:
-    """Return draws of scores, (S, R, K), as expected raw ratings where there are ratings."""
+    """Return draws of scores, (S, R, K), as expected raw ratings if the model has ratings."""
     if model.ratings is None:
         return scores
     return model.ratings().mean(scores) * model.rating_scale + model.rating_loc

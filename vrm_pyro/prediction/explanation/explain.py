@@ -29,28 +29,28 @@ MIN_DRAWS = 100
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """A decision between responses to one prompt, and what its parts are called.
+    """An explained decision between responses to one prompt: the result of :func:`explain`.
 
-    ``print(explanation)`` shows the table and the words of ``vrm-pyro explain``.
+    ``print(explanation)`` shows the table and sentences of ``vrm-pyro explain``.
 
     Args:
-        decision: Rewards, weights, scores, contributions and flips, as numbers.
-        names: Prompt, responses and objectives.
+        decision: Rewards, weights, scores, contributions and flips as numbers (spec 2.3, 2.9).
+        names: Texts of prompt and responses, and names of the objectives.
     """
 
     decision: Decision
     names: Names
 
     def to_json(self) -> dict[str, Any]:
-        """Return all numbers as JSON values, by the names of objectives and responses."""
+        """Return all numbers as JSON values, keyed by names of objectives and responses."""
         return as_json(self.decision, self.names)
 
     def __str__(self) -> str:
-        """Return the table and the words."""
+        """Return the table and the sentences."""
         return table(self.decision, self.names)
 
     def __repr__(self) -> str:
-        """Return the leader and how probable it is that it is the best."""
+        """Return the leading response and the probability that it is the best."""
         leader = self.decision.order[0]
         return (
             f"Explanation(response {self.names.letter(leader)} of {len(self.names.responses)} "
@@ -72,7 +72,7 @@ def explain(
     device: str | torch.device = "auto",
     dtype: str | None = None,
 ) -> Explanation:
-    """Say why a model prefers one response to a prompt, how surely, and what would flip it.
+    """Explain which response a model prefers, how certain it is and what would flip the order.
 
     Source: spec 2.5 (a reward difference as a sum over objectives), 2.9 (its two kinds of
     variance).
@@ -81,10 +81,10 @@ def explain(
         model: A variational reward model: folder of a run, loaded model or scorer.
         prompt: Text, or messages of role and content.
         responses: Two or more different texts.
-        level: Probability that an interval covers.
-        num_draws: Joint draws behind intervals and P(best), at least 100.
-        seed: Fixes the draws.
-        device: Where the backbone runs.
+        level: Coverage probability of the intervals.
+        num_draws: Number of joint draws behind intervals and P(best), at least 100.
+        seed: Seed of the draws.
+        device: Device of the backbone.
         dtype: Precision of the backbone; that of training when omitted.
 
     Raises:
@@ -113,22 +113,22 @@ def explain_row(
     device: str | torch.device = "auto",
     dtype: str | None = None,
 ) -> Explanation:
-    """Explain the comparison or ranking that has an id, like :func:`explain`.
+    """Explain the comparison or ranking with a given id, like :func:`explain`.
 
     Args:
         model: A variational reward model: folder of a run, loaded model or scorer.
         data: Rows or a feature store.
-        row: Id of the row; rows without one are called ``pair-0`` and so on by their place.
-        level: Probability that an interval covers.
-        num_draws: Joint draws behind intervals and P(best), at least 100.
-        seed: Fixes the draws.
-        skip_invalid: Leave out and count unusable rows instead of stopping at them.
-        split: Split of a Hub id or of a data set with several.
-        device: Where the backbone runs, if it has to.
+        row: Id of the row; rows without an id are named ``pair-0`` and so on by position.
+        level: Coverage probability of the intervals.
+        num_draws: Number of joint draws behind intervals and P(best), at least 100.
+        seed: Seed of the draws.
+        skip_invalid: Skip and count unusable rows instead of raising.
+        split: Split of a Hub id, or of a data set with several.
+        device: Device of the backbone, if texts have to be encoded.
         dtype: Precision of the backbone; that of training when omitted.
 
     Raises:
-        InputError: If the model has no latent variables, or no such comparison is there.
+        InputError: If the model has no latent variables, or there is no such comparison.
     """
     loaded, vrm = explained_model(model)
     _check_numbers(level, num_draws)
@@ -155,7 +155,7 @@ def explain_row(
 
 
 def explained_model(model: ModelLike) -> tuple[LoadedModel, VRM]:
-    """Return a model, with and without its settings, that has objectives to explain a decision.
+    """Return a variational reward model, with and without its settings.
 
     Raises:
         InputError: If it is no variational reward model.
@@ -173,13 +173,13 @@ def explained_model(model: ModelLike) -> tuple[LoadedModel, VRM]:
 def find_row(
     table: PreferenceTable, name: str, where: str
 ) -> tuple[NDArray[np.int64], list[str | None]]:
-    """Return the responses of the row with an id, and what the row calls them.
+    """Return the responses of the row with an id, and their labels in the row.
 
-    A ranking gives all its responses. Rows without an id are called ``pair-0`` and so on by their
-    place, as in score files.
+    A ranking gives all its responses. Rows without an id are named ``pair-0`` and so on by
+    position, as in score files.
 
     Raises:
-        InputError: If no comparison has this id, or those that have it answer several prompts.
+        InputError: If no comparison has this id, or comparisons of several prompts have it.
     """
     names = [given or f"pair-{n}" for n, given in enumerate(table.pair_id)]
     pairs = np.flatnonzero(np.array([given == name for given in names], dtype=bool))
@@ -202,7 +202,7 @@ def find_row(
         return rows, _labels(float(table.preference[pairs[0]]))
     if (table.pair_ranking[pairs] == NO_RANKING).any():
         return rows, [None] * len(rows)
-    # The better one of each pair of a ranking stands first: wins say the place.
+    # Each pair of a ranking has the better response first, so the number of wins gives the rank.
     wins = np.array([(table.pair_first[pairs] == j).sum() for j in rows])
     rows = rows[np.argsort(-wins, kind="stable")]
     return rows, [f"rank {i + 1}" for i in range(len(rows))]

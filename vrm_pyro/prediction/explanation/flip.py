@@ -1,7 +1,7 @@
-"""The smallest change of weights or of a score that makes another response win.
+"""Find the smallest change of weights, or of one score, that makes another response win.
 
 The expected reward difference is linear in the weights and in every score, so each answer is
-exact: a threshold of one line, or the corner of a linear program.
+exact: the root of a linear function, or the solution of a linear program.
 """
 
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 
 Floats = NDArray[np.float64]
 
-# Rewards this near, relative to the largest part of them, are a tie.
+# Rewards closer than this, relative to their largest part, are a tie.
 _TIE: Final = 1e-9
 
 
@@ -20,9 +20,9 @@ class WeightShift(NamedTuple):
     """The smallest shift of weight that makes a response the best one.
 
     Attributes:
-        response: The response that wins.
-        moved: Weight that moves from some objectives to others: half of sum_k |w'_k - w_k|.
-        weights: w', on the simplex, shape (K,): there the response draws level with the best.
+        response: Index of the response that wins.
+        moved: Weight moved between objectives: half of sum_k |w'_k - w_k|.
+        weights: w', on the simplex, shape (K,), where the response ties with the best.
     """
 
     response: int
@@ -31,13 +31,13 @@ class WeightShift(NamedTuple):
 
 
 class WeightThreshold(NamedTuple):
-    """Where the lead changes as one weight moves and the others share the rest as they do now.
+    """The value of one weight at which the lead changes, with the others in fixed proportion.
 
     Attributes:
-        objective: The objective k whose weight moves.
-        more: Whether w_k rises to the threshold; else it falls.
-        threshold: w_k there.
-        response: The response that leads beyond it.
+        objective: Index k of the weight.
+        more: Whether the threshold lies above w_k; else below.
+        threshold: Value of w_k at which the lead changes.
+        response: Index of the response that leads beyond it.
     """
 
     objective: int
@@ -49,23 +49,23 @@ class WeightThreshold(NamedTuple):
 def smallest_shift(
     weights: Floats, slopes: Floats, rewards: Floats, response: int
 ) -> WeightShift | None:
-    """Return the smallest shift of weight with which one response is best, None without any.
+    """Return the smallest shift of weight that makes a response the best; None if none does.
 
     Minimise half of sum_k |d_k| over shifts d with w + d on the simplex and, for every other
-    response j, E[r_i - r_j] + d'(g_i - g_j) >= 0: a linear program, solved exactly. "Best" is at
-    least as good as all others, for the limit itself is a tie.
+    response j, E[r_i - r_j] + d'(g_i - g_j) >= 0: a linear program, solved exactly. "Best" means
+    at least as good as all others; at the solution there is a tie.
 
     Args:
         weights: E[w], shape (K,), on the simplex.
-        slopes: g, the rate at which each expected reward rises with each weight, shape (R, K).
-        rewards: E[r], shape (R,), at the weights as they are.
-        response: i.
+        slopes: g, the derivative of each expected reward by each weight, shape (R, K).
+        rewards: E[r], shape (R,), at the current weights.
+        response: Index i.
     """
     num_objectives = len(weights)
     others = np.delete(np.arange(len(rewards)), response)
     gain = slopes[response] - slopes[others]
     lead = rewards[response] - rewards[others]
-    # d = up - down with up, down >= 0; what moves is sum(down) = sum(up). w + d >= 0.
+    # d = up - down with up, down >= 0. The moved weight is sum(down) = sum(up), and w + d >= 0.
     size = max(float(np.abs(gain).max()), float(np.abs(lead).max()), np.finfo(np.float64).tiny)
     found = linprog(
         np.repeat([0.5, 0.5], num_objectives),
@@ -76,22 +76,22 @@ def smallest_shift(
         bounds=[(0, None)] * num_objectives + [(0, float(w)) for w in weights],
         method="highs",
     )
-    if found.status != 0:  # infeasible: no weights do it
+    if found.status != 0:  # infeasible: no weights make it best
         return None
     shift = found.x[:num_objectives] - found.x[num_objectives:]
     return WeightShift(response, float(np.abs(shift).sum() / 2), weights + shift)
 
 
 def weight_thresholds(weights: Floats, slopes: Floats, rewards: Floats) -> list[WeightThreshold]:
-    """Return where the response that leads now loses its lead as one weight moves.
+    """Return the values of single weights at which the leading response loses its lead.
 
-    For each objective, the nearest threshold above w_k and the nearest below, as far as there is
-    one in [0, 1]; at weight t for k the others are (1 - t) / (1 - w_k) times what they are, or
-    share equally what k leaves where it has all. Ordered by how far w_k has to move.
+    For each objective: the nearest threshold above w_k and the nearest below, if they exist in
+    [0, 1]. If w_k becomes t, the other weights are scaled by (1 - t) / (1 - w_k); if w_k is 1,
+    they share 1 - t equally. Sorted by distance from w_k.
 
     Args:
         weights: E[w], shape (K,), on the simplex.
-        slopes: Rates as in :func:`smallest_shift`, shape (R, K).
+        slopes: Derivatives as in :func:`smallest_shift`, shape (R, K).
         rewards: E[r], shape (R,).
     """
     leader = int(rewards.argmax())
@@ -111,7 +111,7 @@ def weight_thresholds(weights: Floats, slopes: Floats, rewards: Floats) -> list[
             nearest = float(step.min())
             if nearest > room:
                 continue
-            # Where several draw level at once, the one that climbs fastest leads beyond.
+            # If several tie at once, the one with the largest slope leads beyond.
             level = np.flatnonzero(step <= nearest * (1 + _TIE) + _TIE * room)
             winner = int(level[rate[level].argmin()])
             threshold = weights[k] + (nearest if more else -nearest)
@@ -130,10 +130,10 @@ def _toward(weights: Floats, k: int) -> Floats:
 
 
 def score_changes(leverage: Floats, gap: float) -> Floats:
-    """Return how much each score of a response has to rise to close a gap, shape (K,).
+    """Return the rise of each single score of a response that closes a gap, shape (K,).
 
-    A rise of s_k alone by x closes x E[beta w_k]; infinite where the objective has no weight. The
-    same falls of the leader's scores close it too.
+    A rise of s_k by x closes x E[beta w_k], so the rise is infinite for an objective without
+    weight. The same fall of the leader's score also closes the gap.
 
     Args:
         leverage: E[beta w_k], shape (K,), >= 0.

@@ -1,4 +1,4 @@
-"""A decision as a table for the terminal, in words, and as JSON values."""
+"""Render a decision as a table for the terminal, as sentences and as JSON values."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ import numpy as np
 from vrm_pyro.prediction.explanation.decision import Decision, PairReasons, Spread
 
 WIDTH: Final = 99
-# Thresholds and score changes that the words name; JSON has all.
+# Number of thresholds and score changes in the sentences; JSON has all of them.
 MOST_SHOWN: Final = 3
 RATING, MODEL = "rating", "model"
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a decision is about, as it is called.
+    """Texts and names that a decision is shown with.
 
     Args:
         objectives: Names of the objectives.
         prompt: The prompt as messages of role and content.
         responses: Texts of the responses.
-        labels: What the rows say of each response, such as ``chosen``; None where nothing.
+        labels: Label of each response in the rows, such as ``chosen``; None without one.
         score_unit: ``rating`` or ``model``.
     """
 
@@ -35,7 +35,7 @@ class Names:
 
     @staticmethod
     def letter(response: int) -> str:
-        """Return A, B, ..., Z, R27, R28, ...
+        """Return the short name of response j: A, B, ..., Z, R27, R28, ...
 
         >>> [Names.letter(j) for j in (0, 25, 26)]
         ['A', 'Z', 'R27']
@@ -44,7 +44,7 @@ class Names:
 
 
 def as_json(decision: Decision, names: Names) -> dict[str, Any]:
-    """Return everything about a decision as JSON values, by names of objectives and responses."""
+    """Return a decision as JSON values, keyed by names of objectives and responses."""
     order = [names.letter(j) for j in decision.order]
     return {
         "prompt": list(names.prompt),
@@ -64,12 +64,12 @@ def as_json(decision: Decision, names: Names) -> dict[str, Any]:
 
 
 def words(decision: Decision, names: Names) -> dict[str, list[str]]:
-    """Return what the numbers mean: ``why`` the leader leads, and what would ``flip`` it."""
+    """Return sentences: ``why`` the leader leads, and what would ``flip`` the order."""
     return {"why": _why(decision, names), "flip": _what_would_flip(decision, names)}
 
 
 def table(decision: Decision, names: Names) -> str:
-    """Return the text that the terminal shows."""
+    """Return the text for the terminal."""
     said = words(decision, names)
     covered = f"{decision.level:.0%}"
     leader = names.letter(decision.order[0])
@@ -342,7 +342,7 @@ def _sd(variance: float) -> float:
 
 
 def _share(value: float) -> str:
-    """Return a number from 0 to 1 with two digits, never a 0 or 1 that it is not."""
+    """Return a number in [0, 1] with two digits, rounded to 0 or 1 only if it is exactly that."""
     if 0 < value < 0.005:
         return "<.01"
     if 0.995 <= value < 1:
@@ -351,7 +351,7 @@ def _share(value: float) -> str:
 
 
 def _apart(value: float, other: float) -> str:
-    """Return a number with two digits, or as many as tell it from another (six at most)."""
+    """Return a number with two to six digits, enough to differ from another number."""
     digits = next((d for d in range(2, 6) if f"{value:.{d}f}" != f"{other:.{d}f}"), 6)
     text = f"{value:.{digits}f}"
     return text.removeprefix("0") if 0 < value < 1 and text[0] == "0" else text
@@ -362,7 +362,7 @@ def _number(value: float) -> str:
 
 
 def _plus(value: float) -> str:
-    """Return a number with its sign, and two digits that count."""
+    """Return a number with its sign and two significant digits."""
     return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"
 
 

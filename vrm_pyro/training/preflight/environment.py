@@ -1,4 +1,4 @@
-"""What this machine offers: versions, devices, threads, precision."""
+"""Check this machine: versions, devices, threads, precision."""
 
 import os
 import platform
@@ -28,16 +28,16 @@ PACKAGES: Final = (
 
 
 class Environment(NamedTuple):
-    """Facts of this machine.
+    """Facts about this machine.
 
     Attributes:
-        versions: Version of each package; None where it is not installed.
+        versions: Version of each package; None if it is not installed.
         python: Version of Python.
         system: Operating system and processor.
-        cores: Cores this process may use.
-        threads: Threads torch computes with.
-        devices: Names of the devices torch sees, the CPU first.
-        native_bfloat16: Whether each of them computes in bfloat16 without emulating it.
+        cores: Number of cores this process may use.
+        threads: Number of threads torch uses.
+        devices: Names of torch devices, the CPU first.
+        native_bfloat16: Whether each device computes in bfloat16 without emulation.
     """
 
     versions: dict[str, str | None]
@@ -50,7 +50,7 @@ class Environment(NamedTuple):
 
 
 def environment() -> Environment:
-    """Return the facts of this machine."""
+    """Return the facts about this machine."""
     devices, native = ["cpu"], [has_native_bfloat16(torch.device("cpu"))]
     for index in range(torch.cuda.device_count()):
         devices.append(f"cuda:{index} {torch.cuda.get_device_name(index)}")
@@ -67,7 +67,7 @@ def environment() -> Environment:
 
 
 def check_environment(facts: Environment) -> list[Check]:
-    """Return what on this machine stands in the way, or would only slow things down."""
+    """Return checks of this machine: what prevents a run, and what slows it down."""
     missing = [name for name, held in facts.versions.items() if held is None]
     listed = ", ".join(f"{name} {held}" for name, held in facts.versions.items() if held)
     checks = [Check("versions", "ok", f"Python {facts.python}, {listed}")]

@@ -1,4 +1,4 @@
-"""Do the labels of a table say what a reward model can learn from?"""
+"""Check that the labels of a table are something a reward model can learn from."""
 
 import warnings
 from typing import Final
@@ -16,7 +16,7 @@ FEWEST: Final = 20
 
 
 def check_labels(table: PreferenceTable) -> list[Check]:
-    """Return the checks that need rows alone: no model, no backbone."""
+    """Return the results of checks that need rows only, no model and no backbone."""
     if table.num_pairs == 0:
         return [
             Check(
@@ -36,7 +36,7 @@ def check_labels(table: PreferenceTable) -> list[Check]:
 
 
 def check_decided(table: PreferenceTable) -> Check:
-    """Check that enough labels take a side and count."""
+    """Check that enough labels prefer one response and have weight."""
     decided = (np.abs(table.preference - 0.5) > 1e-9) & (table.pair_weight > 0)
     share = float(decided.mean())
     first = float((table.preference[decided] > 0.5).mean()) if decided.any() else 0.0
@@ -63,7 +63,7 @@ def check_decided(table: PreferenceTable) -> Check:
 
 
 def check_contradictions(table: PreferenceTable) -> Check:
-    """Check how often the same two responses are labelled both ways."""
+    """Check how often the same two responses have opposite labels."""
     low = np.minimum(table.pair_first, table.pair_second)
     high = np.maximum(table.pair_first, table.pair_second)
     _, pair = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
@@ -83,7 +83,7 @@ def check_contradictions(table: PreferenceTable) -> Check:
 
 
 def check_orientation_by_ratings(table: PreferenceTable) -> Check:
-    """Check that the preferred response has the better ratings."""
+    """Check that the preferred response tends to have the higher ratings."""
     if not table.has_ratings:
         return Check("orientation by ratings", "ok", "no ratings to compare with")
     gap = table.ratings[table.pair_first] - table.ratings[table.pair_second]
@@ -118,7 +118,7 @@ def check_orientation_by_ratings(table: PreferenceTable) -> Check:
 
 
 def check_identification(table: PreferenceTable) -> Check:
-    """Check whether labels are more than a function of the ratings (spec 1.1)."""
+    """Check that labels are not a function of the ratings (spec 1.1)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = check_label_identification(table)
@@ -137,7 +137,7 @@ def check_identification(table: PreferenceTable) -> Check:
 
 
 def check_length(table: PreferenceTable) -> Check:
-    """Check how far "the longer response wins" gets."""
+    """Check the accuracy of the rule "the longer response wins"."""
     lengths = np.array([len(text) for text in table.responses])
     found = length_baseline(
         lengths[table.pair_first],
@@ -169,5 +169,5 @@ def percent(rate: Estimate) -> str:
 
 
 def _error(rate: Estimate) -> float:
-    """Return the standard error; a single prompt has none, and can prove nothing."""
+    """Return the standard error, or 1 for a single prompt, so that no test is significant."""
     return 1.0 if np.isnan(rate.standard_error) else rate.standard_error

@@ -1,4 +1,4 @@
-"""Config files of a run: shipped ones by name, a user's own by path."""
+"""Find config files of a run: shipped ones by name, others by path."""
 
 import re
 from importlib.resources import files
@@ -13,12 +13,12 @@ CONFIGS = Path(str(files("vrm_pyro"))) / "configs"
 
 
 class ConfigFile(ActionConfigFile):
-    """``--config``: a file, or the name of a shipped one; messages say which file is wrong."""
+    """Action of ``--config``: read a file or a shipped config; name the file in messages."""
 
     def __call__(
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
-        """Read the file into the settings."""
+        """Merge the settings of the file."""
         path = config_path(str(values))
         try:
             text = path.read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ class ConfigFile(ActionConfigFile):
 
 
 def config_path(name: str) -> Path:
-    """Return the path of a config: a file as given, else a shipped one of this name.
+    """Return the path of a config: an existing file, else the shipped config of this name.
 
     >>> config_path("ratings").name
     'ratings.yaml'
@@ -42,7 +42,7 @@ def config_path(name: str) -> Path:
     if given.is_file():
         return given
     shipped = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    # "configs/paper.yaml" is how the documents name them; it works outside the repository too.
+    # The documentation writes "configs/paper.yaml"; accept it outside the repository too.
     if given.parent.name in ("", "configs") and len(given.parts) <= 2:
         for candidate in (given.name, f"{given.name}.yaml"):
             if candidate in shipped:
@@ -54,9 +54,9 @@ def config_path(name: str) -> Path:
 
 
 def short_class_names(text: str) -> str:
-    """Return YAML with classes of this package by their name alone, wherever they stood before.
+    """Return YAML with the bare name of each class of this package, without its module path.
 
-    Files written by an earlier version hold the full path of a class, which may have moved.
+    Files written by an earlier version hold the full path of a class, which may have changed.
 
     >>> short_class_names("guide: {class_path: vrm_pyro.guides.FlowGuide}")
     'guide: {class_path: FlowGuide}'

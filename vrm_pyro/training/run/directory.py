@@ -1,4 +1,4 @@
-"""The folder of a run: whether it may be written, and which settings a resumed run may change."""
+"""Manage a run folder: may it be written, and may a resumed run change these settings."""
 
 import logging
 from pathlib import Path
@@ -38,15 +38,15 @@ FREE_ON_RESUME = {
 
 
 class RunDirectory:
-    """The folder that one run writes.
+    """The output folder of one run.
 
     Args:
         path: ``train.output_dir``.
-        overwrite: Whether another run there is replaced.
-        resume: Whether a stopped run there is continued.
+        overwrite: Whether to replace a run in the folder.
+        resume: Whether to resume a stopped run in the folder.
 
     Raises:
-        InputError: If the folder holds what may not be touched.
+        InputError: If the folder holds a run, and neither option allows to write there.
     """
 
     def __init__(self, path: str, *, overwrite: bool, resume: bool) -> None:
@@ -56,9 +56,9 @@ class RunDirectory:
                 "--overwrite and --train.resume_from_checkpoint exclude each other: start over, "
                 "or resume."
             )
-        #: Whether a trained model lies there.
+        #: Whether the folder holds a trained model.
         self.finished = (self.path / CONFIG_FILE).is_file()
-        #: Whether a run was started there and not finished.
+        #: Whether the folder holds an unfinished run.
         self.stopped = (self.path / SETTINGS_FILE).is_file() and not self.finished
         if self.finished and not overwrite and not resume:
             raise InputError(
@@ -73,7 +73,7 @@ class RunDirectory:
             )
 
     def protect(self, specs: list[Any]) -> None:
-        """Raise InputError if replacing the folder would delete rows that are to be read."""
+        """Raise InputError if replacing the folder would delete input rows."""
         target = self.path.resolve()
         for spec in specs:
             for name in [spec] if isinstance(spec, str) else spec or []:
@@ -85,11 +85,11 @@ class RunDirectory:
                     )
 
     def claim(self, values: dict[str, Any], text: str) -> None:
-        """Take the folder and write ``config.yaml``; a run that stops after this can be resumed.
+        """Create the folder and write ``config.yaml``, so that the run can be resumed.
 
         Args:
             values: All settings.
-            text: The same, as ``config.yaml`` holds them.
+            text: The same settings as text for ``config.yaml``.
 
         Raises:
             InputError: If a resumed run was started with other settings.
@@ -103,7 +103,7 @@ class RunDirectory:
         claim_directory(self.path, marker=SETTINGS_FILE, content=text, overwrite=self.overwrite)
 
     def check_same(self, values: dict[str, Any]) -> None:
-        """Raise InputError naming a setting that differs from those the run was started with."""
+        """Raise InputError if a setting differs from those the run was started with."""
         path = self.path / SETTINGS_FILE
         try:
             held = yaml.safe_load(short_class_names(path.read_text(encoding="utf-8")))

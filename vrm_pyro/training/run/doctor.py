@@ -1,4 +1,4 @@
-"""What stands in the way of a run: what ``vrm-pyro doctor`` checks."""
+"""Check what would prevent a run: the checks of ``vrm-pyro doctor``."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from vrm_pyro.training.run.settings import RunSettings
 def doctor(
     settings: RunSettings, *, max_responses: int = MOST_RESPONSES, progress: bool = False
 ) -> Iterator[Check]:
-    """Yield every check of machine, rows and settings, cheapest first, as it is done.
+    """Yield the checks of machine, rows and settings as they finish, cheapest first.
 
     Args:
-        settings: Settings of the run; without training rows the machine alone is checked.
-        max_responses: States are computed for a sample of prompts with about so many responses.
+        settings: Settings of the run; without training rows only the machine is checked.
+        max_responses: Approximate number of responses in the sample of prompts that is encoded.
         progress: Whether to show a progress bar while texts are encoded.
 
     Raises:

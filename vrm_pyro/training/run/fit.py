@@ -1,4 +1,4 @@
-"""From rows to a run folder, in one call: what ``vrm-pyro train`` does."""
+"""Train from rows to a run folder in one call, like ``vrm-pyro train``."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
@@ -28,10 +28,10 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Run:
-    """Train a reward model on rows and write it, with everything about it, into a folder.
+    """Train a reward model on rows and write a run folder.
 
-    The folder is the one that ``vrm-pyro train`` writes: model, ``metrics.json``,
-    ``posterior.nc`` and ``config.yaml``, and every verb reads it::
+    The folder is that of ``vrm-pyro train``: model, ``metrics.json``, ``posterior.nc`` and
+    ``config.yaml``. Every verb reads it::
 
         run = vrm_pyro.fit("rows.jsonl", config="ratings", output_dir="runs/rated")
         run = vrm_pyro.fit(
@@ -39,27 +39,27 @@ def fit(
         )
 
     Args:
-        data: Training rows in any form, see :data:`vrm_pyro.features.reading.DataLike`. Omitted:
-            those that ``data.train`` in the config or the settings names.
-        validation: Rows for early stopping and ``metrics.json``, likewise. Omitted: a part of the
-            training prompts is held out (``data.validation_fraction``).
+        data: Training rows in any form, see :data:`vrm_pyro.features.reading.DataLike`; those of
+            ``data.train`` in config or settings when omitted.
+        validation: Rows for early stopping and ``metrics.json``, in any form. If omitted, some
+            training prompts are held out (``data.validation_fraction``).
         config: Name of a shipped config (``default``, ``ratings``, ``paper``, ...), path of a
-            YAML file, or settings of a model; those of the training are then the ones of
-            ``default``. Omitted: ``default``, or for a resumed run what it was started with.
+            YAML file, or a ``ModelConfig``, which is trained with the settings of ``default``.
+            When omitted: ``default``, or for a resumed run its own config.
         output_dir: Folder of the run; ``train.output_dir`` of the config when omitted.
-        settings: Further settings by dotted key, as on the command line without the dashes:
+        settings: Other settings by dotted key, as on the command line without the dashes:
             ``{"model.latent_dim": 4, "train.num_train_epochs": 3}``.
-        backbone: What reads the texts, in place of the one that ``model.backbone`` names: one of
-            the user's own, or one that is loaded already.
-        overwrite: Replace a run that lies in the folder, with all its files.
-        resume: Continue a stopped run in the folder from its last checkpoint.
+        backbone: A loaded backbone, possibly of a class of your own, that replaces
+            ``model.backbone``.
+        overwrite: Replace a run in the folder, with all its files.
+        resume: Resume a stopped run in the folder from its last checkpoint.
 
     Returns:
         The finished run.
 
     Raises:
-        InputError: For rows or settings that are not usable, or a folder that holds another run;
-            the message is the one of the command line.
+        InputError: If rows or settings are not usable, or the folder holds another run. The
+            message is that of the command line.
     """
     given = dict(settings or {})
     if output_dir is not None:
@@ -80,7 +80,7 @@ def fit(
     for name, rows in (("train", data), ("validation", validation)):
         if rows is None or specs[name] is not None:
             continue
-        # What a resumed run and `certify` find again: the states with their texts in the folder.
+        # A resumed run and `certify` find states by the texts stored in the folder.
         kept = Path(str(read.arguments.output_dir)) / STATES_FOLDER / name
         known = str(kept) if read.tuning.method == "frozen" else IN_MEMORY
         setattr(read.data, name, known)
@@ -90,7 +90,7 @@ def fit(
 
 
 def _spec(data: DataLike | None) -> Spec | None:
-    """Return what ``data.train`` calls the rows: paths or names; None for rows in memory."""
+    """Return the value of ``data.train`` for rows: paths or names; None for rows in memory."""
     if isinstance(data, FeatureStore):
         return str(data.path)
     if isinstance(data, str | PathLike):

@@ -1,4 +1,4 @@
-"""Rows and states that a run trains and validates on."""
+"""Read the rows and states that a run trains and validates on."""
 
 import logging
 import warnings
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NamedRows:
-    """What ``data.train`` or ``data.validation`` names, before anything is computed.
+    """The rows of ``data.train`` or ``data.validation``, before anything is computed.
 
     Args:
         table: The rows.
-        store: Their states, when the spec named a store.
+        store: Their states, if the setting named a store.
     """
 
     table: PreferenceTable
@@ -45,7 +45,7 @@ class NamedRows:
         """Read rows, or open a store.
 
         Raises:
-            InputError: If they cannot be read, or come with states that no store holds.
+            InputError: If they cannot be read, or have states in memory and no store.
         """
         rows = read_data(data, skip_invalid=skip_invalid, split=split)
         if isinstance(rows, Inputs):
@@ -56,13 +56,13 @@ class NamedRows:
         return cls(rows_of(rows), rows if isinstance(rows, FeatureStore) else None)
 
     def limited(self, max_prompts: int, seed: int) -> "NamedRows":
-        """Return the rows of some prompts, drawn by a hash of their texts; 0 keeps all."""
+        """Return the rows of some prompts, selected by a hash of their texts; 0 keeps all."""
         if not 0 < max_prompts < self.table.num_prompts or self.store is not None:
             return self
         return NamedRows(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
 
     def encoded(self, backbone: Backbone | None, folder: Path, progress: bool) -> FeatureStore:
-        """Return the store of the rows, opened or computed into ``folder``."""
+        """Return the store of the rows: the given one, or one computed into ``folder``."""
         if self.store is not None:
             return self.store
         assert backbone is not None
@@ -71,12 +71,12 @@ class NamedRows:
 
 @dataclass(frozen=True)
 class TrainingStates:
-    """What a run trains and validates on, with states.
+    """Training and validation rows of a run, with states.
 
     Args:
         train: Training rows.
         validation: Validation rows.
-        backbone: What made the states, as a checkpoint keeps it.
+        backbone: Description of the backbone that computed the states, for the checkpoint.
     """
 
     train: FeatureSource
@@ -86,13 +86,13 @@ class TrainingStates:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """All rows of a run, read and checked; nothing is written yet.
+    """All rows of a run, read and checked, before anything is written.
 
     Args:
-        data: Settings of the data.
-        train: Training rows, with those of held-out prompts when ``validation`` is None.
+        data: Data settings.
+        train: Training rows, including those of held-out prompts if ``validation`` is None.
         validation: Validation rows.
-        check: Whether labels are a function of ratings.
+        check: Result of the check whether labels are a function of ratings.
     """
 
     data: DataConfig
@@ -104,7 +104,7 @@ class TrainingRows:
     def read(
         cls, data: DataConfig, train: DataLike | None = None, validation: DataLike | None = None
     ) -> "TrainingRows":
-        """Read what the settings name, or the rows given in their place.
+        """Read the rows that the settings name, or use the rows given instead.
 
         Raises:
             InputError: If rows or a store are not usable, or validation holds no pair.
@@ -138,12 +138,12 @@ class TrainingRows:
 
     @property
     def needs_backbone(self) -> bool:
-        """Whether some rows come without states."""
+        """Whether some rows have no states."""
         both = (self.train, self.validation)
         return any(item is not None and item.store is None for item in both)
 
     def check_learnable(self, model: ModelConfig) -> None:
-        """Raise InputError unless the training rows are ones that the settings can learn from."""
+        """Raise InputError unless a model with these settings can learn from the training rows."""
         table = self.train.table
         if 0 < self.data.max_prompts < table.num_prompts:
             table = table.select_prompts(
@@ -163,7 +163,7 @@ class TrainingRows:
         return facts
 
     def drops(self, choice: str) -> bool:
-        """Whether the user chose this, and the labels are a function of the ratings."""
+        """Whether this option is set, and the labels are a function of the ratings."""
         return self.check.is_function and self.data.on_unidentified == choice
 
     def encoded(
@@ -172,7 +172,7 @@ class TrainingRows:
         """Return the rows with their states, computed where they are missing.
 
         Args:
-            backbone: What reads texts; None when all rows come with states.
+            backbone: Backbone that encodes texts; None if all rows have states.
             run: Folder of the run; stores are written below it.
             progress: Whether to show a bar while texts are encoded.
         """
@@ -191,10 +191,10 @@ class TrainingRows:
         return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
 
     def texts(self, backbone: TransformerBackbone) -> TrainingStates:
-        """Return the rows with texts in the place of states, for a backbone that is trained.
+        """Return the rows with tokenized texts instead of states, for a backbone that is trained.
 
         Args:
-            backbone: What reads them.
+            backbone: Backbone that encodes them.
         """
         table, limit = self.train.table, self.data.max_prompts
         if 0 < limit < table.num_prompts:
@@ -209,7 +209,7 @@ class TrainingRows:
         return TrainingStates(source, Inputs.of(read_texts(validation, backbone)), {})
 
     def _kept(self, source: FeatureSource) -> FeatureSource:
-        """Return the training rows without what the user chose to leave out."""
+        """Return the training rows without those that ``data.on_unidentified`` drops."""
         if self.drops("drop_ratings"):
             source = with_objectives(source, ())
         if self.drops("drop_preferences"):
@@ -217,7 +217,7 @@ class TrainingRows:
         return source
 
     def _held_out(self, table: PreferenceTable) -> NDArray[np.bool_]:
-        """Return which prompts are for validation: the same ones in every file and order."""
+        """Return which prompts are held out for validation, independent of file and order."""
         share = self.data.validation_fraction
         held_out = prompt_positions(table, self.data.split_seed) >= 1 - share
         if held_out.all() or not held_out.any():
@@ -230,11 +230,10 @@ class TrainingRows:
 
 
 def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
-    """Take backbone, pooling and maximal length from stores: their states are made already.
+    """Set backbone, pooling and maximum length to those that stores were computed with.
 
     Raises:
-        InputError: If a setting was given that is not what a store was made with, or two stores
-            differ.
+        InputError: If a given setting differs from that of a store, or two stores differ.
     """
     defaults = {item.name: item.default for item in fields(ModelConfig)}
     for store in stores:

@@ -1,4 +1,4 @@
-"""Messages of jsonargparse in the words of the user: key, value, what is allowed."""
+"""Translate jsonargparse's messages for users: key, value, allowed values."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +9,16 @@ from vrm_pyro.errors import InputError, did_you_mean
 
 
 class UsageError(InputError):
-    """An option or a setting that cannot be understood."""
+    """An option or setting is unknown or has a value that cannot be parsed."""
 
 
 def options_of(parser: ArgumentParser) -> list[str]:
-    """Return all options as they are written, such as ``--model.mode``."""
+    """Return all options as written on the command line, such as ``--model.mode``."""
     return [name for action in parser._actions for name in action.option_strings]
 
 
 def readable(error: BaseException | str, options: Sequence[str] = ()) -> str:
-    """Return jsonargparse's message in the words of the user: key, value, what is allowed."""
+    """Return jsonargparse's message translated for users: key, value, allowed values."""
     message = " ".join(str(error).split())
     key_match = re.match(r'Parser key "([^"]+)": (.*)', message)
     key, rest = key_match.groups() if key_match else ("", message)

@@ -1,4 +1,4 @@
-"""Read the settings of a run: a config, and what overrides it."""
+"""Read the settings of a run: a config and its overrides."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,19 +32,19 @@ def read_settings(
     config: str | PathLike[str] | ModelConfig = DEFAULT_CONFIG,
     overrides: Mapping[str, Any] | None = None,
 ) -> RunSettings:
-    """Return checked settings from a config and what overrides it.
+    """Return checked settings from a config and its overrides.
 
     >>> settings = read_settings("ratings", {"model.latent_dim": 4, "data.train": "rows.jsonl"})
     >>> settings.model.latent_dim, settings.model.objective
     (4, 'integrated')
 
     Args:
-        config: Name of a shipped config, path of a YAML file, or the settings of a model; those
-            of the training are then the ones of ``default``.
+        config: Name of a shipped config, path of a YAML file, or a ``ModelConfig``, which is
+            combined with the other settings of ``default``.
         overrides: Values by dotted key, such as ``{"train.learning_rate": 3e-4}``.
 
     Raises:
-        InputError: For a setting that does not exist or is wrong whatever the rows.
+        InputError: If a setting does not exist or is wrong for any rows.
     """
     find_own_classes()
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
@@ -56,7 +56,7 @@ def read_settings(
         config, values = DEFAULT_CONFIG, {**own, **values}
     known = options_of(parser)
     for key in values:
-        # Settings of a class, such as model.guide.init_args.weights, are no options themselves.
+        # Settings of a class, such as model.guide.init_args.weights, are not options.
         of_class = key.startswith(tuple(f"model.{name}.init_args." for name in TABLES))
         if f"--{key}" not in known and not of_class:
             raise UsageError(readable(f"unrecognized arguments: --{key}", known))
@@ -75,27 +75,27 @@ def add_settings(parser: ArgumentParser, data: type[DataConfig] = DataConfig) ->
 
     Args:
         parser: The parser.
-        data: Settings of the data.
+        data: Class of the data settings.
     """
-    # What jsonargparse's own list denies (os, subprocess, builtins, ...) is refused, not warned
-    # about: a config that someone else wrote must not run a program. Naming any entry does it.
+    # Refuse, not warn about, what jsonargparse denies (os, subprocess, builtins, ...): a config
+    # from somebody else must not run a program. Setting any entry has this effect.
     set_parsing_settings(import_path_denylist=["os"])
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(data, "data")
     parser.add_class_arguments(TuningConfig, "tuning")
-    # Made by hand below: transformers' messages do not say which settings they are about.
+    # Built by hand below, because transformers' messages do not name the setting.
     parser.add_class_arguments(TrainArguments, "train", instantiate=False)
 
 
 def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
-    """Return the checked settings of what a parser read.
+    """Return checked settings from parsed options.
 
     Args:
         parser: A parser with the groups of :func:`add_settings`.
-        parsed: What it read.
+        parsed: Its result.
 
     Raises:
-        InputError: For settings that are wrong whatever the rows.
+        InputError: If settings are wrong for any rows.
     """
     text = yaml.safe_load(short_class_names(parser.dump(parsed, skip_unset=False)))
     values = {key: text[key] for key in GROUPS}
@@ -129,13 +129,13 @@ def _arguments(values: dict[str, Any]) -> TrainArguments:
     except (TypeError, ValueError, ImportError) as error:
         message = " ".join(str(error).split()).replace("--", "train.")
         raise InputError(f"settings of train: {message}") from error
-    # Absolute: transformers notes paths of checkpoints, which must outlive a change of folder.
+    # Absolute, because transformers stores paths of checkpoints and the working folder may change.
     arguments.output_dir = str(Path(arguments.output_dir or "").resolve())
     return arguments
 
 
 def _as_text(value: Any) -> str:
-    """Return a value as the command line spells it."""
+    """Return a value in the syntax of the command line."""
     if isinstance(value, str | PathLike):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):

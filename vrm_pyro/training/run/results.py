@@ -35,17 +35,17 @@ def write_results(
     savers: Sequence[Save],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write everything a finished run consists of, and return its metrics.
+    """Write all files of a finished run, and return its metrics.
 
-    A reader never sees a part of a file. As long as ``config.json`` is missing, the run counts
-    as stopped and is resumed from its last checkpoint.
+    Files are written atomically. Until ``config.json`` exists, the run counts as stopped and is
+    resumed from its last checkpoint.
 
     Args:
-        directory: The run.
-        result: What training returned.
+        directory: Folder of the run.
+        result: Result of training.
         validation: Validation rows with their states.
-        savers: Write the backbone's tokenizer, and what was trained of it, into a folder.
-        facts: Facts of the training rows, for ``metrics.json``.
+        savers: Functions that write the backbone's tokenizer and trained weights into a folder.
+        facts: Facts about the training rows, for ``metrics.json``.
     """
     loaded = result.loaded
     metrics = evaluate(loaded, validation).to_dict()
@@ -76,7 +76,7 @@ def write_results(
 
 
 def training_facts(result: TrainResult) -> dict[str, Any]:
-    """Return how training went, for ``metrics.json``."""
+    """Return the training statistics of ``metrics.json``."""
     config = result.loaded.config
     named = {name.removeprefix("eval_"): value for name, value in result.metrics.items()}
     facts: dict[str, Any] = {
@@ -99,7 +99,7 @@ def training_facts(result: TrainResult) -> dict[str, Any]:
 
 
 def _finite(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a gradient norm that was not finite is null."""
+    """Return null for NaN, which JSON lacks: a gradient norm that was not finite."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in entry.items()

@@ -33,10 +33,10 @@ RATES = {"accuracy": "accuracy", "log_loss": "log loss", "ece": "ECE"}
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished run.
+    """A finished run: its folder and validation metrics.
 
-    Every verb, and every function of the library that takes a model, reads its folder; the run
-    itself stands for it, as ``os.PathLike``.
+    It is an ``os.PathLike`` of its folder, so it can be passed to every function that takes a
+    model.
 
     >>> rates = {"accuracy": 0.75, "accuracy_se": 0.01, "log_loss": 0.5, "log_loss_se": 0.02}
     >>> counts = {"ece": 0.04, "ece_se": None, "n_pairs": 1200, "n_prompts": 300}
@@ -44,9 +44,9 @@ class Run:
     accuracy 0.750 +- 0.010, log loss 0.500 +- 0.020, ECE 0.040 (1200 pairs of 300 prompts)
 
     Args:
-        path: Its folder.
-        metrics: Metrics on the validation rows, as ``metrics.json`` holds them.
-        trained: Whether this call trained it; False for one that was finished before.
+        path: Folder of the run.
+        metrics: Metrics on the validation rows, as in ``metrics.json``.
+        trained: Whether this call trained it; False if it was already finished.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Run:
         return f"<table><caption>{caption}</caption>{rows}</table>"
 
     def summary(self) -> str:
-        """Return the rates on the validation rows in one line."""
+        """Return the validation metrics in one line."""
         rates = ", ".join(f"{words} {value}" for words, value in self._rates().items())
         counts = f"{self.metrics['n_pairs']} pairs of {self.metrics['n_prompts']} prompts"
         return f"{rates} ({counts})"
@@ -77,20 +77,20 @@ class Run:
         """Return the trained model.
 
         Args:
-            classes: A user's own prior, guide or likelihood classes.
+            classes: Prior, guide or likelihood classes of your own.
         """
         return load_model(self.path, classes)
 
     @property
     def log_history(self) -> list[dict[str, Any]]:
-        """What training logged, one entry per logging step and validation."""
+        """The training log, one entry per logging step and validation."""
         return json.loads((self.path / LOG_FILE).read_text(encoding="utf-8"))
 
     def scorer(self, **options: Any) -> Scorer:
         """Return the model with its backbone, ready to score text.
 
         Args:
-            **options: Those of :meth:`vrm_pyro.Scorer.from_pretrained`.
+            **options: Options of :meth:`vrm_pyro.Scorer.from_pretrained`.
         """
         return Scorer.from_pretrained(self.path, **options)
 
@@ -104,9 +104,9 @@ class Run:
 
 
 def run(settings: RunSettings) -> Run:
-    """Train what the settings say, or resume a stopped run, into ``train.output_dir``.
+    """Train with the given settings, or resume a stopped run, in ``train.output_dir``.
 
-    Of several processes the main one writes the results; all return the run.
+    With several processes, the main one writes the results and all return the run.
 
     Raises:
         InputError: If settings, rows and folder do not fit each other.
@@ -188,7 +188,7 @@ def _backbone(settings: RunSettings) -> Backbone:
 
 
 def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
-    """Return what writes the tokenizer that the model's texts were read with."""
+    """Return a function that writes the tokenizer of the backbone into a folder."""
     held = None if backbone is not None else stores[0].path / TOKENIZER
     if held is not None and not held.is_dir():
         meta = stores[0].meta

@@ -24,14 +24,14 @@ class RunSettings:
 
     Args:
         model: Settings of the model.
-        data: What it is trained on.
-        arguments: transformers' settings of the training.
-        tuning: Whether the backbone is trained, too.
-        values: All of them as plain values, as ``config.yaml`` holds them.
-        overwrite: Whether another run in ``train.output_dir`` is replaced.
-        train_rows: Training rows in any form, in place of those that ``data.train`` names.
-        validation_rows: Validation rows likewise.
-        backbone: What reads the texts, in place of the one that ``model.backbone`` names.
+        data: Settings of the training and validation rows.
+        arguments: Training arguments of transformers.
+        tuning: Settings of training the backbone.
+        values: All settings as plain values, as in ``config.yaml``.
+        overwrite: Whether to replace a run in ``train.output_dir``.
+        train_rows: Training rows in any form; they replace ``data.train``.
+        validation_rows: Validation rows in any form; they replace ``data.validation``.
+        backbone: A loaded backbone that replaces ``model.backbone``.
     """
 
     model: ModelConfig
@@ -50,7 +50,7 @@ class RunSettings:
 
 
 def check_arguments(arguments: TrainArguments) -> None:
-    """Raise InputError for settings of the training that only show once it has begun."""
+    """Raise InputError for training arguments that would otherwise fail only during training."""
     for name, zero in (
         ("per_device_train_batch_size", False),
         ("per_device_eval_batch_size", False),
@@ -74,7 +74,7 @@ def check_arguments(arguments: TrainArguments) -> None:
             "compile. Set tuning.compile true: it compiles a backbone that is trained."
         )
     for name in ("fsdp", "deepspeed"):
-        # accelerate's own configuration asks by the environment.
+        # accelerate's own configuration arrives in environment variables.
         launched = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower() == "true"
         if getattr(arguments, name, None) or launched:
             where = "accelerate's configuration" if launched else f"train.{name}"
