@@ -139,7 +139,7 @@ def test_features_and_scores_of_two_processes_are_those_of_one(rows, finished, t
     ("kind", "codes", "words"),
     [
         ("input", [1, 2], "[process 1] vrm-pyro train: something is wrong here."),
-        ("kill", [1, -9], "vrm-pyro train: another process of this run ended without a word"),
+        ("kill", [1, -9], "vrm-pyro train: another process of this run ended without a message"),
     ],
 )
 def test_a_failure_in_one_process_is_said_once_and_ends_both(rows, tmp_path, kind, codes, words):

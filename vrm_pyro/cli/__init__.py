@@ -8,18 +8,18 @@ import vrm_pyro
 from vrm_pyro.cli.console import OK, guard
 
 VERBS = {
-    "simulate": "Write texts with known truth: rows to train and test on, and what made them.",
-    "features": "Run the frozen backbone over rows once and keep its states; can be resumed.",
-    "train": "Train a reward model on rows or on kept states.",
+    "simulate": "Write simulated rows to train and test on, and the truth behind them.",
+    "features": "Run the frozen backbone over rows once and store its states; can be resumed.",
+    "train": "Train a reward model on rows or on stored states.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
-    "score": "Write reward, spread, weights and scores of every response.",
-    "explain": "Say why a response is preferred, how surely, and what would flip it.",
-    "report": "Write one HTML page about a model on rows: rates, weights, checks, single pairs.",
-    "posterior": "Write draws of weights, features, scores and rewards as an ArviZ file.",
-    "psense": "Say how much a posterior file depends on its priors and on its outcomes.",
-    "diagnose": "Say what is wrong with a model on rows, test by test, and what to try.",
-    "certify": "Bound the error on new prompts from rows that the model has not seen.",
-    "export": "Write a trained model as a folder that transformers and TRL load by its path.",
+    "score": "Write reward, its spread, weights and scores of every response.",
+    "explain": "Explain why a response is preferred, how surely, and what would flip it.",
+    "report": "Write an HTML page about a model on rows: metrics, weights, checks, single pairs.",
+    "posterior": "Write posterior draws of weights, features, scores and rewards for ArviZ.",
+    "psense": "Measure how much a posterior file depends on its priors and on the outcomes.",
+    "diagnose": "Test a model on rows for problems, and say what to try.",
+    "certify": "Bound the error rate on new prompts, from rows that the model has not seen.",
+    "export": "Export a trained model as a folder that transformers and TRL load.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
 }
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_verb(verb: str) -> None:
-    """Raise InputError with the list of verbs unless there is such a one."""
+    """Raise InputError with the list of verbs unless ``verb`` is one of them."""
     from vrm_pyro.cli.parsing import UsageError
     from vrm_pyro.errors import did_you_mean
 
@@ -61,7 +61,7 @@ def check_verb(verb: str) -> None:
 
 
 def overview() -> str:
-    """Return the help of the program: its verbs, one line each."""
+    """Return the program's help: one line for each verb."""
     lines = [f"  {name:<10} {text}" for name, text in VERBS.items()]
     return "\n".join(
         [

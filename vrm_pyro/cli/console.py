@@ -1,4 +1,4 @@
-"""What the user sees on stderr, and the exit code."""
+"""Messages on stderr, and the exit code."""
 
 import errno
 import logging
@@ -22,11 +22,11 @@ FAULT: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-# Seconds that a process which ends because another one did leaves to that one for its message:
-# a launcher ends all once the first has left.
+# Seconds that a process waits before it exits because another one failed. A launcher kills all
+# processes once one has exited, so the failed one needs time to print its message.
 _LAST_WORD: Final = 1.0
 
-# What the machine refuses, and the user can put right.
+# Errors of the system that a user can fix.
 _USER_ERRNO: Final = {
     errno.EACCES,
     errno.EPERM,
@@ -46,9 +46,9 @@ class Outcome:
 
 @contextmanager
 def guard(program: str) -> Iterator[Outcome]:
-    """Turn what a block raises into an exit code and a readable message.
+    """Turn exceptions of a block into an exit code and a readable message.
 
-    Of several processes the first to fail speaks, and the others end without a word.
+    Only the first process to fail prints a message; the others exit silently.
 
     Args:
         program: Begins the message, such as ``vrm-pyro train``.
@@ -79,7 +79,7 @@ def guard(program: str) -> Iterator[Outcome]:
         except EndedElsewhere:
             outcome.code = FAULT
             time.sleep(_LAST_WORD)
-        except Exception as error:  # noqa: BLE001 - the last door: the user gets a trace and a code
+        except Exception as error:  # noqa: BLE001 - last resort: traceback and exit code
             outcome.code = FAULT
             _report(program, error)
 
@@ -87,8 +87,8 @@ def guard(program: str) -> Iterator[Outcome]:
 def _report(program: str, error: Exception) -> None:
     if lost_contact(error):
         _fail(
-            f"{program}: another process of this run ended without a word; it may have been "
-            "killed for want of memory. Training can go on from its last checkpoint with "
+            f"{program}: another process of this run ended without a message; it may have been "
+            "killed for lack of memory. Resume training from the last checkpoint with "
             "--train.resume_from_checkpoint true."
         )
         return
@@ -97,17 +97,17 @@ def _report(program: str, error: Exception) -> None:
 
 
 def _fail(message: str) -> None:
-    """Say why this process ends, unless another one has said why all do."""
+    """Print why this process ends, unless another one has failed before."""
     if not fails_first():
         time.sleep(_LAST_WORD)
     elif num_processes() == 1 or is_main():
         _say(message)
-    else:  # on a line of its own: the main process may be showing a bar
+    else:  # on a new line: the main process may be showing a progress bar
         _say(f"\n[process {process_index()}] {message}")
 
 
 def _say_stopped(program: str, how: str, stop: BaseException) -> None:
-    # A launcher ends processes that are left when one has failed: that is no news.
+    # The launcher kills the remaining processes after a failure; do not report that.
     if fails_first() if not str(stop) else is_main():
         _say(f"{program}: {how}." + (f" {stop}" if str(stop) else ""))
 
@@ -118,7 +118,7 @@ def _say(message: str) -> None:
 
 @contextmanager
 def _messages() -> Iterator[None]:
-    """Show warnings as one line each, and what the package logs as it is."""
+    """Show each warning as one line, and log messages of the package without a prefix."""
     log = logging.getLogger("vrm_pyro")
     handler = logging.StreamHandler(sys.stderr)
     if not is_main():

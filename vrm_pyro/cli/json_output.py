@@ -1,4 +1,4 @@
-"""JSON that a verb writes to a file, or prints in place of its table."""
+"""JSON output of verbs: to a file, or printed instead of the table."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,20 +9,20 @@ from vrm_pyro.atomic import json_text, write_json
 
 
 def add_json_options(parser: ArgumentParser) -> None:
-    """Add ``--json`` and ``--out`` of a verb that prints a table, see :func:`show`."""
+    """Add ``--json`` and ``--out`` to a verb that prints a table, see :func:`show`."""
     parser.add_argument("--json", action="store_true", help="Print JSON instead of the table.")
     parser.add_argument(
-        "--out", type=str, metavar="FILE", help="JSON file to write; one there is replaced."
+        "--out", type=str, metavar="FILE", help="JSON file to write; an existing file is replaced."
     )
 
 
 def show(options: Namespace, content: Any, table: Callable[[], str]) -> None:
-    """Print the table or JSON, and write the file, as ``--json`` and ``--out`` ask for.
+    """Print the table or JSON, and write the file, according to ``--json`` and ``--out``.
 
     Args:
-        options: What was parsed.
-        content: What the JSON holds.
-        table: Makes the table.
+        options: Parsed options.
+        content: Content of the JSON.
+        table: Returns the table.
     """
     if options.out:
         write_json(options.out, content)

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what they name.
+"""Options that several verbs share, and loading of the models and rows they name.
 
 A verb's options are built without torch, so that ``--help`` is quick: modules of ``cli`` import
 the library inside the functions that run it.
@@ -27,17 +27,17 @@ def add_model_options(parser: ArgumentParser, data_required: bool = True) -> Non
         "--classes",
         type=str | list[str],
         metavar="PATH",
-        help="Dotted path of a prior, guide or likelihood class of your own that the model uses; "
+        help="Dotted path of your own prior, guide or likelihood class, if the model uses one; "
         "several as a list: '[pkg.MyPrior, pkg.MyGuide]'.",
     )
     parser.add_argument(
         "--backbone",
         type=str,
         metavar="NAME",
-        help="Where the model's backbone is now, if it was moved. It has to be the same one.",
+        help="New path of the model's backbone, if it was moved. Its weights must be the same.",
     )
     add_device_options(parser)
-    if data_required:  # else a verb reads one row: nothing worth keeping
+    if data_required:  # else a verb reads one row: not worth caching
         add_cache_option(parser)
 
 
@@ -62,23 +62,23 @@ def add_reading_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--skip_invalid",
         action="store_true",
-        help="Leave out and count unusable rows instead of stopping at them.",
+        help="Skip and count invalid rows instead of stopping at them.",
     )
 
 
 def add_output_option(parser: ArgumentParser, what: str) -> None:
-    """Add the option that names the one file a verb writes; ``what`` begins its help."""
+    """Add the option for the output file of a verb; ``what`` begins its help."""
     parser.add_argument(
         "--out",
         type=str,
         required=True,
         metavar="FILE",
-        help=f"{what}; one that is there is replaced.",
+        help=f"{what}; an existing file is replaced.",
     )
 
 
 def check_out(out: str | None) -> None:
-    """Raise InputError if the file to write is a folder: before the work, not after it."""
+    """Raise InputError if the output path is a folder, before any work is done."""
     if out is not None:
         check_file(out)
 
@@ -87,7 +87,7 @@ def check_declared(declared: object) -> str:
     """Return ``--backbone_saw_these_labels`` as no, yes or unknown; YAML reads no as false.
 
     Raises:
-        UsageError: If it is none of them.
+        UsageError: If it is something else.
     """
     if isinstance(declared, bool):
         return "yes" if declared else "no"
@@ -99,12 +99,12 @@ def check_declared(declared: object) -> str:
 
 
 def add_cache_option(parser: ArgumentParser) -> None:
-    """Add the option of verbs that encode rows; pass ``cache=not options.no_cache`` on."""
+    """Add ``--no_cache`` to a verb that encodes rows; pass on ``cache=not options.no_cache``."""
     parser.add_argument(
         "--no_cache",
         action="store_true",
-        help="Compute states anew and keep none for later commands; they are kept in "
-        "~/.cache/vrm_pyro/states or where VRM_PYRO_CACHE says.",
+        help="Do not use the cache of backbone states (~/.cache/vrm_pyro/states, or the folder "
+        "in VRM_PYRO_CACHE).",
     )
 
 
@@ -127,7 +127,7 @@ def add_device_options(parser: ArgumentParser) -> None:
 
 
 def read_model(options: Namespace) -> "LoadedModel":
-    """Load the model that the options name, with the user's own classes."""
+    """Load the model that the options name, with the user's classes."""
     from vrm_pyro.models.settings.own_classes import own_classes
     from vrm_pyro.prediction.opening import as_model
 
@@ -136,7 +136,7 @@ def read_model(options: Namespace) -> "LoadedModel":
 
 
 def read_scorer(options: Namespace, loaded: "LoadedModel") -> "Scorer":
-    """Return the model with its backbone, after a check that it is the right one."""
+    """Return the model with its backbone; checks that the backbone is the right one."""
     from vrm_pyro.prediction.opening import as_scorer
 
     return as_scorer(loaded, device=options.device, dtype=options.dtype)
@@ -145,7 +145,7 @@ def read_scorer(options: Namespace, loaded: "LoadedModel") -> "Scorer":
 def read_inputs(
     options: Namespace, loaded: "LoadedModel", *, needs_pairs: bool = False
 ) -> "Inputs":
-    """Return the rows that the options name with states as the model knows them."""
+    """Return the rows that the options name, with states from the model's backbone."""
     from vrm_pyro.prediction import opening
 
     return opening.read_inputs(

@@ -1,4 +1,4 @@
-"""Options of a verb: jsonargparse, with shipped configs by name and readable messages."""
+"""Parse the options of a verb with jsonargparse, with shipped configs and readable messages."""
 
 import itertools
 import textwrap
@@ -20,7 +20,7 @@ __all__ = ["Help", "UsageError", "configs_first", "new_parser", "parse"]
 
 
 class Help(DefaultHelpFormatter):
-    """jsonargparse's help that leaves the lines of examples as they are."""
+    """jsonargparse's help formatter, which keeps the line breaks of examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         filled = []
@@ -48,8 +48,8 @@ def new_parser(
         program: What the user types, if other than ``vrm-pyro VERB``.
     """
     program = program or f"vrm-pyro {verb}"
-    # What jsonargparse's own list denies (os, subprocess, builtins, ...) is refused, not warned
-    # about: a config that someone else wrote must not run a program. Naming any entry does it.
+    # Refuse, not only warn about, the modules on jsonargparse's deny list (os, subprocess,
+    # builtins, ...): a config from someone else must not run a program. Naming any entry does it.
     set_parsing_settings(import_path_denylist=["os"])
     shipped = ", or the name of a shipped one" if verb in ("train", "doctor") else ""
     shown = "\n".join(["Examples:", *(f"  {example}" for example in examples)])
@@ -67,7 +67,7 @@ def new_parser(
         "--config",
         action=ConfigFile,
         metavar="FILE",
-        help=f"YAML file with these settings{shipped}; options after it override.",
+        help=f"YAML file with these settings{shipped}; other options override it.",
     )
     return parser
 
@@ -76,7 +76,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     """Return the settings of a command line.
 
     Raises:
-        UsageError: For unknown options, and values of the wrong kind.
+        UsageError: For unknown options, and values of the wrong type.
     """
     try:
         return parser.parse_args(underscored(configs_first(argv), options_of(parser)))
@@ -92,9 +92,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
 
 
 def configs_first(argv: Sequence[str]) -> list[str]:
-    """Return a command line with its ``--config`` options in front, in their order.
+    """Return a command line with its ``--config`` options moved to the front, in order.
 
-    jsonargparse takes what comes last: a file would undo the options that stand before it.
+    In jsonargparse the last value wins, so a config file would override options before it.
     """
     files, rest = [], []
     items = iter(argv)
@@ -109,7 +109,7 @@ def configs_first(argv: Sequence[str]) -> list[str]:
 
 
 def underscored(argv: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Return a command line with options in their one spelling: ``--skip-invalid`` is accepted.
+    """Return a command line with options spelled with underscores, such as ``--skip_invalid``.
 
     >>> underscored(["--skip-invalid", "--out=a-b"], ["--skip_invalid", "--out"])
     ['--skip_invalid', '--out=a-b']

@@ -1,4 +1,4 @@
-"""The settings of a run on the command line, which ``train`` and ``doctor`` share."""
+"""Settings of a training run on the command line, for ``train`` and ``doctor``."""
 
 import re
 from collections.abc import Sequence
@@ -42,15 +42,15 @@ def run_parser(
 
 
 def describe(parser: ArgumentParser, group: str, cls: type) -> None:
-    """Show the help texts that a dataclass keeps in the metadata of its fields."""
+    """Add the help texts in the field metadata of a dataclass to the parser."""
     texts = {f"{group}.{item.name}": item.metadata.get("help") for item in fields(cls)}
-    for action in parser._actions:  # argparse has no other door to them
+    for action in parser._actions:  # argparse has no public access to them
         if texts.get(action.dest):
             # Shown as it is: transformers' own texts are escaped for argparse.
             action.help = re.sub("%+", "%", str(texts[action.dest]))
 
 
-# What ``train --help`` shows; --help_all shows the rest too.
+# Settings that ``train --help`` shows; --help_all shows all.
 SHOWN = {
     "help",
     "help_all",
@@ -96,7 +96,7 @@ SHOWN = {
 
 
 def short_help(parser: ArgumentParser) -> str:
-    """Return the help of ``train`` with the settings that users change.
+    """Return the short help of ``train``: the settings that users change.
 
     Args:
         parser: From :func:`~vrm_pyro.cli.parsing.new_parser`, with the options of the verb; the
@@ -120,17 +120,17 @@ def short_help(parser: ArgumentParser) -> str:
 
 
 class _Wide(Help):
-    """Help of 100 columns, whatever the terminal: its length is then known."""
+    """Help with 100 columns on any terminal, so that its length is fixed."""
 
     def __init__(self, prog: str, **more: Any) -> None:
         super().__init__(prog, **{**more, "width": 100, "max_help_position": 16})
 
 
 def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> "RunSettings":
-    """Return checked settings; without ``--config`` those of ``default.yaml``.
+    """Return checked settings; without ``--config``, those of ``default.yaml``.
 
     Raises:
-        InputError: For settings that are wrong whatever the rows.
+        InputError: For settings that are wrong for any rows.
     """
     return read_with_options(parser, argv)[0]
 
@@ -138,10 +138,10 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> "RunSettings":
 def read_with_options(
     parser: ArgumentParser, argv: Sequence[str]
 ) -> "tuple[RunSettings, Namespace]":
-    """Return checked settings, and what was parsed with the options of the verb itself.
+    """Return checked settings, and the parsed options of the verb.
 
     Raises:
-        InputError: For settings that are wrong whatever the rows.
+        InputError: For settings that are wrong for any rows.
     """
     from vrm_pyro.models.settings.own_classes import find_own_classes
     from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG, settings_of

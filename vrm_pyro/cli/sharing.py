@@ -1,4 +1,4 @@
-"""Options of work that several processes or machines share."""
+"""Options to share work between processes or machines."""
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,27 +12,27 @@ def add_share_options(parser: ArgumentParser) -> None:
         "--num_shards",
         type=int,
         default=1,
-        help="Number of processes that share the work, each with a --shard. Under torchrun they "
-        "share it without these options.",
+        help="Number of processes that share the work, each with its --shard. Not needed under "
+        "torchrun.",
     )
     parser.add_argument(
         "--shard",
         type=int | None,
         default=None,
-        help="Which of the --num_shards this process is, from 0. All write beside the same --out.",
+        help="Index of this process, from 0 to --num_shards - 1. All use the same --out.",
     )
     parser.add_argument(
         "--merge",
         action="store_true",
-        help="Put together what all processes have done.",
+        help="Merge the finished shards of all processes.",
     )
 
 
 def share_of(options: Namespace) -> Share:
-    """Return the share that the options, or else the launcher, mean.
+    """Return this process's share, from the options or else from the launcher.
 
     Raises:
-        UsageError: If the options do not fit each other.
+        UsageError: If the options contradict each other.
     """
     count, index = options.num_shards, options.shard
     if count < 1:
@@ -42,10 +42,10 @@ def share_of(options: Namespace) -> Share:
             f"--shard is {index}, but must be from 0 to {count - 1}: --num_shards is {count}."
         )
     if options.merge and index is not None:
-        raise UsageError("--merge puts the shards of all processes together; leave --shard out.")
+        raise UsageError("--merge merges the shards of all processes; leave --shard out.")
     if count > 1 and index is None and not options.merge:
         raise UsageError(
-            f"--num_shards is {count}: say with --shard which of them this process is, from "
+            f"--num_shards is {count}: give the index of this process with --shard, from "
             "0, or pass --merge when all are done."
         )
     if num_processes() == 1:

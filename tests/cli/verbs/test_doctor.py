@@ -24,7 +24,7 @@ def test_with_rows_everything_is_checked(place):
     run = doctor(place, "--data", place / "train.jsonl")
     assert run.code == 0, run.err
     assert [name for name in (*NAMES, *OF_ROWS) if f"  {name}  " not in run.out] == []
-    assert run.out.rstrip().splitlines()[-1].startswith("Nothing stands in the way")
+    assert run.out.rstrip().splitlines()[-1].startswith("All checks passed")
     verdicts = {line.split()[0] for line in run.out.splitlines() if line[:1].isalpha()}
     assert verdicts <= {"ok", "warn", "Nothing"}
     assert everything(place) == before
@@ -49,7 +49,7 @@ def test_turned_around_labels_fail_with_2(place, tmp_path):
     run = doctor(place, "--config", "bradley_terry", "--data", data)
     assert run.code == 2
     assert "fail  orientation by ratings" in run.out
-    assert "Put right what failed" in run.out
+    assert "Fix what failed" in run.out
     assert "orientation by ratings failed" in run.err.splitlines()[-1]
     assert "Traceback" not in run.err
 

@@ -1,4 +1,4 @@
-"""``vrm-pyro certify``: upper limits of the risk of a model, and what each of them is about."""
+"""``vrm-pyro certify``: upper limits of a model's risk, each with its statement."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,17 +16,17 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``certify``."""
     parser = new_parser(
         "certify",
-        "Upper limits of the risk of a model on new prompts, from rows that had no part in its "
-        "training: the held-out bound first, then PAC-Bayes on the head, then (on demand) the "
-        "certificate for fresh labels on the same items; and the information cost, which is a "
-        "diagnostic and certifies nothing.",
+        "Bound the risk of a model on new prompts, from rows that were not used in training. "
+        "Gives the held-out bound, a PAC-Bayes bound on the head and, with --local, a "
+        "certificate for fresh labels on the same items. The information cost is a diagnostic, "
+        "not a bound.",
         examples=(
             "vrm-pyro certify --model runs/first --data test.jsonl --backbone_saw_these_labels no",
             "vrm-pyro certify --model runs/first --data test.jsonl "
             "--backbone_saw_these_labels no --loss brier --out bounds.json",
         ),
-        more="Rows whose prompts are training or validation prompts of the run are refused. Every "
-        "limit holds alone with its confidence, for a model that was chosen without these rows.",
+        more="Rows with training or validation prompts of the run are refused. Each "
+        "limit holds separately with its confidence, for a model chosen without these rows.",
     )
     add_model_options(parser)
     parser.add_argument(
@@ -35,7 +35,7 @@ def build_parser() -> ArgumentParser:
         required=True,
         metavar="{no,yes,unknown}",
         help="Whether the backbone (or a reward model it comes from) was trained on these "
-        "preferences. yes: no bound is given. unknown: bounds are given with a warning.",
+        "preferences. yes: no bound is given; unknown: bounds are given with a warning.",
     )
     parser.add_argument(
         "--delta", type=float, default=0.05, help="Probability that a limit is too low."
@@ -44,13 +44,14 @@ def build_parser() -> ArgumentParser:
         "--delta_mc",
         type=float,
         default=0.01,
-        help="The same for the Monte Carlo estimates in a limit; the confidence is 1 - both.",
+        help="Probability that a Monte Carlo estimate in a limit is too low; the confidence is "
+        "1 - delta - delta_mc.",
     )
     parser.add_argument(
         "--loss",
         type=Literal["error", "brier"],
         default="error",
-        help="Loss that the PAC-Bayes posterior is fitted for; limits of both are shown.",
+        help="Loss that the PAC-Bayes posterior minimises; limits for both losses are shown.",
     )
     parser.add_argument(
         "--head",
@@ -63,11 +64,13 @@ def build_parser() -> ArgumentParser:
         "--prior_scales",
         type=list[float],
         default=list(PRIOR_SCALES),
-        help="Standard deviations of the PAC-Bayes prior to try; decide them before looking.",
+        help="Standard deviations of the PAC-Bayes prior to try; choose them in advance.",
     )
     parser.add_argument("--draws", type=int, default=1000, help="Draws for each estimate.")
-    parser.add_argument("--steps", type=int, default=300, help="Steps of the posterior's fit.")
-    parser.add_argument("--seed", type=int, default=0, help="Fixes the fit and all draws.")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="Optimiser steps to fit the PAC-Bayes posterior."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the fit and of all draws.")
     parser.add_argument(
         "--chi",
         type=float,
@@ -84,13 +87,13 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--prior_fitted_on_disjoint_data",
         action="store_true",
-        help="Declare that prior and decoder were fitted on other data than these labels and the "
+        help="Declare that prior and decoder were not fitted on these labels, or on "
         "ratings that determine them.",
     )
     parser.add_argument(
         "--leave_out_training_prompts",
         action="store_true",
-        help="Leave out and count prompts that are in the run's training or validation rows.",
+        help="Skip and count prompts that are in the run's training or validation rows.",
     )
     add_json_options(parser)
     return parser
@@ -135,7 +138,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def check_options(options: Namespace) -> None:
-    """Raise UsageError for options that are wrong whatever model and rows."""
+    """Raise UsageError for options that are wrong for any model and rows."""
     check_out(options.out)
     options.backbone_saw_these_labels = check_declared(options.backbone_saw_these_labels)
     if options.delta + options.delta_mc >= 1:

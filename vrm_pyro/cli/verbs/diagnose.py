@@ -1,4 +1,4 @@
-"""``vrm-pyro diagnose``: what is wrong with a model on some rows, and what to try."""
+"""``vrm-pyro diagnose``: tests for problems of a model on rows, with advice."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``diagnose``."""
     parser = new_parser(
         "diagnose",
-        "Look for what is wrong: with predictions (calibration, subsets, length), with weights "
-        "and features (collapse, identification), with the guide (k-hat, gaps, simulated truth), "
-        "with the prior, and with rows unlike the training rows. Each alarm is a test at level "
-        "1%; those that do not apply say why. Rows that were not trained on are needed. "
-        "docs/explanation/diagnostics.md says more and lists the diagnostics.",
+        "Test a model for problems: predictions (calibration, subsets, length), weights and "
+        "features (collapse, identification), the guide (k-hat, gaps, simulated truth), the "
+        "prior, and distribution shift from the training rows. Each test has level 1%; one that "
+        "does not apply says why. Use rows that were not trained on. "
+        "docs/explanation/diagnostics.md lists and explains the diagnostics.",
         examples=[
             "vrm-pyro diagnose --model runs/a --data test.jsonl --out diagnosis.json",
             "vrm-pyro diagnose --model runs/a --data test.jsonl --out d.json --only [loo] "
@@ -44,18 +44,18 @@ def build_parser() -> ArgumentParser:
         "--reference",
         type=str | list[str],
         metavar="ROWS",
-        help="Training rows, for shift; without them subsets are compared with each other.",
+        help="Training rows, for shift; if omitted, subsets are compared with each other.",
     )
     parser.add_argument(
         "--prompts",
         type=int,
         default=NUM_PROMPTS,
-        help="Prompts drawn at random for what is costly: draws, simulation, refinement.",
+        help="Random prompts for the costly diagnostics: draws, simulation, refinement.",
     )
     parser.add_argument(
-        "--draws", type=int, default=NUM_DRAWS, help="Draws of each of these prompts."
+        "--draws", type=int, default=NUM_DRAWS, help="Draws for each of these prompts."
     )
-    parser.add_argument("--seed", type=int, default=0, help="Fixes everything that is drawn.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of all draws.")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``vrm-pyro doctor``: what stands in the way of a run, found before it starts."""
+"""``vrm-pyro doctor``: checks before a training run."""
 
 import shutil
 import textwrap
@@ -13,31 +13,31 @@ from vrm_pyro.training.run.doctor import doctor
 
 NAME_WIDTH = 24
 ENDINGS = {
-    "ok": "Nothing stands in the way.",
-    "warn": "Nothing stands in the way, but read the warnings above before you trust a number.",
-    "fail": "Put right what failed first: training now would be wasted.",
+    "ok": "All checks passed.",
+    "warn": "No check failed, but read the warnings above before you trust a number.",
+    "fail": "Fix what failed first: training now would be wasted.",
 }
 
 
 class Failed(InputError):
-    """A check failed; the table has said which and what to do."""
+    """A check failed; the printed table says which one and what to do."""
 
 
 def build_parser() -> ArgumentParser:
     """Return the options of ``doctor``."""
     parser = run_parser(
         "doctor",
-        "Check versions and devices and, given rows, everything about a run that can be known "
-        "before it: labels and their orientation, what length alone predicts, template and "
-        "boundary, and whether the model learns 32 pairs by heart. Each check is ok, warn or "
-        "fail, with what to do; the exit code is 2 if one fails. Settings are those of train.",
+        "Check versions and devices before a run. Given rows, also check labels and their "
+        "orientation, what length alone predicts, template and boundary, and whether the model "
+        "can memorise 32 pairs. Each check is ok, warn or fail, with advice; the exit code is 2 "
+        "if one fails. Settings are those of train.",
         examples=("vrm-pyro doctor", "vrm-pyro doctor --config ratings --data rows.jsonl"),
     )
     parser.add_argument(
         "--max_responses",
         type=int,
         default=600,
-        help="Texts are encoded for a sample of prompts with about so many responses.",
+        help="Encode a sample of prompts with about this many responses.",
     )
     return parser
 
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> None:
         checks.append(check)
         print(row(check, width), flush=True)
     if not settings.data.train:
-        print("\nTo check rows and settings too, name them: --data rows.jsonl --config NAME.")
+        print("\nTo check rows and settings too, add --data rows.jsonl --config NAME.")
     elif settings.tuning.method != "frozen":
         print(
             f"\ntuning.method is {settings.tuning.method}; these checks trained the heads "
@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def data_option(argv: Sequence[str]) -> list[str]:
-    """Return the arguments with ``--data F`` written out as ``--data.train F``."""
+    """Return the arguments with ``--data F`` replaced by ``--data.train F``."""
     return [
         "--data.train" + item.removeprefix("--data")
         if item == "--data" or item.startswith("--data=")

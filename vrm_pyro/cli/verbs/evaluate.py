@@ -12,8 +12,8 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``evaluate``."""
     parser = new_parser(
         "evaluate",
-        "Measure accuracy, log loss, Brier score and calibration, each with a standard error by "
-        "prompt, in all rows and by subset, beside what text length alone predicts.",
+        "Measure accuracy, log loss, Brier score and calibration on all rows and by subset, with "
+        "standard errors clustered by prompt, next to rules that use text length only.",
     )
     add_model_options(parser)
     add_output_option(parser, "JSON file to write")

@@ -16,10 +16,10 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``explain``."""
     parser = new_parser(
         "explain",
-        "Say why a model prefers one response to a prompt: the weights of the objectives and the "
-        "scores of the responses with intervals, what each objective adds to the difference, how "
-        "likely each response is the best, and the smallest change of weights or of a score that "
-        "would let another response win.",
+        "Explain why a model prefers one response to a prompt: weights and scores with "
+        "intervals, the contribution of each objective to the difference, the probability that "
+        "each response is the best, and the smallest change of weights or of a score that would "
+        "make another response win.",
         examples=(
             "vrm-pyro explain --model runs/first --prompt 'What is 2 + 2?' --response 4 "
             "--response 'It is 5.'",
@@ -27,7 +27,7 @@ def build_parser() -> ArgumentParser:
             "--response @b.txt --json",
             "vrm-pyro explain --model runs/first --data test.jsonl --id row-17",
         ),
-        more="A prompt is text or JSON messages; @FILE reads either from a file, @@ begins a text "
+        more="A prompt is text or JSON messages. @FILE reads either from a file; @@ begins a text "
         "with @. A response is text or @FILE. A value that begins with a dash is given as "
         "--response=-5.",
     )
@@ -37,7 +37,7 @@ def build_parser() -> ArgumentParser:
         type=str,
         action="append",
         metavar="TEXT",
-        help="A response; give the option two times or more.",
+        help="A response; give this option at least twice.",
     )
     parser.add_argument(
         "--id", type=str, metavar="ID", help="The row of --data to explain, by its id."
@@ -49,7 +49,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--draws", type=int, default=4000, help="Joint draws behind intervals and P(best)."
     )
-    parser.add_argument("--seed", type=int, default=0, help="Fixes the draws.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     add_json_options(parser)
     return parser
 
@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def check_options(options: Namespace) -> None:
-    """Raise UsageError unless either texts or a row are named, and the numbers make sense."""
+    """Raise UsageError unless either texts or a row are given and all numbers are in range."""
     given = options.prompt is not None or options.response is not None
     if given == (options.data is not None):
         raise UsageError(
@@ -106,7 +106,7 @@ def read_responses(values: Sequence[str]) -> list[str]:
     """Return the responses that options give as texts or as files.
 
     Raises:
-        UsageError: If a file cannot be read, or a response is no text.
+        UsageError: If a file cannot be read, or a response is not text.
     """
     from vrm_pyro.data.rows.conversation import check_text
     from vrm_pyro.data.rows.problem import RowProblem
@@ -124,7 +124,7 @@ def read_prompt(value: str) -> list[dict[str, str]]:
     """Return the prompt that an option gives as text, as JSON messages, or as a file of either.
 
     Raises:
-        UsageError: If the file cannot be read, or the messages are no prompt.
+        UsageError: If the file cannot be read, or the messages are not a prompt.
     """
     from vrm_pyro.data.rows.conversation import check_prompt
     from vrm_pyro.data.rows.problem import RowProblem
@@ -135,7 +135,7 @@ def read_prompt(value: str) -> list[dict[str, str]]:
         try:
             parsed = json.loads(text)
         except ValueError:
-            parsed = None  # a text that happens to begin with a bracket
+            parsed = None  # text that begins with a bracket
     # A list of anything but objects is text, too.
     holds_messages = isinstance(parsed, list) and any(isinstance(m, dict) for m in parsed)
     try:

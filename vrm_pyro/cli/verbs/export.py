@@ -52,15 +52,15 @@ def build_parser() -> ArgumentParser:
         (
             "adapter",
             ADAPTERS,
-            "What becomes of a low-rank adapter: merge it into the weights, or keep it beside "
+            "What to do with a low-rank adapter: merge it into the weights, or keep it beside "
             "them (loading then needs peft).",
         ),
         ("dtype", DTYPES, "Precision of the backbone's weights; the heads stay in float32."),
         (
             "without_boundary",
             WITHOUT_BOUNDARY,
-            "What the model does with a row of ids in which no answer begins: raise, or read "
-            "whole_text as prompt and response alike.",
+            "What the model does with token ids in which no answer begins: raise, or use the "
+            "whole_text as both prompt and response.",
         ),
     ):
         parser.add_argument(
@@ -84,12 +84,10 @@ def build_parser() -> ArgumentParser:
         "--backbone",
         type=str,
         metavar="NAME",
-        help="Where the model's backbone is now, if it was moved. It has to be the same one.",
+        help="New path of the model's backbone, if it was moved. Its weights must be the same.",
     )
     add_device_option(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="Replace a folder that holds files."
-    )
+    parser.add_argument("--overwrite", action="store_true", help="Replace an existing folder.")
     return parser
 
 
@@ -128,7 +126,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _protect(options: Namespace) -> None:
-    """Raise UsageError if replacing the folder would delete the model that is read."""
+    """Raise UsageError if replacing the output folder would delete the model itself."""
     out, model = Path(options.out).resolve(), Path(options.model).resolve()
     if out in (model, *model.parents) or model in out.parents:
         raise UsageError(
@@ -154,7 +152,7 @@ def _evaluate(scorer: Scorer, options: Namespace, folder: Path) -> Evaluation:
 
 
 def _read(path: Path, parser: Any) -> Mapping[str, Any] | None:
-    """Return what a file of a run holds; None if there is none."""
+    """Return the content of a run's file; None if it does not exist."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""``vrm-pyro features``: the states of a frozen backbone, kept on disk."""
+"""``vrm-pyro features``: store the states of a frozen backbone on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
 from vrm_pyro.processes import part
 
-# Settings of a model (vrm_pyro.ModelConfig) that states depend on: name, kind, default, meaning.
+# Settings of vrm_pyro.ModelConfig that states depend on: name, type, default, meaning.
 SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
     (
         "backbone",
@@ -23,7 +23,7 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
         "pooling",
         Literal["auto", "mean", "response_mean", "last"],
         "auto",
-        "How a state is read off: auto, mean, response_mean or last.",
+        "How token states become one state: auto, mean, response_mean or last.",
     ),
     ("max_length", int, 256, "Longest sequence in tokens, prompt and response together."),
     (
@@ -39,9 +39,9 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``features``."""
     parser = new_parser(
         "features",
-        "Run the frozen backbone over rows and keep the states in a folder that train, evaluate, "
-        "score and posterior take in place of rows. A stopped run resumes where it stopped; "
-        "several processes or machines that see the folder can share the work.",
+        "Run the frozen backbone over rows and store the states in a folder, which train, "
+        "evaluate, score and posterior take in place of rows. A stopped run resumes where it "
+        "stopped. Processes or machines that see the folder can share the work.",
     )
     add_row_options(parser)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")
@@ -55,7 +55,7 @@ def build_parser() -> ArgumentParser:
         help="How states are stored: float32, or float16 for half the space.",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="Replace a store of other content."
+        "--overwrite", action="store_true", help="Replace a store with other content."
     )
     add_share_options(parser)
     return parser
@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.features.sharing import write_features
 
     if is_store(options.data):
-        raise UsageError(f"--data {options.data}: is a feature store already; give rows.")
+        raise UsageError(f"--data {options.data}: is already a feature store; give rows.")
     share = share_of(options)
     if options.overwrite and (share.count > 1 or options.merge):
         raise UsageError(

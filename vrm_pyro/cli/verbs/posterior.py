@@ -1,4 +1,4 @@
-"""``vrm-pyro posterior``: draws of everything, with named dimensions."""
+"""``vrm-pyro posterior``: posterior, prior and predictive draws as a netCDF file."""
 
 from collections.abc import Sequence
 
@@ -18,18 +18,19 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``posterior``."""
     parser = new_parser(
         "posterior",
-        "Write an ArviZ DataTree: draws of weights, features, scores and rewards given the "
-        "outcomes in the rows, of the same before any outcome, and what both predict.",
+        "Write an ArviZ DataTree with draws of weights, features, scores and rewards from the "
+        "posterior given the outcomes in the rows and from the prior, and predictive draws of "
+        "both.",
     )
     add_model_options(parser)
-    parser.add_argument("--draws", type=int, default=200, help="Draws of every row.")
+    parser.add_argument("--draws", type=int, default=200, help="Number of draws.")
     parser.add_argument(
         "--summaries",
         action="store_true",
-        help="Write mean, standard deviation and quantiles of the draws instead of the draws, in "
-        "groups of their own: for many rows, since nothing then grows with --draws.",
+        help="Write mean, standard deviation and quantiles instead of the draws, in separate "
+        "groups. For many rows: the file size then does not depend on --draws.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="Fixes all draws.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of all draws.")
     add_output_option(parser, "netCDF file to write, ending in .nc")
     return parser
 

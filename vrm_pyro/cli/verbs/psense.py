@@ -1,4 +1,4 @@
-"""``vrm-pyro psense``: how much a posterior depends on its priors and on its outcomes."""
+"""``vrm-pyro psense``: sensitivity of a posterior to its priors and its outcomes."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``psense``."""
     parser = new_parser(
         "psense",
-        "Raise the priors, the likelihood, and parts of them, to powers around 1 and measure how "
-        "fast weights, scores, rewards and reward differences move, prompt by prompt "
-        "(power-scaling, as in ArviZ's psense). Above the threshold of .05 a quantity counts as "
-        "sensitive. Sensitive to the prior and the likelihood: the two disagree, or know equally "
-        "much. To the prior alone: the outcomes say little. "
-        "docs/explanation/sensitivity.md says more.",
+        "Measure power-scaling sensitivity, as ArviZ's psense does: raise the priors, the "
+        "likelihood and their parts to powers around 1, and see how fast weights, scores, "
+        "rewards and reward differences change, for each prompt. An index above the threshold "
+        "(0.05) counts as sensitive. Sensitive to both prior and likelihood: the two conflict, or "
+        "are equally informative. Sensitive to the prior only: the outcomes carry little "
+        "information. docs/explanation/sensitivity.md says more.",
         examples=[
             "vrm-pyro posterior --model runs/a --data rows.jsonl --draws 1000 --out p.nc",
             "vrm-pyro psense --posterior p.nc --out psense.json --plot psense.png",
@@ -31,23 +31,26 @@ def build_parser() -> ArgumentParser:
         type=str,
         required=True,
         metavar="FILE",
-        help="What vrm-pyro posterior wrote; 1000 draws or more are advised.",
+        help="File that vrm-pyro posterior wrote, preferably with 1000 draws or more.",
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.05, help="Index that counts as sensitive."
+        "--threshold",
+        type=float,
+        default=0.05,
+        help="Index above which a quantity counts as sensitive.",
     )
     parser.add_argument(
         "--out",
         type=str,
         metavar="FILE",
         help="JSON file to write: the tables, also by objective, and the index of every item; "
-        "one that is there is replaced.",
+        "an existing file is replaced.",
     )
     parser.add_argument(
         "--plot",
         type=str,
         metavar="FILE",
-        help="Figure to write, ending in .png, .pdf or .svg; one that is there is replaced.",
+        help="Figure to write, ending in .png, .pdf or .svg; an existing file is replaced.",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""``vrm-pyro report``: one page about a model on some rows, for people."""
+"""``vrm-pyro report``: one HTML page about a model on rows."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``report``."""
     parser = new_parser(
         "report",
-        "Write one HTML page about a model on rows: rates beside a Bradley-Terry baseline and "
+        "Write one HTML page about a model on rows: metrics next to a Bradley-Terry baseline and "
         "length-only rules, calibration, weights by kind of prompt, a map of features, collapse, "
         "k-hat, sensitivity to the prior, certificates, and single pairs with the model's "
         "reasons. The page needs no network and no script.",
@@ -55,11 +55,15 @@ def build_parser() -> ArgumentParser:
             "vrm-pyro report --model runs/first --data runs/features/test --no_text "
             "--out report.html",
         ),
-        more="The page shows texts of the rows unless --no_text is given: mind who may read it.",
+        more="The page shows texts of the rows unless --no_text is given; check who may read it.",
     )
     add_model_options(parser)
     parser.add_argument(
-        "--out", type=str, required=True, metavar="FILE", help="HTML file; replaced if there."
+        "--out",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help="HTML file to write; an existing file is replaced.",
     )
     parser.add_argument(
         "--against",
@@ -68,27 +72,33 @@ def build_parser() -> ArgumentParser:
         help="A bradley_terry model trained on the same states, to compare with.",
     )
     parser.add_argument(
-        "--worst", type=int, default=10, help="How many mistakes and uncertain pairs to show."
+        "--worst",
+        type=int,
+        default=10,
+        help="Number of mistakes, and of uncertain pairs, to show.",
     )
     parser.add_argument(
         "--no_text", action="store_true", help="Leave the texts of prompts and responses out."
     )
     parser.add_argument(
-        "--diagnose", type=str, metavar="FILE", help="JSON of vrm-pyro diagnose, to be shown."
+        "--diagnose",
+        type=str,
+        metavar="FILE",
+        help="JSON file of vrm-pyro diagnose, to show its findings.",
     )
     parser.add_argument(
-        "--draws", type=int, default=1000, help="Draws of each prompt for k-hat and sensitivity."
+        "--draws", type=int, default=1000, help="Draws for each prompt, for k-hat and sensitivity."
     )
-    parser.add_argument(
-        "--khat_prompts", type=int, default=200, help="Prompts for k-hat, drawn at random."
-    )
+    parser.add_argument("--khat_prompts", type=int, default=200, help="Random prompts for k-hat.")
     parser.add_argument(
         "--psense_prompts",
         type=int,
         default=40,
-        help="Prompts for the sensitivity to the prior, drawn at random; 0 leaves it out.",
+        help="Random prompts for the sensitivity to the prior; 0 leaves it out.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="Fixes draws and samples of prompts.")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Seed of draws and samples of prompts."
+    )
     parser.add_argument(
         "--backbone_saw_these_labels",
         type=str | bool,  # YAML reads a bare no as false
@@ -123,7 +133,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def check_options(options: Namespace) -> None:
-    """Raise UsageError for options that are wrong whatever the rows."""
+    """Raise UsageError for options that are wrong for any rows."""
     if not options.out.endswith((".html", ".htm")):
         raise UsageError(f"--out {options.out}: is a page; give a name that ends in .html.")
     for name, least in (
@@ -205,7 +215,7 @@ def posterior_sections(
 
 
 def certificate_section(options: Namespace, page_inputs: PageInputs) -> Section:
-    """Return the held-out limits, or why none holds."""
+    """Return the section on held-out limits, or on why none holds."""
     if options.backbone_saw_these_labels == "yes":
         return prediction_sections.certificates(CONTAMINATED)
     table = page_inputs.table
@@ -236,7 +246,7 @@ def read_baseline(options: Namespace, loaded: LoadedModel) -> LoadedModel:
     """Load the baseline, and check that it reads the same states.
 
     Raises:
-        UsageError: If it is no Bradley-Terry model, or was trained on other states.
+        UsageError: If it is not a Bradley-Terry model, or was trained on other states.
     """
     against = load_model(options.against, own_classes(options.classes or []))
     if against.vrm is not None:
@@ -265,7 +275,7 @@ def read_findings(path: str) -> list[dict[str, Any]]:
     """Return the findings in a file of ``vrm-pyro diagnose``.
 
     Raises:
-        InputError: If there is no such file, or it holds something else.
+        InputError: If the file does not exist, or holds something else.
     """
     advice = "Give what vrm-pyro diagnose --out wrote."
     try:
@@ -285,7 +295,7 @@ def read_findings(path: str) -> list[dict[str, Any]]:
 
 
 def facts(options: Namespace, loaded: LoadedModel, page_inputs: PageInputs) -> dict[str, str]:
-    """Return what the page was made from, in words."""
+    """Return the model, rows and settings behind the page, in words."""
     config = loaded.config
     kl = f"{config.kl_weights:g} (w), {config.kl_features:g} (z)" if config.mode == "vib" else "1"
     return {

@@ -1,4 +1,4 @@
-"""``vrm-pyro score``: what a model says of every response."""
+"""``vrm-pyro score``: reward, spread, weights and scores of every response."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def build_parser() -> ArgumentParser:
     """Return the options of ``score``."""
     parser = new_parser(
         "score",
-        "Write a line for each response of each row: reward_mean, reward_sd, weights and "
+        "Write one line for each response of each row: reward_mean, reward_sd, weights and "
         "scores by objective, and p_chosen for comparisons. Labels and ratings are not read. "
-        "Compare rewards of responses to the same prompt only. A stopped run resumes where it "
-        "stopped; finished shards lie in OUT.parts until then.",
+        "Compare rewards only between responses to the same prompt. A stopped run resumes where "
+        "it stopped; finished shards are kept in OUT.parts until then.",
     )
     add_model_options(parser)
     add_output_option(parser, "JSONL file to write, or Parquet if its name ends in .parquet")
@@ -27,13 +27,13 @@ def build_parser() -> ArgumentParser:
         "--shard_rows",
         type=int,
         default=SHARD_ROWS,
-        help="Rows whose states are in memory at a time.",
+        help="Rows whose states are held in memory at once.",
     )
     add_share_options(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Throw parts away that a stopped run with other settings left.",
+        help="Delete the parts of a stopped run with other settings.",
     )
     return parser
 

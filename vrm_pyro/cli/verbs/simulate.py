@@ -9,12 +9,12 @@ from vrm_pyro.cli.parsing import new_parser, parse
 # Arguments of vrm_pyro.simulate_texts: name, default, meaning.
 SETTINGS: tuple[tuple[str, float, str], ...] = (
     ("seed", 0, "Equal settings and seeds give equal texts."),
-    ("pairs_per_prompt", 4, "Comparisons of a prompt."),
+    ("pairs_per_prompt", 4, "Comparisons per prompt."),
     (
         "shared_responses",
         0,
-        "Responses of a prompt that its comparisons are picked from; 0 gives every comparison two "
-        "responses of its own.",
+        "Responses per prompt from which its comparisons are drawn; 0 gives every comparison two "
+        "new responses.",
     ),
     (
         "concentration",
@@ -22,7 +22,7 @@ SETTINGS: tuple[tuple[str, float, str], ...] = (
         "Concentration of the weights around the mean of the prompt's kind; inf makes the weights "
         "equal for all prompts of a kind.",
     ),
-    ("beta", 4.0, "Scale of the reward; the larger, the surer the labels."),
+    ("beta", 4.0, "Scale of the reward; a larger one makes labels less noisy."),
     ("rating_noise", 0.5, "Standard deviation of a rating given its score."),
     ("rating_missing", 0.2, "Probability that a rating is missing; 1 gives rows without ratings."),
     ("label_noise", 0.0, "Probability that a label is flipped, at most 0.5."),
@@ -34,17 +34,15 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "simulate",
         "Write train.jsonl, validation.jsonl, test.jsonl and truth.nc: prompts of several kinds "
-        "and responses of controlled quality, with labels and ratings drawn from the model.",
+        "and responses of known quality, with labels and ratings drawn from the model.",
     )
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to make.")
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to create.")
     parser.add_argument(
         "--pairs", type=int, default=2000, help="Comparisons in all three splits together."
     )
     for name, default, text in SETTINGS:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="Replace a folder that is there already."
-    )
+    parser.add_argument("--overwrite", action="store_true", help="Replace an existing folder.")
     return parser
 
 

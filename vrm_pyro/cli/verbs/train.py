@@ -25,9 +25,9 @@ ABOUT: dict[str, Any] = {
         "vrm-pyro train --train.output_dir runs/first --train.resume_from_checkpoint true",
         "vrm-pyro train --config paper --print_config > my.yaml   # then edit and --config it",
     ),
-    "more": "Without --config it is default. Shipped configs: default (preferences; ratings "
+    "more": "The default of --config is default. Shipped configs: default (preferences; ratings "
     "where rows have them), ratings (ratings on the scores of named objectives), paper "
-    "(fixed priors, a guide that sees the text alone), bradley_terry (one reward, no "
+    "(fixed priors, a guide that sees only the text), bradley_terry (one reward, no "
     "distribution: the baseline).\n\n"
     "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
     "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
@@ -47,10 +47,12 @@ def _with_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Replace a run that lies in train.output_dir, with all its files.",
+        help="Replace an existing run in train.output_dir, with all its files.",
     )
     parser.add_argument(
-        "--help_all", action="help", help="Show all settings, also the rest of transformers'."
+        "--help_all",
+        action="help",
+        help="Show all settings, including the rest of TrainingArguments.",
     )
     return parser
 
@@ -63,17 +65,17 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.training.run import run as training
 
     settings = _read(argv)
-    assert settings.arguments.device is not None  # asked for, it makes the processes meet
+    assert settings.arguments.device is not None  # reading it joins the process group
     if not is_main():
         settings.arguments.disable_tqdm = True
     done = training.run(settings)
     if is_main():
         print(summary(done))
-    part()  # not after a failure: processes still have to agree on who says what happened
+    part()  # not after a failure: processes must still agree on which one reports it
 
 
 def summary(done: "Run") -> str:
-    """Return what the user reads at the end: how good, where, and what next."""
+    """Return the closing message: metrics, location and next step."""
     if not done.trained:
         return f"{done.path}: the run is finished; there is nothing to resume."
     return "\n".join(
@@ -93,6 +95,6 @@ def _read(argv: Sequence[str]) -> "RunSettings":
     named = any(item == "--config" or item.startswith("--config=") for item in argv)
     held = Path(str(settings.arguments.output_dir)) / SETTINGS_FILE
     if settings.arguments.resume_from_checkpoint and not named and held.is_file():
-        # To resume, the folder is enough: it knows what it was started with.
+        # To resume, the folder is enough: it holds the settings of the run.
         return read_settings(parser, ["--config", str(held), *argv])
     return settings
