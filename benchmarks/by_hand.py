@@ -1,8 +1,8 @@
-"""Losses of three objectives in plain torch, the reference for Pyro's overhead in a training step.
+"""Losses of three objectives in plain torch: the reference for Pyro's overhead per training step.
 
-Written for one setting, mode ``conditional`` on preferences alone with a linear reward, and with
-``torch.distributions`` for draws alone. It shares the networks of a model, not its program,
-guide class or objectives.
+They cover one setting: mode ``conditional`` on preferences only, with a linear reward.
+``torch.distributions`` is used for draws only. The networks of a model are shared, but not its
+program, guide class or objectives.
 """
 
 import math
@@ -26,7 +26,7 @@ class HandWritten:
     """Loss of one batch, averaged over prompts.
 
     Args:
-        model: Whose networks and parameters to use.
+        model: Model that provides networks and parameters.
         objective: ``sampled``, ``integrated`` or ``pairwise``.
         num_draws: Draws of w (and z) per prompt.
         penalty: Weight of KL(p(w, z | x, y) || Dir(1) N(0, I)).
@@ -85,7 +85,7 @@ class HandWritten:
         beta: Tensor,
         num_draws: int | None = None,
     ) -> Tensor:
-        """Draw w, integrate z."""
+        """Draw w and integrate over z."""
         q_alpha, q_loc, q_scale = self.posterior(batch, alpha, loc, scale, loading, beta)
         draws = num_draws or self.num_draws
         w = Dirichlet(q_alpha, validate_args=False).rsample(torch.Size([draws]))
@@ -103,7 +103,7 @@ class HandWritten:
         loading: Tensor,
         beta: Tensor,
     ) -> Tensor:
-        """Take each pair's marginal likelihood under the prior, and train the guide beside it."""
+        """Return each pair's marginal likelihood under the prior, plus the loss of the guide."""
         w = Dirichlet(alpha, validate_args=False).rsample(torch.Size([self.num_draws]))
         delta = self.quadrature_points(w, batch, loc, scale, loading, beta)
         log_prob = logsigmoid(delta) - (1 - batch.preference.unsqueeze(-1)) * delta

@@ -1,4 +1,4 @@
-"""Finished parts of a long benchmark, kept on disk; an interrupted run resumes from them."""
+"""Cache the finished parts of a long benchmark on disk, so that an interrupted run resumes."""
 
 import hashlib
 import json
@@ -13,18 +13,18 @@ class Cells:
     """Results by key, one JSON file each.
 
     Args:
-        folder: Where the files lie; made when missing.
+        folder: Folder of the files; created if missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def get(self, key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what is kept for a key, or compute and keep it.
+        """Return the cached result of a key, or compute and cache it.
 
         Args:
-            key: All that decides the result, settings included: another key is another cell.
-            compute: Gives the result, JSON values.
+            key: Everything that determines the result, settings included.
+            compute: Returns the result as JSON values.
         """
         text = json.dumps(key, sort_keys=True)
         name = hashlib.blake2b(text.encode("utf-8"), digest_size=12).hexdigest()

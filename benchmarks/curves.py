@@ -1,4 +1,4 @@
-"""Figures of a benchmark: metrics of several models against one quantity, with their spread."""
+"""Draw metrics of several models against one quantity, with their standard deviation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from vrm_pyro.report.plots.style import (
 )
 
 LINES = ("-", "--", "-.", ":")
-APART = 0.012  # of the axis, between the bars of two models: they would lie on each other
+APART = 0.012  # offset between the error bars of two models, as a fraction of the axis
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity.
+    """One panel of a figure.
 
     Args:
-        label: Of the vertical axis, with the unit.
-        series: By model, what every seed gave, shape (seeds, points).
-        reference: A level to draw a line at, by its name.
+        label: Label of the vertical axis, with the unit.
+        series: Values of every seed by model, shape (seeds, points).
+        reference: Name and value of a horizontal line.
     """
 
     label: str
@@ -48,15 +48,15 @@ def draw_curves(
 ) -> None:
     """Draw panels side by side and write them as PNG: means, and bars of one sd over seeds.
 
-    Lines and markers differ beside the colours, so that print without colour can be read.
+    Lines and markers differ as well as colours, so a print without colour is readable.
 
     Args:
         path: File to write.
-        panels: What is drawn.
-        x: Places on the horizontal axis, shape (points,).
+        panels: Panels to draw.
+        x: Positions on the horizontal axis, shape (points,).
         x_label: Label of the horizontal axis, with the unit.
-        title: Of the figure.
-        ticks: What stands at the places.
+        title: Title of the figure.
+        ticks: Labels of the positions.
         log_axis: Whether the horizontal axis is logarithmic.
     """
     figure = new_figure(4.4 * len(panels), 3.9, title)
@@ -90,7 +90,7 @@ def draw_curves(
         axes.set_xlabel(x_label)
         axes.set_ylabel(panel.label)
         bare_axes(axes)
-    # Below: four long names would run into the title.
+    # Put the legend below: four long names would overlap the title.
     outside_legend(figure, all_axes[0], "lower center", handle_length=3.2)
     with write_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)

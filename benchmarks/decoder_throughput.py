@@ -1,17 +1,17 @@
-"""Training and scoring with a decoder: against TRL, whole sequences, and transformers' pipeline.
+"""Compare training and scoring with a decoder to TRL, whole sequences and transformers' pipeline.
 
-A random Llama of about 30M parameters, texts of random words, full fine-tuning in float32 on the
-CPU. Both sides get the same tokens in the same batches.
+The decoder is a random Llama with about 30M parameters, fully fine-tuned in float32 on the CPU.
+Texts are random words. Both sides get the same tokens in the same batches.
 
-``train``: seconds a step and peak memory of ``vrm-pyro``'s training against TRL's RewardTrainer
-(activation checkpointing off in both), one pair a prompt, at two ratios of prompt to response.
-``head``: a step with the VRM head against one with the Bradley-Terry head, on the same backbone
-and batch, one after the other in one process; and what the heads alone take of it.
-``score``: 16 responses a prompt, the prompt computed once against whole sequences.
-``pipeline``: single responses of mixed length against transformers' text-classification pipeline.
+``train``: seconds per step and peak memory of ``vrm-pyro`` and of TRL's RewardTrainer (activation
+checkpointing off in both), with one pair per prompt, at two ratios of prompt to response length.
+``head``: a step with the VRM head and one with the Bradley-Terry head on the same backbone and
+batch, alternating in one process, and the time of the heads alone.
+``score``: 16 responses per prompt, with the prompt computed once and with whole sequences.
+``pipeline``: single responses of mixed length, against transformers' text-classification pipeline.
 
-``train`` runs each side in processes of their own, in turns; a ratio is formed within each turn.
-The others alternate within one process.
+``train`` starts a new process for each side, alternating, and forms a ratio per repetition. The
+other comparisons alternate within one process.
 
     python benchmarks/decoder_throughput.py --out decoder_throughput.json
 """
@@ -65,12 +65,12 @@ RATIOS = {"1:4": (64, 256), "4:1": (256, 64)}  # tokens of prompt and response
 PROMPTS_A_STEP = 8
 SKIPPED_STEPS = 2
 SIDES = ("vrm", "trl")
-# What the backbone takes of a batch; the rest is for the heads.
+# Columns of a batch for the backbone; the rest is for the heads.
 TEXT_INPUTS = set(inspect.signature(TextModule.forward).parameters) - {"self", "labels"}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token a word."""
+    """Return a tokenizer with one token per word."""
     words = [*SPECIAL, "user", "assistant", *(f"w{i}" for i in range(VOCABULARY - 6))]
     backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -85,7 +85,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def llama(**settings: Any) -> LlamaConfig:
-    """Return the shape of the decoder, with changes to it."""
+    """Return the configuration of the decoder, with changes."""
     usual = {
         "vocab_size": VOCABULARY,
         "hidden_size": 512,
@@ -99,7 +99,7 @@ def llama(**settings: Any) -> LlamaConfig:
 
 
 def new_backbone(**settings: Any) -> TransformerBackbone:
-    """Return the decoder with random weights; settings change its shape."""
+    """Return the decoder with random weights and a changed configuration."""
     torch.manual_seed(0)
     return wrap_model(
         LlamaModel(llama(**settings)), tokenizer(), name="random-llama", source="random weights",
@@ -108,12 +108,12 @@ def new_backbone(**settings: Any) -> TransformerBackbone:
 
 
 def words(count: int, generator: np.random.Generator) -> str:
-    """Return a text of so many tokens."""
+    """Return a text with a given number of tokens."""
     return " ".join(f"w{i}" for i in generator.integers(VOCABULARY - 6, size=count))
 
 
 def write_pairs(path: Path, num_pairs: int, sizes: tuple[int, int], seed: int) -> str:
-    """Write comparisons of random words; lengths vary by a quarter, as lengths do."""
+    """Write comparisons of random words; lengths vary by a quarter."""
     generator = np.random.default_rng(seed)
     with path.open("w") as file:
         for _ in range(num_pairs):
@@ -127,7 +127,7 @@ def write_pairs(path: Path, num_pairs: int, sizes: tuple[int, int], seed: int) -
 
 
 class StepTimes(TrainerCallback):
-    """Notes when each step ends."""
+    """Record the end time of each step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -175,7 +175,7 @@ def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
 
 
 def trl_pairs(rows: PreferenceTable, backbone: TransformerBackbone) -> Any:
-    """Return the tokens of both texts of each pair, as TRL's RewardTrainer takes them."""
+    """Return the tokens of both texts of each pair, in the format of TRL's RewardTrainer."""
     from datasets import Dataset
 
     encoded = backbone.chat.encode(rows.prompts, rows.responses, rows.response_prompt)
@@ -204,7 +204,7 @@ def _train_trl(rows: PreferenceTable, common: dict[str, Any], times: StepTimes) 
 
 
 def in_turns(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train with both sides in processes of their own, in turns of changing order."""
+    """Train each side in a new process, alternating in changing order."""
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for turn in range(options.turns):
         for side in SIDES if turn % 2 == 0 else SIDES[::-1]:
@@ -236,7 +236,7 @@ def in_turns(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Full training steps with either head: the same backbone, batch and kind of optimizer."""
+    """Time full training steps with each head: same backbone, batch and kind of optimizer."""
     backbone = new_backbone()
     tuner = Tuner(TuningConfig("full"), backbone)
     with tempfile.TemporaryDirectory() as name:
@@ -266,7 +266,7 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
             torch.nn.utils.clip_grad_norm_(module.parameters(), arguments.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-            if number:  # the first step of each makes the optimizer's state
+            if number:  # the first step creates the optimizer state
                 seconds[side].append(time.perf_counter() - start)
                 alone[side].append(head_seconds(module, batch))
     extra = [
@@ -286,7 +286,7 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def head_seconds(module: TextModule, batch: dict[str, Tensor]) -> float:
-    """Return what forward and backward of the heads take, from given states to their gradients."""
+    """Return the time of forward and backward of the heads, from states to their gradients."""
     generator = torch.Generator().manual_seed(0)
     labels = {name: batch[name] for name in batch if name not in TEXT_INPUTS}
     states = {
@@ -303,7 +303,7 @@ def head_seconds(module: TextModule, batch: dict[str, Tensor]) -> float:
 
 
 def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
-    """Return the seconds of each side, called in turns of changing order after one warm-up."""
+    """Return the seconds of each side, alternating in changing order after one warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns + 1):
         for name in list(sides) if turn % 2 else list(sides)[::-1]:
@@ -325,7 +325,7 @@ def scorer_on(backbone: TransformerBackbone) -> Scorer:
 
 
 def new_scorer(share: bool) -> Scorer:
-    """Return a scorer with random weights that shares prompts or not."""
+    """Return a scorer with random weights, with or without prompt sharing."""
     backbone = new_backbone()
     assert backbone.shares_prompts
     vars(backbone)["shares_prompts"] = share
@@ -333,7 +333,7 @@ def new_scorer(share: bool) -> Scorer:
 
 
 def score(options: argparse.Namespace) -> dict[str, Any]:
-    """16 responses a prompt: shared prompts against whole sequences."""
+    """Compare shared prompts with whole sequences for 16 responses per prompt."""
     generator = np.random.default_rng(0)
     prompts = [words(256, generator) for _ in range(options.prompts)]
     answers = [words(128, generator) for _ in range(16 * len(prompts))]
@@ -360,7 +360,7 @@ def score(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def against_pipeline(options: argparse.Namespace) -> dict[str, Any]:
-    """Single responses of mixed length: ours against transformers' pipeline."""
+    """Compare our scorer with transformers' pipeline on single responses of mixed length."""
     generator = np.random.default_rng(0)
     sizes = np.exp(generator.normal(np.log(60), 0.8, size=(options.texts, 2))).clip(4, 700)
     prompts = [words(int(a), generator) for a, _ in sizes]

@@ -15,7 +15,7 @@ def emit(result: dict[str, Any], out: str | None) -> None:
 
 
 def write_result(result: dict[str, Any], out: str | None) -> None:
-    """Write a result as JSON to ``out``, or nowhere if that is None."""
+    """Write a result as JSON to ``out``; do nothing if that is None."""
     if out:
         with write_file(out) as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""False alarm rate and power of the diagnostics on simulated data.
+"""Measure false alarm rate and power of the diagnostics on simulated data.
 
-Each run simulates texts, a model and outcomes from its own program; the guide is the best of its
-family (full covariance) for each prompt. Every alarm is a test at level 1%, so of 100 right runs
-one alarm of each diagnostic is to be expected, and more than 5 would be a fault. With ``--fault``
-the runs have that fault (listed in ``tests/helpers/right_runs.py``), and the rate is the power.
+Each run simulates texts, a model, and outcomes from the model's program. The guide is the best of
+its family (full covariance) for each prompt. Every alarm is a test at level 1%: in 100 correct
+runs, expect one alarm per diagnostic; more than 5 indicate a bug. With ``--fault``, the runs have
+that fault (listed in ``tests/helpers/right_runs.py``), and the alarm rate is the power.
 
     python benchmarks/false_alarms.py --runs 100 --out runs/false_alarms.json
 """
@@ -24,12 +24,12 @@ from helpers.right_runs import check_inputs
 
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, run_checks
 
-# No alarm by design.
+# These diagnostics never raise an alarm, by design.
 WITHOUT_TEST = ("sensitivity", "units")
 
 
 def main() -> None:
-    """Simulate, diagnose, count."""
+    """Simulate runs, diagnose them and count alarms."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="seed of the first run")
@@ -55,7 +55,7 @@ def main() -> None:
             "alarms": {name: alarms[name] for name in names},
             "runs_it_applied_to": {name: applied[name] for name in names},
         }  # fmt: skip
-        write_result(result, args.out)  # a run that is cut off has counted so far
+        write_result(result, args.out)  # keep the counts of an interrupted benchmark
     print(json.dumps(result, indent=1))
 
 

@@ -1,9 +1,9 @@
-"""Sequences per second: our extraction, a naive loop, and SentenceTransformer.encode.
+"""Measure sequences per second of our extraction, a naive loop and SentenceTransformer.encode.
 
-The three get the same texts, the same weights, the same pooling (mean of all tokens) and the same
-longest length, and each is timed from text to NumPy array. They take turns, in another order each
-round, so that a busy machine slows all of them; ratios are formed within a round, once by the
-clock and once by the processor time used, which other programs disturb less.
+All three get the same texts, weights, pooling (mean of all tokens) and maximum length, and are
+timed from text to NumPy array. They alternate in a different order each round, so that a busy
+machine slows all of them. Ratios are formed within a round, of wall time and of CPU time; other
+programs disturb CPU time less.
 
     python benchmarks/feature_extraction.py --out feature_extraction.json
 
@@ -87,10 +87,17 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", default="rmb", help="folder below VRM_PYRO_DATA")
     parser.add_argument("--texts", type=int, default=600, help="responses to encode")
-    parser.add_argument("--max-length", type=int, default=512, help="most tokens of a sequence")
+    parser.add_argument(
+        "--max-length", type=int, default=512, help="maximum length of a sequence in tokens"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16, for ours")
-    parser.add_argument("--seed", type=int, default=0, help="which texts, and the order of turns")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the choice of texts and of the order within rounds",
+    )
     parser.add_argument("--out", help="JSON file to write")
     return parser.parse_args()
 
@@ -98,7 +105,7 @@ def arguments() -> argparse.Namespace:
 def sample_texts(backbone: Backbone, options: argparse.Namespace) -> tuple[list[str], list[int]]:
     """Return unique responses in random order, and their numbers of tokens.
 
-    Texts over the longest length are left out: the three would cut them at different ends.
+    Texts above the maximum length are excluded, because the three truncate at different ends.
     """
     path = Path(os.environ["VRM_PYRO_DATA"]) / options.set / "train.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -116,7 +123,7 @@ def sample_texts(backbone: Backbone, options: argparse.Namespace) -> tuple[list[
 
 
 def naive_loop(folder: Path, max_length: int) -> Callable[[list[str]], NDArray[np.float32]]:
-    """Return what one writes first: batches of 32 in the given order, float32."""
+    """Return a naive loop: batches of 32 in the given order, float32."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
 
@@ -142,7 +149,7 @@ def naive_loop(folder: Path, max_length: int) -> Callable[[list[str]], NDArray[n
 def time_in_turns(
     methods: dict[str, Callable[[list[str]], Any]], texts: list[str], repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return seconds per round of each method, by the clock and of the processor."""
+    """Return seconds per round of each method, as wall time and CPU time."""
     names = list(methods)
     clock: dict[str, list[float]] = {name: [] for name in names}
     processor: dict[str, list[float]] = {name: [] for name in names}
@@ -157,7 +164,7 @@ def time_in_turns(
 
 
 def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Return how many times faster ours was than each other method, round by round."""
+    """Return the speedup of ours over each other method, for every round."""
     return {
         f"ours / {name}": spread(
             [theirs / own for theirs, own in zip(values, seconds["ours"], strict=True)]

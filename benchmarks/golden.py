@@ -1,9 +1,9 @@
-"""The golden problem of the specification: exact values beside those of the package.
+"""Compare the package with exact values on the golden problem (spec 2.12).
 
     python benchmarks/golden.py --out golden.json
 
-Exact rows have to agree to the digits given; drawn rows within 4 Monte Carlo standard errors. The
-two optima with full covariances are not in the table: the package has diagonal guides only.
+Exact rows must agree to the digits given, drawn rows within 4 Monte Carlo standard errors. The
+two optima with full covariances are not in the table.
 """
 
 import argparse
@@ -45,7 +45,7 @@ COLLAPSED = (-0.63342, 2e-4)  # spec 2.13: q(w) = Dir(2.2, 1), 8 draws
 
 
 def load_problem() -> ModuleType:
-    """Return ``tests/helpers/golden.py``, where the numbers of the problem are written."""
+    """Return the module ``tests/helpers/golden.py``, which holds the numbers of the problem."""
     path = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "golden.py"
     spec = importlib.util.spec_from_file_location("golden_problem", path)
     assert spec is not None
@@ -60,7 +60,7 @@ golden = load_problem()
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity: the value of the specification, ours, and its Monte Carlo error or None."""
+    """One quantity: the specified value, ours, and its Monte Carlo error or None."""
 
     quantity: str
     expected: float
@@ -122,7 +122,7 @@ def arguments() -> argparse.Namespace:
 
 
 def evidence_rows() -> Iterator[Row]:
-    """Yield evidences and posterior moments, w by Gauss-Jacobi and Delta by Gauss-Hermite."""
+    """Yield evidences and posterior moments by Gauss-Jacobi (w) and Gauss-Hermite (Delta)."""
     yield Row(
         "log p(ratings)",
         golden.EVIDENCE_RATINGS,
@@ -132,14 +132,14 @@ def evidence_rows() -> Iterator[Row]:
         conditionals = golden.conditionals()
         nodes, log_mass = golden.jacobi_nodes(conditionals.weights.concentration)
         log_mass, w = log_mass[:, 0], nodes[:, 0]
-        law = delta_given(w, conditionals, golden.batch(ratings))
-        joint = log_mass + law.log_prob(torch.ones_like(log_mass))
+        label = delta_given(w, conditionals, golden.batch(ratings))
+        joint = log_mass + label.log_prob(torch.ones_like(log_mass))
         evidence = joint.logsumexp(0)
         mass = (joint - evidence).exp()
         expected = golden.EVIDENCE_JOINT - golden.EVIDENCE_RATINGS if ratings else golden.EVIDENCE
         yield Row(f"log p(c = 1), {name}", expected, evidence.item())
         if not ratings:
-            other = log_mass + law.log_prob(torch.zeros_like(log_mass))
+            other = log_mass + label.log_prob(torch.zeros_like(log_mass))
             yield Row("log p(c = 0)", golden.EVIDENCE_OTHER, other.logsumexp(0).item())
         for power, value in enumerate(golden.WEIGHT_MOMENTS[ratings], start=1):
             found = (mass * w[:, 0] ** power).sum().item()
@@ -157,7 +157,7 @@ def delta_given(weights: Tensor, conditionals: Conditionals, batch: FeatureBatch
 
 
 def exact_bound(ratings: bool, q_weights: dist.Dirichlet, q_features: dist.Independent) -> float:
-    """Return the integrated ELBO with w by Gauss-Jacobi."""
+    """Return the integrated ELBO, integrating w by Gauss-Jacobi."""
     nodes, log_mass = golden.jacobi_nodes(q_weights.concentration)
     return integrated_terms(
         golden.batch(ratings),
@@ -181,7 +181,7 @@ def bound_rows() -> Iterator[Row]:
 
 
 def drawn_rows(draws: int) -> Iterator[Row]:
-    """Yield the objectives as training evaluates them, at the same guides."""
+    """Yield the training objectives at the same guides."""
     for name, ratings in CASES:
         model = golden_model(FixedGuide(*golden.guide(ratings)))
         for kind in (SampledObjective, IntegratedObjective):
@@ -224,7 +224,7 @@ def drawn(objective: Objective, model: VRM, ratings: bool, repeats: int) -> tupl
 
 
 def highest_bound(ratings: bool) -> float:
-    """Return the highest of 200 random guides, from close to the optimum to far away."""
+    """Return the highest ELBO of 200 random guides at various distances from the optimum."""
     best_w, best_z = golden.guide(ratings)
     normal, values = best_z.base_dist, []
     for index in range(200):

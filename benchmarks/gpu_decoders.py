@@ -1,20 +1,19 @@
-"""Decoders on a GPU: tokens a second, model FLOPs utilisation and peak memory.
+"""Measure decoders on a GPU: tokens per second, model FLOPs utilisation and peak memory.
 
-Random weights in the shapes of Qwen3-0.6B and Llama-8B, texts of random words, bfloat16. Every
-method and side runs in a process of its own; what does not fit is said.
+Decoders have random weights in the shapes of Qwen3-0.6B and Llama-8B, in bfloat16. Texts are
+random words. Every method and side runs in a new process; out-of-memory failures are reported.
 
-``frozen`` reads the states of prompts and responses; ``lora`` and ``full`` take training steps,
-with activation checkpointing, ours against TRL's RewardTrainer on the same pairs; ``score`` is
-the Scorer with 4 responses a prompt.
+``frozen`` computes the states of prompts and responses. ``lora`` and ``full`` take training steps
+with activation checkpointing, ours and TRL's RewardTrainer on the same pairs. ``score`` runs the
+Scorer with 4 responses per prompt.
 
-Tokens are those of the texts, a prompt counted for each of its responses, so that both sides have
-done the same work whatever they compute for it. Utilisation counts the FLOPs of matrix products
-that this work takes when nothing is shared (2 N a token forward, 4 N backward, of which adapters
-leave out 2 N; attention left out), over what the card can do. Where prompts are shared it may
-therefore be above what the card reaches.
+Token counts are those of the texts, with a prompt counted once per response, so both sides are
+credited with the same work. Utilisation is the FLOPs of matrix products for this work without
+sharing (2 N per token forward, 4 N backward, 2 N less with adapters; attention excluded), divided
+by the peak of the card. With shared prompts it may therefore exceed what the card reaches.
 
     python benchmarks/gpu_decoders.py --peak_tflops 989 --out gpu_decoders.json    # H100 SXM
-    python benchmarks/gpu_decoders.py --shapes tiny --device cpu --steps 3         # does it run?
+    python benchmarks/gpu_decoders.py --shapes tiny --device cpu --steps 3         # smoke test
 """
 
 import argparse
@@ -92,7 +91,7 @@ def shape(name: str) -> PreTrainedConfig:
 
 
 def random_model(options: argparse.Namespace, auto: Any, **settings: Any) -> Any:
-    """Return a decoder with random weights in bfloat16, made where it computes."""
+    """Return a decoder with random bfloat16 weights, created on its device."""
     torch.manual_seed(0)
     config = shape(options.shape)
     for name, value in settings.items():
@@ -102,7 +101,7 @@ def random_model(options: argparse.Namespace, auto: Any, **settings: Any) -> Any
 
 
 def new_backbone(options: argparse.Namespace) -> TransformerBackbone:
-    """Return it as a backbone."""
+    """Return the decoder as a backbone."""
     return wrap_model(
         random_model(options, AutoModel), tokenizer(), name=options.shape,
         source="random weights", max_length=2048, dtype="bfloat16", device=options.device,
@@ -154,7 +153,7 @@ def train_trl(
     )
     full = options.method == "full"
     trainer = RewardTrainer(
-        model=model.float() if full else model,  # float32 masters, as ours
+        model=model.float() if full else model,  # float32 master weights, as ours
         args=RewardConfig(
             **arguments(options, folder), gradient_checkpointing=True, max_length=None
         ),
@@ -167,7 +166,7 @@ def train_trl(
 
 
 def passes(options: argparse.Namespace, rows: PreferenceTable) -> list[float]:
-    """Read or score all rows several times; return the seconds of each time but the first."""
+    """Encode or score all rows several times; return the seconds of each pass but the first."""
     backbone = new_backbone(options)
     if options.method == "frozen":
         run: Any = lambda: encode_table(rows, backbone)  # noqa: E731
@@ -187,7 +186,7 @@ def passes(options: argparse.Namespace, rows: PreferenceTable) -> list[float]:
 
 
 def work(options: argparse.Namespace) -> dict[str, Any]:
-    """Run one case in this process; return what it took."""
+    """Run one case in this process; return time and memory."""
     prompt, response = RATIOS[options.ratio]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -222,7 +221,7 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all cases, each in a process of its own, or be one."""
+    """Run all cases, each in a new process, or a single case in this one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["qwen3-0.6b", "llama-8b"])
     parser.add_argument("--methods", nargs="+", choices=FLOPS_A_PARAMETER, default=None)
@@ -231,7 +230,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, help="pairs in a step")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
-        "--peak_tflops", type=float, default=0, help="bfloat16, dense, as the card's maker says"
+        "--peak_tflops",
+        type=float,
+        default=0,
+        help="peak of the card for dense bfloat16, from its data sheet",
     )
     parser.add_argument("--out", default=None, help="JSON file for the result")
     for name in ("worker", "shape", "method", "side", "ratio"):
@@ -244,7 +246,7 @@ def main() -> None:
             print(json.dumps({"out_of_memory": True}))
         return
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no GPU here; --device cpu --shapes tiny tries whether it runs.")
+        parser.error("no GPU found; for a smoke test use --device cpu --shapes tiny.")
     results = []
     for name in options.shapes:
         for ratio in options.ratios:
@@ -258,7 +260,7 @@ def main() -> None:
 
 
 def run_worker(options: argparse.Namespace, case: dict[str, str]) -> dict[str, Any]:
-    """Run a case in a fresh process, so that its memory is its own."""
+    """Run a case in a new process, so that its peak memory is measured alone."""
     named = {**case, "worker": "yes"}
     kept = ("steps", "pairs", "device", "peak_tflops")
     named |= {name: str(getattr(options, name)) for name in kept}

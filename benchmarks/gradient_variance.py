@@ -1,18 +1,17 @@
-"""Variance of one-draw gradients: objective ``sampled`` against ``integrated``.
+"""Compare the variance of one-draw gradients of objectives ``sampled`` and ``integrated``.
 
-Equal draws: each estimate takes one draw of w, and ``sampled`` one of z besides; the time of both
-is in the output. A prompt with one pair is copied, each copy with its own leaf for every parameter
-of q, so that one backward pass gives as many independent gradients as there are copies. The ratio
-for a block of parameters is that of the summed variances of its entries; above 1 means that
-``integrated`` is quieter. Seeds are other problems (prior, reward, outcome), not other draws of
-one; median, lowest and highest are over seeds.
+Each estimate uses one draw of w, and ``sampled`` also one of z; the output has the time of both.
+A prompt with one pair is copied, and each copy has its own leaf tensor for every parameter of q,
+so one backward pass gives one independent gradient per copy. The ratio of a block of parameters
+is that of the summed variances of its entries; above 1, ``integrated`` has less variance. Each
+seed is a different problem (prior, reward, outcome); median, lowest and highest are over seeds.
 
     python benchmarks/gradient_variance.py --out gradient_variance.json
 
 Target, for case ``standard`` at K = 4, d_z = 8: a median of at least 10 for the concentration of
-q(w) and the log sd of q(z). The other cases show where the gain goes. The noise of w is common to
-both objectives, so where it outweighs that of z (answers far apart, or ratings that fix z) there
-is less to win for the concentration.
+q(w) and the log sd of q(z). The other cases show when the gain is smaller. Both objectives have
+the noise of w, so the concentration gains less where it dominates that of z: for answers far
+apart, or for ratings that determine z.
 """
 
 import argparse
@@ -44,14 +43,14 @@ TARGET_BLOCKS = ("concentration", "log_scale")
 
 @dataclass(frozen=True)
 class Case:
-    """Where the gradient is taken.
+    """Problem at which the gradient is taken.
 
     Args:
         loc_scale: Standard deviation of the prior means of z.
-        feature_scale: Prior standard deviation of z, about.
+        feature_scale: Approximate prior standard deviation of z.
         loading_scale: Standard deviation of the entries of A.
-        concentration: Prior concentration of w, about.
-        updated: Whether q is the outcome-aware guide's, or the prior itself.
+        concentration: Approximate prior concentration of w.
+        updated: Whether q is that of the outcome-aware guide; else it is the prior.
         ratings: Whether both answers are rated on every objective, with tau = 0.5.
     """
 
@@ -140,7 +139,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             }
             for block, values in ratios.items()
         },
-        # Of whole passes on large batches, setting up Pyro's traces included.
+        # Time of whole passes on large batches, including the setup of Pyro's traces.
         "time_of_integrated_over_sampled": statistics.median(
             i / s for i, s in zip(seconds["integrated"], seconds["sampled"], strict=True)
         ),
@@ -230,7 +229,7 @@ def gradient_variances(
 
 
 def copied(batch: FeatureBatch, copies: int) -> FeatureBatch:
-    """Return the one-prompt batch, ``copies`` times."""
+    """Return the one-prompt batch repeated ``copies`` times."""
     values = {
         name: value.repeat(copies, *[1] * (value.dim() - 1))
         for name, value in batch.as_dict().items()

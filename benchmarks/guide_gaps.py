@@ -1,15 +1,15 @@
-"""Amortization gap, approximation gap and k-hat of each guide, by prompt.
+"""Measure amortization gap, approximation gap and k-hat of each guide per prompt (spec 4.1-4.3).
 
-One model is trained on ``cohere_feedback`` (seven ``no_*`` ratings) with each guide; on held-out
+One model per guide is trained on ``cohere_feedback`` (seven ``no_*`` ratings). On held-out
 prompts, in float64,
 
     amortization gap  = ELBO(q refined for the prompt) - ELBO(amortized q)
     approximation gap = log p(outcomes) - ELBO(q refined for the prompt)
 
-with the evidence by importance sampling, and the k-hat of 4,000 draws of the amortized and of the
-refined q. ``simulated`` prompts have the texts of the real ones and outcomes drawn from the
-trained program; ``real`` ones have their own. A flow has no closed ELBO: its row holds the whole
-gap, by draws.
+with the evidence estimated by importance sampling. The k-hat is that of 4,000 draws of the
+amortized and of the refined q. ``simulated`` prompts have real texts and outcomes drawn from the
+trained program; ``real`` prompts have their own outcomes. The ELBO of a flow has no closed form:
+its row has the total gap, estimated from draws.
 
     python benchmarks/guide_gaps.py --stores runs/real --out runs/guide_gaps.json
 """
@@ -53,7 +53,7 @@ GOOD = 0.7
 
 
 def main() -> None:
-    """Train, refine, measure, report."""
+    """Train a model per guide, refine q, measure the gaps and report them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stores", default="runs/real", help="folder with cohere_feedback")
     parser.add_argument("--prompts", type=int, default=100, help="held-out prompts measured")
@@ -114,7 +114,7 @@ def _measure(guide: Guide, parts: dict, args: argparse.Namespace, seed: int) -> 
 
 
 def _simulated(model: VRM, batch: FeatureBatch, seed: int) -> FeatureBatch:
-    """Return the batch with outcomes drawn from the program, observed where they were."""
+    """Return the batch with outcomes drawn from the program, with the same missing ones."""
     torch.manual_seed(seed)
     with torch.no_grad():
         conditionals = model.conditionals(batch)
@@ -150,7 +150,7 @@ def _gaps(model: VRM, batch: FeatureBatch) -> dict[str, float]:
     amortized = model.guide
     with torch.no_grad():
         model.guide = refined.guide
-        # The refined q proposes better, so the evidence is taken anew.
+        # The refined q is a better proposal, so estimate the evidence again.
         evidence = log_evidence(model, batch, conditionals, 1024)
         found |= _khat("khat_refined", model, batch, conditionals)
         model.guide = amortized

@@ -1,11 +1,10 @@
-"""Memory of head training at 10,000 and at 300,000 pairs on memory-mapped states.
+"""Measure the memory of head training with 10,000 and 300,000 pairs on memory-mapped states.
 
 Stores of random states are written to a temporary folder and removed afterwards. Each size is
-trained for the same number of steps through ``vrm_pyro.training.train.train`` in a process of its
-own,
-which notes its anonymous memory (RssAnon: what cannot be dropped and read again from a file)
-every few milliseconds; the mapped states are not part of it. Sizes take turns over the seeds.
-Steps are few and the first ones cost most; what would grow with the rows is there from the start.
+trained for the same number of steps with ``vrm_pyro.training.train.train`` in a new process. The
+process records its anonymous memory (RssAnon: pages not backed by a file) every few milliseconds;
+mapped states do not count. Sizes alternate over the seeds. A few steps are enough: memory that
+grows with the number of rows is allocated at the start.
 
     python benchmarks/head_memory.py --out head_memory.json
 
@@ -37,7 +36,7 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     try:
         for size, pairs in (("small", options.pairs[0]), ("large", options.pairs[1])):
-            # Also in processes of their own: nothing of the writer is left in what is measured.
+            # Write stores in new processes too, so that no memory of the writer is measured.
             run_alone(write, folder / size, pairs, options)
         run_alone(write, folder / "validation", options.validation_pairs, options)
         for seed in range(options.seeds):
@@ -81,19 +80,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--objective", default="pairwise")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folder", help="where to make the temporary folder")
+    parser.add_argument("--folder", help="parent of the temporary folder")
     parser.add_argument("--out", help="JSON file to write")
     return parser.parse_args()
 
 
 def run_alone(function: Callable[..., Any], *args: Any) -> Any:
-    """Return what a function gives in a fresh process."""
+    """Return the result of a function called in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         return executor.submit(function, *args).result()
 
 
 def write(path: Path, pairs: int, options: argparse.Namespace) -> None:
-    """Write a store with at least so many pairs."""
+    """Write a store with at least a given number of pairs."""
     count = options.responses_per_prompt
     prompts = -(-2 * pairs // (count * (count - 1)))
     random_store(path, prompts, count, options.hidden_size, seed=0)
@@ -102,8 +101,8 @@ def write(path: Path, pairs: int, options: argparse.Namespace) -> None:
 def train_and_watch(
     folder: Path, size: str, seed: int, options: argparse.Namespace
 ) -> dict[str, float]:
-    """Train on a store and return the anonymous memory before, at its peak and at the end."""
-    # Here, not at the top: the parent never needs them, and a child should start small.
+    """Train on a store; return the anonymous memory before, at the peak and at the end."""
+    # Import here: the parent does not need these, and a child should start small.
     import torch
 
     from vrm_pyro.features.store import open_store
@@ -138,7 +137,7 @@ def train_and_watch(
 
 
 class Watch:
-    """Note the greatest anonymous memory of this process while in the block."""
+    """Record the peak anonymous memory of this process during the block."""
 
     def __init__(self, interval: float = 0.002) -> None:
         self.peak, self._interval = 0, interval

@@ -1,12 +1,12 @@
-"""Compare runs that are killed at a random moment and resumed with an uninterrupted run.
+"""Compare an uninterrupted run with runs that are killed at a random time and resumed.
 
 ``vrm-pyro train`` on simulated texts with the frozen default backbone is killed (SIGKILL) once and
-started again with ``--train.resume_from_checkpoint true``. Weights and metrics of the end are
-compared byte by byte and number by number with the uninterrupted run.
+started again with ``--train.resume_from_checkpoint true``. The final weights must equal those of
+the uninterrupted run byte by byte, and all metrics must be equal.
 
-``steps``: training on kept states, killed after a random step.
-``times``: rows, killed at a time drawn from the whole length of the run: start, extraction of
-states (most of it) and training.
+``steps``: training on stored states, killed after a random step.
+``times``: training on rows, killed at a random time of the whole run: start-up, extraction of
+states (most of the time) or training.
 
     python benchmarks/kill_and_resume.py --trials 10 --out kill_and_resume.json
 """
@@ -43,14 +43,14 @@ def command(folder: Path, kind: str, run: str, epochs: int, resume: bool = False
 
 
 def outcome(run: Path) -> tuple[bytes, dict[str, Any]]:
-    """Return the weights and metrics of a finished run, without the clock."""
+    """Return the weights and metrics of a finished run, without its times."""
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     metrics["training"].pop("seconds")
     return (run / "model.safetensors").read_bytes(), metrics
 
 
 def kill_after_step(process: subprocess.Popen[bytes], run: Path, step: int, wait: float) -> bool:
-    """Kill a run a moment after the checkpoint of a step appeared; return whether it still ran."""
+    """Kill a run just after the checkpoint of a step appears; return whether it still ran."""
     sign = run / f"checkpoint-{step}" if step else run / "config.yaml"
     while not sign.exists():
         if process.poll() is not None:
@@ -60,7 +60,7 @@ def kill_after_step(process: subprocess.Popen[bytes], run: Path, step: int, wait
 
 
 def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Kill a run after a while; return whether it still ran."""
+    """Kill a run after some seconds; return whether it still ran."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -70,7 +70,7 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def trials(folder: Path, kind: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Kill and resume runs of a kind; return what came of them."""
+    """Kill and resume runs of a kind; return the comparisons."""
     generator = np.random.default_rng(options.seed)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     whole, found = f"{kind}-whole", []
@@ -92,7 +92,7 @@ def trials(folder: Path, kind: str, options: argparse.Namespace) -> dict[str, An
             raise SystemExit(f"{name} failed by itself, with exit code {process.returncode}.")
         steps = [int(p.name.split("-")[1]) for p in (folder / name).glob("checkpoint-*")]
         began = (folder / name / "config.yaml").is_file()
-        if killed:  # what was killed before it took its folder is simply started again
+        if killed:  # a run killed before it created its folder starts again from scratch
             again = command(folder, kind, name, options.epochs, resume=began)
             subprocess.run(again, check=True, **quiet)
         equal = outcome(folder / name) == outcome(folder / whole)

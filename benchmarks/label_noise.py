@@ -1,18 +1,17 @@
-"""Cost of label noise: a share of the labels flipped in training and validation.
+"""Measure the cost of label noise: a fraction of training and validation labels is flipped.
 
-Bradley-Terry, VRM, and VRM with the likelihood ``Lapse`` whose rate eps is learned. Test labels
-stay as they are. On simulated texts
-with known truth (every seed draws its own texts) and on ``rmb`` + ``hh``; every seed draws its own
-labels to flip, the same for all models, and those of a lower rate are among those of a
-higher one.
+Models are Bradley-Terry, VRM, and VRM with likelihood ``Lapse``, whose rate eps is learned. Test
+labels are clean. Data are simulated texts with known truth (new texts for every seed), and
+``rmb`` + ``hh``. Every seed flips its own labels, the same for all models; labels flipped at a
+lower rate are also flipped at a higher one.
 
-All get equally many random settings, the best one by log loss on *flipped* validation
-labels at one flip rate is used at all of them. A lapse model predicts what a label will be,
-mistakes included; on clean labels its prediction without mistakes counts, (p - eps) / (1 - 2 eps),
-which needs nothing but the learned eps. ``lapse_as_given`` is p itself, and ``corrected`` is
-Bradley-Terry with the *true* flip rate taken out in the same way.
+All models try equally many random settings. The one with the best log loss on *flipped*
+validation labels at one flip rate is used at all rates. A lapse model predicts the noisy label. On
+clean labels, its noise-free prediction (p - eps) / (1 - 2 eps) with the learned eps counts.
+``lapse_as_given`` is p itself, and ``corrected`` is Bradley-Terry corrected in the same way with
+the *true* flip rate.
 
-A cell (data, model, rate, seed) that was trained is kept in the work folder.
+Each trained cell (data, model, rate, seed) is cached in the work folder.
 
     VRM_PYRO_DATA=... python benchmarks/label_noise.py --stores runs/real --out out.json
 """
@@ -47,7 +46,7 @@ from vrm_pyro.prediction.predict import predict
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
 SEARCH_RATE, SEARCH_SEED = 0.2, 100
-STARTS = (0.05, 0.2)  # where eps starts: its default, and the middle of what is asked for
+STARTS = (0.05, 0.2)  # initial eps: its default, and the middle of the flip rates
 MODELS = {
     "bradley_terry": "Bradley-Terry",
     "vrm": "VRM",
@@ -56,13 +55,13 @@ MODELS = {
 TITLES = {"texts": "simulated texts", "rmb-hh": "rmb + hh"}
 # Four responses a prompt and all six comparisons of them, as in the demo.
 LAYOUT = {"pairs_per_prompt": 6, "shared_responses": 4}
-EXTREME = 0.01  # a probability whose noise is taken out stays so far from 0 and 1 (``corrected``)
+EXTREME = 0.01  # smallest distance of a ``corrected`` probability from 0 and 1
 NOISY = 0.3
 SHARE, CLOSE = 0.5, 0.03
 
 
 def flipped(source: FeatureSource, rate: float, seed: int, rated: bool = False) -> SimpleNamespace:
-    """Return a source, a share ``rate`` of its labels turned round, with ratings if ``rated``."""
+    """Return a source with a fraction ``rate`` of flipped labels, with ratings if ``rated``."""
     preference = np.array(source.preference, dtype=np.float64)
     order = np.random.default_rng(seed).permutation(len(preference))
     turned = order[: round(rate * len(preference))]
@@ -81,7 +80,7 @@ def flipped(source: FeatureSource, rate: float, seed: int, rated: bool = False) 
 
 
 def noisy(sets: dict, rate: float, seed: int, rated: bool = False) -> dict:
-    """Return training and validation with flipped labels, each with draws of its own."""
+    """Return training and validation rows with independently flipped labels."""
     return {
         split: flipped(sets[split], rate, 10_000 * (index + 1) + seed, rated)
         for index, split in enumerate(("train", "validation"))
@@ -89,15 +88,15 @@ def noisy(sets: dict, rate: float, seed: int, rated: bool = False) -> dict:
 
 
 def without_lapse(p_first: np.ndarray, rate: float, extreme: float = 0.0) -> np.ndarray:
-    """Return the probability of the label that nobody turned round, from that of the label.
+    """Return the probability of the noise-free label from that of the noisy label.
 
-    A predicted p is eps + (1 - 2 eps) E sigmoid(Delta): linear, so the expectation is at hand.
+    A predicted p is eps + (1 - 2 eps) E sigmoid(Delta), which is solved for the expectation.
     """
     return np.clip((p_first - rate) / (1 - 2 * rate), extreme, 1 - extreme)
 
 
 def drawn(model: str, trials: int) -> dict[str, tuple]:
-    """Return the settings that a model tries; the VRM's and the lapse model's differ in eps."""
+    """Return the settings that a model tries; those of VRM and lapse model differ in eps only."""
     found = candidates("bradley_terry" if model == "bradley_terry" else "vrm", False, trials)
     if model != "lapse":
         return found
@@ -124,7 +123,7 @@ def train_cell(name: str, setting: tuple, sets: dict, rate: float, seed: int, ar
 
 
 def texts(seed: int, args, backbone: Backbone, layout: dict[str, int] = LAYOUT) -> dict:
-    """Return the stores of one simulation and the facts of its truth."""
+    """Return the stores of one simulation and facts about its truth."""
     name = f"{args.pairs}-{seed}"
     if layout != LAYOUT:
         name = f"{args.pairs}-{'-'.join(map(str, layout.values()))}-{seed}"
@@ -152,7 +151,7 @@ def texts(seed: int, args, backbone: Backbone, layout: dict[str, int] = LAYOUT) 
 
 
 def pairs(args, data: Path, backbone: Backbone) -> dict:
-    """Return the stores of ``rmb`` + ``hh``, read in place where they are given."""
+    """Return the stores of ``rmb`` + ``hh``: the given ones, or new ones."""
     found = {}
     for split in SPLITS:
         folder = Path(args.stores or args.work) / f"rmb-hh-{split}"
@@ -169,10 +168,10 @@ def measure(name: str, source, search_source, args) -> dict:
     """Search, train all cells and compare.
 
     Args:
-        name: Of the data.
-        source: Gives the stores of a seed.
-        search_source: Stores that settings are chosen on.
-        args: The command line.
+        name: Name of the data.
+        source: Returns the stores of a seed.
+        search_source: Stores on which settings are chosen.
+        args: Parsed command line.
     """
     kept = Cells(Path(args.work) / "cells")
     found = {model: drawn(model, args.trials) for model in MODELS}
@@ -212,7 +211,7 @@ def measure(name: str, source, search_source, args) -> dict:
 
 
 def readouts(cells: dict, model: str, rate: float, seed: int) -> dict[str, np.ndarray]:
-    """Return the predictions of one cell, by how they are read."""
+    """Return the predictions of one cell: as given, noise-free or corrected."""
     cell = cells[model, rate, seed]
     p = np.array(cell["p_first"])
     if model == "lapse":
@@ -223,13 +222,13 @@ def readouts(cells: dict, model: str, rate: float, seed: int) -> dict[str, np.nd
 
 
 def compare(cells: dict, stores: list[dict], rates, *, one_test: bool) -> dict:
-    """Return the metrics of all models at all rates, and what flips cost.
+    """Return the metrics of all models at all rates, and the cost of flips.
 
     Args:
         cells: Results by model, rate and seed.
         stores: Stores of every seed.
         rates: Flip rates.
-        one_test: Whether all seeds share their test pairs; else these count as more prompts.
+        one_test: Whether all seeds share test pairs; else each seed adds prompts.
     """
     values: dict[tuple, list] = {}
     prompts = []
@@ -287,7 +286,7 @@ def compare(cells: dict, stores: list[dict], rates, *, one_test: bool) -> dict:
 
 
 def found_rate(values: list[float], rate: float) -> dict:
-    """Return the learned eps of all seeds, and of how many it is close to the flip rate."""
+    """Return the learned eps of all seeds, and the number of seeds close to the flip rate."""
     return {
         "seeds": values,
         "mean": float(np.mean(values)),
@@ -348,15 +347,17 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=list(TITLES), default=list(TITLES))
     parser.add_argument("--work", default="runs/label_noise")
     parser.add_argument(
-        "--stores", default=None, help="where real_pairs.py left rmb-hh-train and the like"
+        "--stores", default=None, help="folder in which real_pairs.py wrote rmb-hh-train and so on"
     )
     parser.add_argument("--out", default=None)
     parser.add_argument("--figures", default=None, help="folder for the figures")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=6, help="settings tried for each model")
+    parser.add_argument(
+        "--trials", type=int, default=6, help="number of settings tried for each model"
+    )
     parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--pairs", type=int, default=4400, help="simulated pairs in all splits")
-    parser.add_argument("--quick", action="store_true", help="a smoke run on little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test on little data")
     args = parser.parse_args()
     args.part, args.rates = "label_noise", RATES
     if args.quick:

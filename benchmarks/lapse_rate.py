@@ -1,16 +1,16 @@
-"""Can the rate of wrong labels be learned? Ways to set up ``Lapse`` on simulated texts.
+"""Compare ways to learn the rate of wrong labels with ``Lapse`` on simulated texts.
 
-The simulations and flips of label_noise.py. A flexible model explains flipped training labels by
-their texts, and its eps comes out too small; stopped early, eps is still on its way from where it
-started. So the ways compared differ in what can be learned by heart and when training ends:
+Simulations and flips are those of label_noise.py. A flexible model overfits to flipped training
+labels, so its eps is too small. If training stops early, eps has not yet moved far from its
+initial value. So the ways differ in how much a model can overfit and in when training ends:
 
-``early``: an MLP for the features, stopped early, as shipped. ``end``: to the last epoch.
-``linear``: a linear map for the features, strong dropout, to the last epoch. ``linear_ratings``:
-with ratings, so beta is learned and scores have a unit. ``linear_28``: as many labels, but 28
-pairs of 8 responses a prompt instead of 6 pairs of 4. ``held_out``: no lapse in training;
-Bradley-Terry models predict the labels of folds by prompt that they did not see, and eps and one
-temperature are fitted to these by maximum likelihood. ``two_steps``: the VRM of ``early`` with
-eps held fixed at the value of ``linear``.
+``early``: an MLP for the features with early stopping, as shipped. ``end``: the same, trained to
+the last epoch. ``linear``: a linear map for the features with strong dropout, trained to the last
+epoch. ``linear_ratings``: the same with ratings, so that beta is learned. ``linear_28``: as many
+labels, but 28 pairs of 8 responses per prompt instead of 6 pairs of 4. ``held_out``: no lapse in
+training. Bradley-Terry models predict the labels of held-out folds of prompts, and eps and one
+temperature are fitted to these predictions by maximum likelihood. ``two_steps``: the VRM of
+``early`` with eps fixed to the value of ``linear``.
 
     python benchmarks/lapse_rate.py --work runs/label_noise --out out.json
 """
@@ -54,14 +54,14 @@ FOLDS = 5
 
 
 def config(way: str, likelihood: PreferenceLikelihood) -> ModelConfig:
-    """Return the settings of the model: those of the demo, but for what a way is about."""
+    """Return the model settings of a way: those of the demo with its changes."""
     linear = way.startswith("linear")
     return ModelConfig(
         objective="integrated",
         num_objectives=4,
         latent_dim=4,
         num_draws=8,
-        # Fixed without ratings. A linear map under dropout starts far below the true scale.
+        # beta is fixed without ratings. A linear map with dropout starts far below the true scale.
         reward_scale=10.0 if linear and way != "linear_ratings" else 3.0,
         hyperprior_weight=0.02,
         weight_prior=ConditionalDirichletPrior(0, 0.5),
@@ -71,7 +71,7 @@ def config(way: str, likelihood: PreferenceLikelihood) -> ModelConfig:
 
 
 def arguments(way: str, seed: int, args) -> TrainArguments:
-    """Return the settings of training."""
+    """Return the training settings of a way."""
     early = way in ("early", "two_steps", "held_out")
     return TrainArguments(
         output_dir=str(Path(args.work) / "checkpoints-rate"),
@@ -88,7 +88,7 @@ def arguments(way: str, seed: int, args) -> TrainArguments:
 
 
 def on_pairs(source: FeatureSource, pairs: np.ndarray) -> SimpleNamespace:
-    """Return a source with some of its pairs."""
+    """Return a source with a subset of its pairs."""
     return SimpleNamespace(
         prompts=source.prompts,
         responses=source.responses,
@@ -106,7 +106,7 @@ def fit_rate(p_first: np.ndarray, label: np.ndarray) -> float:
     """Return eps of p = eps + (1 - 2 eps) sigmoid(a logit), by maximum likelihood over (eps, a).
 
     Args:
-        p_first: Probabilities of a model that did not see these labels, shape (N,).
+        p_first: Probabilities from a model that was not trained on these labels, shape (N,).
         label: The labels, in {0, 1}, shape (N,).
     """
     x = logit(np.clip(p_first, 1e-6, 1 - 1e-6))
@@ -117,13 +117,13 @@ def fit_rate(p_first: np.ndarray, label: np.ndarray) -> float:
             log_loss_values(rate + (1 - 2 * rate) * expit(np.exp(free[1]) * x), label).mean()
         )
 
-    # From several starts: with eps near 0 its logit has a flat direction.
+    # Use several initial values: with eps near 0, its logit has a flat direction.
     found = [minimize(loss, [start, 0.0], method="Nelder-Mead") for start in (-3.0, 0.0)]
     return float(0.5 * expit(min(found, key=lambda r: r.fun).x[0]))
 
 
 def held_out_rate(parts: dict, seed: int, args) -> float:
-    """Return the rate by cross-fitted Bradley-Terry predictions of all training labels."""
+    """Return the rate from cross-fitted Bradley-Terry predictions of all training labels."""
     source = parts["train"]
     prompt = np.asarray(source.response_prompt)[np.asarray(source.pair_first)]
     fold = np.random.default_rng(seed).permutation(prompt.max() + 1)[prompt] % FOLDS
@@ -142,7 +142,7 @@ def held_out_rate(parts: dict, seed: int, args) -> float:
 
 
 def one(way: str, sets: dict, rate: float, seed: int, args, known: float | None = None) -> dict:
-    """Return the rate that a way finds, and metrics on clean test labels."""
+    """Return the rate learned in one way, and metrics on clean test labels."""
     parts = noisy(sets, rate, seed, rated=way == "linear_ratings")
     if way == "held_out":
         return {"eps": held_out_rate(parts, seed, args)}
@@ -166,14 +166,14 @@ def one(way: str, sets: dict, rate: float, seed: int, args, known: float | None 
 
 
 def main() -> None:
-    """Try all ways at all rates and print what they found."""
+    """Run all ways at all rates and print the learned rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", default="runs/label_noise", help="that of label_noise.py")
+    parser.add_argument("--work", default="runs/label_noise", help="work folder of label_noise.py")
     parser.add_argument("--out", default=None)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=20)
     parser.add_argument("--pairs", type=int, default=4400)
-    parser.add_argument("--quick", action="store_true", help="a smoke run on little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test on little data")
     args = parser.parse_args()
     rates = RATES
     if args.quick:
@@ -187,7 +187,7 @@ def main() -> None:
             many = texts(seed, args, backbone, MANY_PAIRS)
             for rate in rates:
                 for way in WAYS:
-                    # After "linear", whose rate it takes over.
+                    # after "linear", whose rate it uses
                     known = found["linear", rate, seed]["eps"] if way == "two_steps" else None
                     key = {
                         "way": way,

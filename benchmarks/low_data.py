@@ -1,16 +1,17 @@
-"""Few preference labels, many ratings: ``cohere_feedback``, folds by prompt over all splits.
+"""Compare models with few preference labels and many ratings, on folds of ``cohere_feedback``.
 
-Bradley-Terry, VRM on the labels alone, and VRM on the labels with the ratings of all training
-responses (the seven ``no_*`` attributes), from 250 labelled training pairs to all of them.
-Every seed draws the labelled pairs of every fold anew, the same for all models, and those of a
-smaller number are among those of a larger one. Validation pairs are all labelled.
+Models are Bradley-Terry, VRM on labels only, and VRM on labels and the ratings of all training
+responses (the seven ``no_*`` attributes). The number of labelled training pairs goes from 250 to
+all. Every seed draws the labelled pairs of every fold, the same for all models; a larger number
+includes the pairs of a smaller one. All validation pairs are labelled. Folds are by prompt, over
+all splits.
 
-At every number of labels each model gets equally many random settings from its own grid (that of
-real_pairs.py); the best one by validation log loss in the first fold is used in all folds and by
-all seeds. Differences are means over test pairs of all folds, values of seeds averaged per pair
-before, with a paired bootstrap over prompts.
+At every number of labels, each model tries equally many random settings from its own grid (that of
+real_pairs.py). The one with the best validation log loss in the first fold is used in all folds
+and with all seeds. Differences are means over test pairs of all folds, averaged over seeds per
+pair, with a paired bootstrap over prompts.
 
-A cell (model, labels, fold, seed) that was trained is kept in the work folder.
+Each trained cell (model, labels, fold, seed) is cached in the work folder.
 
     VRM_PYRO_DATA=... python benchmarks/low_data.py --stores runs/real --out out.json
 """
@@ -59,17 +60,17 @@ def drawn(model: str, trials: int) -> dict[str, tuple]:
 
 
 def without_ratings(source: SimpleNamespace) -> SimpleNamespace:
-    """Return the source with no ratings at all."""
+    """Return the source without ratings."""
     empty = np.empty((len(source.response_prompt), 0))
     return SimpleNamespace(**{**vars(source), "ratings": empty, "objectives": ()})
 
 
 class Folds:
-    """Training, validation and test pairs of every fold.
+    """Return training, validation and test pairs of every fold.
 
     Args:
-        store: States.
-        number: How many folds.
+        store: Store with states.
+        number: Number of folds.
     """
 
     def __init__(self, store, number: int) -> None:
@@ -157,7 +158,7 @@ def measure(folds: Folds, args) -> dict:
 
 
 def named(labels: int | None) -> str:
-    """Return how a number of labels is called."""
+    """Return the name of a number of labels."""
     return "all" if labels is None else str(labels)
 
 
@@ -237,14 +238,18 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="runs/low_data")
-    parser.add_argument("--stores", default=None, help="where real_pairs.py left cohere_feedback")
+    parser.add_argument(
+        "--stores", default=None, help="folder in which real_pairs.py wrote cohere_feedback"
+    )
     parser.add_argument("--out", default=None)
     parser.add_argument("--figures", default=None, help="folder for the figure")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=6, help="settings tried for each model")
+    parser.add_argument(
+        "--trials", type=int, default=6, help="number of settings tried for each model"
+    )
     parser.add_argument("--epochs", type=float, default=40)
-    parser.add_argument("--quick", action="store_true", help="a smoke run on little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test on little data")
     args = parser.parse_args()
     args.part, args.labels = "low_data", LABELS
     if args.quick:

@@ -1,12 +1,11 @@
-"""What a training step costs over the same loss in plain torch.
+"""Compare the time of a training step with that of the same loss in plain torch.
 
-Both sides take one AdamW step on states that were collated before: ours is the module that
-``vrm-pyro train`` drives (Pyro program, guide, objective, and the parts it notes for the log), the
-other is ``by_hand.py`` on a copy of the same networks, without Pyro and without a log. Before any
-timing, the two must give the same loss and the same gradients from the same random state. Then
-blocks of steps alternate, in changing order, so that a busy machine slows both; a ratio is formed
-within each pair of blocks, once by the clock and once by the processor time used, which other
-programs disturb less.
+Both sides take AdamW steps on collated states. Ours is the module that ``vrm-pyro train`` trains
+(Pyro program, guide, objective and logged values); the other is ``by_hand.py`` on a copy of the
+same networks, without Pyro and without a log. Before timing, both must give the same loss and
+gradients from the same random state. Then blocks of steps alternate in changing order, so that a
+busy machine slows both. Ratios are formed within each pair of blocks, of wall time and of CPU
+time; other programs disturb CPU time less.
 
     python benchmarks/pyro_overhead.py --out pyro_overhead.json
 """
@@ -69,7 +68,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15, help="pairs of blocks per case")
     parser.add_argument("--block-seconds", type=float, default=0.5, help="length of a block")
     parser.add_argument("--logging-steps", type=int, default=10, help="steps between log entries")
-    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for its own")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of torch; 0 for its default"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="JSON file to write")
     return parser.parse_args()
@@ -109,7 +110,7 @@ def case(objective: str, pairs: int, options: argparse.Namespace) -> dict[str, o
 
 
 def ratio(seconds: dict[str, list[float]], seed: int) -> dict[str, object]:
-    """Return the median ratio of ours to theirs over pairs of blocks, with its spread."""
+    """Return the median ratio of ours to plain torch over pairs of blocks, with its range."""
     ratios = np.array(seconds["ours"]) / np.array(seconds["by_hand"])
     picks = np.random.default_rng(seed).integers(len(ratios), size=(2000, len(ratios)))
     medians = np.median(ratios[picks], axis=1)
@@ -122,7 +123,7 @@ def ratio(seconds: dict[str, list[float]], seed: int) -> dict[str, object]:
 
 
 def random_batch(pairs: int, hidden_size: int) -> FeatureBatch:
-    """Return Normal states with one pair per prompt and labels by coin."""
+    """Return Normal states with one pair per prompt and coin-flip labels."""
     rows = torch.arange(pairs)
     return FeatureBatch(
         prompts=torch.randn(pairs, hidden_size),
@@ -144,7 +145,7 @@ def compare(
     batch: FeatureBatch,
     seed: int,
 ) -> dict[str, float]:
-    """Return how far loss and gradients of the two are apart; fail if not the same."""
+    """Return the differences of loss and gradients of the two; fail if they are not equal."""
     torch.manual_seed(seed)
     ours = module(**batch.as_dict())["loss"]
     torch.manual_seed(seed)
@@ -155,7 +156,7 @@ def compare(
     gaps = []
     for (name, a), b in zip(module.model.named_parameters(), twin.parameters(), strict=True):
         if a.grad is None or b.grad is None:
-            # The intercept cancels in a difference: a side that never touches it has none.
+            # The intercept cancels in Delta, so one side may have no gradient for it.
             assert all(g is None or not g.abs().max() > 1e-4 for g in (a.grad, b.grad)), name
             continue
         size = float(b.grad.norm())
@@ -167,7 +168,7 @@ def compare(
 
 
 def stepper(loss: Callable[[], Tensor], model: torch.nn.Module) -> Callable[[int], None]:
-    """Return a function that takes one step of AdamW, the Trainer's variant."""
+    """Return a function that takes one AdamW step, in the variant that the Trainer uses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step(_: int) -> None:
@@ -181,13 +182,13 @@ def stepper(loss: Callable[[], Tensor], model: torch.nn.Module) -> Callable[[int
 def time_in_turns(
     steps: dict[str, Callable[[int], None]], options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return seconds per step of each block, by the clock and of the processor."""
+    """Return seconds per step of each block, as wall time and CPU time."""
     start = time.perf_counter()
     for index in range(10):
         for step in steps.values():
             step(index)
     each = (time.perf_counter() - start) / 20
-    # Whole log intervals, so that each block holds its share of log entries.
+    # Use whole log intervals, so that each block has the same number of log entries.
     count = options.logging_steps * max(
         1, round(options.block_seconds / each / options.logging_steps)
     )

@@ -1,4 +1,4 @@
-"""A feature store of any size filled with random states, for measurements of memory and speed."""
+"""Write feature stores of any size with random states, to measure memory and speed."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -15,7 +15,7 @@ from vrm_pyro.features.writing import write_store
 
 
 class RandomBackbone(Backbone):
-    """Gives Normal draws for states, the same for the same texts.
+    """A backbone that returns Normal draws as states, the same for the same texts.
 
     Args:
         hidden: Length of a state.
@@ -34,7 +34,7 @@ class RandomBackbone(Backbone):
 
 
 def random_table(num_prompts: int, responses_per_prompt: int, seed: int) -> PreferenceTable:
-    """Return a table of numbers for texts, with every pair of a prompt's responses."""
+    """Return a table with numbers as texts, and all pairs of responses of a prompt."""
     inner = np.array(list(combinations(range(responses_per_prompt), 2)), dtype=np.int64)
     starts = np.arange(num_prompts, dtype=np.int64) * responses_per_prompt
     pairs = (starts[:, None, None] + inner).reshape(-1, 2)

@@ -1,14 +1,14 @@
-"""VRM against a Bradley-Terry MLP head on real pairs, frozen MiniLM, equal search budgets.
+"""Compare VRM and a Bradley-Terry MLP head on real pairs with frozen MiniLM and equal budgets.
 
-``preferences``: ``rmb`` and ``hh`` trained together on their own splits, reported apart and
-pooled, several seeds. ``ratings``: ``cohere_feedback`` (the seven ``no_*`` attributes) and
-``hellobench``, folds by prompt over all splits, optionally with few preference labels while the
-ratings of all training responses stay.
+``preferences``: ``rmb`` and ``hh``, trained together on their own splits with several seeds, and
+reported separately and pooled. ``ratings``: ``cohere_feedback`` (the seven ``no_*`` attributes)
+and ``hellobench``, on folds by prompt over all splits, optionally with few preference labels and
+the ratings of all training responses.
 
-Both models get equally many random draws of settings, each from its own grid, one chosen on
-validation log loss, and the same early stopping.
-Differences are means over pairs with a paired bootstrap over prompts; the log loss of seeds is
-averaged per pair before. Raw and temperature-scaled (one number fitted on validation).
+Both models try equally many random settings from their own grids, chosen by validation log loss,
+with the same early stopping. Differences are means over pairs, averaged over seeds per pair, with
+a paired bootstrap over prompts. Results are raw and temperature-scaled (one number fitted on
+validation pairs).
 
     VRM_PYRO_DATA=... python benchmarks/real_pairs.py preferences --work runs/real --out out.json
 """
@@ -55,7 +55,7 @@ ERRORS = (
 
 
 def candidates(architecture: str, rated: bool, number: int) -> dict[str, tuple[ModelConfig, dict]]:
-    """Return random settings of a model, drawn from its own grid: equal budgets for both."""
+    """Return random settings of a model from its own grid, equally many for each model."""
     generator = np.random.default_rng(0)
     grid = dict(GRIDS[architecture])
     if architecture == "vrm":
@@ -152,7 +152,7 @@ def fit(
 
 
 def search(architecture: str, rated: bool, args: argparse.Namespace, data: dict) -> tuple:
-    """Return the settings with the best validation log loss, and all that were tried."""
+    """Return the settings with the best validation log loss, and all results."""
     tried = {}
     own = args.baseline_trials if architecture == "bradley_terry" else None
     found = candidates(architecture, rated, own or args.trials)
@@ -253,7 +253,7 @@ def preferences(args: argparse.Namespace, data: Path, backbone) -> dict:
 
 
 def part(store, table, prompts: np.ndarray, labels: int | None, seed: int) -> SimpleNamespace:
-    """Return the states and rows of some prompts, with labels of a part of the pairs."""
+    """Return the states and rows of some prompts, with labels for some of the pairs."""
     chosen = np.zeros(table.num_prompts, bool)
     chosen[prompts] = True
     pairs = np.flatnonzero(chosen[table.pair_prompt])
@@ -279,8 +279,8 @@ def part(store, table, prompts: np.ndarray, labels: int | None, seed: int) -> Si
 def with_true_ratings(logits: np.ndarray, table, fold: np.ndarray) -> np.ndarray:
     """Return probabilities from the baseline's logit and the *true* ratings of both answers.
 
-    Cross-fitted logistic regression, no intercept. No model that has to predict ratings from the
-    text can draw more from them: its gain over the baseline bounds what ratings are worth.
+    Cross-fitted logistic regression without intercept. A model that predicts ratings from the text
+    cannot gain more from them, so the gain over the baseline bounds the value of ratings.
     """
     ratings = table.ratings
     difference = np.nan_to_num(ratings[table.pair_first] - ratings[table.pair_second])
@@ -308,7 +308,7 @@ def with_true_ratings(logits: np.ndarray, table, fold: np.ndarray) -> np.ndarray
 
 
 def folds(args: argparse.Namespace, data: Path, backbone, name: str, labels: int | None) -> dict:
-    """Run a rated set: folds by prompt over all its splits."""
+    """Run a rated data set with folds by prompt over all its splits."""
     files = [
         str(data / name / f"{kind}{split}.jsonl.gz")
         for split in SPLITS
@@ -362,9 +362,14 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--labels", type=int, default=None, help="labelled training pairs")
     parser.add_argument("--pooling", default="auto")
-    parser.add_argument("--trials", type=int, default=12, help="settings tried for each model")
     parser.add_argument(
-        "--baseline-trials", type=int, default=0, help="another number for Bradley-Terry"
+        "--trials", type=int, default=12, help="number of settings tried for each model"
+    )
+    parser.add_argument(
+        "--baseline-trials",
+        type=int,
+        default=0,
+        help="number of settings for Bradley-Terry, if different",
     )
     parser.add_argument("--epochs", type=float, default=40)
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Memory of two processes that train a decoder, with whole weights and with shards.
+"""Measure the memory of two processes that train a decoder, with full weights and with shards.
 
-A random Llama of about 150M parameters, all of them trained in float32 with AdamW on CPUs that
-meet by gloo: what a process holds between steps (resident set after the last one, above that of a
-process that has imported everything), and seconds a step. The losses of both are compared, too.
+A random Llama with about 150M parameters is fully trained in float32 with AdamW on CPUs over gloo.
+Reported are the memory of a process between steps (resident set after the last step, minus that
+of a process that has imported everything), seconds per step, and whether losses agree.
 
     python benchmarks/sharded_memory.py --out sharded_memory.json
 """
@@ -38,7 +38,7 @@ PROMPTS = 2
 
 
 class Watch(StepTimes):
-    """Notes when each step ends, and the memory then."""
+    """Record time and memory at the end of each step."""
 
     resident = 0
 
@@ -49,7 +49,7 @@ class Watch(StepTimes):
 
 
 def work(shard: bool, steps: int, seed: int) -> dict[str, Any]:
-    """Train as one of the processes; return what it saw."""
+    """Train as one of the processes; return its measurements."""
     before = psutil.Process().memory_info().rss
     watch = Watch()
     with tempfile.TemporaryDirectory() as name:
@@ -66,7 +66,7 @@ def work(shard: bool, steps: int, seed: int) -> dict[str, Any]:
             load_best_model_at_end=False,
             early_stopping_patience=0,
         )
-        assert arguments.device is not None  # asked for, it makes the processes meet
+        assert arguments.device is not None  # reading the device starts the process group
         backbone = new_backbone(**SHAPE)
         tuner = Tuner(TuningConfig("full", shard=shard), backbone)
         count = sum(value.numel() for value in backbone.model.parameters())
@@ -87,7 +87,7 @@ def work(shard: bool, steps: int, seed: int) -> dict[str, Any]:
 
 
 def launch(side: str, steps: int, seed: int) -> list[dict[str, Any]]:
-    """Start two processes; return what each of them saw."""
+    """Start two processes; return the measurements of each."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "found.json"
         command = [
@@ -102,7 +102,7 @@ def launch(side: str, steps: int, seed: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run both sides in turns, or be one process of a side."""
+    """Run both sides, alternating, or run one process of a side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)

@@ -1,8 +1,7 @@
-"""Measure how long imports and --help take, each beside the libraries that it needs.
+"""Measure the time of imports and --help, and compare it with that of the libraries they need.
 
-``python benchmarks/start_up.py`` runs every command several times, in turn, each in a process of
-its own, and prints the median and the range of the CPU time and of the wall time. CPU time is what
-counts on a machine that others use too.
+``python benchmarks/start_up.py`` runs every command several times, alternating, each in a new
+process. It prints median and range of CPU time and wall time. Use CPU time on a busy machine.
 """
 
 import argparse
@@ -50,11 +49,11 @@ def shown(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all commands and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    for code in COMMANDS.values():  # fills the caches of files
+    for code in COMMANDS.values():  # warms the file cache
         measure(code)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for _ in range(repeats):

@@ -1,26 +1,25 @@
-"""Test the model's uncertainty: models trained on one set, frozen MiniLM, several seeds.
+"""Test the uncertainty of models trained on one data set, with frozen MiniLM and several seeds.
 
-The set is ``rmb``, a mixture of many kinds of prompts, or with ``--train-on`` a narrower one.
+The data set is ``rmb``, which has many kinds of prompts, or a narrower one with ``--train-on``.
 
-1. The error rate falls with the model's own P(its side) = max(p, 1 - p): isotonic fit and a
-   permutation test over prompts, on test pairs. Target: p < .01 with every seed.
-2. Accuracy on the surest half is at least 5 points above accuracy on all of them, and not below
-   that of the tuned Bradley-Terry margin by more than one standard error (paired bootstrap over
-   prompts).
-3. The epistemic variance of a pair's reward difference is larger on other sets:
-   the area under the ROC curve that separates their pairs from test pairs of that set is above .75
+1. The error rate falls with the confidence max(p, 1 - p): isotonic fit and a permutation test
+   over prompts, on test pairs. Target: p < .01 with every seed.
+2. Accuracy on the more confident half of the pairs is at least 5 points above that on all pairs,
+   and at most one standard error (paired bootstrap over prompts) below that of the tuned
+   Bradley-Terry margin.
+3. The epistemic variance of a pair's reward difference is larger on other data sets: the area
+   under the ROC curve that separates their pairs from test pairs of the training set is above .75
    and above that of an ensemble of five Bradley-Terry heads.
 
-Beside the epistemic variance, 3 has other scores for reference: ambiguity, doubt
-1 - max(p, 1 - p), and scores of the states alone (``uncertainty_scores.py``). The variance of a
-difference grows with how far apart two answers are (as its square where a model is linear), and
-sets differ in that. So versions without a unit are there as well: the share
-epistemic / E[Delta^2], the epistemic variance over the states' squared distance, and, of the full
-covariance, over its value before any row.
+For reference, 3 has other scores: ambiguity, 1 - max(p, 1 - p), and scores of the states alone
+(``uncertainty_scores.py``). The variance of a difference grows with the distance of two answers
+(with its square if a model is linear), and data sets differ in that distance. So there are also
+scale-free versions: the ratio epistemic / E[Delta^2], the epistemic variance divided by the
+squared distance of the states, and, for the full covariance, divided by its value under the prior.
 
 Settings of both architectures come from random searches of equal size on validation pairs of
-``rmb``, kept in ``settings.json`` of the work folder for the next run; the ensemble takes those of
-the single Bradley-Terry model, and so do all on another set: nothing is tuned there.
+``rmb``, stored in ``settings.json`` of the work folder. The ensemble uses those of the single
+Bradley-Terry model. With another data set, nothing is tuned again.
 
     VRM_PYRO_DATA=... python benchmarks/uncertainty.py --stores runs/real --out out.json
 """
@@ -52,13 +51,13 @@ from vrm_pyro.features.writing import write_store
 from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
 
 OTHERS = ("wmt_darr", "feedbackqa", "nlg_aspects", "mrbench")
-PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units
+PAIRS_PER_PROMPT = 4  # of the other sets: more prompts, which are the units of resampling
 ENSEMBLE = ("bt_ensemble", "epistemic")
 GAIN, SEPARATION, LEVEL = 0.05, 0.75, 0.01
 
 
 def models(settings: dict[str, tuple[ModelConfig, dict]]) -> dict[str, tuple[ModelConfig, dict]]:
-    """Return what is compared, by name. A further model is one more line here."""
+    """Return the models to compare by name; add a line to add a model."""
     base, training = settings["bradley_terry"]
     vrm, vrm_training = settings["vrm"]
     return {
@@ -82,7 +81,7 @@ def only_rmb(store: FeatureStore) -> SimpleNamespace:
 
 
 def by_fold(store: FeatureStore) -> dict[str, SimpleNamespace]:
-    """Return the pairs of a store by split: of five folds of prompts one for test, one to stop."""
+    """Return the pairs of a store by split: five folds of prompts, one test, one validation."""
     table = store.table()
     fold = fold_by_prompt(table, 5)[table.pair_prompt]
     splits = {"train": fold > 1, "validation": fold == 1, "test": fold == 0}
@@ -90,7 +89,7 @@ def by_fold(store: FeatureStore) -> dict[str, SimpleNamespace]:
 
 
 def part(store: FeatureStore, pairs: np.ndarray) -> SimpleNamespace:
-    """Return some pairs of a store with their prompts and these' responses, without ratings."""
+    """Return some pairs of a store with their prompts and responses, without ratings."""
     table = store.table()
     prompts = np.unique(table.pair_prompt[pairs])
     responses = np.flatnonzero(np.isin(table.response_prompt, prompts))
@@ -110,7 +109,7 @@ def part(store: FeatureStore, pairs: np.ndarray) -> SimpleNamespace:
 def drawn_set(
     name: str, pairs: int, folder: str, args: argparse.Namespace, backbone: Backbone
 ) -> FeatureStore:
-    """Return the states of about so many pairs of a set, of prompts drawn at random."""
+    """Return the states of about ``number`` pairs of a data set, from random prompts."""
     rows = defaultdict(list)
     for split in SPLITS:
         with gzip.open(
@@ -152,7 +151,7 @@ def rmb_sets(args: argparse.Namespace, backbone: Backbone) -> dict[str, SimpleNa
 def other_training_sets(
     args: argparse.Namespace, backbone: Backbone
 ) -> dict[str, SimpleNamespace]:
-    """Return the splits of another set: that of a store of all its rows, or rows drawn here."""
+    """Return the splits of another data set: from a store of all its rows, or drawn here."""
     name = args.train_on
     if args.stores and (folder := Path(args.stores) / name).is_dir():
         store = open_store(folder)
@@ -165,7 +164,7 @@ def other_training_sets(
 def chosen_settings(args: argparse.Namespace, sets: dict) -> tuple[dict, dict]:
     """Return settings of both architectures with the best validation log loss, and the searches.
 
-    A search that is in the work folder already is not done again.
+    A search that is cached in the work folder is not repeated.
     """
     kept = Path(args.work) / "settings.json"
     searches = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
@@ -185,7 +184,7 @@ def prompt_of(source: FeatureSource) -> np.ndarray:
 
 
 def over_seeds(values: list[float]) -> dict:
-    """Return each seed's value, their mean and standard deviation."""
+    """Return the values of all seeds, their mean and standard deviation."""
     return {
         "mean": float(np.mean(values)),
         "seed_sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
@@ -232,11 +231,11 @@ def surest_half(runs: list[dict], margin: list[dict], test) -> dict:
 
 
 def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
-    """Return the area under the ROC curve of every score, set by set and for all together.
+    """Return the area under the ROC curve of every score, for each data set and all together.
 
     Args:
-        runs: By model, a seed's scores by source.
-        sources: Test pairs of the set that models were trained on, then the other sets.
+        runs: Scores of each seed by source, by model.
+        sources: Test pairs of the training data set, then those of the other sets.
     """
     names = list(sources)
     lengths = [len(sources[name].pair_first) for name in names]
@@ -247,9 +246,9 @@ def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
         for model, seeds in runs.items()
         for score in SCORES
     }
-    # A score that a model does not have is zero throughout.
+    # A score that a model does not have is always zero.
     columns = {key: values for key, values in columns.items() if np.any(values)}
-    # It needs no model, and every model standardises alike.
+    # It depends on no model, and all models standardise in the same way.
     first = next(iter(runs.values()))[0]
     for score in WITHOUT_MODEL:
         columns["states", score] = [np.concatenate([first[name][score] for name in names])]
@@ -287,7 +286,7 @@ def separations(runs: dict[str, list[dict]], sources: dict) -> dict:
 
 
 def show(report: dict) -> None:
-    """Print the numbers in lines."""
+    """Print the results, one line per model."""
     for name, value in report["errors_fall"].items():
         print(
             f"{name}: error {value['error_least_sure']['mean']:.3f} least sure, "
@@ -317,19 +316,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="runs/uncertainty")
     parser.add_argument(
-        "--stores", default=None, help="where real_pairs.py left rmb-hh-train and the like"
+        "--stores", default=None, help="folder in which real_pairs.py wrote rmb-hh-train and so on"
     )
     parser.add_argument("--out", default=None)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=12, help="settings tried, by architecture")
     parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--pairs", type=int, default=500, help="pairs of each other set")
-    parser.add_argument("--train-on", default="rmb", help="the set that models are trained on")
+    parser.add_argument("--train-on", default="rmb", help="data set to train on")
     parser.add_argument(
-        "--train-pairs", type=int, default=1500, help="pairs of it, where --stores lacks the set"
+        "--train-pairs", type=int, default=1500, help="number of its pairs, if --stores lacks it"
     )
     args = parser.parse_args()
-    args.part, args.baseline_trials = "uncertainty", 0  # what real_pairs.py's functions ask for
+    args.part, args.baseline_trials = "uncertainty", 0  # arguments of real_pairs.py's functions
     Path(args.work).mkdir(parents=True, exist_ok=True)
     backbone = load_backbone(DEFAULT_BACKBONE, pooling="auto", max_length=256)
     rmb = rmb_sets(args, backbone)

@@ -1,11 +1,13 @@
-"""Scores of how uncertain a model is about a pair, or how far its states are from training states.
+"""Score how uncertain a model is about a pair, or how far its states are from training states.
 
-``scores`` gives them all for one model. ``distance``, ``leverage`` and ``gaussian_process`` need
-no model: the squared distance of the two standardised states; x'(X'X + I)^-1 x of the standardised
-states, summed over both, which is the epistemic variance of an exact Bayesian linear reward up to
-a factor; and the variance at both that a Gaussian process keeps, of kernel
-exp(-|x - x'|^2 / (2 length^2)) on states of unit norm, given a value with noise at every training
-response.
+``scores`` returns all scores of one model. Three of them need no model:
+
+``distance``: the squared distance of the two standardised states.
+``leverage``: x'(X'X + I)^-1 x of the standardised states, summed over both responses. Up to a
+factor, it is the epistemic variance of an exact Bayesian linear reward.
+``gaussian_process``: the posterior variance of a Gaussian process at both states, given a noisy
+value at every training response. Its kernel is exp(-|x - x'|^2 / (2 length^2)) on states of unit
+norm.
 """
 
 import copy
@@ -35,10 +37,10 @@ SCORES = (
 
 
 class TrainingStates:
-    """What the responses that a model was trained on tell of another without the model.
+    """Scores of new responses from the training states alone, without a model.
 
     Args:
-        source: The training rows.
+        source: Training rows.
     """
 
     def __init__(self, source: FeatureSource) -> None:
@@ -72,7 +74,7 @@ def _kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def under_prior(model) -> VRM | None:
-    """Return the model with the law of its head before any row; None without a Laplace law."""
+    """Return the model with the prior instead of its Laplace posterior; None without one."""
     if not isinstance(getattr(model, "head", None), LaplacePosterior):
         return None
     prior = copy.deepcopy(model)
@@ -83,11 +85,11 @@ def under_prior(model) -> VRM | None:
 def scores(
     model, prior: VRM | None, source: FeatureSource, training: TrainingStates
 ) -> dict[str, np.ndarray]:
-    """Return p(first) and what could tell how unsure the model is, each of shape (N,).
+    """Return p(first) and all uncertainty scores, each of shape (N,).
 
     Args:
         model: A trained model.
-        prior: :func:`under_prior` of it.
+        prior: The result of :func:`under_prior` for it.
         source: Pairs.
         training: States that the model was trained on.
     """
@@ -131,7 +133,7 @@ def scores(
 
 
 def _of_responses(model, batch):
-    """Return the mean epistemic variance of a pair's two rewards, levels and all, (N,)."""
+    """Return the mean epistemic variance of the two rewards of a pair, (N,)."""
     if isinstance(model, VRM):
         variance = model.predict_responses(batch).reward.epistemic
     else:

@@ -1,10 +1,10 @@
-"""Can objective weights be read off a prompt? Real texts and ratings, labels with known weights.
+"""Test whether weights are recovered from prompts: real texts and ratings, simulated labels.
 
-Semi-simulated: prompts, responses and ratings are those of ``hellobench/ratings.*``; the label of
-every pair of a prompt with any rating difference is drawn from Bradley-Terry with the published
-weights of the prompt's category, ``beta`` times the weighted rating difference. Objectives that a
-category does not use have weight 0. The model never sees a category: E[w | prompt] on test
-prompts comes from the prompt's text alone.
+Prompts, responses and ratings are those of ``hellobench/ratings.*``. Each pair of a prompt with
+any rating difference gets a label from Bradley-Terry: ``beta`` times the rating difference,
+weighted with the published weights of the prompt's category. Objectives that a category does not
+use have weight 0. The model never sees a category: E[w | prompt] on test prompts depends on the
+text of the prompt alone.
 
     VRM_PYRO_DATA=... python benchmarks/weights_on_real_texts.py --work runs/weights --out out.json
 """
@@ -44,7 +44,7 @@ def read_gz(path: Path) -> list[dict]:
 
 
 def category(row: dict) -> str:
-    """Return the category of a row: its subset without the task before it."""
+    """Return the category of a row: its subset without the task prefix."""
     return row["subset"].split("/", 1)[1]
 
 
@@ -60,7 +60,7 @@ def weights_of(data: Path) -> dict[str, dict[str, float]]:
 def make_rows(data: Path, out: Path) -> None:
     """Write one JSONL file per split: all pairs of a prompt with any rating difference.
 
-    Their label is left open (a half); :func:`labelled` draws it.
+    Labels are placeholders of 1/2; :func:`labelled` draws them.
     """
     for split in SPLITS:
         by_prompt: dict[str, list[dict]] = {}
@@ -86,7 +86,7 @@ def make_rows(data: Path, out: Path) -> None:
 
 
 def stores(data: Path, work: Path) -> dict:
-    """Return the three feature stores, encoding what is not there yet."""
+    """Return the three feature stores; encode those that do not exist yet."""
     rows = work / "rows"
     if not (rows / "done").exists():
         rows.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def labelled(store, target: np.ndarray, beta: float, seed: int) -> SimpleNamespa
 
 
 def truth(store, weights: dict[str, dict[str, float]]) -> tuple:
-    """Return published weights (P, K), which are rated (P, K), and the category of each prompt."""
+    """Return published weights (P, K), which are rated (P, K), and the categories (P,)."""
     table = store.table()
     names = tuple(store.objectives)
     kinds = np.empty(table.num_prompts, dtype=object)
@@ -142,7 +142,7 @@ def truth(store, weights: dict[str, dict[str, float]]) -> tuple:
 def compare(
     expected: np.ndarray, target: np.ndarray, rated: np.ndarray, kinds: np.ndarray
 ) -> dict:
-    """Return error ratio against uniform weights over the rated objectives, and rank agreement."""
+    """Return the error relative to uniform weights on rated objectives, and rank agreement."""
     uniform = rated / rated.sum(1, keepdims=True)
     error, base = np.abs(expected - target), np.abs(uniform - target)
     rank = np.array(
@@ -168,7 +168,7 @@ def compare(
 
 
 def identification(store, target: np.ndarray, kinds: np.ndarray, beta: float) -> dict:
-    """Return the standard errors of spec 2.8 of each category's weights, known ratings."""
+    """Return the standard errors of each category's weights with known ratings (spec 2.8)."""
     table = store.table()
     result = {}
     for kind in sorted(set(kinds)):
@@ -186,7 +186,7 @@ def identification(store, target: np.ndarray, kinds: np.ndarray, beta: float) ->
 
 
 def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, TrainArguments]:
-    """Return the settings: identity scores, near-exact ratings, like prompts share weights."""
+    """Return the settings: identity scores, near-exact ratings, a kernel prior over weights."""
     config = ModelConfig(
         objective="integrated",
         num_draws=2,
@@ -208,7 +208,7 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
         weight_decay=args.weight_decay,
         max_grad_norm=1000.0,
         lr_scheduler_type="cosine",
-        # To the end: the 34 validation prompts cannot tell one epoch from another.
+        # No early stopping: 34 validation prompts are too few to compare epochs.
         load_best_model_at_end=False,
         early_stopping_patience=0,
         seed=args.train_seed,
@@ -220,10 +220,10 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
 
 
 def with_known_kind(train, test_kinds: np.ndarray, train_kinds: np.ndarray, beta: float):
-    """Return weights (P, K) by maximum likelihood per category: what the labels allow.
+    """Return weights (P, K) by maximum likelihood per category: the limit that labels allow.
 
-    The category is given, and the true ratings and beta are used; prompts of a category that has
-    no training prompt get uniform weights.
+    It uses the category, the true ratings and the true beta. A category without training prompts
+    gets uniform weights.
     """
     ratings = np.nan_to_num(train.ratings)
     difference = ratings[train.pair_first] - ratings[train.pair_second]
@@ -254,12 +254,14 @@ def with_known_kind(train, test_kinds: np.ndarray, train_kinds: np.ndarray, beta
 
 
 def main() -> None:
-    """Make the set, train, and print what was recovered."""
+    """Make the data set, train, and print how well weights are recovered."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="runs/weights")
     parser.add_argument("--out", default=None)
     parser.add_argument("--beta", type=float, default=30.0)
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the labels, and trainings")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="number of label draws, each with its own training"
+    )
     parser.add_argument("--centres", type=int, default=32)
     parser.add_argument("--bandwidth", type=float, default=0.1)
     parser.add_argument("--relevance", type=float, default=1.0)
