@@ -217,7 +217,7 @@ class TestLocalCertificate:
         assert violated / SETS <= limit_of_rate(DELTA)
 
     def test_the_memoriser_is_refused(self):
-        """Labels are fair coins; a prior learned them by heart: no KL, no training error."""
+        """Labels are fair coins; a prior memorised them: no KL, no training error."""
         memoriser = {"risk": 0.0, "risk_prior": 0.0, "divergence": 0.0, "n": 1000}
         with pytest.raises(InputError, match="prior_fitted_on_disjoint_data"):
             local_certificate(**memoriser, fitted_on_disjoint_data=False)

@@ -1,4 +1,4 @@
-"""What a trained model found out about simulated texts, beside what they were made from."""
+"""Compare a trained model on simulated texts with the truth."""
 
 import math
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ Floats = NDArray[Any]
 
 @dataclass(frozen=True)
 class Truth:
-    """The truth of some simulated rows, in the order of their table.
+    """True values of simulated rows, in the order of their table.
 
     Args:
         kind: Kind of each prompt, shape (P,).
         weights: True w of each prompt, shape (P, K).
-        kinds: Names of the kinds, those of the rows alone.
-        kind_weights: Mean of w of each of them, shape (kinds, K).
+        kinds: Names of the kinds that occur in the rows.
+        kind_weights: Mean of w for each of these kinds, shape (kinds, K).
         scores: True scores of each response, shape (R, K).
         reward: True reward of each response, shape (R,).
         p_first: True probability that the first response of a pair is preferred, shape (N,).
@@ -44,7 +44,7 @@ class Truth:
 
     @classmethod
     def of(cls, truth: xr.Dataset, inputs: Inputs, objectives: tuple[str, ...]) -> "Truth":
-        """Look up rows by the ids of their pairs.
+        """Return the truth of rows, matched by the ids of their pairs.
 
         Args:
             truth: What :func:`vrm_pyro.data.simulation.simulate_texts` returned, or ``truth.nc``.
@@ -79,7 +79,7 @@ class Truth:
 
 
 def predicted_weights(model: VRM, inputs: Inputs) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation of w given the prompt alone, each (P, K)."""
+    """Return mean and standard deviation of w given only the prompt, each (P, K)."""
     states = inputs.source.prompts[np.arange(inputs.table.num_prompts)]
     with torch.no_grad():
         distribution = model.predictive_weights(torch.from_numpy(np.array(states)))
@@ -87,9 +87,9 @@ def predicted_weights(model: VRM, inputs: Inputs) -> tuple[Floats, Floats]:
 
 
 def compare_weights(mean: Floats, truth: Truth, objectives: tuple[str, ...]) -> dict[str, Any]:
-    """Compare E[w | prompt] with the truth, beside weights of 1/K for every prompt.
+    """Compare E[w | prompt] with the truth, next to weights of 1/K for every prompt.
 
-    The text of a prompt tells its kind and no more, so the mean of the kind is what can be known.
+    The text of a prompt shows only its kind, so the mean of the kind is the best prediction.
 
     Args:
         mean: E[w | prompt], shape (P, K).
@@ -126,7 +126,7 @@ def compare_scores(
 
 
 def truth_rates(inputs: Inputs, truth: Truth) -> dict[str, Any]:
-    """Return the rates of a model that knows p(first preferred): the best that can be reached."""
+    """Return the metrics of the true p(first preferred), the best possible."""
     table = inputs.table
     metrics = pair_metrics(truth.p_first, table.preference, table.pair_weight, table.pair_prompt)
     rates: dict[str, Any] = {}
@@ -142,7 +142,7 @@ def log_loss_difference(p_a: Floats, p_b: Floats, inputs: Inputs) -> dict[str, A
 
     Args:
         p_a: p(first preferred) of one model, shape (N,).
-        p_b: Of the other.
+        p_b: The same for the other model.
         inputs: The rows.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Certificates: upper limits of a risk, and what each is a statement about (spec 3)."""
+"""Certificates: upper limits of a risk, each with its statement (spec 3)."""
 
 from vrm_pyro.diagnostics.certificates.binary_kl import binary_kl, binary_kl_inverse
 from vrm_pyro.diagnostics.certificates.bound import Bound

@@ -1,4 +1,4 @@
-"""Binary Kullback-Leibler divergence kl(q || p) between coins, and its upper inverse."""
+"""Kullback-Leibler divergence kl(q || p) of Bernoulli distributions, and its upper inverse."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ _BELOW_ONE = float(np.nextafter(1.0, 0.0))
 def binary_kl(q: float | NDArray[Any], p: float | NDArray[Any]) -> NDArray[np.float64]:
     """Return kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p)) in nats, elementwise.
 
-    0 ln 0 is 0; infinite where p rules out what q allows.
+    0 ln 0 is 0; infinite where p is 0 or 1 and q differs.
 
     Args:
         q: Probability in [0, 1].
@@ -28,7 +28,7 @@ def binary_kl(q: float | NDArray[Any], p: float | NDArray[Any]) -> NDArray[np.fl
 def binary_kl_inverse(q: float, c: float) -> float:
     """Return kl^-1(q, c): the largest p in [q, 1] with kl(q || p) <= c.
 
-    This is what turns "kl(observed || true) <= c" into an upper limit of the true risk. It grows
+    It turns "kl(observed || true) <= c" into an upper limit of the true risk. It increases
     with q and with c; kl^-1(q, 0) = q, kl^-1(1, c) = 1, kl^-1(0, c) = 1 - exp(-c).
 
     Args:
@@ -55,7 +55,7 @@ def binary_kl_inverse(q: float, c: float) -> float:
     # two meet where q = 1/2 and c is small.
     upper = min(q + 1.001 * math.sqrt(c / 2) + 1e-12, _BELOW_ONE)
     root = brentq(
-        # On numbers, not arrays: a root takes 50 of these.
+        # Plain floats, not arrays: a root takes 50 evaluations.
         lambda p: q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)) - c,
         q,
         upper,

@@ -1,4 +1,4 @@
-"""What every certificate carries: a number, its confidence, and what it is a statement about."""
+"""Common fields of certificates: the limit, its confidence and its statement."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,11 +19,11 @@ class Bound:
         value: Upper limit, in [0, 1].
         confidence: Probability, over the data (and over Monte Carlo draws where there are any),
             that the limit holds.
-        n: Independent units it rests on; n / chi where units depend on each other.
+        n: Number of independent units; n / chi if units are dependent.
         unit: What a unit is, in words.
         loss: ``error`` (0-1 loss, a tie counts 1/2) or ``brier``.
         observed: Mean loss of the units on the certifying data.
-        statement: What the limit is a statement about, in words.
+        statement: The quantity that is bounded, in words.
     """
 
     value: float

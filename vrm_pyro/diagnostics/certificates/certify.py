@@ -54,7 +54,7 @@ class Withheld:
 
 @dataclass(frozen=True)
 class Settings:
-    """What certificates are asked for with; see :func:`certify` for the meaning of each."""
+    """Settings of certificates; see :func:`certify` for their meaning."""
 
     backbone_saw_these_labels: Declared
     delta: float
@@ -88,7 +88,7 @@ class Settings:
 
 @dataclass(frozen=True, repr=False)
 class Certificates:
-    """Upper limits of the risk of a model on new prompts, and what each rests on.
+    """Upper limits of the risk of a model on new prompts, with their data and settings.
 
     ``print(certificates)`` shows the table of ``vrm-pyro certify``. Source: spec 3.3.
 
@@ -97,12 +97,12 @@ class Certificates:
         data: Name of the rows.
         num_pairs: Comparisons with a positive weight.
         num_prompts: Their prompts.
-        settings: What was asked for.
-        overlap: Which prompts the model was trained on, and where that could not be looked up.
-        held_out: Limits by loss, ``error`` and ``brier``, from these rows alone.
+        settings: The settings used.
+        overlap: Prompts that the model was trained on, and rows that could not be compared.
+        held_out: Held-out limits by loss, ``error`` and ``brier``.
         pac_bayes: Limits of a randomized head.
-        local: Limit for fresh labels on the same items; None where it was not asked for.
-        information_cost: D(Q || P). A diagnostic, which bounds nothing; None without latents.
+        local: Limit for fresh labels on the same items; None if not requested.
+        information_cost: D(Q || P). A diagnostic, not a bound; None without latent variables.
     """
 
     model: str
@@ -185,36 +185,37 @@ def certify(
     cache: bool = True,
     progress: bool = False,
 ) -> Certificates:
-    """Bound the risk of a model on new prompts from rows that had no part in its training.
+    """Bound the risk of a model on new prompts, from rows that were not used in training.
 
     Rows are compared with the training and validation rows of the run before any text is encoded.
-    Each limit holds alone, for a model that was chosen without these rows. Source: spec 3.3.
+    Each limit holds separately, for a model chosen without these rows. Source: spec 3.3.
 
     Args:
-        model: Folder of a run, loaded model or scorer. Without a folder its training rows are not
-            known, and nothing is compared.
+        model: Folder of a run, loaded model or scorer. Without a folder, its training rows are
+            unknown, and rows are not compared.
         data: Rows or a feature store.
         backbone_saw_these_labels: Whether the backbone was trained on these preferences. ``yes``:
-            no limit is given; ``unknown``: they are given with a warning.
+            no limit is given; ``unknown``: limits are given with a warning.
         delta: Probability that a limit is too low.
-        delta_mc: The same for its Monte Carlo estimates; the confidence is 1 minus both.
-        loss: Loss that the PAC-Bayes posterior is fitted for; limits of both are given.
-        head: What is random in PAC-Bayes: A, b and log beta, or these and the last layer of each
-            prior network.
-        prior_scales: Standard deviations of the PAC-Bayes prior to try, decided without looking.
+        delta_mc: Probability that its Monte Carlo estimates are too low; the confidence is 1
+            minus both.
+        loss: Loss that the PAC-Bayes posterior minimises; limits for both losses are given.
+        head: Random parameters in PAC-Bayes: A, b and log beta, or these and the last layer of
+            each prior network.
+        prior_scales: Standard deviations of the PAC-Bayes prior to try, chosen in advance.
         num_draws: Draws for each estimate.
-        num_steps: Steps of the fit of the PAC-Bayes posterior.
-        seed: Fixes the fit and all draws.
+        num_steps: Optimiser steps to fit the PAC-Bayes posterior.
+        seed: Seed of the fit and of all draws.
         chi: Dependence between prompts: n counts as n / chi.
         local: Also bound the risk of fresh labels on the same items.
-        prior_fitted_on_disjoint_data: Declares what ``local`` needs: prior and decoder were
-            fitted on other data than these labels and the ratings that determine them.
-        leave_out_training_prompts: Leave out and count prompts of the run's own rows.
-        skip_invalid: Leave out and count unusable rows instead of stopping at them.
+        prior_fitted_on_disjoint_data: Declares that prior and decoder were not fitted on these
+            labels, or on ratings that determine them; ``local`` needs it.
+        leave_out_training_prompts: Skip and count training and validation prompts of the run.
+        skip_invalid: Skip and count invalid rows instead of stopping at them.
         split: Split of a Hub id or of a data set with several.
-        device: Where the backbone runs, if it has to.
-        dtype: Its precision; that of training when omitted.
-        cache: Whether states of texts are looked for, and kept, on disk.
+        device: Device of the backbone, if states have to be computed.
+        dtype: Precision of the backbone; that of training when omitted.
+        cache: Whether to use the disk cache of states.
         progress: Whether to show progress bars.
 
     Raises:
@@ -289,7 +290,7 @@ def _checked_overlap(overlap: Overlap, name: str, asked: Settings) -> Overlap:
 
 
 def _compared(inputs: Inputs, name: str) -> Inputs:
-    """Return the prompts that have a comparison with a positive weight."""
+    """Return the prompts with a comparison of positive weight."""
     counted = np.zeros(inputs.table.num_prompts, dtype=bool)
     counted[inputs.table.pair_prompt[np.asarray(inputs.source.pair_weight) > 0]] = True
     if not counted.any():
@@ -311,7 +312,7 @@ def _held_out(
     asked: Settings, loaded: LoadedModel, inputs: Inputs
 ) -> dict[str, HeldOutBound] | Withheld:
     few = _too_few(asked, inputs)
-    if few is not None and asked.chi > 1:  # without dependence any number will do
+    if few is not None and asked.chi > 1:  # independent prompts need no minimum
         return few
     source = inputs.source
     return held_out_bounds(

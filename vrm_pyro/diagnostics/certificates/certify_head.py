@@ -1,4 +1,4 @@
-"""PAC-Bayes certificate of a trained model's head: prior, fitted posterior, Monte Carlo, union."""
+"""PAC-Bayes certificate of a trained model's head."""
 
 import math
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.models.vrm import VRM
 
 PRIOR_SCALES: Final = (0.003, 0.01, 0.03, 0.1, 0.3)
-"""Standard deviations s0 of the prior that are tried; decided without looking at any data."""
+"""Grid of standard deviations s0 of the prior, chosen before seeing any data."""
 
-# Draws that choose s0. Fresh ones then measure what was chosen, so the choice costs nothing.
+# Draws that choose s0. Fresh draws then estimate the risk, so the choice costs nothing.
 CHOOSING_DRAWS: Final = 32
 
 
@@ -34,10 +34,10 @@ class HeadCertificate:
     """The PAC-Bayes bounds of one head.
 
     Args:
-        head: Which parameters theta consists of.
-        bounds: By loss and posterior: ``bounds["error"]["fitted"]``. Both posteriors of a loss
-            hold at the stated confidence together, so the smaller may be quoted.
-        loss: The loss that Q and s0 were chosen for.
+        head: The parameters in theta.
+        bounds: By loss and posterior: ``bounds["error"]["fitted"]``. Both bounds of a loss hold
+            jointly at the stated confidence, so the smaller may be reported.
+        loss: The loss for which Q and s0 were chosen.
     """
 
     head: str
@@ -73,21 +73,21 @@ def certify_head(
 ) -> HeadCertificate:
     """Certify the Gibbs rule of a Gaussian over the head (spec 3.3.2).
 
-    P = N(theta_0, s0^2 I) with theta_0 the trained values; Q is fitted on the rows for each s0 of
-    the grid, and Q = P is tried too. A few draws choose s0 for each of the two; m fresh draws
-    measure both. The grid costs ln G, the two Monte Carlo estimates share delta'.
+    P = N(theta_0, s0^2 I) with theta_0 the trained values. For each s0 of the grid, Q is fitted
+    on the rows, and Q = P is tried too. A few draws choose s0 for each of the two; m fresh draws
+    estimate the risk of both. The grid costs ln G; the two Monte Carlo estimates share delta'.
 
     Args:
-        model: A trained model; the rows had no part in its training or in choosing it.
-        source: Certifying rows; every prompt has a pair that counts.
+        model: A trained model; the rows were not used to train or to choose it.
+        source: Certifying rows; every prompt has a pair of positive weight.
         head: ``reward`` or ``reward_and_networks``.
         loss: ``error`` or ``brier``; the bound of the other loss is given at the same Q.
         delta: Failure probability over the rows.
         delta_mc: Failure probability delta' over the draws of theta.
         num_draws: m.
-        prior_scales: Grid of s0, decided without looking at the rows.
+        prior_scales: Grid of s0, chosen before seeing the rows.
         chi: See :func:`effective_units`.
-        settings: How Q is fitted.
+        settings: Settings of the fit of Q.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -102,7 +102,7 @@ def certify_head(
     check_units(n, "PAC-Bayes bound")
     num_scales = len(prior_scales)
     log_term = math.log(2 * math.sqrt(n) * num_scales / delta)
-    # A pass over the rows for each draw or step: prompts are what the bar counts.
+    # Each draw or step is a pass over the rows; the bar counts prompts.
     passes = num_scales * (settings.steps + 2 * CHOOSING_DRAWS) + 2 * num_draws
     bar = tqdm(
         total=passes * num_prompts, unit="prompt", unit_scale=True, desc="certify",
@@ -160,7 +160,7 @@ def certify_head(
 
 
 def _seed(seed: int, part: int) -> int:
-    """Return a seed for one part of the work: the draws that measure are not those that chose."""
+    """Return a seed for one part: draws that estimate differ from draws that choose."""
     return (seed + 1) * 1_000_003 + part
 
 

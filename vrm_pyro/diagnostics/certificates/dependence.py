@@ -1,4 +1,4 @@
-"""Units that depend on each other count for less: n / chi instead of n."""
+"""Effective number of dependent units: n / chi instead of n."""
 
 from vrm_pyro.errors import InputError
 
@@ -6,11 +6,11 @@ from vrm_pyro.errors import InputError
 def effective_units(n: int, chi: float = 1.0) -> float:
     """Return n / chi, the number of units that enters a kl bound under dependence (spec 3.3.4).
 
-    chi is the fractional chromatic number of the dependence graph: the least weight of sets of
-    mutually independent units that together cover every unit once. Prompts that come in families
-    of at most m related ones, independent across families, have chi = m.
+    chi is the fractional chromatic number of the dependence graph: the least total weight of sets
+    of mutually independent units that cover every unit once. Families of at most m related
+    prompts, independent across families, have chi = m.
 
-    Why n / chi is enough: let C_1, C_2, ... be such sets with weights v_j, sum v_j = chi. Then
+    Proof: let C_1, C_2, ... be such sets with weights v_j, sum v_j = chi. Then
     (n / chi) kl(mean || risk) is at most the average, with weights v_j / chi, of
     |C_j| kl(mean on C_j || risk), by convexity; exp is convex too, each E exp(|C_j| kl) is at
     most 2 sqrt(|C_j|), and the root is concave: E exp((n / chi) kl) <= 2 sqrt(n / chi).

@@ -1,4 +1,4 @@
-"""A Gaussian Q over the head, fitted to the certifying rows by minimising a smooth bound."""
+"""Fit a Gaussian Q over the head to the certifying rows by minimising a smooth bound."""
 
 import math
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from vrm_pyro.diagnostics.certificates.gaussian_head import GaussianHead, HeadPa
 from vrm_pyro.diagnostics.certificates.head_rule import Tick
 from vrm_pyro.models.vrm import VRM
 
-# Draws of w and z behind a probability of the surrogate; its noise is averaged over steps.
+# Draws of w and z per probability of the surrogate loss; noise averages out over steps.
 LATENT_DRAWS: Final = 16
 BATCH_PROMPTS: Final = 256
-# Keeps the log loss finite: no probability of 16 draws needs less.
+# Keeps the log loss finite; 16 draws cannot resolve smaller probabilities.
 PROBABILITY_FLOOR: Final = 1e-4
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How Q is fitted. None of it enters the bound, which holds for every Q.
+    """Settings of the fit of Q. They do not affect validity: the bound holds for every Q.
 
     Args:
         steps: Adam steps.
-        learning_rate: Of the mean in units of s0 and of the log of the scale.
-        seed: Fixes batches and draws.
+        learning_rate: Learning rate of the mean (in units of s0) and of the log scale.
+        seed: Seed of batches and draws.
     """
 
     steps: int = 300
@@ -59,11 +59,11 @@ class _Deltas(nn.Module):
 def surrogate_loss(
     model: VRM, parameters: HeadParameters, theta: Tensor, batch: FeatureBatch, loss: str
 ) -> Tensor:
-    """Return a smooth loss of theta on a batch, averaged inside prompts and over them.
+    """Return a smooth loss of theta on a batch, averaged within prompts, then over prompts.
 
-    For ``error`` the log loss in units of ln 2, which is at least the 0-1 error; for ``brier``
-    the Brier score. Draws of w and z are reparameterised, so layers of the prior networks in
-    theta have a gradient too.
+    For ``error``, it is the log loss in units of ln 2, an upper bound of the 0-1 error; for
+    ``brier``, the Brier score. Draws of w and z are reparameterised, so layers of the prior
+    networks in theta get a gradient too.
     """
     values = parameters.unflatten(theta, model.reward.intercept)
     named = {f"model.{name}": value for name, value in values.items()}
@@ -102,20 +102,20 @@ def fit_head(
     settings: FitSettings | None = None,
     tick: Tick = lambda count: None,
 ) -> GaussianHead:
-    """Return Q = N(theta_1, diag s^2) that makes the bound small on these rows.
+    """Fit Q = N(theta_1, diag s^2) to minimise the bound on these rows.
 
-    Starts at Q = P and follows Adam in the coordinates of P, one draw of theta a step.
+    Adam starts at Q = P, in the coordinates of P, with one draw of theta per step.
 
     Args:
         model: A frozen copy (:func:`frozen_copy`).
-        parameters: What theta consists of; their trained values are the centre of P.
+        parameters: The parameters in theta; their trained values are the mean of P.
         prior_scale: s0 of P.
-        source: Certifying rows; every prompt has a pair that counts.
+        source: Certifying rows; every prompt has a pair of positive weight.
         n: Units of the bound.
         log_term: ln(2 sqrt(n) G / delta) of the bound.
         loss: ``error`` or ``brier``.
-        settings: How it is fitted.
-        tick: Told of each step.
+        settings: Settings of the fit.
+        tick: Called after each step.
     """
     settings = settings or FitSettings()
     dataset = PromptDataset(source)

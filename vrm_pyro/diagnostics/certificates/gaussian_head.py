@@ -16,7 +16,7 @@ HEADS = ("reward", "reward_and_networks")
 
 @dataclass(frozen=True)
 class HeadParameters:
-    """Which parameters of a model make up theta, and their trained values.
+    """The parameters of a model in theta, and their trained values.
 
     Args:
         shapes: Shape of each parameter by its name in the model, in the order of theta.
@@ -32,12 +32,12 @@ class HeadParameters:
 
         Args:
             model: A trained model.
-            head: ``reward`` for A, b and log beta, as far as they are learned (A is fixed where
-                the features are the scores, beta without ratings); ``reward_and_networks`` adds
-                the last linear layer of each prior network.
+            head: ``reward`` for those of A, b and log beta that are learned (A is fixed if the
+                features are the scores, beta without ratings); ``reward_and_networks`` adds the
+                last linear layer of each prior network.
 
         Raises:
-            InputError: If there is no such head, or a prior has no network.
+            InputError: If ``head`` is unknown, or a prior has no network.
         """
         if head not in HEADS:
             raise InputError(f"head is {head!r}, but must be one of {', '.join(HEADS)}.")

@@ -1,4 +1,4 @@
-"""Predictions of a model with other values of its head, and their mean loss by Monte Carlo."""
+"""Predictions of a model for draws of its head, and their mean loss by Monte Carlo."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +28,10 @@ Tick = Callable[[int], object]
 
 @contextmanager
 def frozen_copy(model: VRM) -> Iterator[VRM]:
-    """Give a copy on the CPU that nothing trains: the user's model stays as it is."""
+    """Yield a frozen copy of the model on the CPU; the model itself is not changed."""
     copied = copy.deepcopy(model).to("cpu").requires_grad_(False)
     copied.parameter_posterior = (
-        None  # a rule is one value of theta: nothing is averaged around it
+        None  # a rule is one value of theta, without averaging over the head
     )
     with evaluation_mode(copied):
         yield copied
@@ -40,12 +40,12 @@ def frozen_copy(model: VRM) -> Iterator[VRM]:
 def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule:
     """Return theta -> p(first preferred) of every pair of a batch, shape (N,).
 
-    The model's own ``predict_pairs`` with theta put in its place. Where theta is the reward alone
-    the distributions of w and z do not depend on it, and are computed once for all draws.
+    It calls the model's ``predict_pairs`` with theta as its parameters. If theta holds only the
+    reward, the distributions of w and z do not depend on it and are computed once for all draws.
 
     Args:
         model: A frozen copy.
-        parameters: What theta consists of.
+        parameters: The parameters in theta.
         batch: Raw states.
     """
     like = model.reward.intercept
@@ -73,7 +73,7 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
 def _fixed_laws(
     model: VRM, parameters: HeadParameters, batch: FeatureBatch
 ) -> tuple[Tensor, Gaussian] | None:
-    """Return nodes of w and the distribution of z when no draw of theta changes them."""
+    """Return nodes of w and the distribution of z if they do not depend on theta."""
     if not all(name.startswith("reward.") for name in parameters.shapes):
         return None
     weights = model.predictive_weights(batch.prompts)
@@ -91,17 +91,17 @@ def gibbs_risks(
 ) -> Mapping[str, NDArray[np.float64]]:
     """Return the mean loss over prompts of each draw of theta ~ Q, by loss, each (num_draws,).
 
-    The same draws meet every prompt, so the ``num_draws`` numbers are independent and equally
-    distributed given the data, as the Monte Carlo correction needs it.
+    All prompts use the same draws, so the ``num_draws`` means are i.i.d. given the data, as the
+    Monte Carlo correction requires.
 
     Args:
         model: A frozen copy.
-        parameters: What theta consists of.
+        parameters: The parameters in theta.
         posterior: Q.
         source: States and labels.
         num_draws: m.
-        seed: Fixes the draws.
-        tick: Told how many more draws, in parts of a pass, are done.
+        seed: Seed of the draws.
+        tick: Called with the number of further draws done, as fractions of a pass.
     """
     dataset = PromptDataset(source)
     sums = {name: np.zeros(num_draws) for name in LOSSES}
@@ -112,7 +112,7 @@ def gibbs_risks(
         prompt = batch.pair_prompt.numpy()
         with torch.no_grad():
             rule = rule_of(model, parameters, batch)
-            # Begun anew for each chunk: theta is redrawn, never kept, whatever its size.
+            # Restart the generator for each chunk: theta is drawn again instead of stored.
             generator = torch.Generator().manual_seed(seed)
             for draw in range(num_draws):
                 p_first = rule(posterior.draw(generator)).double().numpy()

@@ -21,20 +21,20 @@ DEPENDENT = "kl with n / chi"
 
 @dataclass(frozen=True)
 class HeldOutBound(Bound):
-    """Limit of the risk of one fixed rule.
+    """Upper limit of the risk of one fixed rule.
 
     Args:
-        method: Which inequality gave it.
+        method: The inequality used.
     """
 
     method: str
 
 
 def chernoff_upper(risk: float, n: int, delta: float) -> float:
-    """Return kl^-1(risk, ln(1/delta) / n): limit of the mean of losses in [0, 1].
+    """Return kl^-1(risk, ln(1/delta) / n): upper limit of the mean of losses in [0, 1].
 
-    Valid for any independent losses in [0, 1] with a common mean, prompt averages among them,
-    since a coin of the same mean has the largest moment generating function.
+    Valid for independent losses in [0, 1] with a common mean, such as prompt averages, because a
+    Bernoulli variable has the largest moment generating function for a given mean.
 
     Args:
         risk: Mean loss of the units.
@@ -53,11 +53,11 @@ def held_out_bound(
     one_pair_each: bool = False,
     chi: float = 1.0,
 ) -> HeldOutBound:
-    """Return an upper limit of the risk of a rule that was fixed before these losses were seen.
+    """Return an upper limit of the risk of a rule that was fixed before seeing these losses.
 
-    With one pair a prompt and losses 0 or 1 it is Clopper-Pearson's. Otherwise pairs are averaged
-    inside the prompt and the kl (Chernoff) bound takes the prompts as units; where these depend
-    on each other, kl with n / chi, at the price of ln(2 sqrt(n / chi) / delta).
+    With one pair per prompt and losses 0 or 1, it is the Clopper-Pearson limit. Otherwise losses
+    are averaged within prompts, and the kl (Chernoff) bound has prompts as units. For dependent
+    prompts it is the kl bound with n / chi, which costs ln(2 sqrt(n / chi) / delta).
 
     Args:
         losses: Mean loss of each prompt, in [0, 1], shape (n,).
@@ -111,7 +111,7 @@ def held_out_bounds(
     delta: float = 0.05,
     chi: float = 1.0,
 ) -> dict[str, HeldOutBound]:
-    """Return the limit for every loss, by its name, from predictions of pairs.
+    """Return the limit for each loss by name, from predictions of pairs.
 
     Args:
         p_first: Predicted probability that the first response is preferred, shape (N,).

@@ -1,4 +1,4 @@
-"""Information cost (rate): KL of the local posterior from the prior. A diagnostic only."""
+"""Information cost (rate): KL(posterior || prior) of the local latent variables."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from vrm_pyro.models.vrm import VRM
 
 @dataclass(frozen=True)
 class InformationCost:
-    """D(Q || P) of Theorem 5.1, block by block.
+    """D(Q || P) of Theorem 5.1, for each block of latent variables.
 
-    It says how much the labels told the posterior beyond the prior. It bounds nothing: D / n does
-    not shrink with n, and where the prior was trained on the same labels it can be 0 for a model
-    that has learned them by heart (spec 3.2).
+    It measures the information that the labels add to the prior. It is not a bound: D / n does
+    not shrink with n, and if the prior was trained on the same labels, it can be 0 for a model
+    that memorised them (spec 3.2).
 
     Args:
-        weights: KL(q(w | outcomes) || p(w)), nats per prompt, with its error over prompts.
+        weights: KL(q(w | outcomes) || p(w)), nats per prompt, with a standard error.
         features: KL(q(z | outcomes) || p(z)), nats per response.
         total: D, nats, over all prompts and responses.
         num_prompts: Prompts n.
@@ -38,11 +38,11 @@ class InformationCost:
 
     @property
     def per_prompt(self) -> float:
-        """D / n, nats a prompt."""
+        """D / n, nats per prompt."""
         return self.total / self.num_prompts
 
     def to_json(self) -> dict[str, float | None]:
-        """Return the numbers by the names that ``certify`` writes; None for an unknown error."""
+        """Return the numbers under the names that ``certify`` writes; None for unknown errors."""
         errors = (self.weights.standard_error, self.features.standard_error)
         weights_se, features_se = (float(e) if np.isfinite(e) else None for e in errors)
         return {
@@ -58,7 +58,7 @@ class InformationCost:
 
 
 def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
-    """Measure how far q(w, z | texts, outcomes) lies from p on some rows.
+    """Measure KL(q(w, z | texts, outcomes) || p(w, z | texts)) on rows.
 
     Args:
         model: A trained model.

@@ -8,17 +8,17 @@ from vrm_pyro.diagnostics.certificates.bound import Bound, check_delta, check_un
 from vrm_pyro.errors import InputError
 
 STATEMENT = (
-    "fresh labels on the same items: these prompts and these responses, judged once more. It says "
+    "fresh labels on the same items: these prompts and responses, labelled again. It says "
     "nothing about a new prompt"
 )
 
 
 @dataclass(frozen=True)
 class LocalCertificate(Bound):
-    """Limit of R(Q) on fresh labels for the same inputs; ``observed`` is Rhat(Q).
+    """Upper limit of R(Q) on fresh labels for the same inputs; ``observed`` is Rhat(Q).
 
     Args:
-        observed_prior: Rhat(P), the same loss of the prior, which has not seen these labels. The
+        observed_prior: Rhat(P), the loss of the prior, which has not seen these labels. The
             limit is never below it (Proposition 2).
         divergence: D(Q || P), summed over prompts and responses, in nats.
     """
@@ -28,13 +28,13 @@ class LocalCertificate(Bound):
 
 
 def check_provenance(fitted_on_disjoint_data: bool) -> None:
-    """Raise InputError unless prior and decoder are declared to be fitted on other data."""
+    """Raise InputError unless prior and decoder are declared as fitted on other data."""
     if not fitted_on_disjoint_data:
         raise InputError(
             "local certificate: refused without --prior_fitted_on_disjoint_data. Prior and "
             "decoder must have been fitted on other data than these labels; a prior that saw them "
-            "can have learned them by heart, and would be certified at any risk. Declare it if it "
-            "is so, or leave --local out."
+            "may have memorised them, and would be certified at any risk. Declare it if it is "
+            "true, or leave --local out."
         )
 
 
@@ -57,9 +57,9 @@ def local_certificate(
         divergence: D(Q || P) in nats, all prompts and responses together.
         n: Units (prompts; the loss of a unit is its average over pairs).
         delta: Probability over the labels that the limit is too low.
-        fitted_on_disjoint_data: Whether prior and decoder were fitted on other data than these
-            labels, and than ratings that determine them. Without that the statement is false: a
-            prior that has learned the labels by heart has D = 0 and any training loss.
+        fitted_on_disjoint_data: Whether prior and decoder were fitted on data without these
+            labels and the ratings that determine them. Otherwise the bound is invalid: a prior
+            that memorised the labels has D = 0 and any training loss.
         risk_upper: ``risk`` corrected for Monte Carlo error, when it is an estimate.
         delta_mc: Probability that the correction is too small.
 

@@ -1,4 +1,4 @@
-"""Rhat(Q) and Rhat(P) of the local latents: sign errors of Delta at draws of w and z."""
+"""Rhat(Q) and Rhat(P) of the local latent variables: sign errors of Delta at draws of w and z."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -25,7 +25,7 @@ from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.vrm import VRM
 
-# Draws of w and z held at a time: numbers of one tensor.
+# Most elements in one tensor of draws of w and z.
 _CHUNK_SIZE: Final = 4_000_000
 
 
@@ -53,9 +53,9 @@ def local_risks(
 
     Args:
         model: A trained model.
-        source: States and outcomes; every prompt has a pair that counts.
+        source: States and outcomes; every prompt has a pair of positive weight.
         num_draws: Draws of each w and z.
-        seed: Fixes them; torch's global random state is left alone.
+        seed: Seed of the draws; torch's global random state is not changed.
     """
     sums = np.zeros(2)
     count = 0
@@ -88,7 +88,7 @@ def _wrong(
     batch: FeatureBatch,
     num_draws: int,
 ) -> Tensor:
-    """Return the share of draws whose sign(Delta) is against the label, shape (N,); ties 1/2."""
+    """Return the share of draws whose sign(Delta) contradicts the label, shape (N,); ties 1/2."""
     shape = torch.Size([num_draws])
     w, scores = weights.sample(shape), conditionals.reward.scores(features.sample(shape))
     delta = conditionals.reward.delta(
@@ -109,19 +109,19 @@ def certify_local(
     seed: int = 0,
     chi: float = 1.0,
 ) -> LocalCertificate:
-    """Return the fixed-design certificate of a model on some rows (spec 3.1).
+    """Return the fixed-design certificate of a model on rows (spec 3.1).
 
-    Rhat(Q) is estimated by draws that are independent over prompts and repeats, so its correction
-    counts draws times prompts.
+    The draws behind Rhat(Q) are independent across prompts, so its Monte Carlo correction uses
+    draws times prompts.
 
     Args:
         model: A trained model.
-        source: States and outcomes; every prompt has a pair that counts.
+        source: States and outcomes; every prompt has a pair of positive weight.
         fitted_on_disjoint_data: See :func:`local_certificate`.
         delta: Failure probability over the labels.
         delta_mc: Failure probability over the draws.
         num_draws: Draws of each w and z.
-        seed: Fixes them.
+        seed: Seed of the draws.
         chi: See :func:`effective_units`.
 
     Raises:

@@ -16,16 +16,16 @@ GIBBS = {
 
 @dataclass(frozen=True)
 class PACBayesBound(Bound):
-    """Limit of the risk of the Gibbs rule of Q; ``observed`` is its Monte Carlo mean.
+    """Upper limit of the risk of the Gibbs rule of Q; ``observed`` is its Monte Carlo mean.
 
     Args:
-        posterior: ``fitted`` for the Q that was optimised on the certifying rows, ``prior`` for
-            Q = P, which costs no KL.
+        posterior: ``fitted`` for the Q optimised on the certifying rows, ``prior`` for Q = P,
+            which has KL 0.
         observed_upper: ``observed`` corrected for the number of draws of theta.
         kl: KL(Q || P) in nats.
         num_parameters: Length of theta.
         prior_scale: s0, the standard deviation of P, chosen from a grid.
-        num_scales: Size G of that grid, paid by ln G.
+        num_scales: Size G of that grid, which costs ln G.
         num_draws: Draws m of theta.
     """
 
@@ -41,8 +41,8 @@ class PACBayesBound(Bound):
 def pac_bayes_upper(risk: float, kl: float, n: float, delta: float, num_scales: int = 1) -> float:
     """Return kl^-1(risk, [KL + ln(2 sqrt(n) G / delta)] / n) (spec 3.3.2).
 
-    Holds for all Q at once, so Q may depend on the certifying data; P may not. With G priors
-    decided beforehand, each takes delta / G and the best may be chosen afterwards.
+    Holds for all Q simultaneously, so Q may depend on the certifying data; P may not. With G
+    priors chosen in advance, each gets delta / G, and the best may be chosen afterwards.
 
     Args:
         risk: Mean loss of the Gibbs rule on the units, in [0, 1].
@@ -60,7 +60,7 @@ def pac_bayes_upper(risk: float, kl: float, n: float, delta: float, num_scales: 
 
 
 def monte_carlo_upper(risk: float, num_draws: int, delta: float) -> float:
-    """Return kl^-1(risk, ln(2/delta) / m): limit of a mean estimated from m draws (spec 3.3.2).
+    """Return kl^-1(risk, ln(2/delta) / m): upper limit of a mean of m draws (spec 3.3.2).
 
     Args:
         risk: Mean over independent draws of a quantity in [0, 1].
@@ -86,7 +86,7 @@ def pac_bayes_bound(
     num_estimates: int = 1,
     loss: str = "error",
 ) -> PACBayesBound:
-    """Return the bound of spec 3.3.2 from its ingredients.
+    """Compute the bound of spec 3.3.2.
 
     Args:
         risk: Mean loss over draws of theta and prompts.
@@ -98,7 +98,7 @@ def pac_bayes_bound(
         posterior: ``fitted`` or ``prior``.
         prior_scale: s0 of this prior.
         num_parameters: Length of theta.
-        num_scales: G priors decided beforehand.
+        num_scales: G priors chosen in advance.
         num_estimates: Monte Carlo estimates among which the best is reported.
         loss: ``error`` or ``brier``.
     """

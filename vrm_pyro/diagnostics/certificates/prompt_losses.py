@@ -1,4 +1,4 @@
-"""Losses of pairs, and their mean inside each prompt: the unit of every certificate."""
+"""Losses of pairs, and their means within prompts, the units of every certificate."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -12,17 +12,17 @@ Losses = NDArray[np.float64]
 
 
 def error_values(p_first: NDArray[Any], preference: NDArray[Any]) -> Losses:
-    """Return the probability that the label is not on the side of p(first) - 1/2; ties 1/2."""
+    """Return the probability that the label contradicts the sign of p(first) - 1/2; ties 1/2."""
     return 1.0 - accuracy_values(np.asarray(p_first, np.float64), preference)
 
 
 def score_values(p_first: NDArray[Any], preference: NDArray[Any]) -> Losses:
     """Return the Brier score of each pair, in [0, 1]."""
-    # Weights of a quadrature in float32 can add up to a little more than 1.
+    # Quadrature weights in float32 can sum to slightly more than 1.
     return brier_values(np.asarray(p_first, np.float64).clip(0, 1), preference)
 
 
-# In [0, 1] as they are, which every bound here needs.
+# Already in [0, 1], as every bound here needs.
 LOSSES: Final[Mapping[str, Callable[[NDArray[Any], NDArray[Any]], Losses]]] = {
     "error": error_values,
     "brier": score_values,
@@ -30,9 +30,9 @@ LOSSES: Final[Mapping[str, Callable[[NDArray[Any], NDArray[Any]], Losses]]] = {
 
 
 def prompt_means(values: NDArray[Any], weight: NDArray[Any], prompt: NDArray[np.int64]) -> Losses:
-    """Return the weighted mean inside each prompt with a pair that counts, by prompt number.
+    """Return the weighted mean of each prompt with a pair of positive weight, by prompt number.
 
-    Pairs of a prompt share w, responses and difficulty: they are one unit, not several.
+    Pairs of a prompt share w, responses and difficulty, so a prompt is one unit.
 
     Args:
         values: A number for each pair, shape (N,).
@@ -49,5 +49,5 @@ def prompt_means(values: NDArray[Any], weight: NDArray[Any], prompt: NDArray[np.
 
 
 def one_pair_each(weight: NDArray[Any], prompt: NDArray[np.int64]) -> bool:
-    """Whether no prompt has a second pair that counts."""
+    """Whether no prompt has two pairs of positive weight."""
     return bool((np.bincount(prompt, np.asarray(weight) > 0) <= 1).all())

@@ -1,4 +1,4 @@
-"""Certificates as a table: a line for each limit, then what it is about."""
+"""Certificates as a table: a line for each limit, then its statement."""
 
 import textwrap
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ INFORMATION_COST = (
     "D / n does not shrink with n, and it bounds no error"
 )
 
-# What holds whatever the numbers are.
+# Shown below every table.
 TOGETHER = (
     "Each limit holds alone with its confidence; for several at once add up what they lack of 1. "
     "None of them holds if these rows were used to choose the model, its settings or the grid."

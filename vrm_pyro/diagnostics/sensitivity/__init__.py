@@ -1,4 +1,4 @@
-"""How much a posterior depends on its priors and on its outcomes."""
+"""Power-scaling sensitivity of a posterior to its priors and its outcomes."""
 
 from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
 from vrm_pyro.diagnostics.sensitivity.rendering import panels, table

@@ -1,4 +1,4 @@
-"""Sensitivity of a posterior file to its priors and outcomes, prompt by prompt (spec 4.9)."""
+"""Sensitivity of a posterior file to its priors and outcomes, for each prompt (spec 4.9)."""
 
 import math
 import os
@@ -27,7 +27,7 @@ from vrm_pyro.errors import InputError
 
 COMPONENT_DIM: Final = "component"
 
-# Parts of the joint density of a prompt, each raised to a power by itself.
+# Parts of the joint density of a prompt, each power-scaled separately.
 PRIOR: Final = "prior"
 LIKELIHOOD: Final = "likelihood"
 WEIGHTS_PRIOR: Final = "weights prior"
@@ -41,16 +41,16 @@ NEEDED: Final = {
     "sample_stats": ("log_weight", "lp_outcomes", "lp_ratings", "lp_preferences"),
     "constant_data": ("response_prompt",),
 }
-# Numbers of draws times quantities that are worked on at once.
+# Most draws times quantities in one block.
 BLOCK_SIZE: Final = 1_000_000
-# Items of each quantity that the noise is measured on.
+# Most items of each quantity for the noise estimate.
 NOISE_ITEMS: Final = 300
 NOISE_QUANTILE: Final = 0.9
 
 
 @dataclass(frozen=True, repr=False)
 class Sensitivity:
-    """How fast each quantity moves with the power on each part of its prompt's joint density.
+    """Power-scaling index of each quantity for each part of its prompt's joint density.
 
     Args:
         index: ``w`` (component, prompt, objective), ``s`` (component, response, objective),
@@ -60,9 +60,9 @@ class Sensitivity:
             density of the prompt is not finite.
         khat: Largest Pareto k of the weights involved, (component, prompt).
         prompt: Position of the prompt of each item, by quantity.
-        noise: 90% quantile, over items with reliable weights, of the index of a part whose draws
-            were shuffled, so that nothing depends on it: what so few draws give for no
-            sensitivity at all. By quantity, (component,); NaN without such items.
+        noise: The index that this number of draws gives without any sensitivity: 90% quantile,
+            over items with reliable weights, of the index of a part whose draws were shuffled.
+            By quantity, (component,); NaN without such items.
         num_draws: S.
     """
 
@@ -91,25 +91,25 @@ def sensitivity(
 ) -> Sensitivity:
     """Power-scale priors and likelihood of every prompt (spec 4.9).
 
-    The latents of a prompt, its w and the z of its responses, have a posterior of their own, so
-    every prompt has its own weights. The draws come from the guide: they stand for the exact
-    posterior by the Pareto-smoothed weights of ``log_weight``, and a part p of the joint density
-    raised to alpha multiplies those by p^(alpha - 1). The parts:
+    Posteriors of prompts (w, and the z of their responses) are independent, so each prompt has
+    separate importance weights. The draws come from the guide; Pareto-smoothed weights of
+    ``log_weight`` make them represent the exact posterior. Raising a part p of the joint density
+    to alpha multiplies these weights by p^(alpha - 1). The parts:
 
-    * ``prior``: p(w) and p(z) of all responses together; ``weights prior``, ``features prior``:
-      one of them;
-    * ``likelihood``: all outcomes of the prompt; ``ratings`` (the power on it is lambda) and
-      ``preferences``: one kind, where the file has both.
+    * ``prior``: p(w) and p(z) of all responses; ``weights prior`` and ``features prior``: one of
+      them;
+    * ``likelihood``: all outcomes of the prompt; ``ratings`` (with power lambda) and
+      ``preferences``: one kind of outcome, if the file has both.
 
     Args:
-        posterior: What :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree` returned, in
-            memory or opened lazily; or the file that ``write_posterior`` wrote.
-        seed: Fixes the shuffling behind ``noise``.
+        posterior: A result of :func:`vrm_pyro.prediction.posterior.to_xarray.to_datatree`, in
+            memory or opened lazily; or a file that ``write_posterior`` wrote.
+        seed: Seed of the shuffling for ``noise``.
         progress: Whether to show a bar on stderr.
 
     Raises:
-        InputError: If there is no such file, a group or variable is missing, or there are fewer
-            than 100 draws.
+        InputError: If the file does not exist, a group or variable is missing, or there are
+            fewer than 100 draws.
     """
     if isinstance(posterior, xr.DataTree):
         return _sensitivity(posterior, seed, progress)
@@ -125,7 +125,7 @@ def open_posterior(path: str | os.PathLike[str]) -> Iterator[xr.DataTree]:
     """Open a posterior file without reading its arrays.
 
     Raises:
-        InputError: If there is no such file, or it is no netCDF file.
+        InputError: If the file does not exist, or is not a netCDF file.
     """
     advice = "Give what vrm-pyro posterior wrote."
     if not Path(path).is_file():
@@ -165,7 +165,7 @@ def _sensitivity(tree: xr.DataTree, seed: int, progress: bool) -> Sensitivity:
 
 
 def check_tree(tree: xr.DataTree) -> None:
-    """Raise InputError unless a tree holds enough draws of all that power-scaling needs."""
+    """Raise InputError unless a tree holds enough draws of all needed variables."""
     missing = [
         f"{group}/{name}"
         for group, names in NEEDED.items()
@@ -253,7 +253,7 @@ def _measure(
     num_items, num_draws = len(prompt), len(posterior.weights)
     found = np.full((len(posterior.parts), *array.shape[2:]), np.nan)
     shuffled: list[Floats] = []
-    # Weights that do not stand for the posterior would add noise of their own.
+    # Unreliable weights would add noise.
     good = np.all(posterior.khat <= khat_limit(num_draws), axis=0)[prompt]
     sampled = good & (np.arange(num_items) % max(1, num_items // NOISE_ITEMS) == 0)
     computed = np.all(np.isfinite(posterior.khat), axis=0)[prompt]
@@ -265,7 +265,7 @@ def _measure(
             values[:, kept], posterior.weights, posterior.parts, mine[kept]
         )
         some = sampled[items]
-        # The same exchange of draws for all parts, and none for the weights.
+        # One permutation of the draws for all parts; the weights are not permuted.
         order = rng.permutation(num_draws)
         mixed = {n: part[:, mine[some]][order] for n, part in posterior.parts.items()}
         weights = posterior.weights[:, mine[some]]
@@ -281,7 +281,7 @@ def _measure(
 def _index(
     values: Floats, weights: Floats, parts: dict[str, Floats], prompt: NDArray[np.int64]
 ) -> Floats:
-    """Return the index of draws (S, n, ...) whose items belong to these prompts, (C, n, ...)."""
+    """Return the index, (C, n, ...), of draws (S, n, ...) for items of these prompts."""
     inner = math.prod(values.shape[2:])
     column = np.repeat(prompt, inner)
     found = power_scaling_index(

@@ -1,4 +1,4 @@
-"""Sensitivity as a table, as JSON values, and as the panels of a figure."""
+"""Render sensitivity as a table, as JSON values, and as panels of a figure."""
 
 from typing import Any, Final
 
@@ -147,7 +147,7 @@ def _series(array: xr.DataArray) -> dict[str, ArrayLike]:
 
 
 def _plain(values: Any) -> Any:
-    """Return nested lists of numbers, null where they are not finite."""
+    """Return nested lists of numbers, null for numbers that are not finite."""
     return np.where(np.isfinite(values), values, np.array(None)).tolist()
 
 

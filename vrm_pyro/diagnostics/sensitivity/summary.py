@@ -1,4 +1,4 @@
-"""Power-scaling sensitivity over all prompts, in a few numbers and words (spec 4.9)."""
+"""Summaries and verdicts of power-scaling sensitivity over all prompts (spec 4.9)."""
 
 import math
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ from vrm_pyro.diagnostics.sensitivity.measure import COMPONENT_DIM, LIKELIHOOD, 
 
 THRESHOLD: Final = 0.05
 
-# Diagnoses of one item, by ArviZ's rule.
+# Diagnoses of one item, with ArviZ's rule.
 CONFLICT: Final = "prior-data conflict"
 STRONG_PRIOR: Final = "weak likelihood / strong prior"
 NOTHING: Final = "-"
@@ -27,17 +27,17 @@ SOME_SHARE: Final = 0.1
 
 
 class ComponentRow(NamedTuple):
-    """How one quantity depends on one component, over all items.
+    """Sensitivity of one quantity to one component, over all items.
 
     Attributes:
         quantity: ``w``, ``s``, ``r`` or ``delta``.
-        component: The part of the joint density that was raised to a power.
-        objective: Name of one objective, or None for all of the quantity.
-        median: Of the index of reliable items; None without any.
-        q90: Its 90% quantile.
+        component: The part of the joint density that was power-scaled.
+        objective: Name of one objective, or None for all items.
+        median: Median index of reliable items; None without any.
+        q90: 90% quantile of the index of reliable items.
         flagged: Share of reliable items whose index reaches the threshold.
         noise: See :class:`~vrm_pyro.diagnostics.sensitivity.measure.Sensitivity`.
-        unreliable: Share of all items whose k-hat is above the limit for so many draws.
+        unreliable: Share of all items whose k-hat is above the limit for this number of draws.
         verdict: In words.
     """
 
@@ -53,11 +53,11 @@ class ComponentRow(NamedTuple):
 
 
 class DiagnosisRow(NamedTuple):
-    """Shares of the diagnoses of one quantity, of its items that are reliable for both parts.
+    """Shares of the diagnoses of one quantity, over items that are reliable for both parts.
 
     Attributes:
         quantity: ``w``, ``s``, ``r`` or ``delta``.
-        objective: Name of one objective, or None for all of the quantity.
+        objective: Name of one objective, or None for all items.
         items: Number of these items.
         conflict: Share of ``prior-data conflict``; None without any item.
         strong_prior: Share of ``weak likelihood / strong prior``.
@@ -75,8 +75,8 @@ class DiagnosisRow(NamedTuple):
 def diagnose(prior: float, likelihood: float, threshold: float = THRESHOLD) -> str:
     """Return ArviZ's diagnosis of one quantity from its two indices.
 
-    A prior that moves a quantity as well as the likelihood pulls another way than the data, or
-    knows as much as they do; one that moves it while the likelihood does not speaks alone.
+    Sensitive to both: prior and data conflict, or are equally informative. Sensitive to the
+    prior only: the likelihood is weak.
     """
     if not prior >= threshold:
         return NOTHING
@@ -84,7 +84,7 @@ def diagnose(prior: float, likelihood: float, threshold: float = THRESHOLD) -> s
 
 
 def reliable(found: Sensitivity) -> xr.Dataset:
-    """Return which indices count: finite, and k-hat at most the limit for so many draws."""
+    """Return which indices are reliable: finite, with k-hat at most the limit for the draws."""
     good = (found.khat <= khat_limit(found.num_draws)).values
     kept = {}
     for name, array in found.index.data_vars.items():
@@ -95,7 +95,7 @@ def reliable(found: Sensitivity) -> xr.Dataset:
 
 
 def component_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[ComponentRow]:
-    """Return a row for each quantity and component: of all, then of each objective."""
+    """Return a row for each quantity and component: over all items, then for each objective."""
     kept = reliable(found)
     rows = []
     for name, array in found.index.data_vars.items():
@@ -114,7 +114,7 @@ def component_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[Com
 
 
 def diagnosis_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[DiagnosisRow]:
-    """Return a row for each quantity: of all, then of each objective."""
+    """Return a row for each quantity: over all items, then for each objective."""
     kept, labels = reliable(found), diagnoses(found, threshold)
     rows = []
     for name, array in labels.data_vars.items():
@@ -127,7 +127,7 @@ def diagnosis_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[Dia
 
 
 def diagnoses(found: Sensitivity, threshold: float = THRESHOLD) -> xr.Dataset:
-    """Return the diagnosis of every item, in words, whether or not it is reliable."""
+    """Return the diagnosis of every item, in words, reliable or not."""
     prior, likelihood = (
         found.index.sel({COMPONENT_DIM: name}, drop=True) for name in (PRIOR, LIKELIHOOD)
     )
@@ -167,7 +167,7 @@ def _component_row(
 def _verdict(index: NDArray[np.float64], unreliable: float, noise: float, threshold: float) -> str:
     if unreliable > 0.5:
         return UNRELIABLE
-    # One in ten items without any sensitivity exceeds the noise; half of them never do.
+    # Without sensitivity, a tenth of the items exceeds the noise, so their median does not.
     if (index >= max(threshold, noise)).mean() >= 0.5:
         return MOST
     if noise >= threshold:
@@ -178,8 +178,8 @@ def _verdict(index: NDArray[np.float64], unreliable: float, noise: float, thresh
 def draws_needed(found: Sensitivity, threshold: float = THRESHOLD) -> int | None:
     """Return how many draws would keep the noise of every row below 3/4 of the threshold.
 
-    Noise falls as one over the square root of the number of draws. Rounded up to thousands; None
-    where the draws are enough for a verdict on every row.
+    Noise falls with the square root of the number of draws. Rounded up to thousands; None if
+    there are enough draws for a verdict on every row.
     """
     rows = component_rows(found, threshold)
     if all(row.verdict != TOO_FEW for row in rows):
