@@ -164,7 +164,7 @@ def time_in_turns(
 
 
 def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Return the speedup of ours over each other method, for every round."""
+    """Return the speedup of ours over each other method: median and range over rounds."""
     return {
         f"ours / {name}": spread(
             [theirs / own for theirs, own in zip(values, seconds["ours"], strict=True)]

@@ -1,4 +1,4 @@
-"""Compare the VRM with a scalar reward model along training and data: figure, table, numbers."""
+"""Compare the VRM with a scalar reward model over training steps and training set sizes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The demo: simulated texts through every verb, and recovery of the known truth."""
+"""Run the demo: every verb on simulated texts, and recovery of the known truth."""
 
 import contextlib
 import importlib
@@ -39,7 +39,7 @@ MARKER = "settings.json"
 RESULT_FILE = "demo.json"
 DRAWS = 200
 
-# Four responses a prompt and all six comparisons of them: half the texts to encode.
+# Four responses per prompt with all six comparisons: half as many texts to encode.
 PAIRS_PER_PROMPT, RESPONSES_PER_PROMPT = 6, 4
 
 _TRAIN = {"learning_rate": 2.0e-3, "early_stopping_patience": 8}
@@ -51,7 +51,7 @@ VRM_SETTINGS: dict[str, Any] = {
         "num_draws": 8,
         "supervision": "scores",
         "rating_power": 1.0,
-        # Where beta starts; learned. From 1 the weights take three times as long to come apart.
+        # Initial beta; it is learned. From 1, weights would take three times as long to separate.
         "reward_scale": 3.0,
         "hyperprior_weight": 0.02,
         "weight_prior": {
@@ -76,19 +76,20 @@ def run_demo(out: str | Path, pairs: int = DEFAULT_PAIRS, seed: int = 0) -> dict
     """Simulate, encode, train two models, compare them with each other and with the truth.
 
     The folder gets ``data/``, ``features/``, ``model/``, ``bradley_terry/``, ``figures/``,
-    ``posterior.nc`` and ``demo.json``. States that are there from an earlier run with the same
-    settings are used again; everything else is made anew.
+    ``posterior.nc`` and ``demo.json``. States of an earlier run with the same settings are
+    reused; everything else is computed again.
 
     Args:
         out: Folder to write.
-        pairs: Comparisons in all splits together.
+        pairs: Number of comparisons in all splits together.
         seed: Seed of the simulation and of training.
 
     Returns:
-        What ``demo.json`` holds.
+        The content of ``demo.json``.
 
     Raises:
-        InputError: If ``out`` holds files that no demo wrote, or there are too few pairs.
+        InputError: If ``out`` holds files that the demo did not write, or there are too few
+            pairs.
     """
     return _Demo(Path(out), pairs, seed).run()
 
@@ -115,7 +116,7 @@ class _Demo:
         ):
             for split in SPLITS:
                 rows = ["--data", data / f"{split}.jsonl", "--out", features / split]
-                # auto is bfloat16 where the processor has it: numbers would depend on it.
+                # auto would make the numbers depend on whether the processor has bfloat16
                 self._verb("features", *rows, "--model.dtype", "float32", "--overwrite")
         with self._step("model", "train the variational reward model on preferences and ratings"):
             self._train("vrm.yaml", VRM_SETTINGS, self.model)

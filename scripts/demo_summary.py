@@ -1,11 +1,11 @@
-"""The summary that the demo prints."""
+"""Format the summary that the demo prints."""
 
 from pathlib import Path
 from typing import Any
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return what the user reads at the end: rates, recovery, places, what to do next."""
+    """Return the summary: metrics, recovery of the truth, files written and next commands."""
     test, weights = result["test"], result["weights"]
     vrm = test["vrm"]
     lines = [

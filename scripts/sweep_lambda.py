@@ -1,4 +1,4 @@
-"""Sweep lambda, the weight of ratings; write a figure, a table and all numbers."""
+"""Sweep lambda, the power on ratings; write a figure, a table and all numbers."""
 
 import sys
 

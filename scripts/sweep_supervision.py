@@ -1,4 +1,4 @@
-"""Sweep where ratings act and by which loss; write a figure, a table and all numbers."""
+"""Sweep the kind of supervision by ratings; write a figure, a table and all numbers."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""Sweeps: one model trained many times over a grid and over seeds, with a figure of the result."""
+"""Sweeps: train a model over a grid of settings and several seeds, and draw the results."""

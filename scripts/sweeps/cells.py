@@ -1,4 +1,4 @@
-"""Cells of a sweep: one training each, saved in a file of its own, so an interrupt loses one."""
+"""Cells of a sweep: one training and one result file each, so an interrupt loses only one."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ from vrm_pyro.training.train import TrainResult, train
 MARKER: Final = "sweep.json"
 RESULT_FILE: Final = "results.json"
 FIGURE_FILE: Final = "figure.png"
-#: Most decimals of a probability in a file: far below what any metric tells apart.
+#: Decimals of a probability in a file: far more than any metric needs.
 _DECIMALS: Final = 7
-# Settings of a training that do not change what comes out.
+# Training arguments that do not change the result.
 _FREE: Final = {"output_dir", "seed", "disable_tqdm", "report_to", "run_name", "logging_dir"}
 
 
@@ -38,13 +38,13 @@ class Cell:
     """One training.
 
     Args:
-        group: Name of what is compared; the cells of a group differ by seed alone.
+        group: Name of the group in the comparison; cells of a group differ by seed only.
         model: Settings of the model.
         seed: Seed of the training.
-        facts: What the group stands for in figures and results, such as its lambda.
-        train: Training arguments other than those of the sweep.
-        share: Share of the training rows.
-        withhold: What the rest lacks.
+        facts: Facts about the group for figures and results, such as its lambda.
+        train: Training arguments that differ from those of the sweep.
+        share: Share of the training rows that is used.
+        withhold: What is withheld from the rest: whole prompts, or labels.
     """
 
     group: str
@@ -63,7 +63,7 @@ class Result:
     Args:
         cell: The cell.
         values: ``num_pairs`` (training), ``training``, ``validation`` and ``test`` rates,
-            ``p_first`` of test pairs, ``log``: validation along the steps.
+            ``p_first`` of test pairs, and ``log``: validation metrics over the steps.
     """
 
     cell: Cell
@@ -71,14 +71,14 @@ class Result:
 
 
 class Sweep:
-    """The folder of a sweep, and the trainings that fill it.
+    """The folder of a sweep, with methods that train its cells.
 
     Args:
         settings: Settings of the sweep.
-        name: Which sweep it is; a folder holds one kind.
+        name: Name of the sweep; a folder holds one kind of sweep.
 
     Raises:
-        InputError: If the folder holds something else.
+        InputError: If the folder holds anything but this sweep.
     """
 
     def __init__(self, settings: SweepSettings, name: str) -> None:
@@ -92,9 +92,9 @@ class Sweep:
         claim_directory(out, marker=MARKER, content=content, overwrite=overwrite)
 
     def run(self, cells: Sequence[Cell], states: SweepStates) -> list[Result]:
-        """Train what is not there yet and return all cells' results, in their order.
+        """Train the missing cells and return the results of all cells, in order.
 
-        Settings and rows of every cell are checked before the first is trained.
+        Settings and rows of all cells are checked before the first is trained.
 
         Raises:
             InputError: If settings and rows of a cell do not fit.
@@ -171,7 +171,7 @@ class Sweep:
     def _train(self, cell: Cell, states: SweepStates) -> dict[str, Any]:
         path = self._path(cell, states)
         work = self.settings.out / "work" / path.stem
-        shutil.rmtree(work, ignore_errors=True)  # of a start that was stopped
+        shutil.rmtree(work, ignore_errors=True)  # left by an interrupted start
         arguments = TrainArguments(
             **(
                 self.settings.run.values["train"]
@@ -181,7 +181,7 @@ class Sweep:
                     "seed": cell.seed,
                     "disable_tqdm": True,
                     "report_to": "none",
-                    "save_only_model": True,  # no cell is resumed in its middle
+                    "save_only_model": True,  # an interrupted cell starts again from scratch
                     "resume_from_checkpoint": None,
                 }
             )
@@ -209,7 +209,7 @@ class Sweep:
         return values
 
     def close(self) -> None:
-        """Remove the folder of checkpoints, which is empty once all cells are done."""
+        """Remove the checkpoint folder, which is empty once all cells are done."""
         shutil.rmtree(self.settings.out / "work", ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Figures of sweeps: means over seeds, with the lowest and the highest seed."""
+"""Draw results of sweeps: means over seeds, with the lowest and the highest seed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,7 +24,7 @@ LABELS: Final = {
     "ece": "test calibration error ECE",
 }
 SPREAD: Final = "mean; bars: lowest to highest seed"
-#: Told apart without colour.
+#: Markers differ, so that figures are readable without colour.
 LINES: Final = ("-", "--", ":", "-.")
 MODES: Final = {"conditional": "mode conditional", "vib": "mode vib"}
 
@@ -34,8 +34,8 @@ Group = Mapping[str, Any]
 def power_curves(groups: Sequence[Group], *, title: str | None = None) -> Figure:
     """Show test metrics against lambda, the power on ratings.
 
-    Lambda is on a logarithmic axis; 0, which has no place there, stands apart at the left and
-    gives a dashed line of reference.
+    Lambda is on a logarithmic axis. The value 0 is drawn separately at the left, with a dashed
+    reference line.
 
     Args:
         groups: One for each lambda, ascending: ``power``, and ``test`` with ``mean``, ``lowest``
@@ -125,7 +125,7 @@ def learning_curves(
     *,
     title: str | None = None,
 ) -> Figure:
-    """Show models along training steps, and against the number of training pairs.
+    """Show metrics of models over training steps, and against the number of training pairs.
 
     Args:
         steps: By model and metric (``accuracy``, ``log_loss``): ``step``, ``mean``, ``lowest``
@@ -154,7 +154,7 @@ def learning_curves(
             pairs = np.array([group["num_pairs"] for group in own])
             mean, low, high = _ends(own, metric)
             below.errorbar(
-                # Side by side: bars of two models at one size would lie on each other.
+                # Offset the bars: those of two models at one size would overlap.
                 pairs * 1.03 ** (number - (len(steps) - 1) / 2),
                 mean,
                 yerr=[mean - low, high - mean],
@@ -188,7 +188,7 @@ def _ends(groups: Sequence[Group], metric: str) -> tuple[np.ndarray, np.ndarray,
 
 
 def _log_positions(powers: Sequence[float]) -> np.ndarray:
-    """Return where each lambda stands: its logarithm, and 0 one step left of the others."""
+    """Return the position of each lambda: its logarithm; 0 is one step left of the others."""
     positive = np.log10([power for power in powers if power > 0])
     if powers[0] > 0:
         return positive

@@ -1,4 +1,4 @@
-"""Options of a sweep: those of ``train``, test rows, seeds and a folder."""
+"""Options of a sweep: those of ``vrm-pyro train``, plus test rows, seeds and a folder."""
 
 import argparse
 import json
@@ -18,11 +18,11 @@ from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.run.settings import RunSettings
 
 DEFAULT_PAIRS = 3000
-#: With real rows and no ``--config``.
+#: The config for real rows without ``--config``.
 DEFAULT_CONFIG = "ratings"
 
-# lambda and tau of Gaussian ratings are one parameter (spec 2.5): a sweep holds tau. 0.5 is near
-# the noise that simulated ratings have.
+# lambda and tau of Gaussian ratings are one parameter (spec 2.5), so a sweep fixes tau. 0.5 is
+# close to the noise of simulated ratings.
 _FIXED_SCALE = {"class_path": "GaussianRatings", "init_args": {"scale": 0.5, "learn_scale": False}}
 SIMULATED_SETTINGS: dict[str, Any] = {
     **VRM_SETTINGS,
@@ -35,18 +35,18 @@ _MORE = (
     "then the demo's model, else the shipped config ratings. All settings of vrm-pyro train can "
     "be given too, --model.NAME and --train.NAME; vrm-pyro train --help explains them. "
     "train.output_dir and train.seed are set by the sweep.\n\n"
-    "A number is a mean over seeds; its spread is the lowest and the highest seed. Seeds share "
-    "the test prompts, so the spread says nothing of how other prompts would do: the limits of "
-    "the differences in the table do. An interrupted sweep resumes where it stopped when started "
-    "again with the same --out: finished cells are kept. More seeds or values add to it."
+    "Numbers are means over seeds, with the lowest and the highest seed. Seeds share the test "
+    "prompts, so this range does not include variation over prompts; the limits of the "
+    "differences in the table do. To resume an interrupted sweep, start it again with the same "
+    "--out: finished cells are kept. Start it with more seeds or values to extend it."
 )
 
 
 class _ShortHelp(Help):
-    """Help without the settings that ``vrm-pyro train --help`` explains on many pages.
+    """Help formatter that hides the settings which ``vrm-pyro train --help`` explains.
 
-    Left out where they are shown: an action whose help is suppressed is also left out of what
-    jsonargparse gives back as the settings of a run.
+    It filters when help is printed. Suppressing the help of an action would also remove it from
+    the settings that jsonargparse returns.
     """
 
     def add_argument(self, action: argparse.Action) -> None:
@@ -56,18 +56,18 @@ class _ShortHelp(Help):
 
 @dataclass
 class SweepData(DataConfig):
-    """What to train and test on.
+    """Training, validation and test rows.
 
     Args:
-        train: Training rows, or a folder that ``vrm-pyro features`` wrote; omitted: simulated.
-        validation: Rows or a folder for early stopping. Omitted: cut from ``train`` by prompt.
-        validation_fraction: Share of the prompts of ``train`` for validation, when omitted.
-        test: Rows or a folder for the numbers that are shown. Omitted: cut from ``train``.
-        test_fraction: Share of the prompts of ``train`` for the test, when that is omitted.
-        split_seed: Which prompts are cut; another seed, others.
-        max_prompts: Use at most so many prompts of ``train``, for a quick try; 0 uses all.
-        skip_invalid: Leave out and count unusable rows instead of stopping at them.
-        on_unidentified: What to do when the labels are a function of the ratings: ``warn``,
+        train: Training rows, or a folder that ``vrm-pyro features`` wrote; simulated if omitted.
+        validation: Rows or a folder for early stopping. If omitted, some prompts of ``train``.
+        validation_fraction: Fraction of prompts for validation, when that is omitted.
+        test: Rows or a folder for the reported numbers. If omitted, some prompts of ``train``.
+        test_fraction: Fraction of prompts for the test, when that is omitted.
+        split_seed: Seed that decides which prompts are held out.
+        max_prompts: Maximum number of prompts of ``train``, for a quick try; 0 uses all.
+        skip_invalid: Skip and count unusable rows instead of stopping with an error.
+        on_unidentified: What to do when labels are a function of the ratings: ``warn``,
             ``drop_ratings`` or ``drop_preferences``.
     """
 
@@ -108,7 +108,7 @@ class SweepSettings:
 
     @property
     def rows_name(self) -> str:
-        """What the rows are called in figures and tables."""
+        """Name of the rows in figures and tables."""
         if self.simulated:
             return "simulated texts"
         named = self.data.test or self.data.train
@@ -116,17 +116,17 @@ class SweepSettings:
 
     @property
     def model(self) -> ModelConfig:
-        """The model that ``--config`` and ``--model`` options describe."""
+        """Model settings from ``--config`` and the ``--model`` options."""
         return self.run.model
 
 
 def sweep_parser(script: str, description: str, examples: Sequence[str]) -> ArgumentParser:
-    """Return a parser with the options all sweeps share.
+    """Return a parser with the options that all sweeps share.
 
     Args:
-        script: Path of the script, as the user types it.
-        description: What is varied, and what comes out.
-        examples: Command lines that show its use.
+        script: Path of the script as typed by the user.
+        description: What is varied, and what is written.
+        examples: Example command lines.
     """
     program = f"python {script}"
     lines = [f"{program} {example}" for example in ("  # simulated texts", *examples)]
@@ -140,17 +140,20 @@ def sweep_parser(script: str, description: str, examples: Sequence[str]) -> Argu
     parser.add_argument(
         "--resplit",
         action="store_true",
-        help="Cut other validation and test prompts from --data.train for every seed: the spread "
-        "then is one over prompts, too.",
+        help="Hold out different validation and test prompts of --data.train for every seed, so "
+        "that the range over seeds includes variation over prompts.",
     )
     parser.add_argument(
-        "--pairs", type=int, default=DEFAULT_PAIRS, help="Comparisons to simulate without data."
+        "--pairs",
+        type=int,
+        default=DEFAULT_PAIRS,
+        help="Number of comparisons to simulate if --data.train is omitted.",
     )
     parser.add_argument(
         "--simulation_seed", type=int, default=0, help="Seed of the simulated texts."
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="Throw away a sweep that lies in --out."
+        "--overwrite", action="store_true", help="Delete a sweep in --out and start over."
     )
     return parser
 
@@ -159,7 +162,7 @@ def read_sweep(parser: ArgumentParser, argv: Sequence[str]) -> SweepSettings:
     """Return checked settings.
 
     Raises:
-        InputError: For settings that are wrong whatever the rows.
+        InputError: If settings are wrong for any rows.
     """
     named = any(item == "--config" or item.startswith("--config=") for item in argv)
     run, given = read_with_options(parser, argv)
@@ -227,6 +230,6 @@ def _check_data(settings: SweepSettings) -> None:
 
 
 def use_backbone_of(model: ModelConfig, other: ModelConfig) -> None:
-    """Give another model of the sweep the states that this one has; a store may have set them."""
+    """Copy the backbone settings to another model of the sweep; a store may have set them."""
     for key in ("backbone", "pooling", "max_length"):
         setattr(other, key, getattr(model, key))

@@ -26,7 +26,7 @@ def build_parser() -> ArgumentParser:
     parser = sweep_parser(
         "scripts/sweep_lambda.py",
         "Train a model with several values of lambda (model.rating_power), the power on the "
-        "rating term: how much ratings count beside preferences. 0 leaves them out. Writes "
+        "rating term: how much ratings count relative to preferences. 0 ignores them. Writes "
         "figure.png (test accuracy, log loss and calibration error against lambda) and "
         "results.json, and prints a table. In the manner of the paper's Figure 5, known here by "
         "its caption alone.",
@@ -82,7 +82,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def with_power(model: ModelConfig, power: float, states: SweepStates) -> ModelConfig:
-    """Return the model with this lambda; 0 takes ratings out and leaves as many objectives."""
+    """Return the model with this lambda; with 0, without ratings but as many objectives."""
     if power > 0:
         return replace(model, rating_power=power)
     return without_ratings(model, states)

@@ -1,4 +1,4 @@
-"""Rows of a sweep with their states, cut into training, validation and test by prompt."""
+"""Rows of a sweep with states, split by prompt into training, validation and test."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from vrm_pyro.features.inputs import Inputs, Ints, without_pairs
 from vrm_pyro.features.reading import read_backbone
 from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store
 
-#: What a smaller training set lacks: whole prompts with all their rows, or preference labels.
+#: What is withheld from a smaller training set: whole prompts, or preference labels.
 Withheld = Literal["prompts", "labels"]
 
 
@@ -32,8 +32,8 @@ class Split:
         train: Training rows.
         validation: Validation rows.
         test: Test rows.
-        test_pair: Number of each test pair among all rows it was cut from, shape (N,).
-        test_prompt: The same of its prompt, shape (N,).
+        test_pair: Index of each test pair in the rows before the split, shape (N,).
+        test_prompt: Index of its prompt in the rows before the split, shape (N,).
     """
 
     train: Inputs
@@ -47,12 +47,12 @@ class SweepStates:
     """All rows of a sweep with their states.
 
     Args:
-        data: Settings of the data.
+        data: Data settings.
         rows: Training and validation rows, checked.
-        train: Rows to train on, with those of parts that are cut from them.
-        validation: Validation rows, when they were given.
-        test: Test rows, when they were given.
-        identity: What tells these rows and states from others: JSON values.
+        train: Training rows, including validation and test rows that are split off them.
+        validation: Validation rows, if given.
+        test: Test rows, if given.
+        identity: JSON values that identify these rows and states.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class SweepStates:
         return self.rows.facts().objectives
 
     def _split(self, seed: int) -> Split:
-        """Return the split of a seed; parts that were given stay.
+        """Return the split of a seed; given parts are the same for every seed.
 
         Raises:
-            InputError: If a part that is cut has no pair.
+            InputError: If a part has no pair.
         """
         table, data = self._train.table, self.data
         position = prompt_positions(table, data.split_seed + seed)
@@ -98,16 +98,16 @@ class SweepStates:
     def training(
         self, seed: int, split_seed: int, share: float = 1.0, withhold: Withheld = "prompts"
     ) -> FeatureSource:
-        """Return what to train on: a share of the training rows of a split.
+        """Return a share of the training rows of a split.
 
-        With one seed, a larger share holds everything that a smaller one does.
+        With the same seed, a larger share includes a smaller one.
 
         Args:
-            seed: Which part.
-            split_seed: Which split.
+            seed: Seed of the selection.
+            split_seed: Seed of the split.
             share: Share of prompts, or of labelled pairs.
-            withhold: ``prompts`` leaves out whole prompts; ``labels`` leaves out preferences and
-                keeps the ratings of all responses.
+            withhold: ``prompts`` withholds whole prompts; ``labels`` withholds preferences only,
+                so that all responses keep their ratings.
 
         Raises:
             InputError: If nothing is left.
@@ -134,9 +134,9 @@ class SweepStates:
 
 
 def read_states(settings: SweepSettings) -> SweepStates:
-    """Return the rows that the options name, or simulated ones, with their states.
+    """Return the rows that the options name, or simulated rows, with their states.
 
-    States are computed into ``features/`` of the sweep where rows come without them, and kept.
+    Missing states are computed and stored in ``features/`` of the sweep.
 
     Raises:
         InputError: If rows or stores are not usable, or do not fit each other.
@@ -169,7 +169,7 @@ def read_states(settings: SweepSettings) -> SweepStates:
     if test is not None:
         _check_test(rows, inputs["test"])
     total = inputs["train"].table.num_prompts
-    if 0 < data.max_prompts < total:  # rows without states were limited before they got them
+    if 0 < data.max_prompts < total:  # rows without states were limited before they were encoded
         order = np.argsort(prompt_positions(inputs["train"].table, data.split_seed), kind="stable")
         some = np.sort(order[: data.max_prompts])
         inputs["train"] = inputs["train"].select(some)
@@ -180,7 +180,7 @@ def read_states(settings: SweepSettings) -> SweepStates:
 
 
 def _simulated(settings: SweepSettings, folder: Path) -> list[str]:
-    """Return files of simulated rows; all splits, which are cut anew."""
+    """Return files of simulated rows of all splits, which are split again."""
     if not folder.is_dir():
         simulation = simulate_texts(
             settings.given.pairs,

@@ -1,4 +1,4 @@
-"""Results of cells as means over seeds, differences with their uncertainty, and a table."""
+"""Summarise cells: means over seeds, differences with uncertainty, and a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,7 +18,7 @@ WORDS: Final = {"accuracy": "accuracy", "log_loss": "log loss", "ece": "ECE"}
 
 
 def by_group(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Return the results of each group, groups in order of appearance."""
+    """Return results by group, in order of appearance."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         groups.setdefault(result.cell.group, []).append(result)
@@ -26,7 +26,7 @@ def by_group(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def over_seeds(results: Sequence[Result], part: str) -> dict[str, dict[str, float | None]]:
-    """Return each metric's mean over seeds, lowest and highest, and its error over prompts.
+    """Return mean, lowest and highest of each metric over seeds, and its error over prompts.
 
     Args:
         results: Cells that differ by seed.
@@ -55,14 +55,14 @@ def difference(
 ) -> dict[str, dict[str, float]]:
     """Return mean differences of log loss and accuracy on test pairs, first minus second.
 
-    Values of a pair are averaged over the seeds that tested it; limits come from a bootstrap over
-    prompts, so seeds do not count as data.
+    Values of a pair are averaged over the seeds that tested it. Limits come from a bootstrap over
+    prompts, so more seeds do not make them narrower.
 
     Args:
         ours: Cells of a group.
-        reference: Cells of the other group, of the same seeds.
-        states: The rows.
-        settings: Settings of the sweep, which tell the split of each seed.
+        reference: Cells of the reference group, with the same seeds.
+        states: Rows of the sweep.
+        settings: Settings of the sweep, which determine the split of each seed.
     """
     result = {}
     for name, function in (("log_loss", log_loss_values), ("accuracy", accuracy_values)):
@@ -84,12 +84,12 @@ def measures(
     states: SweepStates,
     settings: SweepSettings,
 ) -> dict[str, Any]:
-    """Return what a sweep keeps of a group: both parts over seeds, and what sets it apart.
+    """Return the summary of a group: validation and test metrics, facts, and its difference.
 
     Args:
         ours: Cells of a group.
-        reference: Cells that it is compared with; the same ones have no difference.
-        states: The rows.
+        reference: Cells of the reference group; if they are the same, there is no difference.
+        states: Rows of the sweep.
         settings: Settings of the sweep.
     """
     own = ours is reference
@@ -103,7 +103,7 @@ def measures(
 def _by_pair(
     results: Sequence[Result], function: Any, states: SweepStates, split_seeds: Mapping[int, int]
 ) -> dict[int, tuple[float, int, float]]:
-    """Return mean value, prompt and weight of every pair that some seed tested."""
+    """Return mean value, prompt and weight of every pair tested with at least one seed."""
     seen: dict[int, list[float]] = {}
     facts: dict[int, tuple[int, float]] = {}
     for result in results:
@@ -120,7 +120,7 @@ def _by_pair(
 
 
 def measured_on(states: SweepStates, settings: SweepSettings) -> str:
-    """Return what the numbers were measured on, in words."""
+    """Return a description of the test pairs that numbers were measured on."""
     splits = [states.split(seed) for seed in sorted(set(settings.split_seeds.values()))]
     pairs = len(np.unique(np.concatenate([split.test_pair for split in splits])))
     prompts = len(np.unique(np.concatenate([split.test_prompt for split in splits])))
@@ -133,11 +133,11 @@ def table(
     first: str,
     reference: str,
 ) -> str:
-    """Return a table: a row for each group with means, spreads, and difference to a reference.
+    """Return a table: one row per group with means, ranges and difference to a reference.
 
     Args:
-        rows: Name, summary by metric, and difference to the reference (None for itself).
-        first: Head of the first column.
+        rows: Name, summary by metric, and difference to the reference (None for the reference).
+        first: Header of the first column.
         reference: Name of the reference.
     """
     width = max(len(first), *(len(name) for name, _, _ in rows)) + 2
@@ -161,7 +161,7 @@ def table(
 def conclude(
     sweep: Sweep, figure: Figure, summary: dict[str, Any], states: SweepStates, shown: str
 ) -> None:
-    """Write figure and numbers, and print a table of them with what they were measured on."""
+    """Write figure and numbers; print a table and a description of the test pairs."""
     settings = sweep.settings
     sweep.write(figure, summary, states)
     sweep.close()

@@ -1,4 +1,4 @@
-"""Sweep of what ratings act on and by which loss, in the manner of the paper's Figure 3."""
+"""Sweep of the kind of supervision by ratings, in the manner of the paper's Figure 3."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Type:
     """A type of supervision.
 
     Args:
-        words: Its name in tables and figures.
+        words: Name in tables and figures.
         mode: ``conditional`` for the model of ``--config``, ``vib`` for that of ``--vib_config``.
         ratings: Likelihood of ratings given scores; a Gaussian keeps the config's own scale.
         weights: Loss between ratings and weights.
@@ -46,7 +46,7 @@ class Type:
 
     @property
     def rated(self) -> bool:
-        """Whether ratings enter."""
+        """Whether ratings are used."""
         return self.ratings is not None or self.weights is not None
 
     def model(self, base: ModelConfig, power: float, states: SweepStates) -> ModelConfig:
@@ -90,9 +90,9 @@ def build_parser() -> ArgumentParser:
         "Train a model with several types of supervision by ratings: none; on scores, with the "
         "model of --config (mode conditional), by Gaussian, ordinal, Bernoulli or difference "
         "likelihood; on weights, with the model of --vib_config, by cross-entropy, squared error "
-        "or Dirichlet KL. Losses have units of their own, so each type is trained with every "
-        "lambda of --powers and shown with the one whose validation log loss, averaged over "
-        "seeds, is best. Writes figure.png and results.json, and prints a table. In the manner "
+        "or Dirichlet KL. Losses have different units, so each type is trained with every lambda "
+        "of --powers and shown with the one that has the best mean validation log loss over "
+        "seeds. Writes figure.png and results.json, and prints a table. In the manner "
         "of the paper's Figure 3, known here by its caption alone.",
         (
             "--data.train rows.jsonl --config ratings --out runs/supervision",
@@ -105,7 +105,7 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=list(TYPES),
         metavar="TYPE",
-        help=f"Which to train: {', '.join(TYPES)}. none_vib is none in mode vib: the reference "
+        help=f"Types to train: {', '.join(TYPES)}. none_vib is none in mode vib: the reference "
         "of the supervision of weights.",
     )
     parser.add_argument(
@@ -114,14 +114,14 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=DEFAULT_POWERS,
         metavar="LAMBDA",
-        help="Values of lambda to choose from.",
+        help="Values of lambda to try for each type.",
     )
     parser.add_argument(
         "--vib_config",
         type=str,
         default="paper",
         metavar="FILE",
-        help="Config whose model is that of mode vib.",
+        help="Config of the model in mode vib.",
     )
     return parser
 
@@ -199,7 +199,7 @@ def _row_name(group: dict[str, Any]) -> str:
 
 
 def _with_scale_of(likelihood: RatingLikelihood, kind: type[RatingLikelihood]) -> RatingLikelihood:
-    """Return a likelihood of a kind, with the spread of another where both have one."""
+    """Return a likelihood of a kind, with the scale of another if both have one."""
     shared = {
         name: getattr(likelihood, name)
         for name in ("scale", "learn_scale")

@@ -1,4 +1,4 @@
-"""VRM against a scalar reward model along training and data, in the manner of Figure 4."""
+"""Compare VRM and a scalar reward model over steps and data, in the manner of Figure 4."""
 
 import math
 from collections.abc import Sequence
@@ -36,10 +36,10 @@ def build_parser() -> ArgumentParser:
     parser = sweep_parser(
         "scripts/curves_vrm_rm.py",
         "Train the VRM and the scalar reward model (architecture bradley_terry) on the same "
-        "states, with growing parts of the training rows. The VRM is trained with ratings, "
-        "which the reward model cannot use, and without them. Every training takes equally many "
-        "steps, and the step with the best validation log loss counts. Writes figure.png "
-        "(validation along the steps, test against training pairs) and results.json, and prints "
+        "states, with growing shares of the training rows. The VRM is trained with ratings, "
+        "which the reward model cannot use, and without them. All trainings have the same number "
+        "of steps, and the step with the best validation log loss counts. Writes figure.png "
+        "(validation over steps, test against training pairs) and results.json, and prints "
         "a table. In the manner of the paper's Figure 4, known here by its caption alone.",
         (
             "--data.train rows.jsonl --config ratings --out runs/curves",
@@ -52,20 +52,20 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=DEFAULT_SHARES,
         metavar="SHARE",
-        help="Parts of the training rows; a larger one holds the smaller.",
+        help="Shares of the training rows; a larger share includes a smaller one.",
     )
     parser.add_argument(
         "--withhold",
         type=str,
         choices=["prompts", "labels"],
         default="prompts",
-        help="What smaller parts lack: whole prompts, or labels of pairs while all ratings stay.",
+        help="What smaller shares withhold: whole prompts, or labels alone (ratings stay).",
     )
     parser.add_argument(
         "--baseline",
         type=str,
         metavar="FILE",
-        help="Config whose model is the reward model; bradley_terry if omitted, and the demo's "
+        help="Config of the reward model; bradley_terry if omitted, and the demo's "
         "with simulated texts.",
     )
     return parser
@@ -151,7 +151,7 @@ def _baseline(parser: ArgumentParser, settings: SweepSettings) -> ModelConfig:
 def _models(
     model: ModelConfig, baseline: ModelConfig, states: SweepStates
 ) -> dict[str, ModelConfig]:
-    """Return the models to compare by name; ratings make two of the VRM."""
+    """Return the models to compare by name; with ratings there are two VRMs."""
     use_backbone_of(model, baseline)
     models = {"VRM": model}
     if uses_ratings(model, states.rows.facts()):
@@ -163,9 +163,10 @@ def _models(
 
 
 def _steps(settings: SweepSettings, states: SweepStates, split_seed: int) -> dict[str, Any]:
-    """Return training arguments with which every part trains as long as the whole.
+    """Return training arguments with which every share trains as many steps as all rows.
 
-    Epochs of a small part would be few steps: it would be undertrained and look poor in data.
+    With a fixed number of epochs, a small share would be undertrained, which would look like an
+    effect of the amount of data.
     """
     arguments = settings.run.arguments
     train = states.split(split_seed).train
@@ -181,7 +182,7 @@ def _steps(settings: SweepSettings, states: SweepStates, split_seed: int) -> dic
         "eval_steps": every,
         "save_strategy": "steps",
         "save_steps": every,
-        # Curves of all seeds reach equally far.
+        # Curves of all seeds have the same length.
         "early_stopping_patience": 0,
     }
 
@@ -190,7 +191,9 @@ def _along_steps(results: Sequence[Result], key: str) -> list[dict[str, float]]:
     """Return mean, lowest and highest of a validation metric over seeds at each evaluation."""
     curves = [series_of(result.values["log"], key) for result in results]
     points = []
-    for rows in zip(*curves, strict=False):  # splits of other seeds may have an epoch less
+    for rows in zip(
+        *curves, strict=False
+    ):  # the split of another seed may have one evaluation less
         values = [value for _, value in rows]
         points.append(
             {
