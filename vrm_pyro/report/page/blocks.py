@@ -1,4 +1,4 @@
-"""Blocks of a report section: paragraphs, tables, charts, pairs; the template draws them."""
+"""Blocks of a report section, rendered by the template: paragraphs, tables, charts, pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Pictures:
     Args:
         pictures: The charts.
         caption: Of all of them.
-        shared_legend: Whether the legend of the first stands for all.
+        shared_legend: Whether the first chart's legend is used for all.
     """
 
     kind: ClassVar[str] = "pictures"
@@ -63,9 +63,9 @@ class Side:
 
     Args:
         name: ``A`` or ``B``.
-        marks: What the model and the label say of it.
-        text: Its text; None where texts are left out.
-        cut: Characters of it that are not shown.
+        marks: Labels for the model's and the annotator's choice.
+        text: Text of the response; None if texts are left out.
+        cut: Number of characters not shown.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Reason:
-    """What one objective adds to a difference.
+    """Contribution of one objective to a reward difference.
 
     Args:
         objective: Its name.
@@ -84,7 +84,7 @@ class Reason:
         first: Score of A, as text.
         second: Score of B.
         value: Contribution to the reward of A above that of B, as text.
-        share: The same relative to the largest of the case, from -1 to 1.
+        share: Contribution relative to the largest of the case, from -1 to 1.
     """
 
     objective: str
@@ -97,13 +97,13 @@ class Reason:
 
 @dataclass(frozen=True)
 class Case:
-    """One pair with the reasons that the model gives.
+    """One pair with the model's reasons.
 
     Args:
         title: Its id and kind.
         facts: Probability, label and spread, in words.
         prompt: Turns of the prompt: role, text, and the number of characters not shown; None
-            where texts are left out.
+            if texts are left out.
         sides: Both responses; the one the model prefers first.
         reasons: The objectives, the largest contribution first.
     """
@@ -139,7 +139,7 @@ class Section:
     Args:
         key: Name of its anchor.
         title: Its heading.
-        blocks: What it holds.
+        blocks: Its content.
     """
 
     key: str

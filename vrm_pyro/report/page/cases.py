@@ -10,19 +10,19 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_
 from vrm_pyro.report.page.blocks import Case, Reason, Side
 from vrm_pyro.report.page.page_inputs import PageInputs
 
-# Longer texts are cut: twenty pairs of long answers would fill megabytes.
+# Longer texts are cut: twenty pairs of long answers would take megabytes.
 LONGEST: Final = 1500
 
 
 def worst_mistakes(inputs: PageInputs, count: int) -> list[int]:
-    """Return the pairs with the largest log loss among those predicted wrong, one a prompt."""
+    """Return the wrongly predicted pairs with the largest log loss, one per prompt."""
     p, label = inputs.scores.p_first.astype(np.float64), inputs.table.preference
     wrong = accuracy_values(p, label) < 0.5
     return _distinct(inputs, np.argsort(-log_loss_values(p, label), kind="stable"), wrong, count)
 
 
 def most_uncertain(inputs: PageInputs, count: int) -> list[int]:
-    """Return the pairs whose probability is nearest to 1/2, the widest first among equals."""
+    """Return the pairs with probability nearest to 1/2; among equals, the widest first."""
     p = inputs.scores.p_first.astype(np.float64)
     spread = inputs.scores.delta[1:].sum(0)
     order = np.lexsort((-spread, np.round(np.abs(p - 0.5), 4)))
@@ -33,7 +33,7 @@ def case_of(inputs: PageInputs, pair: int, texts: bool = True) -> Case:
     """Return a pair as the page shows it: A is the response that the model prefers.
 
     Args:
-        inputs: What the model says.
+        inputs: Predictions of the model.
         pair: Position of the pair.
         texts: Whether texts are shown.
     """

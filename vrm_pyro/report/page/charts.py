@@ -1,4 +1,4 @@
-"""The charts of the report, from plain arrays to SVG with a legend and a caption."""
+"""Charts of the report as SVG with legend and caption, from plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vrm_pyro.report.page.svg import MARKERS, Chart, Legend, Scale, padded
 
 Floats = NDArray[np.float64]
 
-# Kinds of prompts that get a colour of their own in the map; others are drawn as one.
+# Kinds of prompts with a separate colour in the map; others share one.
 MAP_KINDS: Final = 5
 # Points in a map: 2,000 take 100 kB.
 MAP_POINTS: Final = 2000
@@ -27,9 +27,9 @@ class Picture:
 
     Args:
         svg: The chart.
-        caption: What to see, in a sentence or two.
+        caption: One or two sentences about what it shows.
         legend: Entries of its legend.
-        heading: Its heading, where several stand side by side.
+        heading: Its heading, if charts are shown side by side.
     """
 
     svg: Markup
@@ -39,12 +39,12 @@ class Picture:
 
 
 def percent(value: float) -> str:
-    """Return a share as a tick in per cent."""
+    """Format a share as a percentage for a tick label."""
     return f"{100 * value:.3g}%"
 
 
 def reliability_chart(models: Mapping[str, Reliability]) -> Picture:
-    """Show the share of pairs predicted right against the confidence, for up to three models."""
+    """Plot the share of correctly predicted pairs against confidence, for up to three models."""
     ends = [np.concatenate([r.lower, r.upper]) for r in models.values()]
     # Beyond the last bin there are few pairs, and the isotonic fit runs to 1.
     reach = max(float(r.bin_confidence[-1]) for r in models.values())
@@ -85,7 +85,7 @@ def reliability_chart(models: Mapping[str, Reliability]) -> Picture:
 
 
 def selective_chart(models: Mapping[str, SelectiveAccuracy]) -> Picture:
-    """Show the accuracy on the surest share of the pairs."""
+    """Plot accuracy on the most confident share of the pairs."""
     ends = np.concatenate(
         [np.concatenate([f.accuracy, f.lower, f.upper]) for f in models.values()]
     )
@@ -127,7 +127,7 @@ class KindWeights(NamedTuple):
         low: 10% quantile of E[w] over prompts, (K,).
         high: 90% quantile, (K,).
         spread: Root mean square of the posterior sd of a single prompt, (K,).
-        error: Standard error that the labels leave for the weights, (K,); may be infinite.
+        error: Standard error of the weights given the labels, (K,); may be infinite.
     """
 
     name: str
@@ -140,7 +140,7 @@ class KindWeights(NamedTuple):
 
 
 def weights_charts(kinds: Sequence[KindWeights], objectives: Sequence[str]) -> list[Picture]:
-    """Show the weights of each kind of prompt, all on one axis."""
+    """Plot the weights of each kind of prompt on a common axis."""
     reach = [max(float((k.mean + k.spread).max()), float(k.high.max())) for k in kinds]
     limit = min(1.0, 1.05 * max(*reach, 1.3 / len(objectives)))
     return [_weights_chart(kind, objectives, limit) for kind in kinds]
@@ -180,19 +180,19 @@ def _weights_chart(found: KindWeights, objectives: Sequence[str], limit: float) 
 def map_charts(
     place: Floats, explained: tuple[float, float], kind: Sequence[str], reward: Floats
 ) -> list[Picture]:
-    """Show two principal components of E[z], by kind of prompt and by reward.
+    """Plot two principal components of E[z], coloured by kind of prompt and by reward.
 
     Args:
         place: Coordinates of the responses, (R, 2).
         explained: Shares of variance of both components.
         kind: Kind of prompt of each response, (R,).
-        reward: Expected reward less the prompt's mean, (R,).
+        reward: Expected reward minus the prompt's mean, (R,).
     """
     rng = np.random.default_rng(0)
     rows = np.arange(len(place))
     if len(rows) > MAP_POINTS:
         rows = rng.choice(rows, MAP_POINTS, replace=False)
-    rows = rng.permutation(rows)  # no kind lies on top of all others
+    rows = rng.permutation(rows)  # random order, so that no kind hides the others
     names, counts = np.unique(np.asarray(kind)[rows], return_counts=True)
     largest = [str(n) for n in names[np.argsort(-counts, kind="stable")][:MAP_KINDS]]
     by_kind = _map(place, explained, f"by kind of prompt: {', '.join(largest)}")
@@ -244,15 +244,15 @@ def histogram(
     heading: str = "",
     limit: tuple[float, str] | None = None,
 ) -> Picture:
-    """Show how often each value comes up, with the median and perhaps a limit.
+    """Plot a histogram with the median and, optionally, a marked limit.
 
     Args:
         values: Finite numbers.
-        label: What they are, with the unit.
+        label: Label of the axis, with the unit.
         title: Name of the chart.
-        unit: What the heights are.
-        heading: Heading, where several stand side by side.
-        limit: A value to mark, and what it is.
+        unit: Label of the heights.
+        heading: Heading, if charts are shown side by side.
+        limit: A value to mark, and its name.
     """
     reach = np.append(values, limit[0]) if limit else values
     low, high = float(reach.min()), float(reach.max())

@@ -29,9 +29,9 @@ from vrm_pyro.report.page.page_inputs import PageInputs
 
 Floats = NDArray[np.float64]
 
-# Kinds of prompts with a chart of their own; the table has all.
+# Most kinds of prompts with a chart; the table has more.
 MOST_CHARTS: Final = 12
-# Rows after which the table ends.
+# Most rows of the table.
 MOST_ROWS: Final = 240
 QUANTITIES: Final = {
     names.WEIGHTS: "weights w",
@@ -42,7 +42,7 @@ QUANTITIES: Final = {
 
 
 def weights(inputs: PageInputs) -> Section:
-    """Return the weights of each kind of prompt, with what the labels can tell of them."""
+    """Return the section on weights by kind of prompt, with how well labels identify them."""
     kinds = np.asarray(inputs.kinds)
     held, counts = np.unique(kinds, return_counts=True)
     order = held[np.argsort(-counts, kind="stable")]
@@ -86,7 +86,7 @@ def weights(inputs: PageInputs) -> Section:
 
 
 def weight_warnings(inputs: PageInputs) -> list[Words]:
-    """Return why the weights may not be read as what people value, and how well labels tell them.
+    """Return warnings against interpreting the weights, and how well labels identify them.
 
     The last paragraph is the verdict of the check ``weights``.
     """
@@ -112,7 +112,7 @@ def weight_warnings(inputs: PageInputs) -> list[Words]:
 
 
 def _kind_weights(inputs: PageInputs, prompts: NDArray[np.bool_]) -> KindWeights:
-    """Return what the charts show of the prompts of one kind."""
+    """Return the weights of prompts of one kind for the charts."""
     reasons, number = inputs.reasons, int(prompts.sum())
     mean = reasons.weights[prompts].mean(0)
     low, high = np.quantile(reasons.weights[prompts], [0.1, 0.9], axis=0)
@@ -123,7 +123,7 @@ def _kind_weights(inputs: PageInputs, prompts: NDArray[np.bool_]) -> KindWeights
 
 
 def identified(inputs: PageInputs, prompts: NDArray[np.bool_], mean: Floats) -> WeightErrors:
-    """Return the standard errors that the pairs of some prompts leave for their mean weights."""
+    """Return the standard errors of mean weights, given the pairs of these prompts."""
     table = inputs.table
     pairs = prompts[table.pair_prompt] & (table.pair_weight > 0)
     slopes = inputs.reasons.slopes
@@ -137,7 +137,7 @@ def identified(inputs: PageInputs, prompts: NDArray[np.bool_], mean: Floats) -> 
 
 
 def feature_map(inputs: PageInputs) -> Section:
-    """Return two principal components of the expected features of responses."""
+    """Return the section with two principal components of the expected features."""
     features = inputs.predictions.expected_features
     assert features is not None
     place, explained = projection(features)
@@ -161,7 +161,7 @@ def feature_map(inputs: PageInputs) -> Section:
 
 
 def collapse(inputs: PageInputs) -> Section:
-    """Return how much weights and features depend on the text."""
+    """Return the section on how much weights and features depend on the text."""
     found = inputs.predictions
     assert found.kl_weights is not None
     assert found.kl_features is not None
@@ -226,13 +226,13 @@ def collapse(inputs: PageInputs) -> Section:
 
 
 def finding_words(found: Finding) -> Words:
-    """Return the verdict of a check as ``vrm-pyro diagnose`` words it, with its advice."""
+    """Return the verdict and advice of a check, worded as in ``vrm-pyro diagnose``."""
     text = f"Check {found.name}: {found.verdict} {found.advice}".rstrip()
     return Words(text, "alarm" if found.alarm else "plain")
 
 
 def guide(found: Finding) -> Section:
-    """Return how well the guide covers the posterior of each prompt."""
+    """Return the section on how well the guide covers the posterior of each prompt."""
     khat, limit = np.asarray(found.detail["khat"]), float(found.detail["limit"])
     finite = khat[np.isfinite(khat)]
     draws = Words(f"{found.detail['num_draws']:,} draws of the guide for each prompt.")
@@ -255,7 +255,7 @@ def guide(found: Finding) -> Section:
 
 
 def prior_sensitivity(found: Sensitivity) -> Section:
-    """Return how far quantities depend on priors and on outcomes."""
+    """Return the section on sensitivity to priors and outcomes."""
     rows = [
         [
             f"{QUANTITIES[row.quantity]}: {row.component}",
@@ -307,12 +307,12 @@ def prior_sensitivity(found: Sensitivity) -> Section:
 
 
 def withheld(key: str, title: str, reason: str) -> Section:
-    """Return a section that says why it has nothing to show."""
+    """Return a section that gives the reason why it is empty."""
     return Section(key, title, [Words(f"Left out: {reason}.", "note")])
 
 
 def sample_of(num_prompts: int, size: int, seed: int = 0) -> NDArray[np.int64]:
-    """Return the numbers of some prompts, in order; all if there are no more than ``size``."""
+    """Return a sorted random sample of prompt indices; all if there are at most ``size``."""
     if num_prompts <= size:
         return np.arange(num_prompts)
     return np.sort(np.random.default_rng(seed).choice(num_prompts, size, replace=False))

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no network."""
+"""The report as a self-contained HTML page, without scripts or network access."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,8 +16,8 @@ _HERE: Final = files("vrm_pyro.report.page")
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """Return the page.
 
-    All text is escaped: prompts and responses may hold markup, and none of it is run. The page's
-    content security policy also forbids scripts and any load over the network.
+    All text is escaped, so markup in prompts and responses is not run. The page's content
+    security policy also forbids scripts and network access.
 
     Args:
         title: Heading of the page.

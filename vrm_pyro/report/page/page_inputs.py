@@ -1,4 +1,4 @@
-"""Everything a model says of some rows, as arrays: what the report shows."""
+"""Inputs of the report: predictions of a model on rows, as arrays."""
 
 import json
 import warnings
@@ -38,7 +38,7 @@ NO_KIND: Final = "(none)"
 
 @dataclass(frozen=True)
 class Reasons:
-    """What each objective adds to rewards, prompt by prompt and response by response.
+    """Contribution of each objective to rewards, by prompt and response.
 
     Args:
         parts: E[beta w_k s_k], shape (R, K).
@@ -55,7 +55,7 @@ class Reasons:
 
 @dataclass(frozen=True)
 class PageInputs:
-    """What the model says of the rows.
+    """Predictions of a model on rows, and summaries of them.
 
     Args:
         table: The rows.
@@ -64,10 +64,10 @@ class PageInputs:
         kinds: Kind of each prompt, (P,): the subset of its rows.
         scores: Rewards, scores and probabilities.
         predictions: Expected latents and their KL.
-        metrics: What ``vrm-pyro evaluate`` writes.
-        reasons: Contributions.
+        metrics: Metrics, as ``vrm-pyro evaluate`` writes them.
+        reasons: Contributions of the objectives.
         collapse: Whether weights and features ignore the text.
-        weights: How well the preferences tell the weights.
+        weights: How well the preferences identify the weights.
         training: Facts of the training rows from the run's ``metrics.json``; empty without one.
         labels_follow_ratings: Whether the labels of these rows are a function of their ratings.
     """
@@ -87,7 +87,7 @@ class PageInputs:
 
 
 def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
-    """Return what a model with latent variables says of rows.
+    """Compute the predictions of a model with latent variables on rows.
 
     Raises:
         InputError: If there is no pair with a positive weight.
@@ -129,7 +129,7 @@ def _weights(
 
 
 def _training(loaded: LoadedModel) -> Mapping[str, Any]:
-    """Return the facts of training that lie beside a model."""
+    """Return the training facts in a run's folder."""
     path = None if loaded.directory is None else loaded.directory / METRICS_FILE
     if path is None or not path.is_file():
         return {}
@@ -139,12 +139,12 @@ def _training(loaded: LoadedModel) -> Mapping[str, Any]:
 
 def _labels_follow_ratings(table: PreferenceTable) -> bool:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the page has its own words
+        warnings.simplefilter("ignore")  # the page words this warning itself
         return check_label_identification(table).is_function
 
 
 def prompt_kinds(table: PreferenceTable) -> list[str]:
-    """Return the subset of each prompt, that of its first row; one kind if no row has any."""
+    """Return the subset of each prompt's first row; one kind if no row has a subset."""
     kinds = table.prompt_subset
     if all(name is None for name in kinds):
         return [ALL_PROMPTS] * table.num_prompts

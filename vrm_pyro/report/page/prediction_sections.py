@@ -1,4 +1,4 @@
-"""Report sections about predictions: rates, calibration, certificates, single pairs."""
+"""Report sections about predictions: metrics, calibration, certificates, single pairs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,10 @@ _NOTHING: Final = "–"
 
 @dataclass(frozen=True)
 class Baseline:
-    """A Bradley-Terry model on the same rows.
+    """Predictions of a Bradley-Terry model on the same rows.
 
     Args:
-        metrics: What ``vrm-pyro evaluate`` writes.
+        metrics: Metrics, as ``vrm-pyro evaluate`` writes them.
         p_first: Its probability that the first response is preferred, (N,).
     """
 
@@ -51,7 +51,7 @@ class Baseline:
 
 
 def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
-    """Return the headline: rates beside those of the baselines, in all rows and by kind."""
+    """Return the summary: metrics next to the baselines, on all rows and by kind."""
     found = inputs.metrics
     rows = [[THIS, *(_rate(found, name) for name in RATES)]]
     if baseline is not None:
@@ -102,7 +102,7 @@ def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
 
 
 def calibration(inputs: PageInputs, baseline: Baseline | None) -> list[Section]:
-    """Return reliability and selective accuracy, beside the baseline where there is one."""
+    """Return the sections on reliability and selective accuracy, with any baseline."""
     table = inputs.table
     models = {THIS: inputs.scores.p_first.astype(np.float64)}
     if baseline is not None:
@@ -120,11 +120,11 @@ def calibration(inputs: PageInputs, baseline: Baseline | None) -> list[Section]:
 def certificates(
     bounds: Mapping[str, HeldOutBound] | str, warnings: Sequence[str] = ()
 ) -> Section:
-    """Return the held-out limits, or why there are none.
+    """Return the section on held-out limits, or on why there are none.
 
     Args:
         bounds: Limits by loss, or the reason why none holds.
-        warnings: What would make them void.
+        warnings: Conditions under which they are invalid.
     """
     blocks: list[Block] = []
     if isinstance(bounds, str):
@@ -162,7 +162,7 @@ def certificates(
 
 
 def diagnoses(findings: Sequence[Mapping[str, Any]]) -> Section:
-    """Return the verdicts of ``vrm-pyro diagnose``, alarms first."""
+    """Return the section with the verdicts of ``vrm-pyro diagnose``, alarms first."""
     order = sorted(findings, key=lambda f: f.get("alarm") is not True)
     body = []
     for item in order:
@@ -192,7 +192,7 @@ def diagnoses(findings: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def single_pairs(inputs: PageInputs, count: int, texts: bool) -> list[Section]:
-    """Return the worst mistakes and the most uncertain pairs, at most one of each prompt."""
+    """Return the worst mistakes and the most uncertain pairs, at most one per prompt."""
     unit = "expected raw ratings" if inputs.rated else "model units"
     said = (
         "Reasons are contributions beta w_k (s_A,k - s_B,k) to the reward of A above that of B, "
@@ -226,7 +226,7 @@ def single_pairs(inputs: PageInputs, count: int, texts: bool) -> list[Section]:
 
 
 def about(facts: Mapping[str, str]) -> Section:
-    """Return what the page was made from."""
+    """Return the section on the model, rows and settings behind the page."""
     rows = [[name, value] for name, value in facts.items()]
     return Section("about", "About this page", [Table("", ["", ""], rows, wordy=(1,))])
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG; the page's CSS gives shapes their colours, light or dark."""
+"""Charts as inline SVG; the page's CSS sets the colours, light or dark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-# In units of the view box; text of 14 stays readable where a phone shrinks the chart to 350 px.
+# In units of the view box; text of size 14 stays readable when a phone shrinks it to 350 px.
 WIDTH: Final = 460.0
 FONT: Final = 14.0
 _TOP: Final = 12.0
 _BOTTOM: Final = 48.0
 
 MARKERS: Final = ("circle", "square", "triangle", "diamond")
-"""Series differ by marker as well as by colour, for prints in grey."""
+"""Series differ by marker and by colour, for printing in grey."""
 
 
 class Scale(NamedTuple):
     """One axis.
 
     Attributes:
-        low: Value at its start; above ``high`` on an axis that runs the other way.
+        low: Value at its start; above ``high`` for a reversed axis.
         high: Value at its end.
-        label: What it shows, with the unit.
-        text: Turns a tick into its label.
-        ticks: Values of the ticks; round ones when omitted.
-        names: Labels of ``ticks``, in place of ``text``.
+        label: Label, with the unit.
+        text: Formats a tick value.
+        ticks: Values of the ticks; round values when omitted.
+        names: Labels of ``ticks``, instead of ``text``.
     """
 
     low: float
@@ -62,7 +62,7 @@ class Legend:
     Args:
         label: Name of the series.
         kind: ``line``, ``band`` or one of :data:`MARKERS`.
-        classes: Classes of its shapes.
+        classes: CSS classes of its shapes.
     """
 
     label: str
@@ -70,7 +70,7 @@ class Legend:
     classes: str
 
     def sample(self) -> Markup:
-        """Return a small picture of it."""
+        """Return its symbol as a small SVG."""
         if self.kind == "line":
             shape = f'<path class="line {self.classes}" d="M1 8H23"/>'
         elif self.kind == "band":
@@ -86,10 +86,10 @@ class Chart:
     Args:
         x: Horizontal axis.
         y: Vertical axis, upwards.
-        title: Name of the chart for those who cannot see it.
-        description: What it shows, in one or two sentences with numbers.
-        height: In units of the view box, which is 460 wide.
-        left: Room for the labels of the vertical axis.
+        title: Name of the chart for screen readers.
+        description: One or two sentences with numbers for screen readers.
+        height: Height in units of the view box, which is 460 wide.
+        left: Space for the labels of the vertical axis.
         grid: ``x``, ``y`` or ``both``.
     """
 
@@ -107,18 +107,18 @@ class Chart:
         self.x, self.y = x, y
         self.title, self.description = title, description
         self.height, self.left, self.grid = height, left, grid
-        self.right = WIDTH - 26.0  # half a label stands beyond the last tick
+        self.right = WIDTH - 26.0  # half of the last tick's label extends beyond the axis
         self._shapes: list[str] = []
 
     def place(self, x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
-        """Return values in units of the view box; what lies outside stays outside."""
+        """Convert values to units of the view box, without clipping."""
         across = (np.asarray(x, dtype=np.float64) - self.x.low) / (self.x.high - self.x.low)
         up = (np.asarray(y, dtype=np.float64) - self.y.low) / (self.y.high - self.y.low)
         bottom = self.height - _BOTTOM
         return self.left + across * (self.right - self.left), bottom - up * (bottom - _TOP)
 
     def line(self, x: ArrayLike, y: ArrayLike, classes: str, steps: bool = False) -> None:
-        """Draw a line through points; with ``steps`` it is level from each to the next."""
+        """Draw a line through points; with ``steps``, a step function."""
         self._shapes.append(f'<path class="line {classes}" d="{self._path(x, y, steps)}"/>')
 
     def band(self, x: ArrayLike, lower: ArrayLike, upper: ArrayLike, classes: str) -> None:
@@ -157,7 +157,7 @@ class Chart:
     def segments(
         self, x0: ArrayLike, y0: ArrayLike, x1: ArrayLike, y1: ArrayLike, classes: str
     ) -> None:
-        """Draw a line from each first to its second point."""
+        """Draw a line segment between each pair of points."""
         (a, b), (c, d) = self.place(x0, y0), self.place(x1, y1)
         path = "".join(
             f"M{p:.1f} {q:.1f}L{r:.1f} {s:.1f}" for p, q, r, s in zip(a, b, c, d, strict=True)
@@ -165,7 +165,7 @@ class Chart:
         self._shapes.append(f'<path class="line {classes}" d="{path}"/>')
 
     def svg(self) -> Markup:
-        """Return the element, with its title and description for screen readers."""
+        """Return the SVG element, with title and description for screen readers."""
         inner = "".join([*self._axes(), *self._shapes])
         name = escape(f"{self.title}. {self.description}")
         return Markup(
@@ -208,7 +208,7 @@ class Chart:
 
 
 def padded(values: Sequence[float] | Any, share: float = 0.06) -> tuple[float, float]:
-    """Return a range that holds all finite values with room at both ends."""
+    """Return a range that covers all finite values with a margin at both ends."""
     found = np.asarray(values, dtype=np.float64)
     found = found[np.isfinite(found)]
     low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)

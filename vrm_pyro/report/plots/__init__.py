@@ -1,4 +1,4 @@
-"""Figures of a trained reward model and of how it was trained."""
+"""Figures of a trained reward model and of its training."""
 
 from vrm_pyro.report.plots.curves import training_curves
 from vrm_pyro.report.plots.figures import reliability, reward_spread, weights_by_kind

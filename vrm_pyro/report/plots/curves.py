@@ -1,4 +1,4 @@
-"""Curves of a training run."""
+"""Figure of training curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from vrm_pyro.report.plots.style import (
     series_marker,
 )
 
-# Panels of training curves: label of the axis, then key of a log entry, name and colour of a line.
+# Panels of training curves: axis label, then for each line the log key, name and colour.
 TRAINING_PANELS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
     ("objective\n(nats a prompt)", (("elbo", "ELBO", 0), ("objective", "objective", 2))),
     ("loss", (("loss", "training", 0),)),
@@ -37,17 +37,17 @@ BEST_KEY = "eval_log_loss"
 def training_curves(
     log_history: Sequence[Mapping[str, Any]], *, title: str | None = "Training"
 ) -> Figure:
-    """Show how training went, from the ``log_history`` of transformers' Trainer.
+    """Plot training curves from the ``log_history`` of transformers' Trainer.
 
-    One strip for each panel of :data:`TRAINING_PANELS` that has a value; a dashed line marks the
-    step with the best validation log loss.
+    Each panel of :data:`TRAINING_PANELS` with a value gets a strip. A dashed line marks the step
+    with the best validation log loss.
 
     Args:
         log_history: Log entries with ``step``, as the Trainer keeps them.
         title: Title of the figure.
 
     Raises:
-        ValueError: If no entry has anything to show.
+        ValueError: If no entry has a value to show.
     """
     series = {
         key: series_of(log_history, key) for _, lines in TRAINING_PANELS for key, _, _ in lines
@@ -55,7 +55,7 @@ def training_curves(
     if _same(series["objective"], series["elbo"]):
         series["objective"] = []
     if series["elbo"]:
-        series["loss"] = []  # the objective with the sign turned
+        series["loss"] = []  # the negative of the objective
     panels = [
         (label, shown)
         for label, lines in TRAINING_PANELS
@@ -71,7 +71,7 @@ def training_curves(
     for axes, (label, shown) in zip(strips, panels, strict=True):
         for number, (name, hue, points) in enumerate(shown):
             step, value = zip(*points, strict=True)
-            # Wide and pale under a later line with the same values, so that both are visible.
+            # Wide and pale below a line with the same values, so that both are visible.
             covered = any(_same(points, later) for _, _, later in shown[number + 1 :])
             width = 4.0 if covered else 1.6
             axes.plot(
@@ -107,8 +107,8 @@ def training_curves(
 
 
 def series_of(log_history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
-    """Return (step, value) of a key, by step."""
-    # The first value of a step counts: a run ends with evaluating its best model once more.
+    """Return (step, value) of a key, sorted by step."""
+    # Use the first value of a step: a run ends by evaluating its best model again.
     points: dict[int, float] = {}
     for entry in log_history:
         if key in entry and "step" in entry:

@@ -1,4 +1,4 @@
-"""Figures of a trained reward model, from plain arrays to matplotlib figures."""
+"""Matplotlib figures of a trained reward model, from plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from vrm_pyro.report.plots.style import (
     series_marker,
 )
 
-OUTER = (0.1, 0.9)  # quantiles that a range over prompts runs between
+OUTER = (0.1, 0.9)  # quantiles of a range over prompts
 
 
 def reliability(
@@ -34,18 +34,18 @@ def reliability(
     num_bins: int = 10,
     title: str | None = "Reliability of predicted preferences",
 ) -> Figure:
-    """Compare the confidence of models with the share of pairs they get right.
+    """Plot a reliability diagram: the share of correct pairs against the confidence of models.
 
     Confidence is max(p, 1 - p), so the order of the two responses does not matter. Markers are
-    bins of equal weight with 90% intervals, the line is the isotonic fit over all pairs, the
-    strip below shows how often each confidence is given.
+    bins of equal weight with 90% intervals. The line is the isotonic fit over all pairs. The
+    strip below is a histogram of the confidence.
 
     Args:
         predictions: Probability that the first response is preferred, (N,), by name of model.
         outcome: Probability in [0, 1] that it was: the label, shape (N,).
         weight: Weight of every pair, shape (N,); ones when omitted.
-        prompt: Prompt of every pair, shape (N,). Pairs of one prompt are dependent, and intervals
-            then widen as they should; when omitted, each pair counts as a prompt of its own.
+        prompt: Prompt of every pair, shape (N,); intervals are then clustered by prompt. When
+            omitted, pairs are treated as independent.
         num_bins: Number of bins of equal weight.
         title: Title of the figure.
     """
@@ -73,9 +73,9 @@ def reliability(
             edgecolor=series_colour(i),
             linewidth=1.3,
         )
-    # The isotonic fit ends with a few pairs at 1: the intervals decide what is in view.
+    # The isotonic fit ends at 1 with few pairs, so the intervals set the visible range.
     main.set(ylabel="share of pairs predicted right", xlim=(0.495, 1.005), ylim=(floor, 1.015))
-    # Calibrated or not, accuracy rises with confidence: this corner stays empty.
+    # Accuracy rises with confidence, calibrated or not, so this corner is empty.
     main.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
     main.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     strip.set(xlabel="confidence max(p, 1 − p)", ylabel="pairs")
@@ -122,11 +122,11 @@ def weights_by_kind(
     *,
     title: str | None = "Objective weights by kind of prompt",
 ) -> Figure:
-    """Show the posterior of w for each kind of prompt, beside the truth where it is known.
+    """Plot the posterior of w for each kind of prompt, with the truth if known.
 
     A dot is the mean over prompts of E[w]. The thick bar runs from the 10% to the 90% quantile
-    of E[w] over prompts; the thin one adds the uncertainty about one prompt: it is the mean plus
-    and minus the root mean square posterior sd.
+    of E[w] over prompts. The thin bar shows the uncertainty about one prompt: mean plus and minus
+    the root mean square of the posterior sd.
 
     Args:
         mean: E[w] of every prompt, shape (P, K).
@@ -186,10 +186,10 @@ def reward_spread(
     max_prompts: int = 8,
     title: str | None = "Reward of responses, with its spread",
 ) -> Figure:
-    """Show the reward of the responses to some prompts, best on the left, with its spread.
+    """Plot the reward of responses to prompts with its spread, the best response on the left.
 
-    Rewards are centred within each prompt: only differences between responses to one prompt mean
-    anything (spec 2.8.1).
+    Rewards are centred within each prompt: only differences between responses to one prompt are
+    identified (spec 2.8.1).
 
     Args:
         mean: E[r] of every response, shape (R,).

@@ -1,4 +1,4 @@
-"""ArviZ's forest plot of draws from several sources, readable in grey."""
+"""Forest plot of draws from several sources with ArviZ, readable in grey."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,22 +20,22 @@ def draws_forest(
     label_share: float = 0.75,
     width: float = 9.0,
 ) -> Figure:
-    """Show mean, 50% and 90% interval of every item, source by source, with ArviZ's plot_forest.
+    """Plot mean, 50% and 90% interval of every item for each source, with ArviZ's plot_forest.
 
     Args:
         sources: Draws with the dimensions ``chain``, ``draw`` and ``labels``, by name of the
-            source; all of the same shape and with the same coordinates, as ArviZ joins them.
+            source; all with equal shapes and coordinates, because ArviZ joins them.
         labels: Dimensions that name a row, the outermost first.
-        unit: What the numbers are, written below.
+        unit: Label of the horizontal axis.
         title: Title of the figure.
-        label_share: Width of the labels, as a share of that of the intervals.
+        label_share: Width of the labels relative to the width of the intervals.
         width: Width of the figure in inches.
 
     Raises:
         ValueError: If there are more sources than line styles, or their shapes
             differ.
     """
-    # Here, not above: both are slow to import, and the other figures do without pyplot.
+    # Imported here: both are slow to import, and the other figures do not need pyplot.
     import arviz_plots as azp
     import matplotlib.pyplot as plt
 
@@ -90,5 +90,5 @@ def draws_forest(
             text.set_fontsize(9)
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
-    plt.close(figure)  # ArviZ draws through pyplot, which would show it once more
+    plt.close(figure)  # ArviZ draws through pyplot, which would show the figure again
     return figure

@@ -1,4 +1,4 @@
-"""Figure of numbers with their intervals, from plain numbers: rows, series and panels."""
+"""Figure of values with intervals, in rows, series and panels."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from vrm_pyro.report.plots.style import (
     series_marker,
 )
 
-# Of the height of a row, what all series in it take.
+# Share of a row's height that its series take.
 SPREAD = 0.6
 LINES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -32,16 +32,16 @@ def interval_panels(
     columns: int = 3,
     width: float = 2.6,
 ) -> Figure:
-    """Show a value and its interval in each row, for one or more series, panel by panel.
+    """Plot values with intervals, by row, for one or more series in each panel.
 
-    Series differ in marker, line and colour, so they stay distinct in grey.
+    Series differ in marker, line and colour, so they are distinct in grey.
 
     Args:
         panels: Value, lower and upper end, by title of the panel, name of the series and name of
             the row. A value that is not finite is left out; so is an interval with such an end.
-        label: What the numbers are, with their unit: written below.
+        label: Label of the values, with the unit.
         title: Title of the figure.
-        reference: A number to draw a line at.
+        reference: Position of a reference line.
         columns: Panels side by side, at most.
         width: Width of a panel in inches.
 
@@ -81,11 +81,11 @@ def interval_panels(
         axes.set_visible(False)
     cells[0].set_yticks(range(len(rows)), rows)
     cells[0].set_ylim(len(rows) - 0.4, -0.6)
-    # On the middle panel of the last row, not on the figure: there it would meet the legend.
+    # Label the middle panel of the last row: a label of the figure would overlap the legend.
     last = len(panels) - across * (down - 1)
     cells[across * (down - 1) + (last - 1) // 2].set_xlabel(label, fontsize=9.5)
     if len(names) > 1:
-        # Inches that the title and the names take; beside each other only where both have room.
+        # Width of title and legend in inches; they share a line only if both fit.
         needed = 0.11 * len(title or "") + sum(0.6 + 0.08 * len(name) for name in names)
         room = needed < figure.get_figwidth()
         outside_legend(figure, cells[0], "upper right" if room else "lower center")

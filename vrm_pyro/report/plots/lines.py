@@ -1,4 +1,4 @@
-"""Figure of lines with points, from plain numbers: series and panels."""
+"""Figure of lines with points, in series and panels."""
 
 from collections.abc import Mapping
 
@@ -33,16 +33,16 @@ def curve_panels(
     reference: float | None = None,
     width: float = 4.2,
 ) -> Figure:
-    """Show y against x for one or more series in each panel; series differ without colour too.
+    """Plot y against x for one or more series in each panel, distinct in grey.
 
     Args:
         panels: x and y, or x, y and the half-width of a band, by title of the panel and name of
             the series.
-        x_label: What x is, with its unit.
-        y_label: What y is.
+        x_label: Label of x, with the unit.
+        y_label: Label of y.
         title: Title of the figure.
-        diagonal: Draw y = x, where x and y are shares.
-        reference: A y to draw a line at.
+        diagonal: Whether to draw y = x, for shares.
+        reference: The y of a horizontal reference line.
         width: Width of a panel in inches.
 
     Raises:

@@ -20,7 +20,7 @@ from vrm_pyro.report.plots.style import (
 
 MIDDLE = (0.25, 0.75)
 OUTER = (0.1, 0.9)
-# Of the height of a row, what all series in it take.
+# Share of a row's height that its series take.
 SPREAD = 0.5
 
 Panel = Mapping[str, Mapping[str, ArrayLike]]
@@ -32,16 +32,16 @@ def sensitivity_intervals(
     *,
     title: str | None = "Sensitivity to prior and likelihood",
 ) -> Figure:
-    """Show how an index is distributed over items, by row and series, beside its threshold.
+    """Plot the distribution of an index over items, by row and series, with its threshold.
 
-    A marker is the median over items; the thick bar runs between the quartiles, the thin one
-    from the 10% to the 90% quantile. The number at the right is the share of items that reach the
-    threshold, for each series in turn.
+    A marker is the median over items. The thick bar runs between the quartiles, the thin bar
+    from the 10% to the 90% quantile. The numbers on the right are the shares of items that reach
+    the threshold, in the order of the series.
 
     Args:
         panels: Index of all items, by title of the panel, label of the row and name of the
             series; values that are not finite are left out.
-        threshold: Where the dashed line stands.
+        threshold: Position of the dashed line.
         title: Title of the figure.
 
     Raises:

@@ -1,12 +1,12 @@
-"""How figures look: colours, sizes and bare axes, without any state of pyplot."""
+"""Style of figures: colours, sizes and axes, without pyplot state."""
 
 from typing import Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, safe for colour-blind readers; the order keeps the strongest
-# contrasts for the first series. Markers differ too, for print without colour.
+# Okabe-Ito colours, safe for colour-blind readers, ordered so that the first series contrast
+# most. Markers differ too, for printing in grey.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 INK: Final = "#333333"
@@ -16,7 +16,7 @@ DPI: Final = 150
 
 
 def new_figure(width: float, height: float, title: str | None = None) -> Figure:
-    """Return an empty figure, in inches, with its title at the left."""
+    """Return an empty figure of a size in inches, with a left-aligned title."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
@@ -24,7 +24,7 @@ def new_figure(width: float, height: float, title: str | None = None) -> Figure:
 
 
 def series_colour(index: int) -> str:
-    """Return the colour of a series; they repeat after six."""
+    """Return the colour of a series; colours repeat after six."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -34,10 +34,10 @@ def series_marker(index: int) -> str:
 
 
 def bare_axes(axes: Axes, grid: str = "both") -> None:
-    """Keep the left and bottom spine only, with a faint grid behind the data.
+    """Keep only the left and bottom spine, with a faint grid behind the data.
 
     Args:
-        axes: What to style.
+        axes: The axes to style.
         grid: ``x``, ``y`` or ``both``.
     """
     axes.spines[["top", "right"]].set_visible(False)
@@ -50,20 +50,20 @@ def bare_axes(axes: Axes, grid: str = "both") -> None:
 
 
 def panel_title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
-    """Write a title over one panel."""
+    """Write a title above one panel."""
     axes.set_title(text, loc=loc, fontsize=10, color=INK)
 
 
 def outside_legend(
     figure: Figure, axes: Axes, place: str = "upper right", handle_length: float | None = None
 ) -> None:
-    """List the series of one panel outside all panels, where they hide no data.
+    """Draw the legend of one panel outside all panels, so that it hides no data.
 
     Args:
         figure: The figure.
-        axes: The panel that names the series.
-        place: ``upper right``, or ``lower center`` where the title leaves no room above.
-        handle_length: Length of the sample of a line, in font sizes; matplotlib's if omitted.
+        axes: The panel whose series are listed.
+        place: ``upper right``, or ``lower center`` if the title leaves no space above.
+        handle_length: Length of a line sample, in font sizes; matplotlib's default if omitted.
     """
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
