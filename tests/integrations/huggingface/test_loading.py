@@ -106,7 +106,7 @@ def test_other_weights_fail_the_self_test(copied):
         state["backbone.layers.1.mlp.down_proj.weight"].mul_(1.3)
 
     change_weights(folder, change)
-    with pytest.raises(InputError, match="self-test: row . of config.json has to get the reward"):
+    with pytest.raises(InputError, match="self-test: row . of config.json should get the reward"):
         load(folder)
     assert load(folder, verify=False) is not None
 

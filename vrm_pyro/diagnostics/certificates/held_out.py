@@ -77,7 +77,7 @@ def held_out_bound(
         raise ValueError("held_out_bound: losses must lie in [0, 1].")
     check_delta(delta=delta)
     units = effective_units(len(losses), chi)
-    # A weighted mean of ones can be rounded to above 1.
+    # Rounding can make a weighted mean of ones exceed 1.
     risk = min(float(losses.mean()), 1.0)
     if chi > 1:
         check_units(units, "held-out bound under dependence")

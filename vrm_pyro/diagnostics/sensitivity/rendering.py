@@ -92,7 +92,7 @@ def table(found: Sensitivity, threshold: float = THRESHOLD) -> str:
 
 
 def report(found: Sensitivity, posterior: str, threshold: float = THRESHOLD) -> dict[str, Any]:
-    """Return the content of the JSON file; null where something is not known.
+    """Return the content of the JSON file; null for unknown values.
 
     Args:
         found: What :func:`vrm_pyro.sensitivity` returned.
@@ -124,7 +124,7 @@ def report(found: Sensitivity, posterior: str, threshold: float = THRESHOLD) -> 
 
 
 def panels(found: Sensitivity) -> dict[str, dict[str, dict[str, ArrayLike]]]:
-    """Return what the figure shows: reliable indices of prior and likelihood, by objective.
+    """Return the panels of the figure: reliable indices of prior and likelihood, by objective.
 
     For :func:`vrm_pyro.report.plots.sensitivity_intervals`.
     """

@@ -1,7 +1,7 @@
-"""A trained model as a transformers model.
+"""Trained models as transformers models.
 
-Import this package, and ``AutoConfig`` and ``AutoModelForSequenceClassification`` read a folder
-that ``vrm-pyro export`` wrote.
+Importing this package registers the model class with ``AutoConfig`` and
+``AutoModelForSequenceClassification``, which then load a folder that ``vrm-pyro export`` wrote.
 """
 
 from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -11,6 +11,6 @@ from vrm_pyro.integrations.huggingface.modeling import VRMForSequenceClassificat
 
 __all__ = ["VRMConfig", "VRMForSequenceClassification", "VRMOutput"]
 
-# transformers finds classes by these tables alone; this import is how a user fills them.
+# transformers looks classes up in these registries; importing this package fills them.
 AutoConfig.register(VRMConfig.model_type, VRMConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(VRMConfig, VRMForSequenceClassification, exist_ok=True)

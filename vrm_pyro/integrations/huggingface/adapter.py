@@ -1,4 +1,4 @@
-"""Low-rank adapter of an exported model, kept beside the backbone's weights."""
+"""Low-rank adapter of an exported model, stored separately from the backbone's weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from torch import nn
 from vrm_pyro.backbone import peft_calls
 from vrm_pyro.errors import InputError
 
-#: Settings of an adapter that define its layers; the others are about its training.
+#: Settings that define an adapter's layers; the others concern its training.
 KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "bias")
 
 
 def adapter_settings(model: Any) -> dict[str, Any]:
-    """Return the settings of the adapter around a model of peft, as JSON values."""
+    """Return the settings of a peft model's adapter as JSON values."""
     held = model.peft_config[model.active_adapter]
     values = {name: getattr(held, name) for name in KEPT}
     targets = values["target_modules"]
@@ -23,7 +23,7 @@ def adapter_settings(model: Any) -> dict[str, Any]:
 
 
 def add_adapter(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Put low-rank layers into a transformers model, in place; the weights file has their values.
+    """Add low-rank layers to a transformers model, in place; the weights file has their values.
 
     Raises:
         InputError: If peft is not installed, or the settings do not fit the model.

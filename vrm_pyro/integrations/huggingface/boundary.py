@@ -1,4 +1,4 @@
-"""Find in the chat template where a response begins, when a model is exported."""
+"""Find the token ids with which the chat template begins a response, for export."""
 
 import copy
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from vrm_pyro.backbone.messages import Messages, as_messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence
 
-# Prompts and answers on which reading token ids is compared with encoding texts. Their starts and
-# ends differ, since a tokenizer may merge characters across the boundary.
+# Prompts and answers for comparing the reading of token ids with the encoding of texts. Their
+# starts and ends differ, since a tokenizer may merge characters across the boundary.
 PROMPTS: Final[tuple[Messages, ...]] = (
     [{"role": "user", "content": "What is 2 + 2?"}],
     [
@@ -42,15 +42,15 @@ _ODD_ANSWERS: Final = ("\nYes.", " Yes.", "\n\n  - yes")
 
 
 def exported_tokenizer(encoder: ChatEncoder) -> PreTrainedTokenizerBase:
-    """Return a copy of a tokenizer whose chat template writes what the encoder writes.
+    """Return a copy of the tokenizer with a chat template that matches the encoder.
 
-    Without a template of its own, a tokenizer gets one that writes roles or pairs as
-    :class:`~vrm_pyro.backbone.chat.ChatEncoder` does, special tokens included.
+    A tokenizer without a template gets one that writes roles or pairs as
+    :class:`~vrm_pyro.backbone.chat.ChatEncoder` does, including special tokens.
     """
     tokenizer: Any = copy.deepcopy(encoder.tokenizer)
     layout = encoder.layout
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token  # told by the mask, not by its id
+        tokenizer.pad_token = tokenizer.eos_token  # the mask marks padding, not the id
     if layout.template == "chat":
         return tokenizer
 
@@ -87,16 +87,16 @@ def reading_of(
     tokenizer: PreTrainedTokenizerBase,
     without_boundary: str = "raise",
 ) -> Reading:
-    """Return how rows written with an exported tokenizer are read.
+    """Return how to read token ids that were written with an exported tokenizer.
 
     Args:
         backbone: The backbone with its encoder of texts.
         tokenizer: :func:`exported_tokenizer` of that encoder.
-        without_boundary: Whether a template that marks no answer is accepted (``whole_text``).
+        without_boundary: Whether to accept a template that marks no answer (``whole_text``).
 
     Raises:
-        InputError: If the template marks no answer, or rows of ids would not be read as the
-            texts they were made of.
+        InputError: If the template marks no answer, or token ids would be read differently from
+            their texts.
     """
     if backbone.chat.layout.template == "chat" or not backbone.chat.layout.pair.between:
         header, marker = find_marker(tokenizer)
@@ -128,11 +128,11 @@ def reading_of(
 
 
 def find_marker(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the ids with which a template begins an answer, and the part that always occurs.
+    """Return the header, the ids with which a template begins an answer, and its marker.
 
-    The header is what the generation prompt adds or, without one, what ends every prompt. The
-    marker is the longest prefix of the header that occurs in the full render of every probe,
-    whatever the answer begins with. Both are empty if the template has no such ids.
+    The header is what the generation prompt adds or, without one, the common end of all prompts.
+    The marker is the longest prefix of the header that occurs in the full rendering of every
+    probe, for any beginning of the answer. Both are empty if the template has no such ids.
     """
     usable = [p for p in PROMPTS if render_ids(tokenizer, p, True) is not None]
     prompts = [render_ids(tokenizer, p, True) or [] for p in usable]
@@ -163,7 +163,7 @@ def answered(prompt: Messages, answer: str) -> list[dict[str, Any]]:
 def render_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Messages, add_generation_prompt: bool
 ) -> list[int] | None:
-    """Return the ids of a conversation as trainers make them; None if the template refuses it."""
+    """Return a conversation's ids as trainers tokenize it; None if the template refuses it."""
     try:
         text = tokenizer.apply_chat_template(
             [dict(m) for m in messages],
@@ -178,7 +178,7 @@ def render_ids(
 def _check_reading(
     reading: Reading, encoder: ChatEncoder, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Raise InputError unless rows of ids are read as the texts they were made of."""
+    """Raise InputError unless token ids are read in the same way as their texts."""
     checked = 0
     for prompt in PROMPTS:
         for answer in ANSWERS:
@@ -208,7 +208,7 @@ def _same(a: TokenSequence, b: TokenSequence) -> bool:
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return how many ids two lists have in common at their beginning."""
+    """Return the length of the common prefix of two lists of ids."""
     size = 0
     while size < min(len(a), len(b)) and a[size] == b[size]:
         size += 1

@@ -1,4 +1,4 @@
-"""The model card of an exported model: what is known of it, and nothing else."""
+"""The model card of an exported model."""
 
 import json
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ RATES: Final = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics on some rows.
+    """Metrics on rows.
 
     Args:
-        rows: What the rows are, in words.
-        metrics: What :func:`vrm_pyro.diagnostics.evaluate.evaluate` returned.
-        figure: File name of a reliability diagram beside the card; None without one.
+        rows: Description of the rows.
+        metrics: Result of :func:`vrm_pyro.diagnostics.evaluate.evaluate`.
+        figure: File name of a reliability diagram in the same folder; None without one.
     """
 
     rows: str
@@ -37,11 +37,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the folder of a run says of its training.
+    """Facts about training, from the folder of a run.
 
     Args:
         training: Facts of the rows and the steps, from ``metrics.json``.
-        validation: Metrics on the validation rows; None where there are none.
+        validation: Metrics on the validation rows; None without validation rows.
         data: Names of the files or data sets of the training rows, without folders.
     """
 
@@ -51,11 +51,11 @@ class Origin:
 
 
 def origin_of(metrics: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) -> Origin:
-    """Return what the files of a run say.
+    """Return the facts about training in the files of a run.
 
     Args:
-        metrics: Of ``metrics.json``; None if it is not there.
-        settings: Of ``config.yaml``; likewise.
+        metrics: Content of ``metrics.json``; None if missing.
+        settings: Content of ``config.yaml``; None if missing.
     """
     names = ((settings or {}).get("data") or {}).get("train") or ()
     names = [names] if isinstance(names, str) else names
@@ -76,11 +76,11 @@ def model_card(
     """Return the text of ``README.md``.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         loaded: The model.
-        origin: What the run says of its training.
-        settings: How it was exported.
-        evaluation: On rows of the user's choice.
+        origin: Facts about its training.
+        settings: Settings of the export.
+        evaluation: Metrics on the user's rows; None without any.
     """
     parts = [
         _front_matter(loaded),

@@ -12,26 +12,25 @@ NOT_A_SCALAR_MODEL = (
 )
 
 
-@no_type_check  # its __init__ takes any key of a file, which the signature of a dataclass hides
+@no_type_check  # its __init__ accepts any key, which the signature of a dataclass hides
 class VRMConfig(PreTrainedConfig):
     """Configuration of a :class:`~vrm_pyro.integrations.huggingface.VRMForSequenceClassification`.
 
     In the file, the backbone's configuration is ``backbone.config``, and ``hidden_size`` is a
-    sentence, so that a class with a scalar head fails on this folder. Otherwise it would take the
-    backbone's configuration, start from random weights and return numbers.
+    sentence, so that a class with a scalar head fails on this folder. Otherwise such a class
+    would use the backbone's configuration with random weights and return numbers.
 
     Args:
         text_config: Configuration of the backbone.
-        head: What :func:`vrm_pyro.models.checkpoint.describe` returns: settings, objectives,
-            sizes.
-        reading: How rows of token ids are read, see
+        head: Result of :func:`vrm_pyro.models.checkpoint.describe`: settings, objectives, sizes.
+        reading: How token ids are read, see
             :class:`~vrm_pyro.integrations.huggingface.reading.Reading`.
-        adapter: Settings of a low-rank adapter (peft) that lies beside the backbone's weights;
-            None where it was merged, or there is none.
-        self_test: Token ids with the rewards they have to get, see
+        adapter: Settings of a low-rank adapter (peft) that is stored separately; None if it was
+            merged, or there is none.
+        self_test: Token ids with their expected rewards, see
             :class:`~vrm_pyro.integrations.huggingface.self_check.SelfTest`.
-        without_boundary: What to do with a row in which no answer begins: ``raise``, or
-            ``whole_text``, where the whole text stands for the prompt, too.
+        without_boundary: What to do if no answer begins in a row: ``raise``, or ``whole_text``,
+            which uses the whole text as both prompt and response.
     """
 
     model_type = "vrm"
@@ -59,7 +58,7 @@ class VRMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the file holds, see the class."""
+        """Return the content of the file, see the class."""
         values: dict[str, Any] = super().to_dict()
         values["hidden_size"] = NOT_A_SCALAR_MODEL
         text_config = values.pop("text_config", None)

@@ -1,4 +1,4 @@
-"""Checks of the files of an exported model."""
+"""Check the files of an exported model."""
 
 import logging
 import os
@@ -17,11 +17,11 @@ _HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", 
 
 
 def check_loaded(where: str, report: Mapping[str, Any]) -> None:
-    """Raise InputError unless every tensor of a model was read, and no other.
+    """Raise InputError unless exactly the tensors of the model were loaded.
 
     Args:
         where: Folder or id, for messages.
-        report: The loading info of transformers.
+        report: Loading info of transformers.
     """
     for key, words in (
         ("missing_keys", "lack"),
@@ -42,15 +42,15 @@ def check_loaded(where: str, report: Mapping[str, Any]) -> None:
 def check_tokenizer(
     where: str | os.PathLike[str], reading: Reading, options: Mapping[str, Any]
 ) -> None:
-    """Raise InputError unless the tokenizer beside the weights is the one they were exported with.
+    """Raise InputError unless the folder's tokenizer is the one of the export.
 
-    A trainer makes token ids with the tokenizer in that folder. If there is none, the ids come
-    from elsewhere, and the log says that nothing was compared.
+    Trainers tokenize with the tokenizer in that folder. If there is none, nothing is compared,
+    and the log says so.
 
     Args:
         where: Folder or id.
-        reading: With the hashes of template and tokenizer.
-        options: Of ``from_pretrained``; those that say where to look are used.
+        reading: Holds the hashes of template and tokenizer.
+        options: Options of ``from_pretrained``; those for the location are used.
     """
     place = {name: options[name] for name in _HUB if options.get(name) is not None}
     try:

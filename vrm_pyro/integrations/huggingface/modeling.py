@@ -38,12 +38,12 @@ class VRMOutput(ModelOutput):
 
     Attributes:
         logits: Mean of the reward, shape (B, 1).
-        reward_sd: Its standard deviation, (B,): how much it varies over what w and z may be.
+        reward_sd: Standard deviation of the reward over w and z, shape (B,).
         weights: E[w | prompt], (B, K); None for a Bradley-Terry model.
-        scores: Mean of each objective's score, (B, K), in units of the ratings where there were
-            any; None for a Bradley-Terry model.
-        scores_sd: Standard deviation of the scores, (B, K); likewise.
-        draws: Joint draws of the rewards, (S, B); None unless asked for.
+        scores: Mean of each objective's score, (B, K), in units of the ratings if the model was
+            trained with ratings; None for a Bradley-Terry model.
+        scores_sd: Standard deviation of the scores, (B, K); None for a Bradley-Terry model.
+        draws: Joint draws of the rewards, (S, B); None unless requested.
     """
 
     logits: Tensor | None = None
@@ -62,19 +62,19 @@ _OLD_NAMES = {
 
 
 class VRMForSequenceClassification(PreTrainedModel):
-    """Rewards of conversations that are given as token ids.
+    """Reward model that scores conversations given as token ids.
 
-    For trainers that load a reward model by its path: ``num_labels`` is 1 and ``logits[:, 0]`` the
-    mean reward. It is for scoring: no gradients, and the same numbers in training mode. The heads
-    compute in float32 whatever the precision of the backbone, and stay in it when the model is
-    cast. Importing ``vrm_pyro.integrations.huggingface`` registers the class; no code comes with
-    the weights.
+    For trainers that load a reward model by its path: ``num_labels`` is 1 and ``logits[:, 0]`` is
+    the mean reward. For scoring only: it computes no gradients, and training mode changes
+    nothing. The heads compute in float32 with any precision of the backbone, and stay in float32
+    when the model is cast. Importing ``vrm_pyro.integrations.huggingface`` registers the class;
+    the weights come without code.
 
     Args:
         config: The configuration.
 
     Raises:
-        InputError: If the configuration lacks heads or reading.
+        InputError: If the configuration lacks ``head`` or ``reading``.
     """
 
     config_class = VRMConfig
@@ -102,8 +102,8 @@ class VRMForSequenceClassification(PreTrainedModel):
             self.backbone.pooler = None  # unused, and missing from many checkpoints
         if config.adapter is not None:
             add_adapter(self.backbone, config.adapter)
-        # Real and in float32 from the start, also where transformers builds on no device and in
-        # half precision; start values must not move the random numbers of who loads it.
+        # Build the heads on a real device in float32, even if transformers builds on the meta
+        # device in half precision. Initial values must not advance the caller's random state.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"), _float32():
             described = build_described(config.head, "config.json: head")
         self.objectives = described.objectives
@@ -121,21 +121,20 @@ class VRMForSequenceClassification(PreTrainedModel):
         verify: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Load an exported model and check that it gives the rewards it was saved with.
+        """Load an exported model and check that it reproduces its saved rewards.
 
         Args:
             pretrained_model_name_or_path: A folder that ``vrm-pyro export`` wrote, or an id.
             *model_args: As in transformers.
-            verify: Whether to score the saved token ids and compare; a model without any is
-                refused then.
-            **kwargs: As in transformers, ``dtype`` for the backbone among them.
+            verify: Whether to run the self-test; a model without a self-test is then refused.
+            **kwargs: As in transformers; ``dtype`` applies to the backbone.
 
         Returns:
             The model, in evaluation mode.
 
         Raises:
-            InputError: If tensors are missing, unexpected or of another shape, the tokenizer
-                beside them is another one, or a reward differs.
+            InputError: If tensors are missing, unexpected or of another shape, the folder's
+                tokenizer differs from that of the export, or a reward differs.
         """
         with_info = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True
@@ -146,7 +145,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         model, info = loaded
         check_loaded(str(pretrained_model_name_or_path), info)
         for name, value in model._constants.items():
-            # transformers leaves what no file holds without a value.
+            # transformers leaves tensors that no file holds uninitialised.
             model.head.get_buffer(name).copy_(value)
         check_tokenizer(pretrained_model_name_or_path, model.reading, kwargs)
         if verify:
@@ -156,7 +155,7 @@ class VRMForSequenceClassification(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], **kwargs: Any
     ) -> None:
-        """Save weights and configuration, with the rewards that these weights give now.
+        """Save weights and configuration, with the current rewards of the self-test rows.
 
         Args:
             save_directory: The folder.
@@ -178,17 +177,17 @@ class VRMForSequenceClassification(PreTrainedModel):
     ) -> VRMOutput | tuple[Tensor, ...]:
         """Return the rewards of a batch of conversations.
 
-        A row is what the chat template writes for a conversation that ends with the assistant.
-        Padding may be on either side and the mask may have holes; rows with the same prompt share
-        its computation. Rows longer than the model's longest length are cut as texts are.
+        A row is a conversation that ends with the assistant, written by the chat template.
+        Padding may be on either side, and the mask may have holes. Rows with the same prompt
+        share its computation. Rows above the model's maximum length are cut as texts are.
 
         Args:
             input_ids: Shape (B, tokens).
-            attention_mask: 1 for real tokens, shape (B, tokens); all are when omitted.
-            token_type_ids: Not read: segments follow from the ids.
+            attention_mask: 1 for real tokens, shape (B, tokens); all ones when omitted.
+            token_type_ids: Ignored: segments follow from the ids.
             return_dict: Whether to return an object; a tuple without None entries if False.
             num_draws: S, the number of joint draws of the rewards; none by default.
-            seed: Fixes the draws.
+            seed: Seed of the draws.
 
         Raises:
             InputError: If no answer begins in a row (see ``config.without_boundary``), or a
@@ -202,7 +201,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         ]
         with evaluation_mode(self):
             source = self._source(pairs)
-            # The backbone follows the mixed precision around it, the heads do not.
+            # The backbone uses an outer autocast; the heads do not.
             with torch.autocast(self.device.type, enabled=False):
                 found = score_source(self.head, source)
                 draws = self._draws(source, num_draws, seed) if num_draws else None
@@ -230,12 +229,12 @@ class VRMForSequenceClassification(PreTrainedModel):
         )
 
     def _states(self, sequences: list[TokenSequence], owner: NDArray[np.int64]) -> Floats:
-        """Return the states of prompts and then of responses, with the prompt of each response."""
+        """Return the states of prompts, then of responses; ``owner`` has each response's prompt."""
         reading, device = self.reading, self.device
         num_prompts = len(sequences) - len(owner)
         prefix = np.concatenate([np.arange(num_prompts), owner])
         if not (reading.shares_prompts and self._takes_block_masks()):
-            # A response with its own prompt is a plain row, whose prompt state is read on the way.
+            # Without block masks, a prompt shares a row with its first response only.
             first = np.unique(owner, return_index=True)[1]
             prefix = np.concatenate([first, np.arange(len(owner))])
         budget = TOKEN_BUDGETS.get(device.type, DEFAULT_TOKEN_BUDGET)
@@ -296,12 +295,12 @@ class VRMForSequenceClassification(PreTrainedModel):
         )
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Leave start values as they are; the backbone's own class has set its part."""
+        """Keep the initial values; the backbone's class has initialised its part."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move all parts, and cast the backbone alone.
+        """Move all parts, but cast only the backbone.
 
-        Trainers cast the models they are given; rounded heads would give other rewards.
+        Trainers cast their models; rounded heads would change the rewards.
         """
 
         def moved(tensor: Tensor) -> Tensor:
@@ -314,7 +313,7 @@ class VRMForSequenceClassification(PreTrainedModel):
 
 
 class _float32:
-    """Sets the default floating type for a block."""
+    """Sets float32 as the default dtype within a block."""
 
     def __enter__(self) -> None:
         self._before = torch.get_default_dtype()

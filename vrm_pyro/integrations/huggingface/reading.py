@@ -1,4 +1,4 @@
-"""From token ids alone to prompt and response, as the encoder of texts writes them."""
+"""Split token ids into prompt and response, as the encoder of texts writes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,26 +11,26 @@ from vrm_pyro.backbone.chat import SequenceLayout, SpecialTokens, TokenSequence
 from vrm_pyro.errors import InputError
 
 WITHOUT_BOUNDARY = ("raise", "whole_text")
-"""What to do with a row in which no response begins."""
+"""Options for a row in which no response begins."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What it takes to read rows of token ids as a model was trained to read texts.
+    """Facts needed to read rows of token ids as the model was trained to read texts.
 
     Args:
         layout: How prompt and response become one sequence.
-        header: Ids that the chat template writes where an answer begins.
-        marker: The beginning of ``header`` that recurs in every full render; empty where the
-            template writes none. The response begins after the last one in a row.
+        header: Ids that the chat template writes before an answer.
+        marker: The prefix of ``header`` in every full rendering; empty if the template writes
+            none. The response begins after its last occurrence in a row.
         pooling: How token states become one state.
         is_decoder: Whether a token's state depends on earlier tokens only; prompt and response
             states then come from one pass.
         counts_positions: Whether position ids are passed.
-        shares_prompts: Whether responses may stand in one row behind their prompt.
-        pad_id: Token id that fills rows up.
-        template_hash: Of the chat template that lies beside the weights.
-        tokenizer_hash: Of the tokenizer there, special tokens around texts included.
+        shares_prompts: Whether responses of one prompt may share a row.
+        pad_id: Token id used for padding.
+        template_hash: Hash of the exported chat template.
+        tokenizer_hash: Hash of the exported tokenizer, including special tokens around texts.
     """
 
     layout: SequenceLayout
@@ -78,15 +78,14 @@ class Reading:
     def split(
         self, ids: NDArray[np.int64], without_boundary: str = "raise"
     ) -> tuple[TokenSequence, TokenSequence]:
-        """Return a row as its prompt alone, and as its prompt with its response.
+        """Return the prompt of a row, and the prompt with its response.
 
-        The row is brought into the form in which the model was trained: one opening token,
-        whether it came with none or two; the closing tokens of a pair; the prompt's beginning,
-        then the response's end, cut at the longest length.
+        The row is converted to the form used in training: exactly one opening token, the closing
+        tokens of a pair, and truncation of first the prompt's beginning, then the response's end.
 
         Args:
             ids: Token ids without padding, shape (tokens,).
-            without_boundary: ``raise``, or ``whole_text``: the whole text then stands for both.
+            without_boundary: ``raise``, or ``whole_text``, which uses the whole text as both.
 
         Raises:
             InputError: If the row is empty, or no response begins in it.
@@ -109,7 +108,7 @@ class Reading:
                 end += 1
             else:
                 break
-        # Between the two texts of a pair the layout itself writes what stands there.
+        # The layout writes the tokens between the two texts of a pair itself.
         prompt = body[:start] if self.layout.pair.between else body[:end]
         join = self.layout.join
         return join(prompt, None), join(prompt, body[end:])
@@ -135,7 +134,7 @@ class Reading:
 
 
 def last_occurrence(ids: Sequence[int], marker: Sequence[int]) -> int | None:
-    """Return where the last copy of ``marker`` in ``ids`` begins; None if there is none."""
+    """Return the start of the last occurrence of ``marker`` in ``ids``; None without one."""
     size = len(marker)
     if size == 0:
         return None
@@ -149,5 +148,5 @@ def last_occurrence(ids: Sequence[int], marker: Sequence[int]) -> int | None:
 def rows_of_tokens(
     input_ids: NDArray[np.int64], mask: NDArray[np.int64]
 ) -> list[NDArray[np.int64]]:
-    """Return the real tokens of each row, wherever padding and holes of the mask are."""
+    """Return the real tokens of each row; padding and holes in the mask may be anywhere."""
     return [ids[keep != 0] for ids, keep in zip(input_ids, mask, strict=True)]

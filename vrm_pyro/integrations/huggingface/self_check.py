@@ -10,20 +10,20 @@ from torch import Tensor
 from vrm_pyro.errors import InputError
 
 TOLERANCE: Final = {torch.float32: 1e-2, torch.float16: 2e-2, torch.bfloat16: 1.5e-1}
-"""Largest difference by precision of the backbone, in units of the spread of the rewards.
+"""Tolerance by precision of the backbone, in units of the spread of the rewards.
 
-float32 leaves room for matrix products in TF32 on other devices.
+For float32 it allows for matrix products in TF32 on other devices.
 """
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Rows and rewards.
+    """Rows of token ids with their expected rewards.
 
     Args:
         rows: Token ids of each row, without padding.
-        rewards: Mean reward of each.
-        dtype: Precision of the backbone that gave them, such as ``float32``.
+        rewards: Mean reward of each row.
+        dtype: Precision of the backbone that computed them, such as ``float32``.
     """
 
     rows: tuple[tuple[int, ...], ...]
@@ -57,17 +57,17 @@ class SelfTest:
 
     @property
     def spread(self) -> float:
-        """What differences are measured by: the range of the rewards, or a tenth of their size."""
+        """Unit of differences: the range of the rewards, or a tenth of their size."""
         size = max(abs(r) for r in self.rewards)
         return max(max(self.rewards) - min(self.rewards), 0.1 * size, 1e-4)
 
     def renewed(self, model: Any) -> "SelfTest":
-        """Return the same rows with the rewards that a model gives now."""
+        """Return the same rows with the current rewards of a model."""
         found = self._rewards(model).tolist()
         return replace(self, rewards=tuple(found), dtype=_name(model.backbone.dtype))
 
     def verify(self, model: Any, share: float | None = None) -> None:
-        """Raise InputError unless a model gives the rewards, as far as its precision goes.
+        """Raise InputError unless a model reproduces the rewards within tolerance.
 
         Args:
             model: A :class:`~vrm_pyro.integrations.huggingface.VRMForSequenceClassification`.
@@ -82,7 +82,7 @@ class SelfTest:
         worst = int(difference.argmax())
         if not bool(difference[worst] <= limit):
             raise InputError(
-                f"self-test: row {worst} of config.json has to get the reward "
+                f"self-test: row {worst} of config.json should get the reward "
                 f"{self.rewards[worst]:.6g}, but gets {found[worst].item():.6g}; the difference "
                 f"of {difference[worst].item():.3g} is above {limit:.3g}, the tolerance of "
                 f"{_name(model.backbone.dtype)}. Weights, configuration or the version of "

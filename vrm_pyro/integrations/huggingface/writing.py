@@ -29,7 +29,7 @@ from vrm_pyro.models.settings.tables import TABLES
 from vrm_pyro.prediction.scorer import Scorer
 
 EXACT: Final = 1e-3
-"""Largest difference of rewards from those of the run, in float32, as a share of their range."""
+"""Tolerance for rewards in float32 against those of the run, as a share of their range."""
 
 ADAPTERS: Final = ("merge", "beside")
 DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -37,13 +37,13 @@ DTYPES: Final = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How a model is written.
+    """Settings of an export.
 
     Args:
-        adapter: Of a run that trained a low-rank adapter: ``merge`` it into the weights, or keep
-            it ``beside`` them (loading then needs peft).
+        adapter: What to do with a low-rank adapter: ``merge`` it into the weights, or keep it
+            ``beside`` them (loading then needs peft).
         dtype: Precision of the backbone's weights; the heads stay in float32.
-        without_boundary: What the model does with a row in which no answer begins: ``raise`` or
+        without_boundary: What the model does if no answer begins in a row: ``raise`` or
             ``whole_text``.
         max_shard_size: Largest file of weights, such as ``5GB``.
 
@@ -71,16 +71,16 @@ class ExportSettings:
 def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None:
     """Write ``config.json``, weights and tokenizer into an empty folder, and check them.
 
-    The self-test in it holds the rewards of ``scorer``; the folder is loaded once with them.
+    The self-test holds the rewards of ``scorer``; the folder is loaded once to run it.
 
     Args:
         scorer: The trained model with its backbone in float32. An adapter is merged in place.
-        folder: Where to write.
-        settings: How.
+        folder: Folder to write.
+        settings: Settings of the export.
 
     Raises:
-        InputError: If the backbone's template marks no beginning of an answer, or what was
-            written does not give the rewards of ``scorer``.
+        InputError: If the backbone's template does not mark the beginning of an answer, or the
+            exported model does not give the rewards of ``scorer``.
     """
     backbone, loaded = scorer.backbone, scorer.loaded
     if not isinstance(backbone, TransformerBackbone):
@@ -111,9 +111,9 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
     model.backbone = module.to(getattr(torch, settings.dtype))
     model.head = scorer.model
     model.save_pretrained(folder, max_shard_size=settings.max_shard_size)
-    for path in folder.glob("*.safetensors"):  # safetensors gives them to their owner alone
+    for path in folder.glob("*.safetensors"):  # safetensors gives their owner alone access
         path.chmod((folder / CONFIG_FILE).stat().st_mode)
-    # After the weights: with a test in it, saving would ask these weights for their own rewards.
+    # Set after saving: save_pretrained would replace the rewards by those of these weights.
     config.self_test = test.to_json()
     config.architectures = [type(model).__name__]
     config.dtype = settings.dtype
@@ -126,10 +126,10 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
 
 
 def refuse_own_classes(settings: Mapping[str, Any]) -> None:
-    """Raise InputError if a model has classes that are not of this package.
+    """Raise InputError if a model uses classes from outside this package.
 
     Args:
-        settings: What :func:`vrm_pyro.models.checkpoint.settings_to_json` returns.
+        settings: Result of :func:`vrm_pyro.models.checkpoint.settings_to_json`.
     """
     for key, table in TABLES.items():
         name = (settings.get(key) or {}).get("class")
@@ -142,7 +142,7 @@ def refuse_own_classes(settings: Mapping[str, Any]) -> None:
 
 
 def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
-    """Return rows of the probes with the rewards of a scorer."""
+    """Return token ids of the probes with a scorer's rewards."""
     rows: list[tuple[int, ...]] = []
     rewards: list[float] = []
     pairs: list[tuple[Messages, str]] = [(p, a) for p in PROMPTS for a in ANSWERS[:2]]
@@ -157,7 +157,7 @@ def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
 def _take_backbone(
     backbone: TransformerBackbone, adapter: str
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Return the transformers module of a backbone, and the settings of an adapter in it."""
+    """Return a backbone's transformers module, and the settings of its adapter."""
     model: Any = backbone.model
     if not hasattr(model, "peft_config"):
         return model, None
@@ -168,7 +168,7 @@ def _take_backbone(
 
 
 def _portable(loaded: LoadedModel) -> dict[str, Any]:
-    """Return the description of the heads without paths of this machine."""
+    """Return the description of the heads without local paths."""
     described = describe(loaded)
     facts = dict(described["backbone"])
     facts["name"] = backbone_id(facts["name"])
@@ -177,6 +177,6 @@ def _portable(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def backbone_id(name: str) -> str:
-    """Return the id of a backbone; of a local folder, its last part alone."""
+    """Return the id of a backbone; for a local folder, the last part of its path."""
     local = Path(name).expanduser()
     return local.name if local.is_absolute() or local.is_dir() else name

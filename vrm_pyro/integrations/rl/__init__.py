@@ -1,9 +1,9 @@
-"""Rewards for reinforcement learning: a trained model as a reward function.
+"""Reward functions for reinforcement learning from a trained model.
 
 Users import the class as ``vrm_pyro.VRMReward``.
 """
 
-import vrm_pyro.integrations.huggingface  # noqa: F401 - trainers may load an exported model by its path, too
+import vrm_pyro.integrations.huggingface  # noqa: F401 - lets trainers load exported models by path
 from vrm_pyro.integrations.rl.assessment import Assessment
 from vrm_pyro.integrations.rl.reward import VRMReward
 from vrm_pyro.integrations.rl.settings import AGGREGATIONS, RewardSettings

@@ -27,7 +27,7 @@ from vrm_pyro.prediction.scorer import Scorer
 
 Text = str | Sequence[Mapping[str, Any]]
 
-# Responses in a chunk: group rewards hold 128 draws of w for each of them.
+# Most responses in a chunk: group rewards need 128 draws of w for each.
 _MAX_RESPONSES: Final = 1024
 
 
@@ -36,11 +36,11 @@ class Assessment:
     """Reward, weights and spread of each of n completions.
 
     Args:
-        rewards: The reward, or None where it is not scored.
-        reward_sd: Standard deviation of r on its own, None where there is no text.
-        group_sd: Standard deviation of r relative to the group's mean, where the aggregation
-            uses it; else None.
-        weights: E[w | prompt], shape (n, K), NaN where there is no text; None for the baseline.
+        rewards: The reward, or None if not scored.
+        reward_sd: Standard deviation of r, None without text.
+        group_sd: Standard deviation of r relative to the group's mean, if the aggregation uses
+            it; else None.
+        weights: E[w | prompt], shape (n, K), NaN without text; None for a Bradley-Terry model.
         objectives: Names of the objectives, K of them.
     """
 
@@ -60,11 +60,11 @@ class Assessment:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Return means over the completions that have a text, by name; none without any.
+        """Return means over the completions with text, by name; empty without any.
 
-        ``vrm/reward_sd``; ``vrm/group_sd`` where it is used; ``vrm/weight_entropy``, the entropy
-        of E[w | prompt] in nats; ``vrm/top/NAME``, the share of completions to whose prompt
-        objective NAME counts most.
+        ``vrm/reward_sd``; ``vrm/group_sd`` if used; ``vrm/weight_entropy``, the entropy of
+        E[w | prompt] in nats; ``vrm/top/NAME``, the share of completions whose prompt gives
+        objective NAME the largest weight.
         """
         found = {}
         for name, values in (("reward_sd", self.reward_sd), ("group_sd", self.group_sd)):
@@ -84,14 +84,14 @@ class Assessment:
 
 @dataclass(frozen=True)
 class _Responses:
-    """The different texts of one call; equal completions of a prompt are one response.
+    """The distinct texts of one call; equal completions of a prompt are one response.
 
     Args:
-        prompts: Different prompts, in the order of their first response.
+        prompts: Distinct prompts, in the order of their first response.
         owner: Prompt of each response, R of them.
         texts: Text of each response.
-        counts: How many completions have this text, (R,).
-        place: Response of each completion, -1 for one without text.
+        counts: Number of completions with this text, (R,).
+        place: Response of each completion, -1 without text.
     """
 
     prompts: list[Messages]
@@ -118,7 +118,7 @@ class _Responses:
         return cls(unique, [o for o, _ in index], [t for _, t in index], counts, place)
 
     def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values of the responses for each completion, NaN where it has no text."""
+        """Expand values of responses to completions, NaN for those without text."""
         padded = np.concatenate([values, np.full((1, *values.shape[1:]), np.nan)])
         return padded[self.place]  # -1 is the row of NaN
 
@@ -135,13 +135,13 @@ def assess(
     Args:
         scorer: The model with its backbone.
         settings: How the distribution of a reward becomes one number.
-        prompts: A prompt for each completion, text or messages; equal ones are a group.
+        prompts: A prompt for each completion, text or messages; equal prompts form a group.
         completions: Texts, or lists of messages.
         step: Step of ``thompson``.
 
     Raises:
-        InputError: If the numbers of texts differ, a message is no text, or a reward is not
-            finite.
+        InputError: If the numbers of prompts and completions differ, a message is not text, or a
+            reward is not finite.
     """
     if len(prompts) != len(completions):
         raise InputError(
@@ -209,7 +209,7 @@ def _aggregate(
     if settings.aggregation == "mean":
         return mean, unused
     if settings.aggregation == "thompson":
-        # Prompts of the source are numbered as those of `responses`: both by first response.
+        # Source and `responses` number prompts alike: by first response.
         prompts = [responses.prompts[i] for i in chunk.prompts]
         texts = [responses.texts[j] for j in chunk.responses]
         owners = batch.response_prompt.tolist()

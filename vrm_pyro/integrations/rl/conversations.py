@@ -1,4 +1,4 @@
-"""Prompts and completions of RL trainers as the texts that a reward model reads."""
+"""Convert prompts and completions of RL trainers to the texts that a reward model reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from vrm_pyro.errors import InputError
 
 
 def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
-    """Return a prompt as messages of role and text; a plain text is one user message.
+    """Return a prompt as messages with role and text; plain text is one user message.
 
     >>> prompt_messages("2 + 2?")
     [{'role': 'user', 'content': '2 + 2?'}]
@@ -28,7 +28,7 @@ def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
 
 
 def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """Return the text of a completion: itself, or that of its assistant messages.
+    """Return a completion's text: the text itself, or that of its assistant messages.
 
     Several assistant messages (a completion with tool calls) are joined by a blank line. Tool
     calls and their results are not read: the reward model was trained on single responses.
@@ -46,7 +46,7 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
 
 def message_text(message: Mapping[str, Any]) -> str:
-    """Return the text of a message; text parts of a list are joined, null is empty.
+    """Return the text of a message; a list of text parts is joined, null is empty.
 
     >>> message_text({"role": "user", "content": [{"type": "text", "text": "Hello"}]})
     'Hello'

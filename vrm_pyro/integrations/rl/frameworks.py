@@ -1,4 +1,4 @@
-"""The same reward for OpenRLHF, verl and ms-swift."""
+"""Reward functions for OpenRLHF, verl and ms-swift."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,15 @@ _MARK = "vrm-pyro marks the user text here"
 class OpenRLHFReward:
     """``reward_func`` of a Python file for OpenRLHF's ``--reward.remote_url FILE.py``.
 
-    OpenRLHF hands over texts in the policy's chat template with its special tokens. The reward
-    model has a template of its own, so the policy's is taken off: what its tokenizer writes
-    before and after a single user text, and special tokens after the response. Prompts that were
-    not templated are taken as they are with ``tokenizer`` omitted.
+    OpenRLHF passes texts in the policy's chat template with special tokens. The reward model has
+    another template, so this removes the policy's: what its tokenizer writes before and after a
+    single user text, and special tokens after the response. Omit ``tokenizer`` for prompts
+    without a template.
 
     Args:
-        reward: With aggregation ``mean`` and a number for ``empty_reward``: OpenRLHF sends one
-            sample at a time, and makes tensors of what it gets.
-        tokenizer: Of the policy; needs a chat template.
+        reward: A reward with aggregation ``mean`` and a number for ``empty_reward``: OpenRLHF
+            sends one sample at a time, and converts rewards to tensors.
+        tokenizer: Tokenizer of the policy, with a chat template.
 
     Raises:
         InputError: If the reward does not fit, or the tokenizer has no chat template.
@@ -40,10 +40,10 @@ class OpenRLHFReward:
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Any = None, **more: Any
     ) -> dict[str, Any]:
-        """Return rewards and logs of prompt and response texts; empty for no query.
+        """Return rewards and logs of prompt and response texts; empty without queries.
 
-        ``scores``, which dynamic filtering reads as correctness in [0, 1], are not given:
-        OpenRLHF then takes the rewards, whose level means nothing, so leave that filter off.
+        ``scores``, which dynamic filtering reads as correctness in [0, 1], are not returned.
+        OpenRLHF then uses the rewards, whose level is arbitrary, so turn dynamic filtering off.
 
         Raises:
             InputError: If a query does not begin with its prompt, or a prompt is not a single
@@ -80,12 +80,12 @@ class OpenRLHFReward:
 class VerlReward:
     """``compute_score`` for verl's ``reward.custom_reward_function``.
 
-    verl passes no prompt: the data set has to hold it in ``extra_info``.
+    verl passes no prompt: the data set must hold it in ``extra_info``.
 
     Args:
-        reward: With aggregation ``mean`` and a number for ``empty_reward``: verl sends one sample
-            at a time.
-        prompt_key: Where the prompt (text or messages) is in ``extra_info``.
+        reward: A reward with aggregation ``mean`` and a number for ``empty_reward``: verl sends
+            one sample at a time.
+        prompt_key: Key of the prompt (text or messages) in ``extra_info``.
 
     Raises:
         InputError: If the reward does not fit.
@@ -103,7 +103,7 @@ class VerlReward:
         extra_info: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> dict[str, float]:
-        """Return ``score`` and, to be logged, ``vrm_sd``.
+        """Return ``score`` and, for logging, ``vrm_sd``.
 
         Raises:
             InputError: If ``extra_info`` has no prompt.
@@ -132,7 +132,7 @@ def compute_score(
     prompt_key: str = "prompt",
     **more: Any,
 ) -> dict[str, float]:
-    """Return what :class:`VerlReward` does, by the model that VRM_PYRO_REWARD_MODEL names.
+    """Return the result of :class:`VerlReward` with the model in VRM_PYRO_REWARD_MODEL.
 
     Raises:
         InputError: If the environment does not describe a reward, or as :class:`VerlReward`.
@@ -145,10 +145,10 @@ class SwiftReward:
     """A reward for ms-swift's ``--external_plugins``: ``orms["vrm"] = SwiftReward``.
 
     Args:
-        reward: Any; the one of the environment variables when omitted, since ms-swift makes the
-            object itself.
-        *arguments: What ms-swift hands over to rewards; not read.
-        **more: Likewise.
+        reward: The reward; that of the environment variables when omitted, since ms-swift creates
+            the object itself.
+        *arguments: Arguments that ms-swift passes to rewards; ignored.
+        **more: Ignored, too.
     """
 
     def __init__(self, *arguments: Any, reward: VRMReward | None = None, **more: Any) -> None:
@@ -165,7 +165,7 @@ class SwiftReward:
         Args:
             completions: Texts.
             messages: The conversation of each; assistant messages at its end are the completion.
-            **columns: ``trainer_state`` is passed on, others are not read.
+            **columns: ``trainer_state`` is passed on, others are ignored.
 
         Raises:
             InputError: If there are no messages.
@@ -200,7 +200,7 @@ def _check_single(reward: VRMReward, framework: str) -> None:
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    # Marks of turns are often special without having a name such as eos_token.
+    # Turn markers are often special tokens without a name such as eos_token.
     added = tokenizer.added_tokens_decoder.values()
     marks = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
     return tuple(sorted(marks))

@@ -18,21 +18,21 @@ class VRMReward:
     """A reward function for TRL's GRPO, RLOO, OnlineDPO and AsyncGRPO trainers.
 
     ``GRPOTrainer(reward_funcs=VRMReward("runs/model"), ...)``. It reads text or messages with the
-    reward model's own tokenizer; the policy may have another. An instance holds the path and the
-    settings, and loads the model in the process that first calls it, so it can be pickled into
-    others. Calls from several threads wait for each other. The global random state is not used,
-    and training mode does not matter.
+    reward model's tokenizer; the policy may use another. An instance holds only path and
+    settings, and loads the model on its first call, so it can be pickled into other processes.
+    It is thread-safe: calls run one at a time. It does not use the global random state, and
+    training mode does not matter.
 
-    Trainers subtract the mean of a group (and may divide by its spread), so what all completions
-    of a prompt share has no effect. ``lower_bound`` and ``quantile`` therefore use the reward
-    relative to the group: r_i minus the mean over the completions of the same prompt *in this
-    call*, under their joint distribution. The level of rewards, which no preference identifies,
-    drops out. Keep whole groups on one process (a per-device generation batch that
-    ``num_generations`` divides); a completion on its own has no relative spread.
+    Trainers subtract the mean of a group (and may divide by its spread), so a reward that all
+    completions of a prompt share has no effect. ``lower_bound`` and ``quantile`` therefore use
+    the reward relative to the group: r_i minus the mean over the completions of the same prompt
+    *in this call*, under their joint distribution. The level of rewards, which preferences do
+    not identify, cancels. Keep whole groups on one process (a per-device generation batch that
+    ``num_generations`` divides); a single completion has no relative spread.
 
-    ``thompson`` scores each step by one joint draw: parameters shared by all (with a Bayesian
-    head), w shared by all completions of a prompt, z drawn for each text. The draw depends on
-    seed, step and texts alone, so all ranks agree on it, and equal completions get equal rewards.
+    ``thompson`` scores each step with one joint draw: parameters shared by all (with a Bayesian
+    head), w shared by all completions of a prompt, z drawn for each text. The draw depends only
+    on seed, step and texts, so all ranks agree on it, and equal completions get equal rewards.
     The step is ``trainer_state.global_step``; without it, the number of previous calls, which is
     not pickled.
 
@@ -45,11 +45,11 @@ class VRMReward:
     as 0, so give a number there.
 
     Args:
-        model_dir: What ``vrm-pyro train`` wrote.
+        model_dir: Folder that ``vrm-pyro train`` wrote.
         aggregation: ``mean``, ``lower_bound``, ``quantile`` or ``thompson``.
-        k: Standard deviations that ``lower_bound`` takes off.
+        k: Number of standard deviations that ``lower_bound`` subtracts.
         level: Level of ``quantile``.
-        name: What logs call this reward.
+        name: Name of this reward in logs.
         classes: A user's own prior, guide or likelihood classes.
         **settings: ``seed``, ``empty_reward``, ``token_budget``, ``device`` and ``dtype``, as
             :class:`RewardSettings` describes them.
@@ -80,11 +80,11 @@ class VRMReward:
         self._calls = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return path and settings: all that a pickle holds."""
+        """Return path and settings; the model is not pickled."""
         return {name: self.__dict__[name] for name in ("settings", "classes", "__name__")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take path and settings; the model is loaded at the first call."""
+        """Restore path and settings; the model is loaded at the first call."""
         self.__dict__.update(state)
         self._begin()
 
@@ -100,7 +100,7 @@ class VRMReward:
         environments: Any = None,
         **columns: Any,
     ) -> list[float | None]:
-        """Return a reward for each completion, or None where it is not scored.
+        """Return a reward for each completion, None for one that is not scored.
 
         Logs the metrics of :meth:`Assessment.metrics`, and for each completion ``reward_sd`` and
         ``top_objective``.
@@ -108,12 +108,12 @@ class VRMReward:
         Args:
             prompts: A prompt for each completion, text or messages.
             completions: Texts, or lists of messages.
-            completion_ids: Not read: the reward model has its own tokenizer.
+            completion_ids: Ignored: the reward model has its own tokenizer.
             trainer_state: Its ``global_step`` is the step of ``thompson``.
-            log_extra: Takes a name and a value for each completion.
-            log_metric: Takes a name and a number.
-            environments: Not read.
-            **columns: Columns of the data set; not read.
+            log_extra: Called with a name and a value for each completion.
+            log_metric: Called with a name and a number.
+            environments: Ignored.
+            **columns: Columns of the data set; ignored.
 
         Raises:
             InputError: If the model is not usable, the numbers of prompts and completions
@@ -139,7 +139,7 @@ class VRMReward:
         Args:
             prompts: A prompt for each completion.
             completions: Texts, or lists of messages.
-            step: Step of ``thompson``; the number of calls before when omitted.
+            step: Step of ``thompson``; the number of previous calls when omitted.
 
         Raises:
             InputError: As :meth:`__call__`.
@@ -151,7 +151,7 @@ class VRMReward:
 
     @property
     def scorer(self) -> Scorer:
-        """The model with its backbone, loaded when first asked for.
+        """The model with its backbone, loaded on first access.
 
         Raises:
             InputError: If model or backbone is missing, damaged, or they do not fit.
@@ -174,7 +174,7 @@ class VRMReward:
 
 
 def reward(**arguments: Any) -> list[float | None]:
-    """Return rewards by the model that the environment variable VRM_PYRO_REWARD_MODEL names.
+    """Return rewards of the model in the environment variable VRM_PYRO_REWARD_MODEL.
 
     For trainers that take the dotted path of a function:
     ``trl grpo --reward_funcs vrm_pyro.integrations.rl.reward.reward``. Further settings come from
@@ -192,7 +192,7 @@ def reward(**arguments: Any) -> list[float | None]:
 
 
 def environment_reward() -> VRMReward:
-    """Return the reward that environment variables describe; the same object for the same ones.
+    """Return the reward described by environment variables; cached by their values.
 
     Raises:
         InputError: If ``VRM_PYRO_REWARD_MODEL`` is not set, or a setting does not fit.

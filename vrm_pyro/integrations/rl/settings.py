@@ -13,18 +13,19 @@ PREFIX: Final = "VRM_PYRO_REWARD_"
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """How a posterior over rewards becomes one number for each completion.
+    """How a distribution over rewards becomes one number for each completion.
 
     Args:
-        model_dir: What ``vrm-pyro train`` wrote.
+        model_dir: Folder that ``vrm-pyro train`` wrote.
         aggregation: ``mean`` is E r. ``lower_bound`` is E r - k sd and ``quantile`` the quantile
             at ``level``, both of the reward relative to the group's mean (see
             :func:`vrm_pyro.prediction.group_rewards.group_rewards`), with E of the group's mean
             added back.
             ``thompson`` is a joint draw.
-        k: Standard deviations that ``lower_bound`` takes off; below 0 it adds them (optimism).
+        k: Number of standard deviations that ``lower_bound`` subtracts; negative values add
+            them (optimism).
         level: Level of ``quantile``, in (0, 1).
-        seed: Of ``thompson``.
+        seed: Seed of ``thompson``.
         empty_reward: Reward of a completion without text; None for "not scored".
         token_budget: Most tokens in a batch of the backbone, padding included; by device if None.
         device: Where to run; ``auto`` is the GPU of this process when there is one.

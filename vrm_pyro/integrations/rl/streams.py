@@ -1,4 +1,4 @@
-"""Random streams seeded by seed, step and text alone."""
+"""Random streams that depend only on seed, step and text."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from vrm_pyro.prediction.reward_draws import TextStreams
 def text_streams(
     seed: int, step: int, prompts: Sequence[Messages], responses: Sequence[tuple[int, str]]
 ) -> TextStreams:
-    """Return the streams of one Thompson draw.
+    """Return the random streams of one Thompson draw.
 
-    Every process of a run makes the same draw of the parameters at a step, of w for a prompt and
-    of z for a response, without communication: a group that is spread over ranks shares its w,
-    and order, batch and number of ranks do not matter.
+    Without communication, every process makes the same draw of the parameters at a step, of w
+    for a prompt and of z for a response. So a group that is split over ranks shares its w, and
+    order, batches and number of ranks do not matter.
 
     Args:
-        seed: Of the run.
-        step: Another step is another draw.
+        seed: Seed of the run.
+        step: Step of the trainer; each step is a new draw.
         prompts: P prompts.
         responses: Prompt and text of R responses.
     """

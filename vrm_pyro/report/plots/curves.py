@@ -66,7 +66,7 @@ def training_curves(
     figure = new_figure(6.4, 0.9 + 1.45 * len(panels), title)
     strips = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     best = min(series[BEST_KEY], key=lambda point: point[1], default=None)
-    # Markers for a few points; a line alone for many.
+    # Markers for few points; only a line for many.
     few = max(len(points) for _, shown in panels for _, _, points in shown) < 40
     for axes, (label, shown) in zip(strips, panels, strict=True):
         for number, (name, hue, points) in enumerate(shown):
