@@ -229,7 +229,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         )
 
     def _states(self, sequences: list[TokenSequence], owner: NDArray[np.int64]) -> Floats:
-        """Return the states of prompts, then of responses; ``owner`` has each response's prompt."""
+        """Return the states of prompts, then of responses; ``owner`` gives their prompts."""
         reading, device = self.reading, self.device
         num_prompts = len(sequences) - len(owner)
         prefix = np.concatenate([np.arange(num_prompts), owner])
