@@ -21,13 +21,11 @@ class BradleyTerryModel(RewardModel):
 
     Source: spec 2.4.
 
-    With several members, a deep ensemble: heads that differ in their start values and their
-    dropout masks. Each is trained on its own log-likelihood; what they share are the batches, the
-    clipping of the gradient's norm and the epoch that validation picks. The ensemble's
-    probability is the mean of the members', its reward the mean of theirs. Only differences of
-    rewards within a prompt mean something, and the mean of the members' differences is the
-    difference of their means whatever each member's level; so levels are not aligned, and the
-    level of the mean is as arbitrary as that of one member.
+    Several members form a deep ensemble: heads with different initial values and dropout masks.
+    Each is trained on its own log-likelihood; they share batches, gradient clipping and the epoch
+    that validation selects. Probability and reward of the ensemble are means over members. Levels
+    of members are not aligned, because only differences of rewards within a prompt have meaning,
+    and the mean difference does not depend on levels.
 
     Args:
         hidden_size: Size of the backbone states.

@@ -38,7 +38,7 @@ KINDS: Final[dict[str, Any]] = {
 
 @dataclass(repr=False)
 class LoadedModel:
-    """A model with everything needed to use it on new text.
+    """A model with its settings and everything else needed to use it on new text (spec 2.9).
 
     Args:
         model: The module, float32, in evaluation mode.

@@ -21,10 +21,9 @@ distribution: a fixed seed then means the same draw everywhere."""
 
 @dataclass(frozen=True)
 class TextStreams:
-    """Random streams on the CPU, one for each thing that is drawn.
+    """Random streams on the CPU for parameters, w and z.
 
-    Streams that are seeded by a text alone make its draws independent of the other rows of the
-    batch.
+    Streams seeded by a text make its draws independent of the other rows of the batch.
 
     Args:
         head: For the parameters, or the member of an ensemble.
@@ -46,7 +45,7 @@ def draw_weights(
     With a stream for each row, a row's draws depend on its own stream and distribution alone. Only
     a distribution that is not registered here is sampled for all rows at once, under a seed from
     the first stream (the global state is restored afterwards): its draws are reproducible too, but
-    depend on the rows beside.
+    depend on the other rows.
 
     Args:
         distribution: Distribution of w, batch (P,), event (K,).

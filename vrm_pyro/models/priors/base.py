@@ -32,10 +32,10 @@ class FeaturePrior:
 
 
 class FittedPrior(nn.Module):
-    """Base class of prior modules that choose something from training states before training.
+    """Base class of prior modules that are fitted to training states before training (spec 2.2).
 
     Args:
-        num_states: How many standardised states :meth:`fit_states` can use.
+        num_states: Maximum number of standardised states for :meth:`fit_states`.
     """
 
     num_states: int
@@ -45,7 +45,7 @@ class FittedPrior(nn.Module):
         states: Float[Tensor, "prompts hidden"],
         rated: Bool[Tensor, "prompts rated"] | None = None,
     ) -> None:
-        """Choose it from standardised training states, at most ``num_states``.
+        """Fit to standardised training states, at most ``num_states``.
 
         ``rated`` says whether any response of the prompt has a rating on objective k, (P, K); it
         may lack the last columns, which are objectives that are never rated.
@@ -54,14 +54,14 @@ class FittedPrior(nn.Module):
 
 
 def check_positive(owner: object, **values: float) -> None:
-    """Raise ValueError naming class, setting and value for the first that is not > 0."""
+    """Raise ValueError, with class, setting and value, for the first value that is not > 0."""
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{type(owner).__name__}: {name} is {value}, but must be > 0.")
 
 
 def check_network(owner: object, hidden_size: int, dropout: float) -> None:
-    """Raise ValueError when the settings of a one-layer network make no sense."""
+    """Raise ValueError if the settings of a one-layer network are out of range."""
     name = type(owner).__name__
     if hidden_size < 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Dirichlet prior whose concentration a network reads from the prompt."""
+"""Dirichlet prior with a concentration that a network predicts from the prompt."""
 
 from dataclasses import dataclass
 from typing import ClassVar

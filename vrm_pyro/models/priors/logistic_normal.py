@@ -16,8 +16,8 @@ class LogisticNormalPrior(WeightPrior):
     """p(w): H' log w ~ N(loc, Sigma), H the orthonormal contrasts of objectives (spec 2.7).
 
     Args:
-        scale: Standard deviation of every contrast of log w; where learned, its start. 0.9 is
-            about a Dirichlet of concentration 2, 2 lets a few objectives rule a prompt.
+        scale: Standard deviation of every contrast of log w; the initial value if learned. 0.9 is
+            close to a Dirichlet of concentration 2; 2 lets a few objectives dominate a prompt.
         learn: Learn loc and the full covariance from all prompts together (empirical Bayes).
 
     Raises:

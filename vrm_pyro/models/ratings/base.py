@@ -18,7 +18,7 @@ LEAST_INFORMATION: Final = 1e-4
 
 
 class RatingLikelihood:
-    """Base class of the settings; children are frozen dataclasses.
+    """Base class of rating likelihood settings; children are frozen dataclasses (spec 2.5 i).
 
     Ratings arrive standardised with one location and scale per data set, not per objective, so
     scores of different objectives keep a common unit (spec 2.5).
@@ -46,7 +46,7 @@ class RatingLikelihood:
 
 
 class RatingModule(nn.Module):
-    """Parameters of a rating likelihood."""
+    """Parameters of a rating likelihood (spec 2.5 i)."""
 
     power: float
 
@@ -93,7 +93,7 @@ class RatingValues:
         raise NotImplementedError
 
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
-        """Return p(y | s): batch (..., R), event (K,); masked entries have log-probability 0."""
+        """Return p(y | s), batch (..., R), event (K,); masked entries have log-probability 0."""
         return RatingDistribution(self, scores, batch.rating_mask)
 
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
@@ -103,9 +103,9 @@ class RatingValues:
         return self.power * torch.where(batch.rating_mask, value, 0.0).sum(-1)
 
     def composite_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
-        """Return the sum over ratings of log E p(y | s)^lambda, each alone, shape (R,).
+        """Return the sum over ratings of log E p(y | s)^lambda, shape (R,) (spec 2.6).
 
-        A composite: ratings of one response share its features, which this leaves out.
+        A composite likelihood: it ignores that ratings of one response share its features.
         """
         nodes, mass = hermite_nodes(loc)
         scores = loc.unsqueeze(-1) + root(variance).unsqueeze(-1) * nodes
@@ -114,11 +114,11 @@ class RatingValues:
         return torch.where(batch.rating_mask, value, 0.0).sum(-1)
 
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a Gaussian stand-in for the ratings' likelihood of the scores near ``scores``.
+        """Return a Gaussian approximation of the ratings' likelihood near ``scores``.
 
         Returns:
-            Precision, shape (R, K), 0 where nothing was rated, and the score it points at,
-            (R, K): one Fisher-scoring step. Exact for Gaussian ratings.
+            Precision, shape (R, K), 0 where nothing was rated, and mean, (R, K): one
+            Fisher-scoring step. Exact for Gaussian ratings.
         """
         information = self.information(scores)
         target = scores + self.slope(scores, batch.ratings) / information

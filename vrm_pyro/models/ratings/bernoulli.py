@@ -1,4 +1,4 @@
-"""Bernoulli ratings: a share of raters, or a yes or no."""
+"""Bernoulli ratings: yes-or-no ratings, or the share of raters who said yes."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -20,8 +20,8 @@ from vrm_pyro.models.ratings.base import (
 class BernoulliRatings(RatingLikelihood):
     """y_jk in [0, 1]: y log sigmoid(s + o) + (1 - y) log sigmoid(-s - o) (spec 2.5 i).
 
-    For yes-or-no ratings and shares of raters. For values in between it is a quasi-likelihood.
-    The least training rating counts as 0 and the greatest as 1; others outside count as the end.
+    For yes-or-no ratings and shares of raters. Values between 0 and 1 give a quasi-likelihood.
+    The lowest training rating maps to 0 and the highest to 1; later ratings are clipped to them.
 
     >>> values = BernoulliRatings().build(num_objectives=2)()
     >>> values.mean(torch.tensor([[0.0, 1.0]])).detach()
@@ -36,7 +36,7 @@ class BernoulliRatings(RatingLikelihood):
 
 
 class BernoulliRatingsModule(RatingModule):
-    """Offsets of :class:`BernoulliRatings`."""
+    """Offsets of :class:`BernoulliRatings` (spec 2.5 i)."""
 
     def __init__(self, num_objectives: int, power: float) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class BernoulliRatingsModule(RatingModule):
 
 @dataclass(frozen=True)
 class BernoulliValues(RatingValues):
-    """Values on one step: offset o (K,) and power lambda."""
+    """Values on one step: offset o (K,) and power lambda (spec 2.5 i)."""
 
     offset: Float[Tensor, " objectives"]
     power: float

@@ -22,15 +22,14 @@ from vrm_pyro.models.ratings.gaussian import RatingScale
 
 @dataclass(frozen=True)
 class DifferenceRatings(RatingLikelihood):
-    """y_a - y_b ~ N(s_a - s_b, 2 tau_k^2) (spec 2.5 i): a prompt's offset drops out.
+    """y_a - y_b ~ N(s_a - s_b, 2 tau_k^2) (spec 2.5 i): a prompt's offset cancels.
 
     For ratings whose level depends on the prompt or its rater. With R rated responses of a
-    prompt it is the likelihood of all R - 1 independent differences, Normal(s + c, tau^2) with a
-    free c for each prompt and objective; a response that is the only rated one carries no
-    information.
+    prompt, it is the likelihood of the R - 1 independent differences under Normal(s + c, tau^2)
+    with a free c per prompt and objective. A single rated response carries no information.
 
     Args:
-        scale: tau, in standard deviations of all ratings; where learned, its start.
+        scale: tau, in standard deviations of all ratings; the initial value if learned.
         learn_scale: Learn tau, one per objective.
 
     Raises:
@@ -49,7 +48,7 @@ class DifferenceRatings(RatingLikelihood):
 
 
 class DifferenceRatingsModule(RatingModule):
-    """tau of :class:`DifferenceRatings`."""
+    """Scale tau of :class:`DifferenceRatings` (spec 2.5 i)."""
 
     def __init__(self, num_objectives: int, scale: float, learn_scale: bool, power: float) -> None:
         super().__init__()
@@ -63,7 +62,7 @@ class DifferenceRatingsModule(RatingModule):
 
 @dataclass(frozen=True)
 class DifferenceValues(RatingValues):
-    """Values on one step: scale tau (K,) and power lambda."""
+    """Values on one step: scale tau (K,) and power lambda (spec 2.5 i)."""
 
     scale: Float[Tensor, " objectives"]
     power: float
@@ -81,7 +80,7 @@ class DifferenceValues(RatingValues):
         return dist.Normal(scores, self.scale).sample()
 
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
-        """Return the likelihood of the differences, shared out among the rated responses."""
+        """Return the likelihood of the differences, split over the rated responses."""
         return _DifferenceDistribution(self, scores, batch)
 
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
@@ -91,10 +90,10 @@ class DifferenceValues(RatingValues):
         return self.power * self._log_prob(batch, loc, extra=variance * share)
 
     def composite_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
-        """Return for each response its difference to its prompt's mean, features integrated out.
+        """Return log E p of each response's difference to the mean of its prompt (spec 2.6).
 
-        A composite: R differences to a mean stand for R - 1 independent ones, so each counts
-        (R - 1) / R.
+        A composite likelihood: R differences to a mean stand for R - 1 independent ones, so each
+        has weight (R - 1) / R.
         """
         count = self._count(batch)
         inverse = 1 / count.clamp(min=2)

@@ -18,11 +18,11 @@ from vrm_pyro.models.ratings.base import RatingLikelihood, RatingModule, RatingV
 class GaussianRatings(RatingLikelihood):
     """y_jk ~ N(s_jk + o_k, tau_k^2) (spec 2.5 i).
 
-    lambda and tau^2 are one parameter for the latents: with tau learned keep ``rating_power`` 1,
-    with ``rating_power`` as a tuning constant fix tau.
+    lambda and tau^2 have the same effect on the latents. Keep ``rating_power`` 1 if tau is
+    learned; fix tau to tune ``rating_power``.
 
     Args:
-        scale: tau, in standard deviations of all ratings; where learned, its start.
+        scale: tau, in standard deviations of all ratings; the initial value if learned.
         learn_scale: Learn tau, one per objective.
 
     Raises:
@@ -47,12 +47,12 @@ class GaussianRatings(RatingLikelihood):
 
 
 class RatingScale(nn.Module):
-    """tau, one per objective, learned or fixed.
+    """Scale tau, one per objective, learned or fixed (spec 2.5 i).
 
     Args:
         num_objectives: K.
-        scale: tau at the start.
-        learn: Whether it is a parameter.
+        scale: Initial tau.
+        learn: Whether tau is a parameter.
     """
 
     log_scale: Tensor
@@ -66,12 +66,12 @@ class RatingScale(nn.Module):
             self.register_buffer("log_scale", log_scale)
 
     def forward(self) -> Tensor:
-        """Return tau, shape (K,); never below 0.01, where a rating would pin its score exactly."""
+        """Return tau, shape (K,), at least 0.01, so no rating determines its score exactly."""
         return self.log_scale.exp().clamp(min=1e-2)
 
 
 class GaussianRatingsModule(RatingModule):
-    """o and tau of :class:`GaussianRatings`."""
+    """Offset o and scale tau of :class:`GaussianRatings` (spec 2.5 i)."""
 
     def __init__(self, num_objectives: int, scale: float, learn_scale: bool, power: float) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class GaussianRatingsModule(RatingModule):
 
 @dataclass(frozen=True)
 class GaussianValues(RatingValues):
-    """Values on one step: offset o (K,), scale tau (K,) and power lambda."""
+    """Values on one step: offset o (K,), scale tau (K,) and power lambda (spec 2.5 i)."""
 
     offset: Float[Tensor, " objectives"]
     scale: Float[Tensor, " objectives"]
@@ -140,7 +140,7 @@ class GaussianValues(RatingValues):
         score_loc: Float[Tensor, "responses objectives"],
         factor: Float[Tensor, "responses objectives features"],
     ) -> tuple[dist.LowRankMultivariateNormal, Float[Tensor, " responses"]]:
-        """Return the ratings' distribution with the features integrated out, and a correction.
+        """Return the distribution of ratings with z integrated out, and a correction.
 
         The distribution is N(loc + o, F F' + diag tau^2 / lambda); a missing entry has its row of
         F set to zero and a variance of 1 / 2 pi, which gives it log-probability 0 at its mean.

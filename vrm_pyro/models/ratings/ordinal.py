@@ -25,11 +25,11 @@ _LEAST_GAP = 1e-3
 class OrdinalRatings(RatingLikelihood):
     """P(y <= level l) = sigmoid(cutpoint_kl - s_jk), cutpoints ordered and learned (spec 2.5 i).
 
-    For ratings in steps, such as 1 to 5: the distance between two levels is learned, for each
-    objective, and the ends of the scale do not pull as they do in a Gaussian. The levels divide
-    the range of the training ratings evenly; a rating between two (a mean over raters) counts for
-    both in proportion, and its likelihood is a quasi-likelihood. Ratings outside the range of
-    training count as its end.
+    For ratings on a discrete scale, such as 1 to 5. The distance between two levels is learned
+    for each objective, and ratings at the ends of the scale do not bound the score, as they would
+    under a Gaussian. The levels divide the range of the training ratings evenly. A rating between
+    two levels (a mean over raters) is split between both, which gives a quasi-likelihood. Ratings
+    outside the training range are clipped.
 
     Args:
         levels: Number of levels L of the rating scale, at least 2.
@@ -56,7 +56,7 @@ class OrdinalRatings(RatingLikelihood):
 
 
 class OrdinalRatingsModule(RatingModule):
-    """Cutpoints of :class:`OrdinalRatings`, ordered by construction."""
+    """Cutpoints of :class:`OrdinalRatings`, ordered by construction (spec 2.5 i)."""
 
     def __init__(self, num_objectives: int, levels: int, power: float) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class OrdinalRatingsModule(RatingModule):
 
 @dataclass(frozen=True)
 class OrdinalValues(RatingValues):
-    """Values on one step: cutpoints (K, L - 1), rising, and power lambda."""
+    """Values on one step: increasing cutpoints (K, L - 1), and power lambda (spec 2.5 i)."""
 
     cutpoints: Float[Tensor, "objectives cuts"]
     power: float
