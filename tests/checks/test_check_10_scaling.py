@@ -16,7 +16,7 @@ from vrm_pyro.models.objectives.integrated import integrated_terms
 
 
 def quadrature_terms(model, batch):
-    """Return the integrated objective of a batch, with w by fixed points of its own law."""
+    """Return the integrated objective of a batch, with w at fixed points of its distribution."""
     conditionals = model.conditionals(batch)
     q_weights, q_features = model.guide.posterior(batch, conditionals)
     # Any nodes that depend on the prompt alone make the value exactly additive over prompts.

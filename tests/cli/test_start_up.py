@@ -33,7 +33,7 @@ WITHOUT_MODEL = (
 
 
 def loaded(code):
-    """Run Python code in a process of its own; return slow modules it loaded, and its output."""
+    """Run Python code in a new process; return slow modules it loaded, and its output."""
     code += f"\nimport sys\nprint('LOADED', *sorted(set({sorted(SLOW)!r}) & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

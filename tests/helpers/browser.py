@@ -10,7 +10,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 class Seen(NamedTuple):
-    """What a browser made of a page."""
+    """A page as a browser rendered it."""
 
     dom: str
     console: list[str]

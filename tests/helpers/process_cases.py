@@ -108,7 +108,7 @@ class SignalOne(TrainerCallback):
 
 @contextmanager
 def fixed_draws():
-    """Have a law give draws that depend on its own parameters alone, row by row."""
+    """Make each row of draws depend only on the parameters of that row."""
     draw = dist.Dirichlet.rsample, dist.Normal.rsample
 
     def weights(law, shape=()):

@@ -1,4 +1,4 @@
-"""Small trainings, for tests of how they are stopped and go on."""
+"""Small trainings, for tests of stopping and resuming."""
 
 import numpy as np
 from helpers.sources import NumberSource

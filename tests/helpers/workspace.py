@@ -38,7 +38,7 @@ def vrm_pyro(*arguments, warnings_are="error"):
 
 
 def process(*arguments, **settings):
-    """Run the command line in a process of its own."""
+    """Run the command line in a separate process."""
     command = [sys.executable, "-m", "vrm_pyro.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **settings)
     return Run(done.returncode, done.stdout, done.stderr)

@@ -15,7 +15,7 @@ def batch():
 
 
 def alone(ensemble, member):
-    """Return one member of an ensemble as a model of its own."""
+    """Return one member of an ensemble as a separate model."""
     model = BradleyTerryModel(HIDDEN_SIZE, 8)
     model.head.load_state_dict([ensemble.head, *ensemble.more_heads][member].state_dict())
     return model

@@ -1,4 +1,4 @@
-"""Where a stopped run goes on, in cases that a plain stop does not show."""
+"""Resuming stopped runs, in cases that a plain stop does not cover."""
 
 import json
 import shutil

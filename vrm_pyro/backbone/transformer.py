@@ -27,7 +27,7 @@ class TransformerBackbone(Backbone):
     """A frozen transformers model with its tokenizer.
 
     :func:`~vrm_pyro.load_backbone` makes one from a name,
-    :func:`~vrm_pyro.backbone.wrap_model` from a model at hand.
+    :func:`~vrm_pyro.backbone.wrap_model` from a loaded model.
 
     Args:
         model: A transformers base model, prepared and on its device.
