@@ -18,7 +18,7 @@ CONCENTRATIONS = torch.tensor(
 
 
 def mixture(dtype=torch.float64):
-    """Return a mixture of Dirichlets, batch (3,): a distribution without a closed-form KL."""
+    """Return a mixture of Dirichlets, batch (3,): a distribution without closed forms."""
     components = torch.stack([CONCENTRATIONS, CONCENTRATIONS.flip(-1)], 1).to(dtype)
     return dist.MixtureSameFamily(
         dist.Categorical(torch.ones(3, 2, dtype=dtype)), dist.Dirichlet(components)

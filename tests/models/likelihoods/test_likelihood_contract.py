@@ -120,7 +120,7 @@ def test_probability_counts_a_tie_half(likelihood):
 
 @ALL
 def test_outcomes_sum_to_one_under_gaussian_delta(likelihood):
-    """Spec check 8; and exchanging the answers of a pair maps the distribution of c to that of 1 - c."""
+    """Spec check 8; and swapping the answers of a pair maps c to 1 - c in distribution."""
     loc = torch.linspace(-20, 20, 81).double()
     scale = torch.linspace(0, 8, 81).double()
     with torch.no_grad():
