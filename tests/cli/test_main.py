@@ -34,7 +34,7 @@ def test_help_of_each_verb_teaches(verb):
 
 def test_help_of_train_explains_settings_of_both_kinds():
     text = " ".join(vrm_pyro("train", "--help").out.split())
-    assert "How a state is read off the backbone" in text  # from a docstring
+    assert "How token states become one vector" in text  # from a docstring
     assert "Evaluations without improvement" in text  # from the metadata of a field
     assert "AdamW weight decay" in text
 
