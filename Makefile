@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs notebooks test test-slow lint format clean distclean
+.PHONY: help install demo docs notebooks test test-slow test-all lint format clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -37,6 +37,9 @@ test: $(INSTALLED) ## run the tests that take minutes together
 
 test-slow: $(INSTALLED) ## run only the long tests
 	$(BIN)/python -m pytest -m slow $(SPLIT) $(PYTEST_ARGS)
+
+test-all: $(INSTALLED) ## run both in one session
+	$(BIN)/python -m pytest $(SPLIT) $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, format, types and the layers of imports
 	$(BIN)/ruff check
