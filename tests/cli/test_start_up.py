@@ -27,6 +27,7 @@ WITHOUT_MODEL = (
     "psense",
     "diagnose",
     "certify",
+    "report",
     "simulate",
     "features",
 )

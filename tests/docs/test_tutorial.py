@@ -10,7 +10,7 @@ ROWS, FEWER_ROWS = "PAIRS = 1200\n", "PAIRS = 180\n"
 
 
 @pytest.mark.slow
-def test_the_first_tutorial_runs_from_rows_to_a_posterior(tmp_path, monkeypatch, capsys):
+def test_the_first_tutorial_runs_from_rows_to_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks(PAGE, "python"))
     assert code.count(ROWS) == 1
@@ -22,3 +22,6 @@ def test_the_first_tutorial_runs_from_rows_to_a_posterior(tmp_path, monkeypatch,
     assert set(names["kind"].values) <= set(truth["kind"].values)
     assert truth["objective"].values.tolist() == weights["objective"].values.tolist()
     assert weights.sum("objective").values == pytest.approx(1)
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "Bradley-Terry" in page
+    assert f"of {len(names['diagnosis'])} checks raise an alarm" in page

@@ -41,6 +41,18 @@ NO_HEAD: Final = (
 Declared: TypeAlias = Literal["no", "yes", "unknown"]
 
 
+def check_declared(backbone_saw_these_labels: str) -> None:
+    """Raise InputError unless it is one of no, yes, unknown.
+
+    >>> check_declared("no")
+    """
+    if backbone_saw_these_labels not in DECLARED:
+        raise InputError(
+            f"backbone_saw_these_labels is {backbone_saw_these_labels!r}, but must be one of "
+            f"{', '.join(DECLARED)}."
+        )
+
+
 @dataclass(frozen=True)
 class Withheld:
     """A certificate that is not given.
@@ -71,11 +83,7 @@ class Settings:
     leave_out_training_prompts: bool
 
     def __post_init__(self) -> None:
-        if self.backbone_saw_these_labels not in DECLARED:
-            raise InputError(
-                f"backbone_saw_these_labels is {self.backbone_saw_these_labels!r}, but must be "
-                f"one of {', '.join(DECLARED)}."
-            )
+        check_declared(self.backbone_saw_these_labels)
         check_delta(delta=self.delta, delta_mc=self.delta_mc)
         if self.delta + self.delta_mc >= 1:
             raise InputError("delta and delta_mc: their sum must be below 1.")
