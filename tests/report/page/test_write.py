@@ -49,7 +49,6 @@ def test_a_report_is_a_link_in_a_notebook():
         ("r.txt", {}, "ends in .html"),
         ("r.html", {"worst": -1}, "worst is -1, but must be at least 0"),
         ("r.html", {"num_draws": 50}, "draws is 50, but must be at least 100"),
-        ("r.html", {"backbone_saw_these_labels": "maybe"}, "one of no, yes, unknown"),
         ("r.html", {"diagnosis": "none.json"}, "none.json: cannot be read"),
         ("r.html", {"diagnosis": [{"name": "khat"}]}, "no list of findings"),
     ],

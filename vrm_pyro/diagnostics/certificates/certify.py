@@ -45,6 +45,9 @@ def check_declared(backbone_saw_these_labels: str) -> None:
     """Raise InputError unless it is one of no, yes, unknown.
 
     >>> check_declared("no")
+    >>> check_declared("maybe")
+    Traceback (most recent call last):
+    vrm_pyro.errors.InputError: ...
     """
     if backbone_saw_these_labels not in DECLARED:
         raise InputError(
