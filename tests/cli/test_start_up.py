@@ -1,4 +1,4 @@
-"""What a command loads: --help without torch, train --help without transformers."""
+"""What a command loads: --help without torch, that of train and doctor without transformers."""
 
 import subprocess
 import sys
@@ -51,14 +51,22 @@ def test_help_loads_nothing_slow(verb):
     assert f"usage: vrm-pyro {verb}" in text
 
 
-def test_help_of_train_is_short_and_loads_torch_and_pyro_alone():
-    found, text = loaded("from vrm_pyro.cli import main\nassert main(['train', '--help']) == 0")
+@pytest.mark.parametrize("verb", ["train", "doctor"])
+def test_help_of_settings_is_short_and_loads_torch_and_pyro_alone(verb):
+    found, text = loaded(f"from vrm_pyro.cli import main\nassert main(['{verb}', '--help']) == 0")
     assert found == {"torch", "pyro"}
     assert len(text.splitlines()) < 150
     assert "--help_all" in text
     assert "%%" not in text
     for name in ("model.backbone", "data.train", "tuning.method", "train.learning_rate"):
         assert f"--{name} " in text
+
+
+def test_help_of_doctor_shows_its_own_option_and_not_those_of_train():
+    _, text = loaded("from vrm_pyro.cli import main\nassert main(['doctor', '--help']) == 0")
+    assert "--max_responses " in text
+    assert "--overwrite" not in text
+    assert "usage: vrm-pyro doctor" in text
 
 
 def test_import_loads_nothing():
@@ -70,8 +78,10 @@ def test_scoring_path_loads_what_it_needs():
     assert found == {"torch", "pyro", "transformers"}
 
 
-def test_help_all_shows_every_setting_with_its_percent_signs_once():
-    _, text = loaded("from vrm_pyro.cli import main\nassert main(['train', '--help_all']) == 0")
+@pytest.mark.parametrize("verb", ["train", "doctor"])
+def test_help_all_shows_every_setting_with_its_percent_signs_once(verb):
+    code = f"from vrm_pyro.cli import main\nassert main(['{verb}', '--help_all']) == 0"
+    _, text = loaded(code)
     assert "--train.gradient_checkpointing " in text
     assert "20% slower" in " ".join(text.split())
     assert "%%" not in text

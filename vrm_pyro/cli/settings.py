@@ -41,6 +41,15 @@ def run_parser(
     return parser
 
 
+def add_help_all(parser: ArgumentParser) -> None:
+    """Add the option that shows what ``--help`` leaves out."""
+    parser.add_argument(
+        "--help_all",
+        action="help",
+        help="Show all settings, including the rest of TrainingArguments.",
+    )
+
+
 def describe(parser: ArgumentParser, group: str, cls: type) -> None:
     """Add the help texts in the field metadata of a dataclass to the parser."""
     texts = {f"{group}.{item.name}": item.metadata.get("help") for item in fields(cls)}
@@ -50,13 +59,14 @@ def describe(parser: ArgumentParser, group: str, cls: type) -> None:
             action.help = re.sub("%+", "%", str(texts[action.dest]))
 
 
-# Settings that ``train --help`` shows; --help_all shows all.
+# Settings that --help of ``train`` and ``doctor`` shows; --help_all shows all.
 SHOWN = {
     "help",
     "help_all",
     "config",
     "print_config",
     "overwrite",
+    "max_responses",
     *(
         f"model.{name}"
         for name in (
@@ -96,7 +106,7 @@ SHOWN = {
 
 
 def short_help(parser: ArgumentParser) -> str:
-    """Return the short help of ``train``: the settings that users change.
+    """Return the short help of ``train`` or ``doctor``: the settings that users change.
 
     Args:
         parser: From :func:`~vrm_pyro.cli.parsing.new_parser`, with the options of the verb; the

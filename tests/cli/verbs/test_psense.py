@@ -7,7 +7,9 @@ import pytest
 import xarray as xr
 from helpers.workspace import succeed, vrm_pyro
 
+from vrm_pyro.cli.verbs.posterior import build_parser
 from vrm_pyro.diagnostics.sensitivity.measure import sensitivity
+from vrm_pyro.prediction.posterior.draws import POSTERIOR_DRAWS
 from vrm_pyro.prediction.posterior.to_xarray import write_netcdf
 
 
@@ -117,3 +119,15 @@ def test_bad_usage(place, posterior, arguments, fragments):
     assert run.code == 2
     assert [part for part in fragments if part not in run.err] == [], run.err
     assert "Traceback" not in run.err
+
+
+def test_default_draws_are_enough(place, tmp_path):
+    """The file of a run, and what ``posterior`` draws by default."""
+    assert build_parser().get_default("draws") == POSTERIOR_DRAWS == 1000
+    out = tmp_path / "d.json"
+    succeed("psense", "--posterior", place / "model" / "posterior.nc", "--out", out)
+    found = json.loads(out.read_text())
+    assert found["num_draws"] == 1000
+    verdicts = [row["verdict"] for row in found["components"] if row["objective"] is None]
+    unsettled = sum(verdict in ("too few draws", "unreliable") for verdict in verdicts)
+    assert unsettled < len(verdicts) / 2

@@ -71,7 +71,7 @@ def test_log_history_has_the_parts_of_the_objective(finished):
 def test_posterior_holds_validation_rows(place, finished):
     with xr.open_datatree(finished[0] / "posterior.nc") as tree:
         w = tree["posterior"].dataset["w"]
-        assert dict(w.sizes) == {"chain": 1, "draw": 200, "prompt": 8, "objective": 2}
+        assert dict(w.sizes) == {"chain": 1, "draw": 1000, "prompt": 8, "objective": 2}
         assert w["objective"].values.tolist() == ["clear", "safe"]
         assert tree["observed_data"].dataset["rating"].shape == (24, 2)
 

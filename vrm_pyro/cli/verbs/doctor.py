@@ -3,13 +3,16 @@
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.settings import read_with_options, run_parser
+from vrm_pyro.cli.parsing import new_parser
+from vrm_pyro.cli.settings import add_help_all, read_with_options, run_parser, short_help
 from vrm_pyro.errors import InputError
-from vrm_pyro.training.preflight import Check, worst
-from vrm_pyro.training.run.doctor import doctor
+
+if TYPE_CHECKING:
+    from vrm_pyro.training.preflight import Check
 
 NAME_WIDTH = 24
 ENDINGS = {
@@ -23,22 +26,30 @@ class Failed(InputError):
     """A check failed; the printed table says which one and what to do."""
 
 
+ABOUT: dict[str, Any] = {
+    "description": "Check versions and devices before a run. Given rows, also check labels and "
+    "their orientation, what length alone predicts, template and boundary, and whether the model "
+    "can memorise 32 pairs. Each check is ok, warn or fail, with advice; the exit code is 2 if "
+    "one fails.",
+    "examples": ("vrm-pyro doctor", "vrm-pyro doctor --config ratings --data rows.jsonl"),
+    "more": "Settings are those of train; --data F means --data.train F. --help_all shows all "
+    "settings.",
+}
+
+
 def build_parser() -> ArgumentParser:
     """Return the options of ``doctor``."""
-    parser = run_parser(
-        "doctor",
-        "Check versions and devices before a run. Given rows, also check labels and their "
-        "orientation, what length alone predicts, template and boundary, and whether the model "
-        "can memorise 32 pairs. Each check is ok, warn or fail, with advice; the exit code is 2 "
-        "if one fails. Settings are those of train.",
-        examples=("vrm-pyro doctor", "vrm-pyro doctor --config ratings --data rows.jsonl"),
-    )
+    return _with_options(run_parser("doctor", **ABOUT))
+
+
+def _with_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--max_responses",
         type=int,
         default=600,
         help="Encode a sample of prompts with about this many responses.",
     )
+    add_help_all(parser)
     return parser
 
 
@@ -48,6 +59,12 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         Failed: If a check fails.
     """
+    if "-h" in argv or "--help" in argv:
+        print(short_help(_with_options(new_parser("doctor", **ABOUT))))
+        return
+    from vrm_pyro.training.preflight import worst
+    from vrm_pyro.training.run.doctor import doctor
+
     settings, options = read_with_options(build_parser(), data_option(argv))
     width = shutil.get_terminal_size((100, 24)).columns
     checks: list[Check] = []
@@ -77,7 +94,7 @@ def data_option(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def row(check: Check, width: int = 100) -> str:
+def row(check: "Check", width: int = 100) -> str:
     """Return a check as lines of a table: verdict, name, finding, and what to do below."""
     indent = " " * (NAME_WIDTH + 8)
     body = textwrap.wrap(check.finding, max(width - len(indent), 30))

@@ -23,7 +23,13 @@ def build_parser() -> ArgumentParser:
         "both.",
     )
     add_model_options(parser)
-    parser.add_argument("--draws", type=int, default=200, help="Number of draws.")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=1000,
+        help="Number of draws. psense needs about 1,000. The file grows with them: 29 MB for "
+        "1,000 draws of 50 prompts with 200 responses, 8 objectives and 4 features.",
+    )
     parser.add_argument(
         "--summaries",
         action="store_true",

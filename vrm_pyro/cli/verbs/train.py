@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import new_parser
-from vrm_pyro.cli.settings import read_settings, run_parser, short_help
+from vrm_pyro.cli.settings import add_help_all, read_settings, run_parser, short_help
 from vrm_pyro.processes import is_main, part
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ def _with_options(parser: ArgumentParser) -> ArgumentParser:
         action="store_true",
         help="Replace an existing run in train.output_dir, with all its files.",
     )
-    parser.add_argument(
-        "--help_all",
-        action="help",
-        help="Show all settings, including the rest of TrainingArguments.",
-    )
+    add_help_all(parser)
     return parser
 
 

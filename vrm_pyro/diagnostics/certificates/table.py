@@ -25,8 +25,9 @@ INFORMATION_COST = (
 
 # Shown below every table.
 TOGETHER = (
-    "Each limit holds alone with its confidence; for several at once add up what they lack of 1. "
-    "None of them holds if these rows were used to choose the model, its settings or the grid."
+    "Each limit holds alone with its confidence; for several at once, add up the probabilities "
+    "of failure. None of them holds if these rows were used to choose the model, its settings or "
+    "the grid."
 )
 
 
@@ -129,7 +130,7 @@ def _about(report: dict[str, Any]) -> Iterator[str]:
         yield from _wrapped(
             f"2 takes {fitted['num_parameters']} parameters (head {part['head']}) from N(trained, "
             f"s0^2), s0 one of {', '.join(f'{s:g}' for s in part['prior_scales'])}, and "
-            f"{fitted['num_draws']} draws of them; the grid and both posteriors are paid for."
+            f"{fitted['num_draws']} draws of them; the limits allow for the choice among them."
         )
     local = report["local"]
     if local is not None and "withheld" not in local:

@@ -8,7 +8,8 @@ from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, not_applicable
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
-from vrm_pyro.diagnostics.sensitivity.measure import LIKELIHOOD, PRIOR, Sensitivity, sensitivity
+from vrm_pyro.diagnostics.sensitivity.indices import LIKELIHOOD, PRIOR
+from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
 from vrm_pyro.diagnostics.sensitivity.summary import THRESHOLD, component_rows, diagnosis_rows
 
 NAME: Final = "sensitivity"

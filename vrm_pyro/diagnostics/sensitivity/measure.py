@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,17 +23,18 @@ from vrm_pyro.diagnostics.metrics.power_scaling import (
     power_scaling_index,
     smooth,
 )
+from vrm_pyro.diagnostics.sensitivity.indices import (
+    COMPONENT_DIM,
+    FEATURES_PRIOR,
+    LIKELIHOOD,
+    PREFERENCES,
+    PRIOR,
+    RATINGS,
+    WEIGHTS_PRIOR,
+    Indices,
+)
+from vrm_pyro.diagnostics.sensitivity.rendering import table
 from vrm_pyro.errors import InputError
-
-COMPONENT_DIM: Final = "component"
-
-# Parts of the joint density of a prompt, each power-scaled separately.
-PRIOR: Final = "prior"
-LIKELIHOOD: Final = "likelihood"
-WEIGHTS_PRIOR: Final = "weights prior"
-FEATURES_PRIOR: Final = "features prior"
-RATINGS: Final = "ratings"
-PREFERENCES: Final = "preferences"
 
 NEEDED: Final = {
     "posterior": (sites.WEIGHTS, sites.SCORES, sites.REWARD),
@@ -48,29 +49,15 @@ NOISE_ITEMS: Final = 300
 NOISE_QUANTILE: Final = 0.9
 
 
-@dataclass(frozen=True, repr=False)
-class Sensitivity:
-    """Power-scaling index of each quantity for each part of its prompt's joint density.
+class Sensitivity(Indices):
+    """The indices that :func:`sensitivity` returns; it prints as the table of ``psense``.
 
-    Args:
-        index: ``w`` (component, prompt, objective), ``s`` (component, response, objective),
-            ``r`` (component, response) and, where there are pairs, ``delta`` (component, pair);
-            see :func:`vrm_pyro.diagnostics.metrics.power_scaling.power_scaling_index`. NaN where
-            a log
-            density of the prompt is not finite.
-        khat: Largest Pareto k of the weights involved, (component, prompt).
-        prompt: Position of the prompt of each item, by quantity.
-        noise: The index that this number of draws gives without any sensitivity: 90% quantile,
-            over items with reliable weights, of the index of a part whose draws were shuffled.
-            By quantity, (component,); NaN without such items.
-        num_draws: S.
+    ::
+
+        found = vrm_pyro.sensitivity("runs/rated/posterior.nc")
+        print(found)
+        found.index["w"].sel(component="prior")  # by prompt and objective
     """
-
-    index: xr.Dataset
-    khat: xr.DataArray
-    prompt: dict[str, NDArray[np.int64]]
-    noise: xr.Dataset
-    num_draws: int
 
     def __repr__(self) -> str:
         """Return sizes and, by quantity, the median index of prior and likelihood."""
@@ -84,6 +71,13 @@ class Sensitivity:
             f"Sensitivity({self.khat.sizes[sites.PROMPT_DIM]} prompts, {self.num_draws} draws; "
             f"median index, prior / likelihood: {found})"
         )
+
+    def __str__(self) -> str:
+        """Return the table: components, then diagnoses, at the usual threshold."""
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
 
 def sensitivity(

@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike
 
 from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.metrics.power_scaling import ALPHAS, khat_limit
-from vrm_pyro.diagnostics.sensitivity.measure import (
+from vrm_pyro.diagnostics.sensitivity.indices import (
     COMPONENT_DIM,
     LIKELIHOOD,
     PRIOR,
-    Sensitivity,
+    Indices,
 )
 from vrm_pyro.diagnostics.sensitivity.summary import (
     CONFLICT,
@@ -34,7 +34,7 @@ TITLES: Final = {
 }
 
 
-def table(found: Sensitivity, threshold: float = THRESHOLD) -> str:
+def table(found: Indices, threshold: float = THRESHOLD) -> str:
     """Return the table that ``psense`` prints: components, then diagnoses.
 
     ::
@@ -42,7 +42,7 @@ def table(found: Sensitivity, threshold: float = THRESHOLD) -> str:
         from vrm_pyro.diagnostics import sensitivity
 
         found = vrm_pyro.sensitivity("runs/rated/posterior.nc")
-        print(sensitivity.table(found))
+        print(sensitivity.table(found, threshold=0.1))
         plots.sensitivity_intervals(sensitivity.panels(found))
 
     Args:
@@ -91,7 +91,7 @@ def table(found: Sensitivity, threshold: float = THRESHOLD) -> str:
     return "\n".join(lines)
 
 
-def report(found: Sensitivity, posterior: str, threshold: float = THRESHOLD) -> dict[str, Any]:
+def report(found: Indices, posterior: str, threshold: float = THRESHOLD) -> dict[str, Any]:
     """Return the content of the JSON file; null for unknown values.
 
     Args:
@@ -123,7 +123,7 @@ def report(found: Sensitivity, posterior: str, threshold: float = THRESHOLD) -> 
     }
 
 
-def panels(found: Sensitivity) -> dict[str, dict[str, dict[str, ArrayLike]]]:
+def panels(found: Indices) -> dict[str, dict[str, dict[str, ArrayLike]]]:
     """Return the panels of the figure: reliable indices of prior and likelihood, by objective.
 
     For :func:`vrm_pyro.report.plots.sensitivity_intervals`.

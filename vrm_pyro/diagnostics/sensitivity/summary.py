@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.metrics.power_scaling import khat_limit
-from vrm_pyro.diagnostics.sensitivity.measure import COMPONENT_DIM, LIKELIHOOD, PRIOR, Sensitivity
+from vrm_pyro.diagnostics.sensitivity.indices import COMPONENT_DIM, LIKELIHOOD, PRIOR, Indices
 
 THRESHOLD: Final = 0.05
 
@@ -36,7 +36,7 @@ class ComponentRow(NamedTuple):
         median: Median index of reliable items; None without any.
         q90: 90% quantile of the index of reliable items.
         flagged: Share of reliable items whose index reaches the threshold.
-        noise: See :class:`~vrm_pyro.diagnostics.sensitivity.measure.Sensitivity`.
+        noise: See :class:`~vrm_pyro.diagnostics.sensitivity.indices.Indices`.
         unreliable: Share of all items whose k-hat is above the limit for this number of draws.
         verdict: In words.
     """
@@ -83,7 +83,7 @@ def diagnose(prior: float, likelihood: float, threshold: float = THRESHOLD) -> s
     return CONFLICT if likelihood >= threshold else STRONG_PRIOR
 
 
-def reliable(found: Sensitivity) -> xr.Dataset:
+def reliable(found: Indices) -> xr.Dataset:
     """Return which indices are reliable: finite, with k-hat at most the limit for the draws."""
     good = (found.khat <= khat_limit(found.num_draws)).values
     kept = {}
@@ -94,7 +94,7 @@ def reliable(found: Sensitivity) -> xr.Dataset:
     return xr.Dataset(kept)
 
 
-def component_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[ComponentRow]:
+def component_rows(found: Indices, threshold: float = THRESHOLD) -> list[ComponentRow]:
     """Return a row for each quantity and component: over all items, then for each objective."""
     kept = reliable(found)
     rows = []
@@ -113,7 +113,7 @@ def component_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[Com
     return rows
 
 
-def diagnosis_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[DiagnosisRow]:
+def diagnosis_rows(found: Indices, threshold: float = THRESHOLD) -> list[DiagnosisRow]:
     """Return a row for each quantity: over all items, then for each objective."""
     kept, labels = reliable(found), diagnoses(found, threshold)
     rows = []
@@ -126,7 +126,7 @@ def diagnosis_rows(found: Sensitivity, threshold: float = THRESHOLD) -> list[Dia
     return rows
 
 
-def diagnoses(found: Sensitivity, threshold: float = THRESHOLD) -> xr.Dataset:
+def diagnoses(found: Indices, threshold: float = THRESHOLD) -> xr.Dataset:
     """Return the diagnosis of every item, in words, reliable or not."""
     prior, likelihood = (
         found.index.sel({COMPONENT_DIM: name}, drop=True) for name in (PRIOR, LIKELIHOOD)
@@ -175,7 +175,7 @@ def _verdict(index: NDArray[np.float64], unreliable: float, noise: float, thresh
     return SOME if (index >= threshold).mean() >= SOME_SHARE else NOTHING
 
 
-def draws_needed(found: Sensitivity, threshold: float = THRESHOLD) -> int | None:
+def draws_needed(found: Indices, threshold: float = THRESHOLD) -> int | None:
     """Return how many draws would keep the noise of every row below 3/4 of the threshold.
 
     Noise falls with the square root of the number of draws. Rounded up to thousands; None if

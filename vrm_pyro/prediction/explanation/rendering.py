@@ -23,7 +23,7 @@ class Names:
         objectives: Names of the objectives.
         prompt: The prompt as messages of role and content.
         responses: Texts of the responses.
-        labels: Label of each response in the rows, such as ``chosen``; None without one.
+        labels: Label of each response in the rows, such as ``chosen``; None if it has none.
         score_unit: ``rating`` or ``model``.
     """
 
@@ -64,7 +64,7 @@ def as_json(decision: Decision, names: Names) -> dict[str, Any]:
 
 
 def words(decision: Decision, names: Names) -> dict[str, list[str]]:
-    """Return sentences: ``why`` the leader leads, and what would ``flip`` the order."""
+    """Return sentences: ``why`` a response leads, and what would ``flip`` the order."""
     return {"why": _why(decision, names), "flip": _what_would_flip(decision, names)}
 
 
@@ -141,12 +141,12 @@ def _why(decision: Decision, names: Names) -> list[str]:
         share = pair.epistemic / (pair.ambiguity + pair.epistemic)
         told.append(
             f"{_share(share)} of the variance of the difference is epistemic: more training data "
-            "could take it away. The rest is ambiguity of these texts."
+            "could remove it. The rest is ambiguity of these texts."
         )
     if names.score_unit == MODEL:
         told.append(
-            "Trained without ratings on scores: the objectives carry no meaning of their own, "
-            "and the unit of scores is a convention."
+            "Trained without ratings on scores: the objectives have no meaning of their own, and "
+            "the unit of scores is arbitrary."
         )
     return told
 
@@ -342,7 +342,7 @@ def _sd(variance: float) -> float:
 
 
 def _share(value: float) -> str:
-    """Return a number in [0, 1] with two digits, rounded to 0 or 1 only if it is exactly that."""
+    """Return a number in [0, 1] with two digits; only exact 0 and 1 are shown as 0 and 1."""
     if 0 < value < 0.005:
         return "<.01"
     if 0.995 <= value < 1:
@@ -351,7 +351,7 @@ def _share(value: float) -> str:
 
 
 def _apart(value: float, other: float) -> str:
-    """Return a number with two to six digits, enough to differ from another number."""
+    """Return a number with two to six digits, so that it differs from ``other``."""
     digits = next((d for d in range(2, 6) if f"{value:.{d}f}" != f"{other:.{d}f}"), 6)
     text = f"{value:.{digits}f}"
     return text.removeprefix("0") if 0 < value < 1 and text[0] == "0" else text

@@ -37,6 +37,8 @@ from vrm_pyro.prediction.posterior.labels import Names, posterior_facts
 from vrm_pyro.prediction.posterior.refine import prompt_elbo
 from vrm_pyro.prediction.posterior.summaries import summarize
 
+# Enough for a verdict of power-scaling (``psense``) on most quantities.
+POSTERIOR_DRAWS: Final = 1000
 # Numbers that a chunk holds over all its draws: 4 million take 32 MB in float64.
 CHUNK_SIZE: Final = 4_000_000
 EVIDENCE_DRAWS: Final = 512
@@ -80,7 +82,7 @@ class Draws:
 def draw_posterior(
     model: ModelLike | RewardModel,
     data: DataLike | FeatureSource,
-    num_draws: int = 200,
+    num_draws: int = POSTERIOR_DRAWS,
     *,
     seed: int = 0,
     storage: Path | None = None,

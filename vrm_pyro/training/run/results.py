@@ -22,8 +22,8 @@ METRICS_FILE = "metrics.json"
 LOG_FILE = "log_history.json"
 POSTERIOR_FILE = "posterior.nc"
 
-POSTERIOR_PROMPTS = 200
-POSTERIOR_DRAWS = 200
+# Enough draws for most verdicts of psense, and few prompts: the file stays small.
+POSTERIOR_PROMPTS = 40
 
 Save = Callable[[Path], None]
 
@@ -61,9 +61,7 @@ def write_results(
         write_json(partial / LOG_FILE, [_finite(entry) for entry in result.log_history])
         if loaded.config.has_latents:
             some = np.arange(min(POSTERIOR_PROMPTS, validation.table.num_prompts))
-            write_posterior(
-                loaded, validation.select(some), partial / POSTERIOR_FILE, POSTERIOR_DRAWS
-            )
+            write_posterior(loaded, validation.select(some), partial / POSTERIOR_FILE)
         save_model(loaded, partial)
         names = sorted(path.name for path in partial.iterdir())
         for name in sorted(names, key=lambda name: name == CONFIG_FILE):
