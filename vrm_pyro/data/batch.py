@@ -19,8 +19,9 @@ class FeatureBatch:
     to dozens of responses, and a response may be in many pairs or in none.
 
     Args:
-        prompts: Prompt states, shape (P, hidden).
-        responses: Response states, shape (R, hidden).
+        prompts: Prompt states, shape (P, prompt_width).
+        responses: Response states, shape (R, response_width). Both widths are the
+            backbone's; in simulations they may differ.
         response_prompt: Row of ``prompts`` each response belongs to, shape (R,).
         pair_first: Row of ``responses``, shape (N,).
         pair_second: Row of ``responses``, shape (N,).
@@ -34,8 +35,8 @@ class FeatureBatch:
             None if the data set has no ranking.
     """
 
-    prompts: Float[Tensor, "prompts hidden"]
-    responses: Float[Tensor, "responses hidden"]
+    prompts: Float[Tensor, "prompts prompt_width"]
+    responses: Float[Tensor, "responses response_width"]
     response_prompt: Int[Tensor, " responses"]
     pair_first: Int[Tensor, " pairs"]
     pair_second: Int[Tensor, " pairs"]
