@@ -7,13 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Do not import vrm_pyro before `shape_checks.install`: it would be checked the slow way.
+# Nothing of vrm_pyro up here: this file loads before the hook that checks shapes is in place.
 import pyro
 import pytest
 import torch
-from helpers import shape_checks
-
-shape_checks.install()
 
 # Before anything imports huggingface_hub, which reads these once. A test that needs the network
 # is a test that fails on a train.

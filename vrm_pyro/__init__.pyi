@@ -7,7 +7,7 @@ from vrm_pyro.data.rows import fold_by_prompt as fold_by_prompt
 from vrm_pyro.data.rows import load_table as load_table
 from vrm_pyro.data.rows import split_by_prompt as split_by_prompt
 from vrm_pyro.data.simulation import simulate_texts as simulate_texts
-from vrm_pyro.diagnostics.certificates import certify as certify
+from vrm_pyro.diagnostics.certificates.certify import certify as certify
 from vrm_pyro.diagnostics.checks import Finding as Finding
 from vrm_pyro.diagnostics.checks import diagnose as diagnose
 from vrm_pyro.diagnostics.evaluate import evaluate as evaluate
@@ -34,7 +34,7 @@ from vrm_pyro.models.ratings import RatingLikelihood as RatingLikelihood
 from vrm_pyro.models.settings.build import build_model as build_model
 from vrm_pyro.models.settings.config import ModelConfig as ModelConfig
 from vrm_pyro.models.vrm import VRM as VRM
-from vrm_pyro.prediction.explanation import explain as explain
+from vrm_pyro.prediction.explanation.explain import explain as explain
 from vrm_pyro.prediction.posterior.draws import draw_posterior as draw_posterior
 from vrm_pyro.prediction.posterior.file import write_posterior as write_posterior
 from vrm_pyro.prediction.posterior.to_xarray import to_datatree as to_datatree

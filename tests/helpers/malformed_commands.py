@@ -324,7 +324,7 @@ OPTIONS = [
     (
         "store of a store",
         "features --data {place}/store --out {out}/s",
-        ("is a feature store already",),
+        ("is already a feature store",),
     ),
     (
         "states of another backbone",

@@ -131,7 +131,9 @@ def test_a_level_that_all_share_has_no_part():
 def test_alone_a_response_has_no_spread():
     model, batch = model_of("dirichlet"), small_batch(num_prompts=1)
     values = batch.as_dict()
-    values["responses"], values["response_prompt"] = batch.responses[:1], torch.tensor([0])
+    values["response_prompt"] = torch.tensor([0])
+    for name in ("responses", "ratings", "rating_mask"):
+        values[name] = values[name][:1]
     group = group_rewards(model, type(batch)(**values))
     assert group.sd().abs().max() < 1e-12
     assert group.quantile(0.1).abs().max() < 1e-12
@@ -159,7 +161,9 @@ def test_with_streams_of_its_own_a_text_is_drawn_alone():
     together = predictive_draws(model, batch, 4, streams(range(2), range(batch.num_responses)))
     last = batch.num_responses - 1
     values = batch.as_dict()
-    values["prompts"], values["responses"] = batch.prompts[1:], batch.responses[last:]
+    values["prompts"] = batch.prompts[1:]
+    for name in ("responses", "ratings", "rating_mask"):
+        values[name] = values[name][last:]
     values["response_prompt"] = torch.tensor([0])
     alone = predictive_draws(model, type(batch)(**values), 4, streams([1], [last]))
     assert torch.allclose(alone[:, 0], together[:, last], atol=1e-12)

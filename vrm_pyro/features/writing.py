@@ -277,13 +277,13 @@ def _encode(texts: Texts, backbone: Backbone, progress: Callable[[int], None]) -
     """Compute the states of one shard."""
     prompts = backbone.sequences(texts.prompts)
     responses = backbone.sequences(texts.owners, texts.responses, texts.response_prompt)
-    states = [
-        backbone.states(sequences, progress=progress)
-        if sequences
-        else np.zeros((0, backbone.hidden_size), np.float32)
-        for sequences in (prompts, responses)
-    ]
-    return Encoded(*states, token_facts(prompts), token_facts(responses))
+    none = np.zeros((0, backbone.hidden_size), np.float32)
+    return Encoded(
+        backbone.states(prompts, progress=progress) if prompts else none,
+        backbone.states(responses, progress=progress) if responses else none,
+        token_facts(prompts),
+        token_facts(responses),
+    )
 
 
 def _checked(states: NDArray[np.float32], dtype: str, what: str) -> NDArray[Any]:

@@ -108,7 +108,7 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("more", "message"),
         [
-            (("--num_shards", 2), "say with --shard which of them this process is"),
+            (("--num_shards", 2), "give the index of this process with --shard"),
             (("--num_shards", 2, "--shard", 2), "--shard is 2, but must be from 0 to 1"),
             (("--shard", 1), "--shard is 1, but must be from 0 to 0"),
             (("--num_shards", 0), "--num_shards is 0"),

@@ -175,7 +175,7 @@ class TestWhoseFolderItIs:
     def test_the_folder_is_enough_to_resume(self, finished, stopped):
         resume = ("--train.output_dir", stopped, "--train.resume_from_checkpoint", "true")
         run = succeed("train", *resume)
-        assert "going on with the run there" in run.err
+        assert "resuming the run there" in run.err
         assert "the store is finished already" in run.err
         first, second = (load_file(f / "model.safetensors") for f in (finished[0], stopped))
         assert all(first[name].equal(second[name]) for name in first)

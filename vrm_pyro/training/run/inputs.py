@@ -61,7 +61,9 @@ class NamedRows:
             return self
         return NamedRows(self.table.select_prompts(_first(self.table, max_prompts, seed)), None)
 
-    def encoded(self, backbone: Backbone | None, folder: Path, progress: bool) -> FeatureStore:
+    def encoded(
+        self, backbone: Backbone | None, folder: Path, progress: bool = True
+    ) -> FeatureStore:
         """Return the store of the rows: the given one, or one computed into ``folder``."""
         if self.store is not None:
             return self.store
@@ -152,9 +154,10 @@ class TrainingRows:
         if self.validation is None:
             table = table.select_prompts(~self._held_out(table))
         check_rankings(model, cast(FeatureSource, table))
-        check_data(model, self._facts(table))
+        check_data(model, self.facts(table))
 
-    def _facts(self, table: PreferenceTable) -> DataFacts:
+    def facts(self, table: PreferenceTable) -> DataFacts:
+        """Return what settings of a model have to fit in these rows."""
         facts = data_facts(cast(FeatureSource, table))  # it has what is looked at
         if self.drops("drop_ratings"):
             facts = replace(facts, objectives=())
