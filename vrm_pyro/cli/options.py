@@ -4,7 +4,7 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -83,7 +83,7 @@ def check_out(out: str | None) -> None:
         check_file(out)
 
 
-def check_declared(declared: object) -> str:
+def check_declared(declared: object) -> Literal["no", "yes", "unknown"]:
     """Return ``--backbone_saw_these_labels`` as no, yes or unknown; YAML reads no as false.
 
     Raises:
@@ -95,7 +95,7 @@ def check_declared(declared: object) -> str:
         raise UsageError(
             f"--backbone_saw_these_labels is {declared!r}, but must be one of no, yes, unknown."
         )
-    return str(declared)
+    return declared  # type: ignore[return-value]  # one of the three, see above
 
 
 def add_cache_option(parser: ArgumentParser) -> None:
