@@ -228,7 +228,7 @@ def freeing_shard(block, **options):
 def sharded(folder, method="full", **settings):
     """The backbone in shards; the norm of all gradients is clipped in every step."""
     sgd = {"optim": "sgd", "learning_rate": 0.1} if settings.get("budget") else {}
-    with mock.patch("vrm_pyro.backbone.sharding.fully_shard", freeing_shard):
+    with mock.patch("torch.distributed.fsdp.fully_shard", freeing_shard):
         return tuned(folder, method, True, shard=True, max_grad_norm=0.1, **sgd, **settings)
 
 
