@@ -53,9 +53,11 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"vrm_pyro", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
-    assert {"vrm_pyro/py.typed", "vrm_pyro/report/page.html", "vrm_pyro/report/page.css"} <= set(
-        names
-    )
+    assert {
+        "vrm_pyro/py.typed",
+        "vrm_pyro/report/page/page.html",
+        "vrm_pyro/report/page/page.css",
+    } <= set(names)
     assert sorted(n.rpartition("/")[2] for n in names if n.endswith(".yaml")) == CONFIGS
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "vrm_pyro").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
