@@ -9,7 +9,6 @@ from helpers import golden
 from helpers.problems import HIDDEN_SIZE, small_batch, small_model
 from pyro import poutine
 
-from vrm_pyro import names as sites
 from vrm_pyro.models.guides import FullCovarianceGuide, LabelBlindGuide
 from vrm_pyro.models.likelihoods.weight_supervision import weight_targets
 from vrm_pyro.models.objectives import IntegratedObjective, Weights
@@ -18,6 +17,7 @@ from vrm_pyro.models.objectives.integrated import expected_rating, integrated_te
 from vrm_pyro.models.priors import DirichletPrior, NormalPrior
 from vrm_pyro.models.reward import LinearReward
 from vrm_pyro.models.vrm import VRM
+from vrm_pyro.names import RATING
 from vrm_pyro.prediction.posterior.refine import FixedGuide
 
 
@@ -139,7 +139,7 @@ def test_nothing_rated_is_no_rating_site():
     for ratings in (True, False):
         batch = small_batch(ratings=ratings)
         trace = poutine.trace(model.program).get_trace(batch, model.conditionals(batch))
-        assert (sites.RATING in trace.nodes) == ratings
+        assert (RATING in trace.nodes) == ratings
 
 
 @pytest.mark.parametrize("power", [1.0, 0.4])

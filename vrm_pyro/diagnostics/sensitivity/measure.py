@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
-from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.metrics.power_scaling import (
     MIN_DRAWS,
     Floats,
@@ -35,9 +34,10 @@ from vrm_pyro.diagnostics.sensitivity.indices import (
 )
 from vrm_pyro.diagnostics.sensitivity.rendering import table
 from vrm_pyro.errors import InputError
+from vrm_pyro.names import DELTA, PROMPT_DIM, RESPONSE_DIM, REWARD, SCORES, WEIGHTS
 
 NEEDED: Final = {
-    "posterior": (sites.WEIGHTS, sites.SCORES, sites.REWARD),
+    "posterior": (WEIGHTS, SCORES, REWARD),
     "log_prior": ("lp_w", "lp_z"),
     "sample_stats": ("log_weight", "lp_outcomes", "lp_ratings", "lp_preferences"),
     "constant_data": ("response_prompt",),
@@ -68,7 +68,7 @@ class Sensitivity(Indices):
         }
         found = ", ".join(f"{name} {a:.3f} / {b:.3f}" for name, (a, b) in medians.items())
         return (
-            f"Sensitivity({self.khat.sizes[sites.PROMPT_DIM]} prompts, {self.num_draws} draws; "
+            f"Sensitivity({self.khat.sizes[PROMPT_DIM]} prompts, {self.num_draws} draws; "
             f"median index, prior / likelihood: {found})"
         )
 
@@ -148,7 +148,7 @@ def _sensitivity(tree: xr.DataTree, seed: int, progress: bool) -> Sensitivity:
             noise[name] = (COMPONENT_DIM, high)
     components = list(posterior.parts)
     dims = [dim for item_dims, _ in index.values() for dim in item_dims]
-    khat_dims = [COMPONENT_DIM, sites.PROMPT_DIM]
+    khat_dims = [COMPONENT_DIM, PROMPT_DIM]
     return Sensitivity(
         xr.Dataset(index, _coords(tree, components, dims)),
         xr.DataArray(posterior.khat, _coords(tree, components, khat_dims), khat_dims),
@@ -223,17 +223,17 @@ def _quantities(
 ) -> Iterator[tuple[str, tuple[xr.DataArray, NDArray[np.int64]]]]:
     """Yield each quantity (chain, draw, item, ...), with the prompt of each item."""
     posterior, constant = (tree[name].to_dataset() for name in ("posterior", "constant_data"))
-    prompts = np.arange(posterior.sizes[sites.PROMPT_DIM], dtype=np.int64)
-    yield sites.WEIGHTS, (posterior[sites.WEIGHTS], prompts)
-    yield sites.SCORES, (posterior[sites.SCORES], responses)
-    yield sites.REWARD, (posterior[sites.REWARD], responses)
+    prompts = np.arange(posterior.sizes[PROMPT_DIM], dtype=np.int64)
+    yield WEIGHTS, (posterior[WEIGHTS], prompts)
+    yield SCORES, (posterior[SCORES], responses)
+    yield REWARD, (posterior[REWARD], responses)
     if "pair_first" in constant.data_vars:
-        reward = posterior[sites.REWARD].load()
+        reward = posterior[REWARD].load()
         first, second = (
-            reward.isel({sites.RESPONSE_DIM: constant[name]}).drop_vars(sites.RESPONSE_DIM)
+            reward.isel({RESPONSE_DIM: constant[name]}).drop_vars(RESPONSE_DIM)
             for name in ("pair_first", "pair_second")
         )
-        yield sites.DELTA, (first - second, _positions(tree, "pair_prompt"))
+        yield DELTA, (first - second, _positions(tree, "pair_prompt"))
 
 
 def _measure(

@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.metrics.power_scaling import ALPHAS, khat_limit
 from vrm_pyro.diagnostics.sensitivity.indices import (
     COMPONENT_DIM,
@@ -25,12 +24,13 @@ from vrm_pyro.diagnostics.sensitivity.summary import (
     draws_needed,
     reliable,
 )
+from vrm_pyro.names import DELTA, OBJECTIVE_DIM, PROMPT_DIM, REWARD, SCORES, WEIGHTS
 
 TITLES: Final = {
-    sites.WEIGHTS: "weights w",
-    sites.SCORES: "scores s",
-    sites.REWARD: "reward r",
-    sites.DELTA: "difference Δ",
+    WEIGHTS: "weights w",
+    SCORES: "scores s",
+    REWARD: "reward r",
+    DELTA: "difference Δ",
 }
 
 
@@ -52,7 +52,7 @@ def table(found: Indices, threshold: float = THRESHOLD) -> str:
     components, diagnoses = component_rows(found, threshold), diagnosis_rows(found, threshold)
     limit = khat_limit(found.num_draws)
     lines = [
-        f"power-scaling of {found.khat.sizes[sites.PROMPT_DIM]} prompts, {found.num_draws} draws; "
+        f"power-scaling of {found.khat.sizes[PROMPT_DIM]} prompts, {found.num_draws} draws; "
         f"sensitive from {threshold:g}, unreliable where k-hat is above {limit:.2f}",
         "",
         f"{'':<6} {'component':<15}{'median':>8}{'q90':>8}{'noise':>8}{'flagged':>9}"
@@ -112,7 +112,7 @@ def report(found: Indices, posterior: str, threshold: float = THRESHOLD) -> dict
     return {
         "posterior": posterior,
         "num_draws": found.num_draws,
-        "num_prompts": found.khat.sizes[sites.PROMPT_DIM],
+        "num_prompts": found.khat.sizes[PROMPT_DIM],
         "powers": list(ALPHAS),
         "threshold": threshold,
         "khat_limit": khat_limit(found.num_draws),
@@ -132,10 +132,10 @@ def panels(found: Indices) -> dict[str, dict[str, dict[str, ArrayLike]]]:
     made: dict[str, dict[str, dict[str, ArrayLike]]] = {}
     for name, array in kept.data_vars.items():
         title = TITLES[str(name)]
-        if sites.OBJECTIVE_DIM in array.dims:
+        if OBJECTIVE_DIM in array.dims:
             made[title] = {
-                str(objective): _series(array.sel({sites.OBJECTIVE_DIM: objective}))
-                for objective in array[sites.OBJECTIVE_DIM].values
+                str(objective): _series(array.sel({OBJECTIVE_DIM: objective}))
+                for objective in array[OBJECTIVE_DIM].values
             }
         else:
             made.setdefault("rewards", {})[title] = _series(array)

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vrm_pyro import names as sites
 from vrm_pyro.diagnostics.metrics.power_scaling import khat_limit
 from vrm_pyro.diagnostics.sensitivity.indices import COMPONENT_DIM, LIKELIHOOD, PRIOR, Indices
+from vrm_pyro.names import OBJECTIVE_DIM
 
 THRESHOLD: Final = 0.05
 
@@ -190,10 +190,10 @@ def draws_needed(found: Indices, threshold: float = THRESHOLD) -> int | None:
 
 def _objectives(array: xr.DataArray) -> list[tuple[str | None, dict[str, str]]]:
     whole: list[tuple[str | None, dict[str, str]]] = [(None, {})]
-    if sites.OBJECTIVE_DIM not in array.dims:
+    if OBJECTIVE_DIM not in array.dims:
         return whole
-    names = array[sites.OBJECTIVE_DIM].values
-    return whole + [(str(name), {sites.OBJECTIVE_DIM: name}) for name in names]
+    names = array[OBJECTIVE_DIM].values
+    return whole + [(str(name), {OBJECTIVE_DIM: name}) for name in names]
 
 
 def _mean(mask: NDArray[np.bool_]) -> float | None:
