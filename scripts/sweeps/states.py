@@ -71,7 +71,7 @@ class SweepStates:
     @property
     def rated(self) -> tuple[str, ...]:
         """Rated objectives of the training rows."""
-        return self.rows.facts(self.rows.train.table).objectives
+        return self.rows.facts().objectives
 
     def _split(self, seed: int) -> Split:
         """Return the split of a seed; given parts are the same for every seed.

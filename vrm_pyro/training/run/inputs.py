@@ -156,9 +156,10 @@ class TrainingRows:
         check_rankings(model, cast(FeatureSource, table))
         check_data(model, self.facts(table))
 
-    def facts(self, table: PreferenceTable) -> DataFacts:
-        """Return what settings of a model have to fit in these rows."""
-        facts = data_facts(cast(FeatureSource, table))  # it has what is looked at
+    def facts(self, table: PreferenceTable | None = None) -> DataFacts:
+        """Return what settings of a model have to fit in some rows (default: training rows)."""
+        rows = self.train.table if table is None else table
+        facts = data_facts(cast(FeatureSource, rows))  # it has what is looked at
         if self.drops("drop_ratings"):
             facts = replace(facts, objectives=())
         if self.drops("drop_preferences"):
