@@ -1,6 +1,7 @@
 """What every test starts from: no network, fixed seeds, warnings as errors, bounded threads."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from helpers import shape_checks
+
+shape_checks.install()
 
 # Before anything imports huggingface_hub, which reads these once. A test that needs the network
 # is a test that fails on a train.
@@ -44,6 +48,16 @@ def fresh_pyro() -> Iterator[None]:
     with pyro.validation_enabled(True):
         yield
     pyro.clear_param_store()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules() -> None:
+    """Let garbage collection pass over what was imported: a training collects several times.
+
+    A full collection of all that torch and transformers define takes half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

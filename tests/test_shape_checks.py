@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from helpers.shape_checks import jaxtyped
+from jaxtyping import Float, TypeCheckError
+from torch import Tensor
 
 from vrm_pyro.models.likelihoods import BradleyTerry
 
@@ -12,3 +14,24 @@ def test_the_package_is_checked():
         BradleyTerry().probability([0.0])
     with pytest.raises(TypeCheckError, match="probability"):
         BradleyTerry().without_lapse(torch.ones(3, dtype=torch.int64))
+
+
+def plain(number: int, values: Tensor | None = None) -> tuple[int, Tensor | None]:
+    return number, values
+
+
+def alone(x: Float[Tensor, " rows"]) -> None: ...
+def inside_a_union(x: Float[Tensor, " rows"] | None) -> None: ...
+def inside_others(x: dict[str, list[Float[Tensor, " rows"]]]) -> None: ...
+def as_text(x: 'Float[Tensor, " rows"]') -> None: ...
+def returned(x) -> Float[Tensor, " rows"]:
+    return x
+
+
+def test_functions_without_shapes_are_left_alone():
+    assert jaxtyped(typechecker=None)(plain) is plain
+
+
+@pytest.mark.parametrize("function", [alone, inside_a_union, inside_others, as_text, returned])
+def test_functions_with_shapes_are_decorated(function):
+    assert jaxtyped(typechecker=None)(function) is not function

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -17,20 +18,24 @@ class BradleyTerry(PreferenceLikelihood):
     tensor([0.5000, 0.7311, 0.2689])
     """
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c log sigmoid(Delta) + (1 - c) log sigmoid(-Delta)."""
         # Do not use softplus: torch's is linear above 20, so the two outcomes would not sum to 1.
         return logsigmoid(delta) - (1 - preference) * delta
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return sigmoid(Delta)."""
         return torch.sigmoid(delta)
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c - sigmoid(Delta)."""
         return preference - torch.sigmoid(delta)
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return sigmoid(Delta) sigmoid(-Delta)."""
         chance = torch.sigmoid(delta)
         return chance * (1 - chance)

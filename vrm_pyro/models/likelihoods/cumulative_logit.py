@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -44,7 +45,9 @@ class CumulativeLogit(PreferenceLikelihood):
         last = self.num_levels - 1
         return tuple(level / last for level in range(self.num_levels))
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return the interpolation of log(sigmoid(a) - sigmoid(b)) between two levels."""
         lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
         cuts, log_width = self._cutpoints(delta)
@@ -55,13 +58,15 @@ class CumulativeLogit(PreferenceLikelihood):
 
         return (1 - share) * level_log_prob(lower) + share * level_log_prob(lower + 1)
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the mean of sigmoid(Delta - t) over the two cutpoints around the middle."""
         cuts, _ = self._cutpoints(delta)
         below, above = cuts[self.num_levels // 2], cuts[(self.num_levels + 1) // 2]
         return 0.5 * (torch.sigmoid(delta - below) + torch.sigmoid(delta - above))
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return the interpolation of 1 - sigmoid(a) - sigmoid(b) between two levels."""
         lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
         cuts, _ = self._cutpoints(delta)
@@ -72,7 +77,7 @@ class CumulativeLogit(PreferenceLikelihood):
 
         return (1 - share) * level_score(lower) + share * level_score(lower + 1)
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the sum over levels of p score^2."""
         cuts, log_width = self._cutpoints(delta)
         above, below = delta.unsqueeze(-1) - cuts[:-1], cuts[1:] - delta.unsqueeze(-1)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
@@ -24,7 +25,9 @@ class _DavidsonFormulas(PreferenceLikelihood):
         """Loss, tie and win of the first: 0, 1/2, 1."""
         return (0.0, 0.5, 1.0)
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return (c - 1/2) Delta + (1 - |2c - 1|) log nu - log(e^{Delta/2} + e^{-Delta/2} + nu).
 
         1 - |2c - 1| is the share of a tie in the label c, so this is also the interpolation of
@@ -34,16 +37,18 @@ class _DavidsonFormulas(PreferenceLikelihood):
         tie = 1 - (2 * preference - 1).abs()
         return (preference - 0.5) * delta + tie * log_tie - log_total
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return (e^{Delta/2} + nu / 2) / (e^{Delta/2} + e^{-Delta/2} + nu)."""
         win, tie, _ = self._chances(delta)
         return win + 0.5 * tie
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c - p(c = 1) - p(c = 1/2) / 2."""
         return preference - self.probability(delta)
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the variance of c, p(1) p(0) + p(1/2) (1 - p(1/2)) / 4."""
         win, tie, loss = self._chances(delta)
         return win * loss + 0.25 * tie * (win + loss)

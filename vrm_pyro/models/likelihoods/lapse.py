@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
@@ -26,7 +27,9 @@ class _LapseFormulas(PreferenceLikelihood):
     def rate(self) -> float | Tensor:
         """The probability eps that a label is flipped."""
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c log p(1 | Delta) + (1 - c) log p(0 | Delta)."""
         rate = like(self.rate, delta)
         log_rate, log_rest = torch.log(rate), torch.log1p(-2 * rate)
@@ -34,23 +37,25 @@ class _LapseFormulas(PreferenceLikelihood):
         loss = torch.logaddexp(log_rate, log_rest + logsigmoid(-delta))
         return preference * win + (1 - preference) * loss
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return eps + (1 - 2 eps) sigmoid(Delta)."""
         rate = like(self.rate, delta)
         return rate + (1 - 2 * rate) * torch.sigmoid(delta)
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return (c - p) p' / (p (1 - p)) with p' = (1 - 2 eps) sigmoid(Delta) sigmoid(-Delta)."""
         # p lies in [eps, 1 - eps], so the denominator is not zero.
         chance = self.probability(delta)
         return (preference - chance) * self._density(delta) / (chance * (1 - chance))
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return p'^2 / (p (1 - p))."""
         chance = self.probability(delta)
         return self._density(delta) ** 2 / (chance * (1 - chance))
 
-    def without_lapse(self, probability: Tensor) -> Tensor:
+    def without_lapse(self, probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return (p - eps) / (1 - 2 eps) = E sigmoid(Delta): p is linear in the sigmoid."""
         rate = like(self.rate, probability)
         # Rounding may move p outside [eps, 1 - eps].

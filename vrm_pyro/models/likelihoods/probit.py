@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
@@ -20,20 +21,24 @@ class Probit(PreferenceLikelihood):
     tensor([0.5000, 0.8413])
     """
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c log Phi(Delta) + (1 - c) log Phi(-Delta)."""
         win, loss = torch.special.log_ndtr(delta), torch.special.log_ndtr(-delta)
         return preference * win + (1 - preference) * loss
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return Phi(Delta)."""
         return torch.special.ndtr(delta)
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return c m(Delta) - (1 - c) m(-Delta), m = phi / Phi the inverse Mills ratio."""
         return preference * _mills(delta) - (1 - preference) * _mills(-delta)
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return m(Delta) m(-Delta)."""
         return _mills(delta) * _mills(-delta)
 

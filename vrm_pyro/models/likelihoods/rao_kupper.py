@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -102,7 +103,9 @@ class KnownThreshold(PreferenceLikelihood):
         """Loss, tie and win of the first: 0, 1/2, 1."""
         return (0.0, 0.5, 1.0)
 
-    def log_prob(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def log_prob(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return the interpolation of the log-probabilities of loss, tie and win."""
         threshold = self._threshold(delta)
         loss_share, tie_share, win_share = _shares(preference.to(delta.dtype))
@@ -114,18 +117,20 @@ class KnownThreshold(PreferenceLikelihood):
         decided = decided + loss_share * logsigmoid(-delta - threshold)
         return decided + torch.where(tied, tie_share * tie, 0.0)
 
-    def probability(self, delta: Tensor) -> Tensor:
+    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the mean of sigmoid(Delta - t) and sigmoid(Delta + t)."""
         threshold = self._threshold(delta)
         return 0.5 * (torch.sigmoid(delta - threshold) + torch.sigmoid(delta + threshold))
 
-    def score(self, delta: Tensor, preference: Tensor) -> Tensor:
+    def score(
+        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
+    ) -> Float[Tensor, "*#shape"]:
         """Return the interpolation of the slopes of loss, tie and win."""
         above, below, tie = self._slopes(delta)
         loss_share, tie_share, win_share = _shares(preference.to(delta.dtype))
         return win_share * above - loss_share * below + tie_share * tie
 
-    def information(self, delta: Tensor) -> Tensor:
+    def information(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the sum over outcomes of p score^2."""
         threshold = self._threshold(delta)
         above, below, tie = self._slopes(delta)

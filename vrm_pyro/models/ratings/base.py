@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -76,15 +77,15 @@ class RatingValues:
         """Return d log p(y | s) / d s, elementwise."""
         raise NotImplementedError
 
-    def information(self, scores: Tensor) -> Tensor:
+    def information(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the Fisher information of one rating about s, elementwise, > 0."""
         raise NotImplementedError
 
-    def mean(self, scores: Tensor) -> Tensor:
+    def mean(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return E[y | s] in standardised units, elementwise."""
         raise NotImplementedError
 
-    def sample(self, scores: Tensor) -> Tensor:
+    def sample(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Draw y given s, elementwise, without gradient."""
         raise NotImplementedError
 

@@ -68,15 +68,15 @@ class BernoulliValues(RatingValues):
         """Return y - sigmoid(s + o)."""
         return ratings.clamp(0, 1) - self.mean(scores)
 
-    def information(self, scores: Tensor) -> Tensor:
+    def information(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return sigmoid(s + o) sigmoid(-s - o)."""
         chance = self.mean(scores)
         return (chance * (1 - chance)).clamp(min=LEAST_INFORMATION)
 
-    def mean(self, scores: Tensor) -> Tensor:
+    def mean(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return sigmoid(s + o)."""
         return torch.sigmoid(scores + self.offset)
 
-    def sample(self, scores: Tensor) -> Tensor:
+    def sample(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Draw 0 or 1."""
         return torch.bernoulli(self.mean(scores).detach())

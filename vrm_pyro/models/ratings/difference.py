@@ -71,11 +71,11 @@ class DifferenceValues(RatingValues):
         """Return the same values without gradients."""
         return replace(self, scale=self.scale.detach())
 
-    def mean(self, scores: Tensor) -> Tensor:
+    def mean(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return s: levels are unknown, differences are those of ratings."""
         return scores
 
-    def sample(self, scores: Tensor) -> Tensor:
+    def sample(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Draw from N(s, tau^2), at level 0."""
         return dist.Normal(scores, self.scale).sample()
 

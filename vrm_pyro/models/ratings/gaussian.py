@@ -106,15 +106,15 @@ class GaussianValues(RatingValues):
         """Return (y - s - o) / tau^2."""
         return (ratings - scores - self.offset) / self.scale**2
 
-    def information(self, scores: Tensor) -> Tensor:
+    def information(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return 1 / tau^2."""
         return (self.scale**-2).expand_as(scores)
 
-    def mean(self, scores: Tensor) -> Tensor:
+    def mean(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return s + o."""
         return scores + self.offset
 
-    def sample(self, scores: Tensor) -> Tensor:
+    def sample(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Draw from N(s + o, tau^2)."""
         return dist.Normal(scores + self.offset, self.scale).sample()
 

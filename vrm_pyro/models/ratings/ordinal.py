@@ -107,19 +107,19 @@ class OrdinalValues(RatingValues):
         """Return 1 - sigma(b - s) - sigma(a - s) for a level between cutpoints a and b."""
         return self._mix(self._level_slopes(scores), ratings)
 
-    def information(self, scores: Tensor) -> Tensor:
+    def information(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return sum_l P(l) slope_l^2."""
         mass = self.level_log_probs(scores).exp()
         value = (mass * self._level_slopes(scores) ** 2).sum(-1)
         return value.clamp(min=LEAST_INFORMATION)
 
-    def mean(self, scores: Tensor) -> Tensor:
+    def mean(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the expected level in [0, 1]."""
         mass = self.level_log_probs(scores).exp()
         levels = torch.linspace(0, 1, self.levels, dtype=mass.dtype, device=mass.device)
         return mass @ levels
 
-    def sample(self, scores: Tensor) -> Tensor:
+    def sample(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Draw levels in [0, 1]."""
         drawn = torch.distributions.Categorical(logits=self.level_log_probs(scores)).sample()
         return drawn.to(scores.dtype) / (self.levels - 1)
