@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from helpers.tiny_backbones import save_tiny_backbone, text
 
 from vrm_pyro.cli import main
@@ -110,6 +113,7 @@ def store_options(place, max_length=60):
 
 def make_workspace(folder):
     """Write rows, a backbone, a store and a trained model into a folder."""
+    folder.mkdir(exist_ok=True)
     save_tiny_backbone(folder / "bert")
     write_rows(folder / "train.jsonl", rows(24, seed=0))
     write_rows(folder / "validation.jsonl", rows(8, seed=1))
@@ -117,6 +121,30 @@ def make_workspace(folder):
     succeed("train", *options(folder), "--train.output_dir", folder / "model")
     data = ("--data", folder / "train.jsonl", "--out", folder / "store")
     succeed("features", *data, *store_options(folder))
+    return folder
+
+
+def make_baseline(place, folder):
+    """Train a Bradley-Terry model on the rows of a workspace."""
+    settings = options(place, train__num_train_epochs=1)
+    succeed("train", "--config", "bradley_terry", *settings, "--train.output_dir", folder)
+
+
+def shared_by_workers(tmp_path_factory, name, make):
+    """Return a folder that the first of the processes that share the tests makes for all.
+
+    Tests only read it: one that writes makes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            # What a maker that failed has left would be in the way of the next one.
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
     return folder
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from helpers import problems
-from helpers.workspace import lines, make_workspace, rows
+from helpers.workspace import lines, make_workspace, rows, shared_by_workers
 
 import vrm_pyro
 from vrm_pyro.prediction.opening import as_model, as_scorer, open_both, read_inputs
@@ -15,7 +15,7 @@ from vrm_pyro.prediction.opening import as_model, as_scorer, open_both, read_inp
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return make_workspace(tmp_path_factory.mktemp("opening"))
+    return shared_by_workers(tmp_path_factory, "workspace", make_workspace)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers.workspace import lines, options, rows, store_options, succeed, vrm_pyro, write_rows
+from helpers.workspace import lines, rows, store_options, succeed, vrm_pyro, write_rows
 
 from vrm_pyro.diagnostics.certificates import chernoff_upper, clopper_pearson_upper
 from vrm_pyro.models.checkpoint import load_model
@@ -246,14 +246,6 @@ class TestLocal:
     def test_is_not_given_unless_asked_for(self, place):
         run = succeed(*command(place / "model", place / "test.jsonl", *DISJOINT))
         assert "3 local" not in run.out
-
-
-@pytest.fixture(scope="module")
-def baseline(place, tmp_path_factory):
-    out = tmp_path_factory.mktemp("baseline") / "bt"
-    settings = {"model__architecture": "bradley_terry", "train__num_train_epochs": 1}
-    succeed("train", *options(place, **settings), "--train.output_dir", out)
-    return out
 
 
 class TestBaseline:
