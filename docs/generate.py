@@ -103,7 +103,7 @@ def public_groups() -> dict[str, Group]:
         "outside": Group(
             "In other libraries",
             "A trained model in TRL and transformers; the error that every function raises.",
-            ("VRMReward", "VRMForSequenceClassification", "InputError"),
+            ("VRMReward", "export_model", "VRMForSequenceClassification", "InputError"),
         ),
     }
 

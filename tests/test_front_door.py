@@ -27,7 +27,7 @@ PROMISED = re.findall(
     LoadedModel load_model save_model Scorer predict evaluate explain
     draw_posterior to_datatree write_posterior
     diagnose Finding sensitivity certify write_report
-    VRMReward VRMForSequenceClassification
+    VRMReward export_model VRMForSequenceClassification
     InputError __version__
     """,
 )

@@ -63,6 +63,7 @@ _MODULES = {
     "write_report": "vrm_pyro.report",
     # outside
     "VRMReward": "vrm_pyro.integrations.rl",
+    "export_model": "vrm_pyro.integrations.huggingface.export",
     "VRMForSequenceClassification": "vrm_pyro.integrations.huggingface",
     "InputError": "vrm_pyro.errors",
 }

@@ -20,6 +20,7 @@ from vrm_pyro.features.writing import write_store as write_store
 from vrm_pyro.integrations.huggingface import (
     VRMForSequenceClassification as VRMForSequenceClassification,
 )
+from vrm_pyro.integrations.huggingface.export import export_model as export_model
 from vrm_pyro.integrations.rl import VRMReward as VRMReward
 from vrm_pyro.models.bradley_terry import BradleyTerryModel as BradleyTerryModel
 from vrm_pyro.models.checkpoint import LoadedModel as LoadedModel

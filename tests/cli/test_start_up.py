@@ -32,6 +32,7 @@ WITHOUT_MODEL = (
     "report",
     "simulate",
     "features",
+    "export",
 )
 
 

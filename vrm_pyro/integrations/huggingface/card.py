@@ -21,8 +21,8 @@ RATES: Final = {
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Metrics on rows.
+class CardMetrics:
+    """Metrics on rows, as the card shows them.
 
     Args:
         rows: Description of the rows.
@@ -46,7 +46,7 @@ class Origin:
     """
 
     training: Mapping[str, Any] = field(default_factory=dict)
-    validation: Evaluation | None = None
+    validation: CardMetrics | None = None
     data: tuple[str, ...] = ()
 
 
@@ -63,7 +63,7 @@ def origin_of(metrics: Mapping[str, Any] | None, settings: Mapping[str, Any] | N
     if metrics is None:
         return Origin(data=data)
     rows = "rows held out from training; they chose the epoch that was kept"
-    return Origin(dict(metrics.get("training") or {}), Evaluation(rows, metrics), data)
+    return Origin(dict(metrics.get("training") or {}), CardMetrics(rows, metrics), data)
 
 
 def model_card(
@@ -71,7 +71,7 @@ def model_card(
     loaded: LoadedModel,
     origin: Origin,
     settings: ExportSettings,
-    evaluation: Evaluation | None = None,
+    evaluation: CardMetrics | None = None,
 ) -> str:
     """Return the text of ``README.md``.
 
@@ -181,7 +181,7 @@ def _data(loaded: LoadedModel, origin: Origin) -> str:
     return "\n".join(lines)
 
 
-def _metrics(origin: Origin, evaluation: Evaluation | None) -> str:
+def _metrics(origin: Origin, evaluation: CardMetrics | None) -> str:
     known = [e for e in (origin.validation, evaluation) if e is not None]
     if not known:
         return "None were measured."

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from vrm_pyro.backbone import TransformerBackbone, peft_calls
+from vrm_pyro.backbone import Backbone, TransformerBackbone, peft_calls
 from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.adapter import adapter_settings
@@ -82,12 +82,7 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
         InputError: If the backbone's template does not mark the beginning of an answer, or the
             exported model does not give the rewards of ``scorer``.
     """
-    backbone, loaded = scorer.backbone, scorer.loaded
-    if not isinstance(backbone, TransformerBackbone):
-        raise InputError(
-            f"backbone {backbone.name} is no model of transformers, so it cannot be exported as "
-            "one. Use the run with vrm_pyro.Scorer."
-        )
+    loaded, backbone = scorer.loaded, require_transformer(scorer.backbone)
     if backbone.precision != "float32":
         raise InputError(
             f"the backbone computes in {backbone.precision}; load it in float32 to export it."
@@ -123,6 +118,20 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
     written = VRMForSequenceClassification.from_pretrained(folder)
     if settings.dtype == "float32":
         test.verify(written, EXACT)
+
+
+def require_transformer(backbone: Backbone) -> TransformerBackbone:
+    """Return a backbone if it is a model of transformers.
+
+    Raises:
+        InputError: If it is a backbone of the user's own.
+    """
+    if not isinstance(backbone, TransformerBackbone):
+        raise InputError(
+            f"backbone {backbone.name} is no model of transformers, so it cannot be exported as "
+            "one. Use the run with vrm_pyro.Scorer."
+        )
+    return backbone
 
 
 def refuse_own_classes(settings: Mapping[str, Any]) -> None:
