@@ -51,7 +51,7 @@ def new_model():
     """Return the model of the simulation: scores are the features, tau is known.
 
     Nothing in a prompt or a response is informative beyond its ratings, and p(w) starts almost
-    certain of uniform weights: w is one unknown point, not a law.
+    certain of uniform weights: w is one unknown point, not a distribution.
     """
     model = VRM(
         1,

@@ -145,7 +145,7 @@ SMALL = {
 
 
 def fit(tmp_path, config, rate):
-    """Train on 8,000 pairs of the same law of states."""
+    """Train on 8,000 pairs of the same distribution of states."""
     data, _ = well_specified(4000, 8000, 11, rate)
     validation, _ = well_specified(1000, 2000, 12, rate)
     arguments = TrainArguments(

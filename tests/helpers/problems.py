@@ -140,7 +140,7 @@ def random_conditionals(
     seed: int = 2,
     dtype: torch.dtype = torch.float64,
 ) -> Conditionals:
-    """Return random laws of w and z and random parameters, without any network."""
+    """Return random distributions of w and z and random parameters, without any network."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

@@ -91,7 +91,7 @@ def steps(config, num_steps=3):
     batch = UNIT_BATCH if unit else BATCH
     set_seed(0)
     model = build_model(config, HIDDEN_SIZE, 3, rated=True)
-    if config.objective in ("sampled", "pairwise"):  # it reads the laws; pairwise asks for more
+    if config.objective in ("sampled", "pairwise"):  # reads distributions; pairwise asks for more
         check_program(model, config.objective)
     fit_scalers(model, Arrays(batch))
     module = TrainingModule(model, config, batch.num_prompts).train()
@@ -170,7 +170,7 @@ def test_tables_are_covered():
         assert {names[position] for names in ALLOWED} == set(table)
     assert {names[5] for names in BY_RATINGS} == set(RATING_LIKELIHOODS)
     conditional = [names for names in ALLOWED if names[0] == "conditional"]
-    # A latent without a text to follow is for `vib`; weights may follow one law for all prompts.
+    # A latent that follows no text is for `vib`; all prompts may share a distribution of weights.
     assert {names[1] for names in conditional} == set(WEIGHT_PRIORS)
     assert {n for n in GUIDES if GUIDES[n].outcome_aware} == {names[3] for names in conditional}
 

@@ -36,7 +36,7 @@ def model_of(kind):
         head = DiagonalPosterior(head_parameters(model.reward, networks), 2.0, HEAD_DRAWS).double()
         with torch.no_grad():
             for raw in head.raw_scales:
-                raw.add_(1.0)  # a wide law: its part of the variance must be seen
+                raw.add_(1.0)  # a wide distribution: its part of the variance must be seen
         model.parameter_posterior = head
     return model.eval()
 

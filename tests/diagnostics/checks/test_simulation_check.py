@@ -18,7 +18,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 class Drawn(torch.distributions.Distribution):
-    """Draws made beforehand, in the place of a law."""
+    """Draws made beforehand, in the place of a distribution."""
 
     def __init__(self, draws):
         super().__init__(validate_args=False)
@@ -43,7 +43,7 @@ def refined(simulated):
 
 
 def scaled(laws, factor):
-    """Return the laws with standard deviations times a factor."""
+    """Return the distributions with standard deviations times a factor."""
     q_weights, q_features = laws
     gaussian = as_gaussian(q_features)
     return (

@@ -12,6 +12,6 @@ def model_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bayesian_dir(tmp_path_factory):
-    """The same with a law of the head's parameters."""
+    """The same with a distribution of the head's parameters."""
     folder = tmp_path_factory.mktemp("bayesian")
     return save_reward_model(folder, bayesian_head=True, head_draws=4)

@@ -204,7 +204,7 @@ class TestThompson:
         )
         error = np.array(found.reward_sd) / 150**0.5
         assert (np.abs(draws.mean(0) - mean) < 4.5 * error).all()
-        # The sd of a sample sd is about sd / sqrt(2 n) for laws with tails like these.
+        # The sd of a sample sd is about sd / sqrt(2 n) for distributions with tails like these.
         assert draws.std(0) == pytest.approx(found.reward_sd, rel=4.5 / 300**0.5)
 
 

@@ -12,7 +12,7 @@ W = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
 
 
 def made_of(parameter):
-    """Return laws of every make whose parameters all come from one tensor (2, 3)."""
+    """Return distributions of every make whose parameters all come from one tensor (2, 3)."""
     square = torch.diag_embed(parameter[:, :2])
     both = torch.stack([parameter, parameter + 1], 1)
     return {

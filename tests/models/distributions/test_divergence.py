@@ -1,4 +1,4 @@
-"""KL between laws of one latent, against quadrature, draws and torch's dense formulas."""
+"""KL between distributions of one latent, against quadrature, draws and torch's dense formulas."""
 
 import pyro.distributions as dist
 import pytest

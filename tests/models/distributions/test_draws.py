@@ -1,4 +1,4 @@
-"""Draws from streams of the caller's own: registered laws, and one of a user's."""
+"""Draws from streams of the caller's own: registered distributions, and one of a user's."""
 
 import pyro.distributions as dist
 import pytest

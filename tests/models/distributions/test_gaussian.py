@@ -1,4 +1,4 @@
-"""Gaussian laws of features: the diagonal case is the full one with a diagonal factor."""
+"""Gaussian distributions of features: the diagonal case is the full one with a diagonal factor."""
 
 import pyro.distributions as dist
 import pytest

@@ -1,4 +1,4 @@
-"""The logistic-normal law: density, draws and nodes, none of which prefers an objective."""
+"""The logistic-normal distribution: density, draws and nodes, none prefers an objective."""
 
 import itertools
 
@@ -15,7 +15,7 @@ from vrm_pyro.models.distributions.logistic_normal import contrast_basis
 
 
 def random_law(num_objectives, batch=(), seed=0, dtype=torch.float64):
-    """Return a law with a dense covariance that is not far from the middle of the simplex."""
+    """Return a distribution with a dense covariance, near the middle of the simplex."""
     generator = torch.Generator().manual_seed(seed)
     size = num_objectives - 1
 

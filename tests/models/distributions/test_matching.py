@@ -1,4 +1,4 @@
-"""A law of w from one family, fitted to a law of another."""
+"""A distribution of w from one family, fitted to a distribution of another."""
 
 import pyro.distributions as dist
 import pytest

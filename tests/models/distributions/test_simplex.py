@@ -1,4 +1,4 @@
-"""Nodes and moments of laws of w."""
+"""Nodes and moments of distributions of w."""
 
 import pyro.distributions as dist
 import pytest

@@ -1,4 +1,4 @@
-"""The Gaussian law of the global parameters."""
+"""The Gaussian distribution of the global parameters."""
 
 import pyro.distributions as dist
 import pytest

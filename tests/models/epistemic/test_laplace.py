@@ -1,4 +1,4 @@
-"""The Laplace law of the global parameters against closed forms, and what its variance tells."""
+"""The Laplace approximation of the global parameters against closed forms, and its variance."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -22,7 +22,7 @@ def build(name):
 
 
 def seeded(law):
-    """Return a draw under a fixed seed: equal laws give equal ones."""
+    """Return a draw under a fixed seed: equal distributions give equal ones."""
     torch.manual_seed(5)
     return law.sample()
 
@@ -102,7 +102,7 @@ def test_gradients_reach_every_parameter(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not GUIDES[name].point])
 def test_densities_have_mass_one(name):
-    """By importance draws from a flat and a wide law; what is drawn has what is scored."""
+    """By importance draws from flat and wide distributions; what is drawn has what is scored."""
     batch, conditionals = problem(num_prompts=2)
     q_weights, q_features = build(name).posterior(batch, conditionals)
     z = q_features.sample((4000,))
@@ -166,7 +166,7 @@ def with_prior(conditionals, family):
 
 
 def log_probs(laws, batch):
-    """Return the log densities of both laws at fixed points."""
+    """Return the log densities of both distributions at fixed points."""
     generator = torch.Generator().manual_seed(9)
     w = torch.rand(batch.num_prompts, 3, generator=generator, dtype=torch.float64) + 0.1
     z = torch.randn(batch.num_responses, 2, generator=generator, dtype=torch.float64)

@@ -120,7 +120,7 @@ def test_preferred_answers_gain_reward(guide, batch, conditionals):
 
 
 def mean_differences(weights, conditionals, batch):
-    """Return E[Delta] of every pair under a law of w, with z at its prior mean."""
+    """Return E[Delta] of every pair under a distribution of w, with z at its prior mean."""
     scores = conditionals.reward.scores(conditionals.features.mean)
     return conditionals.reward.delta(
         weights.mean[batch.pair_prompt], scores[batch.pair_first], scores[batch.pair_second]

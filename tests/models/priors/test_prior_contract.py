@@ -64,14 +64,14 @@ def test_flag_says_whether_the_text_is_read(kind, size, event_dim, event_shape):
         for parameter in module.parameters():  # some start from a constant
             parameter.add_(0.1 * torch.randn_like(parameter))
     law = module(torch.randn(5, HIDDEN_SIZE).double())
-    # Rows of one law may differ in the last bit.
+    # Rows of one distribution may differ in the last bit.
     assert ((law.mean - law.mean[0]).abs().max() > 1e-12) == kind.conditional
     assert bool(list(module.parameters())) == kind.conditional
 
 
 @VARIANT
 def test_density_has_mass_one(name):
-    """By importance draws from a wider law."""
+    """By importance draws from a wider distribution."""
     module, states = moved(name)
     law = module(states)
     if isinstance(VARIANTS[name], FeaturePrior):
@@ -95,7 +95,7 @@ def test_gradients_reach_every_parameter(name):
 
 @VARIANT
 def test_parameters_survive_saving(name):
-    """What is not in the state is settings: another start gives the same law after loading."""
+    """The rest are settings: another start gives the same distribution after loading."""
     (module, states), (again, _) = moved(name), moved(name, seed=1)
     again.load_state_dict(module.state_dict())
     value = module(states).sample()

@@ -43,7 +43,7 @@ def elementwise(name):
     return type(build(name)()).log_prob is not RatingValues.log_prob
 
 
-# Ratings known up to a level of their prompt have no law of a rating alone: test_difference.py.
+# Ratings known up to a level of their prompt have no marginal distribution: test_difference.py.
 ALONE = pytest.mark.parametrize("name", [name for name in NAMES if elementwise(name)])
 
 

@@ -116,7 +116,7 @@ def test_the_change_of_a_score_closes_the_gap(kind):
 
 
 def test_the_probability_to_be_best_integrates_over_a_shared_w():
-    """Two responses: against the expectation over w of the Normal law given w."""
+    """Two responses: against the expectation over w of the Normal distribution given w."""
     model, batch = model_of("plain"), one_prompt(2).to(torch.float32)
     found = decision_of(model, 2)
     first, second = (torch.tensor([j]) for j in found.order)

@@ -23,7 +23,7 @@ def write_posterior(
 ) -> None:
     """Write draws of every prompt, response and pair to a netCDF file, or summaries of them.
 
-    Draws go through files beside ``path``, so they need not fit in memory::
+    Draws are kept in temporary files beside ``path``, so they need not fit in memory::
 
         vrm_pyro.write_posterior("runs/rated", "test.jsonl", "posterior.nc")
 
