@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from vrm_pyro.data.simulation import wording
 from vrm_pyro.data.simulation.kinds import KINDS, OBJECTIVES
-from vrm_pyro.data.simulation.phrases import FEATURES, PHRASE_BANKS
+from vrm_pyro.data.simulation.phrases import FEATURE_NAMES, PHRASE_BANKS
 from vrm_pyro.errors import InputError
 
 NUM_KINDS = len(KINDS)
@@ -36,7 +36,7 @@ def test_slots_are_filled_and_words_are_read():
     rng = np.random.default_rng(0)
     prompts = wording.write_prompts(rng, kind)
     topics = np.array([prompt.topic for prompt in prompts])
-    levels = rng.integers(-2, 3, (len(kind), len(FEATURES)))
+    levels = rng.integers(-2, 3, (len(kind), len(FEATURE_NAMES)))
     responses = wording.write_responses(rng, kind, topics, levels)
     for prompt, response, k in zip(prompts, responses, kind, strict=True):
         topic = KINDS[k].topics[prompt.topic]
@@ -76,7 +76,7 @@ def test_levels_show_as_sentences_of_their_bank():
 def test_every_sentence_of_a_bank_is_used_about_equally_often():
     n = 6000
     kind = np.zeros(n, dtype=np.int64)
-    levels = np.full((n, len(FEATURES)), 2)
+    levels = np.full((n, len(FEATURE_NAMES)), 2)
     texts = wording.write_responses(np.random.default_rng(4), kind, kind, levels)
     for bank in PHRASE_BANKS:
         share = 2 / len(bank.high)

@@ -132,4 +132,4 @@ CARE = PhraseBank(
 )
 
 PHRASE_BANKS: tuple[PhraseBank, ...] = (DETAIL, ACCURACY, FLOW, CARE)
-FEATURES: tuple[str, ...] = tuple(bank.feature for bank in PHRASE_BANKS)
+FEATURE_NAMES: tuple[str, ...] = tuple(bank.feature for bank in PHRASE_BANKS)

@@ -6,13 +6,25 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vrm_pyro import names as sites
 from vrm_pyro.data.simulation import program
 from vrm_pyro.data.simulation.kinds import KINDS, OBJECTIVES
-from vrm_pyro.data.simulation.phrases import FEATURES
+from vrm_pyro.data.simulation.phrases import FEATURE_NAMES
 from vrm_pyro.data.simulation.simulation import KIND_DIM, SPLITS, Simulation
 from vrm_pyro.data.simulation.wording import feature_levels, write_prompts, write_responses
 from vrm_pyro.errors import InputError
+from vrm_pyro.names import (
+    DELTA,
+    FEATURE_DIM,
+    FEATURES,
+    OBJECTIVE_DIM,
+    PAIR_DIM,
+    PROMPT_DIM,
+    RATING,
+    RESPONSE_DIM,
+    REWARD,
+    SCORES,
+    WEIGHTS,
+)
 
 HELD_OUT_FRACTION = 0.1
 RATING_OFFSET = 3.0  # ratings look like a scale around 3, not like standardised scores
@@ -78,7 +90,7 @@ def simulate_texts(
     num_prompts = int(owner[-1]) + 1
     kind = latent_rng.permutation(np.arange(num_prompts) % len(KINDS))
     w = program.draw_weights(latent_rng, kind, means, concentration)
-    z = latent_rng.standard_normal((len(owner), len(FEATURES)))
+    z = latent_rng.standard_normal((len(owner), len(FEATURE_NAMES)))
     s = z @ program.LOADING.T + program.INTERCEPT
     r = beta * (w[owner] * s).sum(axis=1)
     delta = r[first] - r[second]
@@ -94,46 +106,46 @@ def simulate_texts(
 
     names = _ids(seed, owner, first)
     by_prompt = {
-        sites.WEIGHTS: ((sites.PROMPT_DIM, sites.OBJECTIVE_DIM), w),
-        "prompt_kind": (sites.PROMPT_DIM, np.array([k.name for k in KINDS])[kind]),
-        "split": (sites.PROMPT_DIM, _split_names(split_rng, num_prompts)),
-        "prompt_text": (sites.PROMPT_DIM, np.array(texts)),
+        WEIGHTS: ((PROMPT_DIM, OBJECTIVE_DIM), w),
+        "prompt_kind": (PROMPT_DIM, np.array([k.name for k in KINDS])[kind]),
+        "split": (PROMPT_DIM, _split_names(split_rng, num_prompts)),
+        "prompt_text": (PROMPT_DIM, np.array(texts)),
     }
     by_response = {
-        sites.FEATURES: ((sites.RESPONSE_DIM, sites.FEATURE_DIM), z),
-        "level": ((sites.RESPONSE_DIM, sites.FEATURE_DIM), level),
-        sites.SCORES: ((sites.RESPONSE_DIM, sites.OBJECTIVE_DIM), s),
-        sites.RATING: ((sites.RESPONSE_DIM, sites.OBJECTIVE_DIM), rating.round(RATING_DECIMALS)),
-        sites.REWARD: (sites.RESPONSE_DIM, r),
-        "response_prompt": (sites.RESPONSE_DIM, names.prompt[owner]),
+        FEATURES: ((RESPONSE_DIM, FEATURE_DIM), z),
+        "level": ((RESPONSE_DIM, FEATURE_DIM), level),
+        SCORES: ((RESPONSE_DIM, OBJECTIVE_DIM), s),
+        RATING: ((RESPONSE_DIM, OBJECTIVE_DIM), rating.round(RATING_DECIMALS)),
+        REWARD: (RESPONSE_DIM, r),
+        "response_prompt": (RESPONSE_DIM, names.prompt[owner]),
     }
     by_pair = {
-        "pair_prompt": (sites.PAIR_DIM, names.prompt[owner[first]]),
-        "first_response": (sites.PAIR_DIM, names.response[first]),
-        "second_response": (sites.PAIR_DIM, names.response[second]),
-        "chosen_response": (sites.PAIR_DIM, names.response[np.where(label, first, second)]),
-        "rejected_response": (sites.PAIR_DIM, names.response[np.where(label, second, first)]),
-        sites.DELTA: (sites.PAIR_DIM, delta),
-        "p_first": (sites.PAIR_DIM, p_first),
-        "first_preferred": (sites.PAIR_DIM, label),
-        "p_chosen": (sites.PAIR_DIM, np.where(label, p_first, 1 - p_first)),
+        "pair_prompt": (PAIR_DIM, names.prompt[owner[first]]),
+        "first_response": (PAIR_DIM, names.response[first]),
+        "second_response": (PAIR_DIM, names.response[second]),
+        "chosen_response": (PAIR_DIM, names.response[np.where(label, first, second)]),
+        "rejected_response": (PAIR_DIM, names.response[np.where(label, second, first)]),
+        DELTA: (PAIR_DIM, delta),
+        "p_first": (PAIR_DIM, p_first),
+        "first_preferred": (PAIR_DIM, label),
+        "p_chosen": (PAIR_DIM, np.where(label, p_first, 1 - p_first)),
     }
     parameters = {
-        "kind_weights": ((KIND_DIM, sites.OBJECTIVE_DIM), means),
-        "loading": ((sites.OBJECTIVE_DIM, sites.FEATURE_DIM), program.LOADING),
-        "intercept": (sites.OBJECTIVE_DIM, program.INTERCEPT),
-        "rating_offset": (sites.OBJECTIVE_DIM, np.full(len(OBJECTIVES), RATING_OFFSET)),
+        "kind_weights": ((KIND_DIM, OBJECTIVE_DIM), means),
+        "loading": ((OBJECTIVE_DIM, FEATURE_DIM), program.LOADING),
+        "intercept": (OBJECTIVE_DIM, program.INTERCEPT),
+        "rating_offset": (OBJECTIVE_DIM, np.full(len(OBJECTIVES), RATING_OFFSET)),
         "beta": float(beta),
         "concentration": float(concentration),
         "rating_scale": float(rating_noise),
         "label_noise": float(label_noise),
     }
     coords: dict[str, Any] = {
-        sites.PROMPT_DIM: names.prompt,
-        sites.RESPONSE_DIM: names.response,
-        sites.PAIR_DIM: names.pair,
-        sites.OBJECTIVE_DIM: list(OBJECTIVES),
-        sites.FEATURE_DIM: list(FEATURES),
+        PROMPT_DIM: names.prompt,
+        RESPONSE_DIM: names.response,
+        PAIR_DIM: names.pair,
+        OBJECTIVE_DIM: list(OBJECTIVES),
+        FEATURE_DIM: list(FEATURE_NAMES),
         KIND_DIM: [k.name for k in KINDS],
     }
     attributes = {"source": "simulated", "seed": seed}
