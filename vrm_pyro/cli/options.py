@@ -4,14 +4,14 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import check_file
-from vrm_pyro.cli.parsing import UsageError
 
 if TYPE_CHECKING:
+    from vrm_pyro.diagnostics.certificates.certify import Declared
     from vrm_pyro.features.inputs import Inputs
     from vrm_pyro.models.checkpoint import LoadedModel
     from vrm_pyro.prediction.scorer import Scorer
@@ -83,19 +83,17 @@ def check_out(out: str | None) -> None:
         check_file(out)
 
 
-def check_declared(declared: object) -> Literal["no", "yes", "unknown"]:
-    """Return ``--backbone_saw_these_labels`` as no, yes or unknown; YAML reads no as false.
+def read_declared(declared: str | bool) -> "Declared":
+    """Return ``--backbone_saw_these_labels`` as a word; YAML reads no as false.
 
     Raises:
-        UsageError: If it is something else.
+        InputError: If it is not one of no, yes, unknown.
     """
+    from vrm_pyro.diagnostics.certificates.certify import check_declared
+
     if isinstance(declared, bool):
-        return "yes" if declared else "no"
-    if declared not in ("no", "yes", "unknown"):
-        raise UsageError(
-            f"--backbone_saw_these_labels is {declared!r}, but must be one of no, yes, unknown."
-        )
-    return declared  # type: ignore[return-value]  # one of the three, see above
+        declared = "yes" if declared else "no"
+    return check_declared(declared, "--backbone_saw_these_labels")
 
 
 def add_cache_option(parser: ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.json_output import add_json_options, show
-from vrm_pyro.cli.options import add_model_options, check_declared, check_out, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 PRIOR_SCALES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -140,7 +140,7 @@ def run(argv: Sequence[str]) -> None:
 def check_options(options: Namespace) -> None:
     """Raise UsageError for options that are wrong for any model and rows."""
     check_out(options.out)
-    options.backbone_saw_these_labels = check_declared(options.backbone_saw_these_labels)
+    options.backbone_saw_these_labels = read_declared(options.backbone_saw_these_labels)
     if options.delta + options.delta_mc >= 1:
         raise UsageError("--delta and --delta_mc: their sum must be below 1.")
     for name in ("draws", "steps"):

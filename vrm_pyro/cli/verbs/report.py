@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, check_declared, check_out, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -80,7 +80,7 @@ def run(argv: Sequence[str]) -> None:
     """Write the page and print its name."""
     options = parse(build_parser(), argv)
     check_out(options.out)
-    declared = check_declared(options.backbone_saw_these_labels)
+    declared = read_declared(options.backbone_saw_these_labels)
     from vrm_pyro.models.checkpoint import load_model
     from vrm_pyro.models.settings.own_classes import own_classes
     from vrm_pyro.report.page.settings import LEAST

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -41,19 +41,18 @@ NO_HEAD: Final = (
 Declared: TypeAlias = Literal["no", "yes", "unknown"]
 
 
-def check_declared(backbone_saw_these_labels: str) -> None:
-    """Raise InputError unless it is one of no, yes, unknown.
+def check_declared(declared: str, name: str = "backbone_saw_these_labels") -> Declared:
+    """Return ``declared``; raise InputError unless it is one of no, yes, unknown.
 
     >>> check_declared("no")
+    'no'
     >>> check_declared("maybe")
     Traceback (most recent call last):
     vrm_pyro.errors.InputError: ...
     """
-    if backbone_saw_these_labels not in DECLARED:
-        raise InputError(
-            f"backbone_saw_these_labels is {backbone_saw_these_labels!r}, but must be one of "
-            f"{', '.join(DECLARED)}."
-        )
+    if declared not in DECLARED:
+        raise InputError(f"{name} is {declared!r}, but must be one of {', '.join(DECLARED)}.")
+    return cast(Declared, declared)
 
 
 @dataclass(frozen=True)
