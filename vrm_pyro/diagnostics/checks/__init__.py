@@ -29,10 +29,12 @@ from vrm_pyro.diagnostics.checks import (
     unit_use,
     weight_evidence,
 )
-from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Rows, log_scores
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnosis import Diagnosis, check_inputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding
+from vrm_pyro.diagnostics.checks.log_scores import log_scores
+from vrm_pyro.diagnostics.checks.rows import Rows
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.prediction.opening import ModelLike, as_model, read_inputs

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.source import with_objectives
-from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs, Rows, log_scores
+from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding
+from vrm_pyro.diagnostics.checks.log_scores import log_scores
+from vrm_pyro.diagnostics.checks.rows import Rows
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
