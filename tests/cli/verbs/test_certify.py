@@ -46,6 +46,9 @@ class TestReport:
         assert places == sorted(places)
         assert (found["n_pairs"], found["n_prompts"]) == (24, 8)
 
+    def test_cut_texts_and_dropped_pairs_are_counted(self, report):
+        assert "texts: no text cut; no pair dropped" in report[1].err
+
     def test_held_out_bound_is_of_the_evaluated_error(self, report, place, tmp_path):
         out = ("--out", tmp_path / "m.json", "--dtype", "float32")
         succeed("evaluate", "--model", place / "model", "--data", place / "test.jsonl", *out)
