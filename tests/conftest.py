@@ -81,7 +81,7 @@ LONGEST_FILES = (
     "test_wheel.py",
     "cli/test_malformed.py",
     "cli/verbs/test_train.py",
-    "training/finetuning/test_tuning.py",
+    "training/finetuning/test_tuner.py",
     "training/test_train.py",
     "models/test_combinations.py",
     "cli/verbs/test_doctor.py",
