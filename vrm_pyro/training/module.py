@@ -10,6 +10,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active, log_loss_values
+from vrm_pyro.models.priors.base import ShrinkagePrior
 from vrm_pyro.models.reference_kl import (
     FEATURE_THRESHOLD,
     kl_features,
@@ -129,6 +130,10 @@ class TrainingModule(nn.Module):
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
+        if isinstance(model.weight_prior, ShrinkagePrior):
+            divergence, tau = model.weight_prior.divergence(), model.weight_prior.tau
+            self._note({"kl_map": divergence.detach(), "tau": tau.detach()}, step=False)
+            loss = loss + divergence / self.population
         if model.parameter_posterior is None:
             return loss
         # The penalty counts once for the data set, and the loss is per prompt.

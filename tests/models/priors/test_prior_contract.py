@@ -35,10 +35,13 @@ VARIANT = pytest.mark.parametrize("name", sorted(VARIANTS))
 
 
 def moved(name, size=3, seed=0):
-    """Return a variant's module in float64 with every parameter off its start, and states."""
+    """Return a variant's module in float64 with every parameter off its start, and states.
+
+    It is in evaluation mode: in training a map with a posterior is drawn.
+    """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    module = VARIANTS[name].build(HIDDEN_SIZE, size).double()
+    module = VARIANTS[name].build(HIDDEN_SIZE, size).double().eval()
     with torch.no_grad():
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -86,6 +89,7 @@ def test_density_has_mass_one(name):
 @pytest.mark.parametrize("name", [n for n in sorted(VARIANTS) if list(moved(n)[0].parameters())])
 def test_gradients_reach_every_parameter(name):
     module, states = moved(name)
+    module.train()
     value = module(states).sample()
     module(states).log_prob(value).sum().backward()
     for parameter_name, parameter in module.named_parameters():

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
+from torch import nn
 
 from vrm_pyro.diagnostics.checks.applies import no_latents, no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
@@ -14,6 +17,7 @@ from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residual_z, residuals_vanish
 from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
+from vrm_pyro.models.priors.base import ShrinkagePrior
 
 NAME: Final = "weights"
 ILL_CONDITIONED: Final = 100.0
@@ -132,7 +136,7 @@ def find_weights(inputs: CheckInputs) -> Finding:
     assert inputs.predictions.expected_weights is not None
     first, second = np.asarray(source.pair_first), np.asarray(source.pair_second)
     prompt = inputs.rows.pair_prompt
-    return weight_evidence(
+    finding = weight_evidence(
         scores[first] - scores[second],
         inputs.predictions.expected_weights[prompt],
         float(model.reward().scale.detach()),
@@ -143,6 +147,22 @@ def find_weights(inputs: CheckInputs) -> Finding:
         inputs.loaded.objectives,
         [inputs.rows.prompt_subset[i] for i in prompt],
     )
+    return _with_spread(finding, model.weight_prior, inputs.predictions.expected_weights)
+
+
+def _with_spread(
+    finding: Finding, prior: nn.Module, expected_weights: Float[np.ndarray, "prompts objectives"]
+) -> Finding:
+    """Add how far E[w | x] spreads over prompts, and the learned scale where the prior has one."""
+    if not finding.applies:
+        return finding
+    spread = np.std(expected_weights, axis=0)
+    told = f" E[w] differs between prompts by {spread.max():.3f} at most (standard deviation)"
+    detail = finding.detail | {"spread_over_prompts": spread}
+    if isinstance(prior, ShrinkagePrior):
+        detail["tau"] = float(prior.tau.detach())
+        told += f"; the learned scale of the map from prompt to weights is {detail['tau']:.3f}"
+    return replace(finding, verdict=f"{finding.verdict}{told}.", detail=detail)
 
 
 CHECK: Final[Diagnostic] = Diagnostic(

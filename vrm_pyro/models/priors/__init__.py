@@ -13,6 +13,7 @@ from vrm_pyro.models.priors.dirichlet import DirichletPrior
 from vrm_pyro.models.priors.kernel_dirichlet import KernelDirichletPrior
 from vrm_pyro.models.priors.logistic_normal import LogisticNormalPrior
 from vrm_pyro.models.priors.normal import NormalPrior
+from vrm_pyro.models.priors.shrinkage_dirichlet import ShrinkageDirichletPrior
 
 WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
     "ConditionalDirichletPrior": ConditionalDirichletPrior,
@@ -20,6 +21,7 @@ WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
     "DirichletPrior": DirichletPrior,
     "KernelDirichletPrior": KernelDirichletPrior,
     "LogisticNormalPrior": LogisticNormalPrior,
+    "ShrinkageDirichletPrior": ShrinkageDirichletPrior,
 }
 FEATURE_PRIORS: dict[str, type[FeaturePrior]] = {
     "ConditionalNormalPrior": ConditionalNormalPrior,
@@ -39,5 +41,6 @@ __all__ = [
     "KernelDirichletPrior",
     "LogisticNormalPrior",
     "NormalPrior",
+    "ShrinkageDirichletPrior",
     "WeightPrior",
 ]

@@ -53,6 +53,22 @@ class FittedPrior(nn.Module):
         raise NotImplementedError
 
 
+class ShrinkagePrior(FittedPrior):
+    """Base class of modules of p(w | x) with a prior and a posterior of the map from x to w.
+
+    Source: spec 2.2. Training adds :meth:`divergence` to the loss, once for the data set.
+    """
+
+    @property
+    def tau(self) -> Float[Tensor, ""]:
+        """Learned scale of the map: at 0 all prompts share one distribution of w."""
+        raise NotImplementedError
+
+    def divergence(self) -> Float[Tensor, ""]:
+        """Return KL(posterior || prior) of the map in nats for the whole data set."""
+        raise NotImplementedError
+
+
 def check_positive(owner: object, **values: float) -> None:
     """Raise ValueError, with class, setting and value, for the first value that is not > 0."""
     for name, value in values.items():
