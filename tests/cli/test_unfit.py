@@ -41,8 +41,8 @@ UNFIT = [
     (
         "one objective",
         rows(4),
-        {"model__objectives": "[safe]"},
-        ("1 objective leaves no weights", "at least 2"),
+        {"model__objectives": "[safe]", "config": "paper"},
+        ("there is 1 objective, whose weight is always 1", "at least 2"),
     ),
     (
         "nothing to hold out",

@@ -42,6 +42,11 @@ class Conditionals:
         """Loc and scale of p(z | x, y)."""
         return as_gaussian(self.features)
 
+    @property
+    def one_objective(self) -> bool:
+        """Whether K = 1: w is 1 for certain, and every q(w) is p(w)."""
+        return self.weights.event_shape == (1,)
+
     def joint_rankings(self, batch: FeatureBatch) -> Rankings | None:
         """Return the rankings that the likelihood takes as a whole, not pair by pair; or None."""
         return batch.rankings if self.likelihood.joint_rankings else None

@@ -35,6 +35,8 @@ def kl_weights(weights: dist.Distribution) -> Float[Tensor, " prompts"]:
     float64: with large concentrations the float32 value is the difference of large numbers.
     """
     flat = torch.ones_like(weights.mean)
+    if flat.shape[-1] == 1:  # Dir(1) of one objective is the point mass at 1, too
+        return torch.zeros_like(flat[..., 0], dtype=torch.float64)
     return _from_reference(weights, dist.Dirichlet(flat))
 
 

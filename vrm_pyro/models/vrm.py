@@ -28,7 +28,14 @@ from vrm_pyro.models.epistemic.base import head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
-from vrm_pyro.models.likelihoods import BradleyTerry, GaussianDelta, Preference, Ranking, root
+from vrm_pyro.models.likelihoods import (
+    BradleyTerry,
+    GaussianDelta,
+    Preference,
+    Ranking,
+    observe,
+    root,
+)
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
 from vrm_pyro.models.networks import Standardize
@@ -40,6 +47,7 @@ from vrm_pyro.models.predictive import (
     rating_moments,
 )
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
+from vrm_pyro.models.priors.one_objective import OneObjective
 from vrm_pyro.models.ratings import RatingModule
 from vrm_pyro.models.reward import (
     LinearReward,
@@ -66,7 +74,8 @@ class VRM(RewardModel):
 
     Args:
         hidden_size: Size of the backbone states.
-        num_objectives: K.
+        num_objectives: K. With K = 1 the weight is 1 for certain (:class:`OneObjective`), whatever
+            ``weight_prior`` and ``guide`` say of w.
         latent_dim: d_z.
         weight_prior: Settings of p(w | x).
         feature_prior: Settings of p(z | x, y).
@@ -107,7 +116,11 @@ class VRM(RewardModel):
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
         self.prompt_scaler = Standardize(hidden_size)
         self.response_scaler = Standardize(hidden_size)
-        self.weight_prior = weight_prior.build(hidden_size, num_objectives)
+        self.weight_prior = (
+            weight_prior.build(hidden_size, num_objectives)
+            if num_objectives > 1
+            else OneObjective()
+        )
         self.feature_prior = feature_prior.build(hidden_size, latent_dim)
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
         reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
@@ -153,7 +166,7 @@ class VRM(RewardModel):
     def predictive_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
         """Return w's distribution given the prompt: p_theta, or the label-blind q of ``vib``."""
         states = self.prompt_scaler(prompts)
-        if isinstance(self.guide, LabelBlindModule):
+        if isinstance(self.guide, LabelBlindModule) and self.num_objectives > 1:
             return self.guide.predict_weights(states)
         return self.weight_prior(states)
 
@@ -338,10 +351,10 @@ class VRM(RewardModel):
                 reward = conditionals.reward.rewards(w[..., batch.response_prompt, :], scores)
                 ranking = Ranking(reward[..., rankings.items], rankings.mask)
                 ranked, plate = (rankings.order, rankings.weight), names.RANKING_PLATE
-                _observe(names.RANKING, plate, ranking, *ranked)
+                observe(names.RANKING, plate, ranking, *ranked)
                 weight = batch.plain_weight  # the ranking already counts its pairs
             pairs = Preference(delta, likelihood)
-            _observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
+            observe(names.PREFERENCE, names.PAIR_PLATE, pairs, batch.preference, weight)
 
     def collapsed_program(self, batch: FeatureBatch, conditionals: Conditionals) -> None:
         """Sample or score the program with z integrated out; w is the only latent (spec 2.13).
@@ -377,23 +390,6 @@ class VRM(RewardModel):
         """Sample w from q(w | x, outcomes): the proposal of the collapsed objective."""
         with pyro.plate(names.PROMPT_PLATE, batch.num_prompts, dim=-1):
             pyro.sample(names.WEIGHTS, self.guide.weights(batch, conditionals))
-
-
-def _observe(
-    site: str, plate: str, distribution: dist.TorchDistribution, observed: Tensor, weight: Tensor
-) -> None:
-    """Score outcomes, each with a power on its likelihood, shape (items,)."""
-    if len(weight) == 0:
-        return
-    # Pyro refuses a scale of 0: an outcome of weight 0 is masked instead.
-    counted = weight > 0
-    scale = torch.where(counted, weight, torch.ones_like(weight))
-    with (
-        pyro.plate(plate, len(weight), dim=-1),
-        poutine.scale(scale=scale),
-        poutine.mask(mask=counted),
-    ):
-        pyro.sample(site, distribution, obs=observed)
 
 
 def _rename_state(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -143,7 +143,11 @@ def test_a_baseline_needs_no_fitting_prior():
         ),
         (ModelConfig(objectives=["clear", "kind"]), RATED, "names 'kind'"),
         (ModelConfig(scores="identity", latent_dim=4), RATED, "must equal the number"),
-        (ModelConfig(num_objectives=1), UNRATED, "at least 2"),
+        (
+            replace(VIB, supervision="weights"),
+            replace(RATED, objectives=("clear",)),
+            "at least 2 objectives",
+        ),
         (replace(VIB, supervision="weights"), UNRATED, "no training row has ratings"),
         (ModelConfig(), DataFacts((), 0, 0), "no pair to learn from"),
         (ModelConfig(architecture="bradley_terry"), DataFacts(("a", "b"), 0, 0), "no pair"),

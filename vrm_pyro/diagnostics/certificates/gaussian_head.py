@@ -43,7 +43,8 @@ class HeadParameters:
             raise InputError(f"head is {head!r}, but must be one of {', '.join(HEADS)}.")
         networks: dict[str, nn.Module] = {}
         if head == "reward_and_networks":
-            networks = {name: getattr(model, name) for name in ("weight_prior", "feature_prior")}
+            names = ("weight_prior", "feature_prior")[model.num_objectives == 1 :]
+            networks = {name: getattr(model, name) for name in names}
             for name, network in networks.items():
                 if not last_layers(network):
                     raise InputError(

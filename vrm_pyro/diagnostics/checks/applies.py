@@ -7,6 +7,7 @@ from vrm_pyro.models.guides import LabelBlindModule
 
 NO_LATENTS: Final = "a Bradley-Terry model has no latent variables."
 NO_SPREAD: Final = "the guide is a point: it has no spread that could be right or wrong."
+ONE_OBJECTIVE: Final = "there is one objective, whose weight is 1."
 LABEL_BLIND: Final = (
     "the guide does not see outcomes (mode vib), so draws given outcomes are those of the text."
 )

@@ -94,12 +94,13 @@ def find_collapse(inputs: CheckInputs) -> Finding:
 def collapse_of(model: VRM, found: Predictions) -> Finding:
     """Whether w and z ignore the text, by what a model predicts of it."""
     assert found.expected_features is not None
-    follows = model.weights_follow_prompt
-    return collapse(
-        found.expected_weights if follows else None,
-        found.expected_features,
-        "" if follows else "model.weight_prior gives all prompts the same w",
-    )
+    reason = ""
+    if not model.weights_follow_prompt:
+        reason = "model.weight_prior gives all prompts the same w"
+    if model.num_objectives == 1:
+        reason = "there is one objective: no weights"
+    weights = None if reason else found.expected_weights
+    return collapse(weights, found.expected_features, reason)
 
 
 CHECK: Final[Diagnostic] = Diagnostic(

@@ -174,6 +174,8 @@ def find_prior(inputs: CheckInputs) -> Finding:
         ("score", names.SCORES, items, responses[items]),
     ):
         before, after = (np.asarray(groups[group][site])[:, rows] for group in BOTH)
+        if kind == "weight" and len(loaded.objectives) == 1:
+            continue  # w is 1 before and after
         weight = smoothed.weights[:, owner]
         for k, name in enumerate(loaded.objectives):
             quantities[f"{kind} {name}"] = PriorAndPosterior(

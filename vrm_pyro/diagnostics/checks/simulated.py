@@ -70,8 +70,9 @@ def truth_ranks(
 ) -> dict[str, NDArray[np.float64]]:
     """Return where true weights, scores and Delta rank among draws of q, by quantity.
 
-    One value a prompt: each w_k; each s_k of one response, the first of the prompt's first pair;
-    Delta of that pair. So values of one quantity are independent.
+    One value a prompt: each w_k, unless it is the only one, which is 1; each s_k of one response,
+    the first of the prompt's first pair; Delta of that pair. Values of one
+    quantity are independent.
 
     Args:
         batch: The batch that q saw.
@@ -97,7 +98,7 @@ def truth_ranks(
     rng = np.random.default_rng(seed)
     found = {}
     for name, exact, draws in zip((*names, "delta"), true, drawn, strict=True):
-        if len(exact):
+        if len(exact) and not (len(objectives) == 1 and name.startswith("weight ")):
             found[name] = rank_values(exact.numpy(), draws.numpy(), rng)
     return found
 

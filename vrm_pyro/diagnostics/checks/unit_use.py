@@ -44,9 +44,10 @@ def unit_use(
         kl = 0.5 * (variance + mean**2 - 1 - np.log(variance)).mean(0)
     finite = kl_weights[np.isfinite(kl_weights)]
     size = mean.shape[1]
+    weights = f" and {active.weights} of {len(objectives)} weights" if len(objectives) > 1 else ""
     verdict = (
-        f"{active.features} of {size} features and {active.weights} of {len(objectives)} weights "
-        f"react to the text; KL {float(np.mean(kl)):.2f} nats a feature."
+        f"{active.features} of {size} features{weights} react to the text; "
+        f"KL {float(np.mean(kl)):.2f} nats a feature."
     )
     idle = [
         name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
-from vrm_pyro.diagnostics.checks.applies import no_latents, no_pairs
+from vrm_pyro.diagnostics.checks.applies import ONE_OBJECTIVE, no_latents, no_pairs
 from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
@@ -54,7 +54,7 @@ def weight_evidence(
         subset: Subset of each pair, empty text for none.
     """
     if len(objectives) == 1:
-        return not_applicable(NAME, "there is one objective, whose weight is 1.")
+        return not_applicable(NAME, ONE_OBJECTIVE)
     d = np.asarray(score_difference, np.float64)
     residual = np.asarray(preference - p_first, np.float64)
     sides = np.asarray(weight, np.float64)[:, None] * d

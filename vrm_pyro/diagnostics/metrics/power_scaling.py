@@ -101,6 +101,8 @@ def cjs_distance(width: Floats, first: Floats, second: Floats) -> Floats:
     middle = (first + second) / 2
     divergence = (width * (kl_div(first, middle) + kl_div(second, middle))).sum(0) / math.log(2)
     bound = (width * (first + second)).sum(0)
+    # Of equal functions it is 0 up to rounding, which may fall below.
+    divergence = np.maximum(divergence, 0.0)
     return np.sqrt(np.divide(divergence, bound, out=np.zeros_like(bound), where=bound > 0))
 
 

@@ -34,7 +34,7 @@ from vrm_pyro.diagnostics.sensitivity.indices import (
 )
 from vrm_pyro.diagnostics.sensitivity.rendering import table
 from vrm_pyro.errors import InputError
-from vrm_pyro.names import DELTA, PROMPT_DIM, RESPONSE_DIM, REWARD, SCORES, WEIGHTS
+from vrm_pyro.names import DELTA, OBJECTIVE_DIM, PROMPT_DIM, RESPONSE_DIM, REWARD, SCORES, WEIGHTS
 
 NEEDED: Final = {
     "posterior": (WEIGHTS, SCORES, REWARD),
@@ -209,6 +209,8 @@ def _parts(tree: xr.DataTree, responses: NDArray[np.int64]) -> dict[str, Floats]
         FEATURES_PRIOR: lp_z,
         LIKELIHOOD: _draws(statistics["lp_outcomes"]),
     }
+    if _one_objective(tree):
+        del parts[WEIGHTS_PRIOR]
     kinds = {
         RATINGS: _draws(statistics["lp_ratings"]),
         PREFERENCES: _draws(statistics["lp_preferences"]),
@@ -221,10 +223,14 @@ def _parts(tree: xr.DataTree, responses: NDArray[np.int64]) -> dict[str, Floats]
 def _quantities(
     tree: xr.DataTree, responses: NDArray[np.int64]
 ) -> Iterator[tuple[str, tuple[xr.DataArray, NDArray[np.int64]]]]:
-    """Yield each quantity (chain, draw, item, ...), with the prompt of each item."""
+    """Yield each quantity (chain, draw, item, ...), with the prompt of each item.
+
+    The weight of one objective is none: it is 1, whatever prior and outcomes say.
+    """
     posterior, constant = (tree[name].to_dataset() for name in ("posterior", "constant_data"))
     prompts = np.arange(posterior.sizes[PROMPT_DIM], dtype=np.int64)
-    yield WEIGHTS, (posterior[WEIGHTS], prompts)
+    if not _one_objective(tree):
+        yield WEIGHTS, (posterior[WEIGHTS], prompts)
     yield SCORES, (posterior[SCORES], responses)
     yield REWARD, (posterior[REWARD], responses)
     if "pair_first" in constant.data_vars:
@@ -234,6 +240,10 @@ def _quantities(
             for name in ("pair_first", "pair_second")
         )
         yield DELTA, (first - second, _positions(tree, "pair_prompt"))
+
+
+def _one_objective(tree: xr.DataTree) -> bool:
+    return bool(tree["posterior"].sizes[OBJECTIVE_DIM] == 1)
 
 
 def _measure(

@@ -123,6 +123,11 @@ def _what(loaded: LoadedModel) -> str:
         else "No ratings were observed in training: objectives are interchangeable, and neither "
         "weights nor scores can be interpreted."
     )
+    if len(loaded.objectives) == 1:
+        return (
+            f"{text} It gives each response a distribution of the reward, by a score on one "
+            f"objective ({objectives}): there are no weights. {unit}"
+        )
     return (
         f"{text} It gives each response a distribution of the reward: weights of the objectives "
         f"({objectives}) follow from the prompt, scores on them from the response. {unit}"

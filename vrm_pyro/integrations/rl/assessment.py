@@ -40,7 +40,8 @@ class Assessment:
         reward_sd: Standard deviation of r, None without text.
         group_sd: Standard deviation of r relative to the group's mean, if the aggregation uses
             it; else None.
-        weights: E[w | prompt], shape (n, K), NaN without text; None for a Bradley-Terry model.
+        weights: E[w | prompt], shape (n, K), NaN without text; None without weights: for a
+            Bradley-Terry model, or one objective.
         objectives: Names of the objectives, K of them.
     """
 
@@ -182,7 +183,7 @@ def _columns(
                 scorer.model, settings, responses, chunk, batch, mean, step
             )
             columns = [reward, variance.sqrt(), group_sd]
-            if found.weight_mean is not None:
+            if found.weight_mean is not None and found.weight_mean.shape[1] > 1:
                 columns.extend(found.weight_mean.T)
             parts.append(torch.stack([column.double() for column in columns], 1).cpu().numpy())
             order.append(chunk.responses)

@@ -103,7 +103,9 @@ class LabelBlindModule(GuideModule):
         raise NotImplementedError
 
     def weights(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:
-        """Return q(w | x)."""
+        """Return q(w | x); with one objective p(w), the point mass at 1."""
+        if conditionals.one_objective:
+            return conditionals.weights
         return self.predict_weights(batch.prompts)
 
     def features(self, batch: FeatureBatch, conditionals: Conditionals) -> dist.Distribution:

@@ -50,11 +50,11 @@ class LogisticNormalGuide(Guide):
         )
 
     def build(self, hidden_size: int, num_objectives: int, latent_dim: int) -> GuideModule:
-        """Return the two networks."""
+        """Return the two networks; with one objective the first is not used."""
         return LogisticNormalModule(
             LogisticNormalNetwork(
                 hidden_size,
-                num_objectives,
+                max(num_objectives, 2),
                 self.hidden_size,
                 self.dropout,
                 self.initial_weight_scale,

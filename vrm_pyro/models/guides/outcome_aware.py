@@ -125,6 +125,8 @@ class OutcomeAwareModule(GuideModule):
 
     def _weight_prior(self, prior: dist.Distribution) -> dist.Distribution:
         """Return the prior of w in the family of q."""
+        if prior.event_shape == (1,):
+            return prior
         if self.family == "logistic_normal":
             return as_logistic_normal(prior)
         if self.family == "prior" and isinstance(prior, LogisticNormal):
@@ -178,6 +180,8 @@ class OutcomeAwareModule(GuideModule):
         diagonal: bool,
     ) -> dist.Distribution:
         """Update the prior of w by the pairs of each prompt."""
+        if conditionals.one_objective:
+            return prior
         reward = conditionals.reward
         first, second = batch.pair_first, batch.pair_second
         difference = reward.scale * (loc[first] - loc[second]) @ reward.loading.T  # (N, K)

@@ -3,7 +3,7 @@
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.likelihoods.bradley_terry import BradleyTerry
 from vrm_pyro.models.likelihoods.davidson import Davidson
-from vrm_pyro.models.likelihoods.distributions import GaussianDelta, Preference
+from vrm_pyro.models.likelihoods.distributions import GaussianDelta, Preference, observe
 from vrm_pyro.models.likelihoods.graded import Graded
 from vrm_pyro.models.likelihoods.lapse import Lapse
 from vrm_pyro.models.likelihoods.plackett_luce import PlackettLuce
@@ -37,5 +37,6 @@ __all__ = [
     "RaoKupper",
     "expect_normal",
     "hermite_nodes",
+    "observe",
     "root",
 ]

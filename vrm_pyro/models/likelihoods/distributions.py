@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -140,3 +142,20 @@ class GaussianDelta(_OutcomeDistribution):
         """Return Delta at the quadrature nodes, batch shape and (Q,), and their masses (Q,)."""
         nodes, weights = hermite_nodes(self.loc)
         return self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes, weights
+
+
+def observe(
+    site: str, plate: str, distribution: dist.TorchDistribution, observed: Tensor, weight: Tensor
+) -> None:
+    """Score outcomes, each with a power on its likelihood, shape (items,)."""
+    if len(weight) == 0:
+        return
+    # Pyro refuses a scale of 0: an outcome of weight 0 is masked instead.
+    counted = weight > 0
+    scale = torch.where(counted, weight, torch.ones_like(weight))
+    with (
+        pyro.plate(plate, len(weight), dim=-1),
+        poutine.scale(scale=scale),
+        poutine.mask(mask=counted),
+    ):
+        pyro.sample(site, distribution, obs=observed)

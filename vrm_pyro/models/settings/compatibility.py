@@ -93,7 +93,7 @@ def _check_order(model: VRM, batch: FeatureBatch, conditionals: Conditionals) ->
         guide = get_dependencies(model.guide, (batch, conditionals))["prior_dependencies"]
     for latent in LATENTS:
         for parent in LATENTS:
-            if parent == latent or parent not in program[latent]:
+            if parent == latent or parent not in program.get(latent, {}):  # no points in it
                 continue
             if latent in guide.get(parent, {}):
                 raise InputError(

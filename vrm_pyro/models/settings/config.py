@@ -39,7 +39,8 @@ class ModelConfig:
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
         objectives: Names of the objectives. Empty: those rated in the training rows, else
             ``objective_0`` and so on.
-        num_objectives: Number of objectives when none are named or rated.
+        num_objectives: Number of objectives when none are named or rated. 1: one score with a
+            spread, no weights; `weight_prior` and the guide's settings of weights do not matter.
         extra_objectives: Number of additional objectives without ratings, named ``unrated_0`` and
             so on. They capture what drives preferences but is not rated.
         latent_dim: Dimension d_z of the semantic features z; 0 uses the number of objectives.
@@ -250,10 +251,10 @@ def check_data(config: ModelConfig, facts: DataFacts) -> None:
             f"model.scores is identity, so model.latent_dim ({config.latent_dim}) must equal the "
             f"number of objectives ({num_objectives}), or be 0 to follow it."
         )
-    if num_objectives < 2:
+    if num_objectives == 1 and config.supervision == "weights":
         raise InputError(
-            f"model.objectives: {num_objectives} objective leaves no weights to infer; at least 2 "
-            "are needed. Rate more objectives, or set model.supervision to none."
+            "model.supervision is weights, but there is 1 objective, whose weight is always 1. "
+            "Rate at least 2 objectives, or set model.supervision to scores or none."
         )
 
 

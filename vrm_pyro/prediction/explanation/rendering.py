@@ -83,7 +83,7 @@ def table(decision: Decision, names: Names) -> str:
         *_columns(
             f"objective, mean [{covered} interval]; scores: {_unit(names)}",
             [
-                ("weight", _cells(decision.weights, 2)),
+                *([("weight", _cells(decision.weights, 2))] if len(names.objectives) > 1 else []),
                 *(
                     (f"score {names.letter(j)}", _cells(_row(decision.scores, j), 2))
                     for j in decision.order
@@ -144,9 +144,11 @@ def _why(decision: Decision, names: Names) -> list[str]:
             "could remove it. The rest is ambiguity of these texts."
         )
     if names.score_unit == MODEL:
+        meaning = (
+            "" if len(names.objectives) == 1 else "objectives have no meaning of their own, and "
+        )
         told.append(
-            "Trained without ratings on scores: the objectives have no meaning of their own, and "
-            "the unit of scores is arbitrary."
+            f"Trained without ratings on scores: {meaning}the unit of scores is arbitrary."
         )
     return told
 
@@ -154,7 +156,26 @@ def _why(decision: Decision, names: Names) -> list[str]:
 def _what_would_flip(decision: Decision, names: Names) -> list[str]:
     leader, runner_up = (names.letter(j) for j in decision.order[:2])
     told = []
-    now = decision.weights
+    if len(names.objectives) == 1:
+        told.append("There is one objective: no weights to shift.")
+    else:
+        told += _weight_flips(decision, names)
+    unit = "expected rating" if names.score_unit == RATING else "score"
+    changes = [
+        f"`{names.objectives[c.objective]}` {_apart(c.needed, c.now)} (now "
+        f"{_apart(c.now, c.needed)} +- {decision.scores.sd[decision.order[1], c.objective]:.2f})"
+        for c in decision.score_changes[:MOST_SHOWN]
+    ]
+    if changes:
+        told.append(
+            f"{runner_up} draws level with one better {unit} alone: {' or '.join(changes)}."
+        )
+    return told
+
+
+def _weight_flips(decision: Decision, names: Names) -> list[str]:
+    leader, runner_up = (names.letter(j) for j in decision.order[:2])
+    told, now = [], decision.weights
     for item, beyond in list(zip(decision.thresholds, decision.beyond, strict=True))[:MOST_SHOWN]:
         k = item.objective
         told.append(
@@ -188,16 +209,6 @@ def _what_would_flip(decision: Decision, names: Names) -> list[str]:
             f"The smallest shift of weights that brings {runner_up} level moves "
             f"{_share(decision.shift.moved)} of the weight"
             + (f": {', '.join(listed)}." if listed else ".")
-        )
-    unit = "expected rating" if names.score_unit == RATING else "score"
-    changes = [
-        f"`{names.objectives[c.objective]}` {_apart(c.needed, c.now)} (now "
-        f"{_apart(c.now, c.needed)} +- {decision.scores.sd[decision.order[1], c.objective]:.2f})"
-        for c in decision.score_changes[:MOST_SHOWN]
-    ]
-    if changes:
-        told.append(
-            f"{runner_up} draws level with one better {unit} alone: {' or '.join(changes)}."
         )
     return told
 

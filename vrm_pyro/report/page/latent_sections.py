@@ -43,6 +43,8 @@ QUANTITIES: Final = {
 
 def weights(inputs: PageInputs) -> Section:
     """Return the section on weights by kind of prompt, with how well labels identify them."""
+    if len(inputs.objectives) == 1:
+        return withheld("weights", "Weights by kind of prompt", "one objective: no weights")
     kinds = np.asarray(inputs.kinds)
     held, counts = np.unique(kinds, return_counts=True)
     order = held[np.argsort(-counts, kind="stable")]
@@ -170,16 +172,18 @@ def collapse(inputs: PageInputs) -> Section:
     active = active_units(found.expected_weights, found.expected_features)
     num_weights = found.expected_weights.shape[1]
     num_features = found.expected_features.shape[1]
+    one = num_weights == 1
+    of_weights = f"{active.weights} of {num_weights} weights vary with the prompt, "
     blocks: list[Block] = [
         finding_words(inputs.collapse),
         Words(
-            f"{active.weights} of {num_weights} weights vary with the prompt, "
-            f"{active.features} of {num_features} features with the response (by more than 1% of "
-            "the variance of the reference)."
+            ("" if one else of_weights)
+            + f"{active.features} of {num_features} features with the response (by more than 1% "
+            "of the variance of the reference)."
         ),
     ]
     pictures = []
-    for values, label, title, unit in (
+    histograms = (
         (
             found.kl_weights,
             "KL(p(w | x) || Dir(1)), nats a prompt",
@@ -192,7 +196,8 @@ def collapse(inputs: PageInputs) -> Section:
             "Features",
             "share of responses",
         ),
-    ):
+    )
+    for values, label, title, unit in histograms[one:]:
         finite = values[np.isfinite(values)]
         if len(finite):
             pictures.append(histogram(finite, label, title, unit=unit, heading=title))
@@ -209,6 +214,7 @@ def collapse(inputs: PageInputs) -> Section:
     rows = [
         [f"w of {name}", f"{variance:.2e}", "yes" if variance > active.threshold_weights else "no"]
         for name, variance in zip(inputs.objectives, active.variance_weights, strict=True)
+        if not one
     ] + [
         [f"z {d}", f"{variance:.2e}", "yes" if variance > active.threshold_features else "no"]
         for d, variance in enumerate(active.variance_features)
