@@ -109,7 +109,6 @@ def test_posterior_and_sensitivity(scorer, place, tmp_path):
     with xr.open_datatree(tmp_path / "posterior.nc") as tree:
         posterior = tree["posterior"].to_dataset().load()
         summary = arviz_stats.summary(tree["posterior"].to_dataset(), var_names=["s"])
-        assert np.isfinite(arviz_stats.loo(tree, var_name="outcomes").elpd)
     assert len(summary) == posterior["s"].isel(chain=0, draw=0).size
     np.testing.assert_allclose(posterior["w"].sum("objective"), 1, rtol=1e-5)
     assert posterior["s"].sizes["objective"] == len(scorer.loaded.objectives)
