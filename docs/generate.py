@@ -77,7 +77,7 @@ def public_groups() -> dict[str, Group]:
         "training": Group(
             "Training",
             "From rows to a run folder that every verb of the command line reads.",
-            ("fit", "train", "TrainArguments", "TuningConfig", "DataConfig"),
+            ("fit", "search", "train", "TrainArguments", "TuningConfig", "DataConfig"),
         ),
         "trained": Group(
             "A trained model",

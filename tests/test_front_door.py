@@ -23,7 +23,7 @@ PROMISED = re.findall(
     load_backbone Backbone encode_table write_store open_store Inputs
     ModelConfig VRM BradleyTerryModel build_model
     WeightPrior FeaturePrior Guide PreferenceLikelihood RatingLikelihood Objective
-    TrainArguments TuningConfig DataConfig train fit
+    TrainArguments TuningConfig DataConfig train fit search
     LoadedModel load_model save_model Scorer predict evaluate explain
     draw_posterior to_datatree write_posterior
     diagnose Finding sensitivity certify write_report

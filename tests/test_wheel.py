@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(p.name for p in (ROOT / "vrm_pyro" / "configs").glob("*.yaml"))
+CONFIGS = sorted(p.name for p in (ROOT / "vrm_pyro" / "configs").rglob("*.yaml"))
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_installed_configs_are_found_and_read(outside):
     code = (
         "import yaml\n"
         "from importlib.resources import files\n"
-        "found = [f for f in files('vrm_pyro').joinpath('configs').iterdir()]\n"
+        "found = [f for f in files('vrm_pyro').joinpath('configs').rglob('*') if f.is_file()]\n"
         "assert all(yaml.safe_load(f.read_text()) for f in found)\n"
         "print(*sorted(f.name for f in found if f.name.endswith('.yaml')))\n"
     )

@@ -45,6 +45,7 @@ _MODULES = {
     "DataConfig": "vrm_pyro.training.data_config",
     "train": "vrm_pyro.training.train",
     "fit": "vrm_pyro.training.run.fit",
+    "search": "vrm_pyro.training.search.search",
     # a trained model
     "LoadedModel": "vrm_pyro.models.checkpoint",
     "load_model": "vrm_pyro.models.checkpoint",

@@ -46,6 +46,7 @@ from vrm_pyro.training.arguments import TrainArguments as TrainArguments
 from vrm_pyro.training.data_config import DataConfig as DataConfig
 from vrm_pyro.training.finetuning import TuningConfig as TuningConfig
 from vrm_pyro.training.run.fit import fit as fit
+from vrm_pyro.training.search.search import search as search
 from vrm_pyro.training.train import train as train
 
 __version__: str

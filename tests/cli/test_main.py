@@ -50,7 +50,7 @@ def test_help_of_a_class():
     [
         ((), ("say what to do", "simulate", "doctor")),
         (("trian",), ("no verb 'trian'", "did you mean 'train'?")),
-        (("frobnicate",), ("no verb 'frobnicate'", "simulate, features, train, evaluate")),
+        (("frobnicate",), ("no verb 'frobnicate'", "simulate, features, train, search, evaluate")),
     ],
 )
 def test_unknown_verbs(arguments, fragments):

@@ -33,6 +33,7 @@ WITHOUT_MODEL = (
     "simulate",
     "features",
     "export",
+    "search",
 )
 
 

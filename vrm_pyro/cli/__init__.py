@@ -11,6 +11,7 @@ VERBS = {
     "simulate": "Write simulated rows to train and test on, and the truth behind them.",
     "features": "Run the frozen backbone over rows once and store its states; can be resumed.",
     "train": "Train a reward model on rows or on stored states.",
+    "search": "Search settings of one or several configs, with equal budgets, on grouped folds.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "score": "Write reward, its spread, weights and scores of every response.",
     "explain": "Explain why a response is preferred, how surely, and what would flip it.",

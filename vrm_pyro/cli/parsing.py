@@ -37,6 +37,7 @@ def new_parser(
     examples: Sequence[str] = (),
     more: str = "",
     program: str | None = None,
+    settings_file: bool = True,
 ) -> ArgumentParser:
     """Return a parser for one verb, with ``--config`` and ``--print_config``.
 
@@ -46,6 +47,8 @@ def new_parser(
         examples: Command lines that show its use.
         more: Further paragraphs, below the examples.
         program: What the user types, if other than ``vrm-pyro VERB``.
+        settings_file: Whether ``--config`` names a file with these settings; a verb may give the
+            option another meaning.
     """
     program = program or f"vrm-pyro {verb}"
     # Refuse, not only warn about, the modules on jsonargparse's deny list (os, subprocess,
@@ -63,12 +66,13 @@ def new_parser(
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config",
-        action=ConfigFile,
-        metavar="FILE",
-        help=f"YAML file with these settings{shipped}; other options override it.",
-    )
+    if settings_file:
+        parser.add_argument(
+            "--config",
+            action=ConfigFile,
+            metavar="FILE",
+            help=f"YAML file with these settings{shipped}; other options override it.",
+        )
     return parser
 
 

@@ -29,11 +29,16 @@ class ConfigFile(ActionConfigFile):
             raise UsageError(f"{path}: {readable(error, options_of(parser))}") from error
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str, option: str = "--config", folder: Path = CONFIGS) -> Path:
     """Return the path of a config: an existing file, else the shipped config of this name.
 
     >>> config_path("ratings").name
     'ratings.yaml'
+
+    Args:
+        name: Path or name.
+        option: Option that names it, for the message.
+        folder: Folder of the shipped ones.
 
     Raises:
         UsageError: If there is neither.
@@ -41,14 +46,15 @@ def config_path(name: str) -> Path:
     given = Path(name).expanduser()
     if given.is_file():
         return given
-    shipped = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+    shipped = sorted(path.name for path in folder.glob("*.yaml"))
     # The documentation writes "configs/paper.yaml"; accept it outside the repository too.
-    if given.parent.name in ("", "configs") and len(given.parts) <= 2:
+    written = Path("configs") / folder.relative_to(CONFIGS)
+    if given.parent in (Path(), written):
         for candidate in (given.name, f"{given.name}.yaml"):
             if candidate in shipped:
-                return CONFIGS / candidate
+                return folder / candidate
     raise UsageError(
-        f"--config {name}: no such file. Give a YAML file, or a shipped one: "
+        f"{option} {name}: no such file. Give a YAML file, or a shipped one: "
         f"{', '.join(n.removesuffix('.yaml') for n in shipped)}."
     )
 

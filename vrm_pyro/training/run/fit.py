@@ -69,7 +69,7 @@ def fit(
         given["model.max_length"] = backbone.max_length
     if resume:
         given["train.resume_from_checkpoint"] = "true"
-    specs = {"train": _spec(data), "validation": _spec(validation)}
+    specs = {"train": spec_of(data), "validation": spec_of(validation)}
     given |= {f"data.{name}": spec for name, spec in specs.items() if spec is not None}
     if config is None:
         folder = Path(given.get("train.output_dir", "")).expanduser()
@@ -89,7 +89,7 @@ def fit(
     return run(read)
 
 
-def _spec(data: DataLike | None) -> Spec | None:
+def spec_of(data: DataLike | None) -> Spec | None:
     """Return the value of ``data.train`` for rows: paths or names; None for rows in memory."""
     if isinstance(data, FeatureStore):
         return str(data.path)

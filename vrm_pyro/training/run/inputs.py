@@ -181,10 +181,7 @@ class TrainingRows:
             progress: Whether to show a bar while texts are encoded.
         """
         store = self.train.encoded(backbone, run / STATES_FOLDER / "train", progress)
-        train = Inputs.of(store)
-        limit = self.data.max_prompts
-        if self.train.store is not None and 0 < limit < train.table.num_prompts:
-            train = train.select(_first(train.table, limit, self.data.split_seed))
+        train = self.limited(Inputs.of(store))
         if self.validation is None:
             held_out = self._held_out(train.table)
             validation = train.select(held_out)
@@ -192,7 +189,14 @@ class TrainingRows:
         else:
             folder = run / STATES_FOLDER / "validation"
             validation = Inputs.of(self.validation.encoded(backbone, folder, progress))
-        return TrainingStates(self._kept(train.source), validation, backbone_facts(store))
+        return TrainingStates(self.kept(train.source), validation, backbone_facts(store))
+
+    def limited(self, train: Inputs) -> Inputs:
+        """Return the states of at most ``data.max_prompts`` prompts of ``data.train``."""
+        limit = self.data.max_prompts
+        if not 0 < limit < train.table.num_prompts:
+            return train
+        return train.select(_first(train.table, limit, self.data.split_seed))
 
     def texts(self, backbone: TransformerBackbone) -> TrainingStates:
         """Return the rows with tokenized texts instead of states, for a backbone that is trained.
@@ -209,10 +213,10 @@ class TrainingRows:
             table = table.select_prompts(np.flatnonzero(~held_out))
         else:
             validation = self.validation.table
-        source = self._kept(Inputs.of(read_texts(table, backbone)).source)
+        source = self.kept(Inputs.of(read_texts(table, backbone)).source)
         return TrainingStates(source, Inputs.of(read_texts(validation, backbone)), {})
 
-    def _kept(self, source: FeatureSource) -> FeatureSource:
+    def kept(self, source: FeatureSource) -> FeatureSource:
         """Return the training rows without those that ``data.on_unidentified`` drops."""
         if self.drops("drop_ratings"):
             source = with_objectives(source, ())

@@ -131,7 +131,7 @@ def run(settings: RunSettings) -> Run:
         settings.values["model"][name] = getattr(settings.model, name)
     rows.check_learnable(settings.model)
     tuned = settings.tuning.method != "frozen"
-    backbone = _backbone(settings) if rows.needs_backbone or tuned else None
+    backbone = backbone_of(settings) if rows.needs_backbone or tuned else None
     if backbone is not None:
         for store in rows.stores:
             store.check_key(backbone.key())
@@ -170,7 +170,8 @@ def run(settings: RunSettings) -> Run:
     return Run(directory.path, metrics)
 
 
-def _backbone(settings: RunSettings) -> Backbone:
+def backbone_of(settings: RunSettings) -> Backbone:
+    """Return the backbone of a run: the one given, else the one that its settings name."""
     if settings.backbone is not None:
         return settings.backbone
     device = "cpu" if settings.arguments.use_cpu else "auto"
