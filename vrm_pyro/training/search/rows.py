@@ -219,8 +219,8 @@ class SearchRows:
                 if not prompts[owner].any() and not (fold < 0 and prompts is held_out):
                     raise InputError(
                         f"{self.plan.folds} folds of {self.table.num_prompts} prompts: fold "
-                        f"{fold + 1} of seed {seed + 1} has no pair {name}. {remedy}, or give more "
-                        "rows."
+                        f"{fold + 1} of seed {seed + 1} has no pair {name}. {remedy}, or give "
+                        "more rows."
                     )
 
     def _states(self, settings: RunSettings, name: str) -> _States:
