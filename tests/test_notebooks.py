@@ -1,5 +1,6 @@
 """The notebooks: what is committed is whole and says nothing it should not; each still runs."""
 
+import ast
 import gzip
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import vrm_pyro
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # The hook on large files refuses more.
@@ -20,6 +23,13 @@ PICTURE = "image/png"
 MACHINE_PATH = re.compile(
     r"(?<![\w:/.])/(?:home|root|tmp|usr|opt|work|Users|mnt|var|builds)/\S+|site-packages"
 )
+# What notebooks import of the package, apart from its public names.
+NAMESPACES = {
+    "vrm_pyro.diagnostics": {"metrics", "recovery", "sensitivity"},
+    "vrm_pyro.models": {"conjugate", "guides", "predictive", "priors", "ratings"},
+    "vrm_pyro.prediction": {"posterior", "scorer"},
+    "vrm_pyro.report": {"plots"},
+}
 SHINGLE = 8  # words in a row that no output may share with a text of the sets
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -79,6 +89,22 @@ def test_every_cell_ran_once_in_order(path):
         for o in outputs
         if "<Figure" in str(o.get("data", {}).get("text/plain", "")) and PICTURE not in o.data
     ]
+
+
+@each_notebook
+def test_only_public_names_and_namespaces_are_used(path):
+    sources = [re.sub(r"^%.*$", "", cell.source, flags=re.M) for cell in code_cells(read(path))]
+    nodes = list(ast.walk(ast.parse("\n".join(sources))))
+    plain = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
+    assert {name for name in plain if name.startswith("vrm_pyro")} == {"vrm_pyro"}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("vrm_pyro"):
+            assert {a.name for a in node.names} <= NAMESPACES[node.module], ast.unparse(node)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vrm_pyro":
+            assert node.attr in vrm_pyro.__all__
+    # No module of the folder is imported: a notebook can be copied and runs alone.
+    modules = plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert not modules & {file.stem for file in path.parent.glob("*.py")}
 
 
 @each_notebook
