@@ -158,7 +158,7 @@ def _with_spread(
         return finding
     spread = np.std(expected_weights, axis=0)
     told = f" E[w] differs between prompts by {spread.max():.3f} at most (standard deviation)"
-    detail = finding.detail | {"spread_over_prompts": spread}
+    detail = {**finding.detail, "spread_over_prompts": spread}
     if isinstance(prior, ShrinkagePrior):
         detail["tau"] = float(prior.tau.detach())
         told += f"; the learned scale of the map from prompt to weights is {detail['tau']:.3f}"
