@@ -84,6 +84,7 @@ LONGEST_FILES = (
     "training/finetuning/test_tuner.py",
     "training/test_train.py",
     "models/test_combinations.py",
+    "training/search/test_search.py",
     "cli/verbs/test_doctor.py",
     "training/test_stopping.py",
     "training/preflight/test_overfit.py",

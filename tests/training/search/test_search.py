@@ -1,10 +1,9 @@
 """A search finds what is better, resumes, shares trials, and refuses what it cannot use."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -135,33 +134,52 @@ def numbers(searched):
     ]
 
 
-@pytest.mark.slow
-def test_two_processes_share_a_budget_and_a_killed_one_loses_no_trial(store, tmp_path):
-    quick = [f"--{key}={value}" for key, value in QUICK.items()]
-    space = tmp_path / "space.yaml"
-    space.write_text(yaml.safe_dump(SMOOTH))
-    command = [sys.executable, "-m", "vrm_pyro.cli", "search", "--config", "bradley_terry"]
-    command += ["--space", space, "--data.train", store, "--out", tmp_path / "out"]
-    command += ["--trials", "6", "--folds", "2", *quick]
-    other = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+HANGING = """
+import sys, time
+from vrm_pyro.cli import main
+from vrm_pyro.training.search import session
+
+train, done = session.run_cell, []
+
+def run_cell(*arguments):
+    if done:
+        time.sleep(600)
+    done.append(train(*arguments))
+    return done[-1]
+
+session.run_cell = run_cell
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_two_processes_share_a_budget_and_a_killed_one_loses_no_trial(run, store, tmp_path):
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SMOOTH))
+    out = tmp_path / "out"
+    options = ["search", "--config", "bradley_terry", "--space", tmp_path / "space.yaml"]
+    options += ["--data.train", store, "--out", out, "--trials", 3, "--folds", 2]
+    options += [f"--{key}={value}" for key, value in QUICK.items()]
+    # It has done one of the two folds of its trial, and lives.
+    other = subprocess.Popen([sys.executable, "-c", HANGING, *map(str, options)])
     try:
-        wait_for(lambda: (tmp_path / "out/cells").is_dir() and cells(tmp_path / "out"), other)
-        os.kill(other.pid, signal.SIGSTOP)  # in the middle of its first trial
-        own = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-        wait_for(lambda: len(cells(tmp_path / "out")) >= 3, own)
-        os.kill(other.pid, signal.SIGKILL)
-        other.wait()
-        out = own.communicate()[0]
+        wait_for(lambda: (out / "cells").is_dir() and len(cells(out)) == 1, other)
+        before = cells(out)
+
+        def kill():
+            wait_for(lambda: len(cells(out)) == 5, other)  # the other two trials are done
+            other.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        found = run(trials=3, space=SMOOTH)
+        killer.join()
     finally:
         other.kill()
-    assert own.returncode == 0
-    assert "| bradley_terry |" in out
-    found = json.loads((tmp_path / "out/search.json").read_text("utf-8"))
-    trials = found["configs"]["bradley_terry"]["trials"]
-    assert [trial["number"] for trial in trials] == list(range(6))
-    assert {trial["state"] for trial in trials} <= {"complete", "pruned"}
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    assert len(cells(tmp_path / "out")) == 2 * len(complete) + len(trials) - len(complete)
+        other.wait()
+    searched = found.configs["bradley_terry"]
+    assert [(t.number, t.state) for t in searched.trials] == [(n, "complete") for n in range(3)]
+    after = cells(out)
+    assert len(after) == 6
+    assert before.items() <= after.items()
 
 
 def wait_for(condition, process, seconds=120):
@@ -232,6 +250,17 @@ def test_states_are_computed_once_for_each_backbone_setting(run, tmp_path, monke
     assert len(list((tmp_path / "out/states").iterdir())) == len(made)
 
 
+def test_an_interrupt_says_how_to_resume_and_frees_the_trial(run, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt("A checkpoint was saved.")  # as training does
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "run_cell", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="The same command resumes the search"):
+            run(trials=1)
+    assert not list((tmp_path / "out/workers").iterdir())
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("changes", "words"),
@@ -251,6 +280,10 @@ class TestRefusals:
             ({"configs": "nothing"}, "--config nothing: no such file"),
             ({"space": "nothing"}, "--space nothing: no such file"),
             ({"data": None}, "data.train is not set"),
+            (
+                {"data": [{"prompt": "1 2 3 4", "response": "1 2 3 4", "ratings": {"a": 1}}]},
+                "no pair",
+            ),
         ],
     )
     def test_nothing_is_written(self, run, tmp_path, changes, words):

@@ -102,7 +102,7 @@ class SearchRows:
         progress: bool = False,
     ) -> None:
         self.plan, self._data, self._folder, self._progress = plan, base.data, folder, progress
-        self._rows = TrainingRows.read(base.data, base.train_rows)
+        self._rows = _read(base)
         self._test = None if test is None else _read_test(test, self._rows, base)
         self.table = self._table()
         self.stores = self._rows.stores
@@ -207,7 +207,7 @@ class SearchRows:
         return chosen & ~self.held_out(seed, fold)
 
     def _check(self) -> None:
-        owner = self.table.pair_prompt
+        owner = self.table.pair_prompt[self.table.pair_weight > 0]
         last = [(seed, -1) for seed in range(self.plan.seeds) if self._test is not None]
         for seed, fold in [*self.steps(), *last]:
             held_out, stopping = self.held_out(seed, fold), self.stopping(seed, fold)
@@ -251,6 +251,18 @@ class SearchRows:
                 for store in self.stores:
                     store.check_key(backbone.key())
                 return given.encoded(backbone, folder, self._progress)
+
+
+def _read(base: RunSettings) -> TrainingRows:
+    named = base.data.train if base.train_rows is None else base.train_rows
+    assert named is not None  # checked before
+    given = NamedRows.read(named, base.data.skip_invalid, "train")
+    if given.table.num_pairs == 0:
+        raise InputError(
+            "data.train holds no pair, but a search measures how well pairs are predicted. Name "
+            "rows with preferences."
+        )
+    return TrainingRows.read(base.data, given.store or given.table)
 
 
 def _read_test(test: DataLike, rows: TrainingRows, base: RunSettings) -> NamedRows:

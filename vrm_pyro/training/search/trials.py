@@ -228,8 +228,10 @@ class Trials:
         worker = uuid.uuid4().hex
         path = self._folder / WORKERS / worker
         with FileLock(path):
-            yield worker
-        path.unlink(missing_ok=True)
+            try:
+                yield worker
+            finally:
+                path.unlink(missing_ok=True)
 
     def _is_alive(self, worker: str | None) -> bool:
         if worker is None:  # killed before it could say who it was
