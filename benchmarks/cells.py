@@ -26,12 +26,16 @@ class Cells:
             key: Everything that determines the result, settings included.
             compute: Returns the result as JSON values.
         """
-        text = json.dumps(key, sort_keys=True)
-        name = hashlib.blake2b(text.encode("utf-8"), digest_size=12).hexdigest()
-        path = self.folder / f"{name}.json"
+        path = self.folder / f"{self.name(key)}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))["result"]
         result = compute()
         with write_file(path) as partial:
             partial.write_text(json.dumps({"key": key, "result": result}), encoding="utf-8")
         return result
+
+    @staticmethod
+    def name(key: dict[str, Any]) -> str:
+        """Return a short name of a key."""
+        text = json.dumps(key, sort_keys=True)
+        return hashlib.blake2b(text.encode("utf-8"), digest_size=12).hexdigest()

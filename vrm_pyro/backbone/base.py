@@ -179,7 +179,7 @@ class Backbone(ABC):
         """Hash of how messages become text."""
         return "none"
 
-    def key(self) -> dict[str, str | int]:
+    def key(self) -> dict[str, str | int | None]:
         """Return everything that determines a state besides the texts."""
         return {
             "template": self.template_hash,

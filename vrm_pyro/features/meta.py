@@ -22,6 +22,9 @@ KEY_PARTS = {
 }
 """Everything that determines the states: key in the file, and name in messages."""
 
+OPTIONAL_KEY_PARTS = {"file": "GGUF file of the backbone"}
+"""The same for what some backbones have; None, or absent in stores of earlier versions."""
+
 WRITING_PARTS = {
     "dtype": "type of the stored numbers",
     "shard_rows": "rows in a shard",
@@ -103,15 +106,30 @@ def compare(
     Raises:
         InputError: If any key differs; names each one with both values.
     """
-    differing = [part for part in names if part in given and given[part] != stored[part]]
+    differing = [
+        part for part in names if part in given and differ(part, stored.get(part), given[part])
+    ]
     if not differing:
         return
-    lines = [f"{names[p]} ({_short(stored[p])} there, {_short(given[p])} here)" for p in differing]
+    lines = [
+        f"{names[p]} ({_short(stored.get(p))} there, {_short(given[p])} here)" for p in differing
+    ]
     raise InputError(
         f"{where}: the store was written with different {' and '.join(lines)}. Use the settings "
         "and rows it was made from, or write a new store into another folder (--overwrite "
         "replaces this one)."
     )
+
+
+def differ(part: str, one: Any, other: Any) -> bool:
+    """Whether two backbones differ in a part of their key.
+
+    Without a GGUF file on one side, the weights alone decide.
+
+    >>> differ("file", "9a1b", "77c0"), differ("file", "9a1b", None), differ("pooling", "last", 2)
+    (True, False, True)
+    """
+    return one != other and not (part == "file" and None in (one, other))
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from vrm_pyro.data.rows import PreferenceTable, TableSpec, load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.meta import FILE as STORE_FILE
+from vrm_pyro.features.meta import differ
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.store import FeatureStore, open_store
 
@@ -33,6 +34,9 @@ FACTS = {
     "pooling": "pooling",
     "max_length": "max_length",
 }
+
+OPTIONAL_FACTS = {"file_sha256": "file"}
+"""The same for what some backbones have; absent otherwise."""
 
 
 def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train") -> Rows:
@@ -120,8 +124,8 @@ def read_rows(spec: TableSpec, skip_invalid: bool, split: str = "train") -> Pref
 
 def backbone_name(name: str) -> str:
     """Return a backbone's name with a local path made absolute."""
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
 
 
 def read_backbone(name: str, **settings: Any) -> TransformerBackbone:
@@ -139,4 +143,24 @@ def backbone_facts(store: FeatureStore) -> dict[str, Any]:
     """Return the facts about a store's backbone that a checkpoint records."""
     key, backbone = store.meta["key"], store.meta["backbone"]
     own = {"class": backbone["class"]} if "class" in backbone else {}
-    return {"name": backbone["name"], **own, **{k: key[part] for k, part in FACTS.items()}}
+    optional = {k: key[part] for k, part in OPTIONAL_FACTS.items() if key.get(part) is not None}
+    return {
+        "name": backbone["name"],
+        **own,
+        **{k: key[part] for k, part in FACTS.items()},
+        **optional,
+    }
+
+
+def differing_facts(facts: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """Return in which facts two backbones differ, as far as both are known.
+
+    >>> differing_facts({"pooling": "last", "max_length": 256}, {"pooling": "mean"})
+    ['pooling']
+    """
+    known = [key for key in FACTS if key in facts and key in others]
+    return [
+        key
+        for key in (*known, *OPTIONAL_FACTS)
+        if differ({**FACTS, **OPTIONAL_FACTS}[key], facts.get(key), others.get(key))
+    ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS, PAIR_COLUMNS
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, compare, read_meta
+from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, OPTIONAL_KEY_PARTS, compare, read_meta
 from vrm_pyro.features.shards import (
     ShardedArray,
     array_problem,
@@ -101,7 +101,7 @@ class FeatureStore:
             **read_texts(self.path),
         )
 
-    def check_key(self, expected: Mapping[str, str | int]) -> None:
+    def check_key(self, expected: Mapping[str, str | int | None]) -> None:
         """Raise unless the states come from the expected rows and backbone.
 
         Args:
@@ -111,7 +111,7 @@ class FeatureStore:
         Raises:
             InputError: If an entry differs; names each one.
         """
-        compare(str(self.path), self.meta["key"], expected, KEY_PARTS)
+        compare(str(self.path), self.meta["key"], expected, KEY_PARTS | OPTIONAL_KEY_PARTS)
 
 
 def open_store(path: str | os.PathLike[str]) -> FeatureStore:

@@ -24,6 +24,7 @@ from vrm_pyro.features.meta import (
     FORMAT,
     KEY_PARTS,
     OPTIONAL,
+    OPTIONAL_KEY_PARTS,
     VERSION,
     WRITING_PARTS,
     compare,
@@ -231,7 +232,7 @@ def _begin(folder: Path, plan: dict[str, Any], resume: bool, overwrite: bool) ->
     if (folder / FILE).is_file() and resume:
         try:
             held = read_meta(folder)
-            compare(str(folder), held["key"], plan["key"], KEY_PARTS)
+            compare(str(folder), held["key"], plan["key"], KEY_PARTS | OPTIONAL_KEY_PARTS)
             if held["complete"] and store_problem(folder, held) is None:
                 return True
             compare(str(folder), held["writing"], plan["writing"], WRITING_PARTS)

@@ -20,7 +20,14 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.features.reading import FACTS, DataLike, backbone_name, read_data, rows_of
+from vrm_pyro.features.reading import (
+    DataLike,
+    backbone_facts,
+    backbone_name,
+    differing_facts,
+    read_data,
+    rows_of,
+)
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
@@ -205,11 +212,11 @@ def check_pairs(rows: PreferenceTable | FeatureSource) -> None:
 
 def check_store(store: FeatureStore, loaded: LoadedModel) -> None:
     """Raise InputError unless a store holds the states that a model was trained on."""
-    key, facts = store.meta["key"], loaded.backbone
-    differing = [k for k, part in FACTS.items() if k in facts and facts[k] != key[part]]
+    facts, found = loaded.backbone, backbone_facts(store)
+    differing = differing_facts(facts, found)
     if differing:
         lines = [
-            f"{k} is {str(key[FACTS[k]])[:12]} there and {str(facts[k])[:12]} in the model"
+            f"{k} is {str(found.get(k))[:12]} there and {str(facts.get(k))[:12]} in the model"
             for k in differing
         ]
         raise InputError(

@@ -17,7 +17,7 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
         "backbone",
         str,
         "sentence-transformers/all-MiniLM-L6-v2",
-        "Local folder or Hub id of a transformers model.",
+        "Local folder, GGUF file or Hub id of a transformers model, or smollm2.",
     ),
     (
         "pooling",

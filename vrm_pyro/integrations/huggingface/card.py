@@ -114,6 +114,8 @@ def _what(loaded: LoadedModel) -> str:
     how = {"lora": "trained with a low-rank adapter", "full": "trained with the heads"}
     backbone = f"`{name}`, {how.get(loaded.backbone.get('tuned', ''), 'kept frozen')}"
     text = f"A reward model of vrm_pyro {vrm_pyro.__version__} on the backbone {backbone}."
+    if "file_sha256" in loaded.backbone:
+        text += f" The backbone is from a GGUF file with SHA-256 {loaded.backbone['file_sha256']}."
     if not loaded.config.has_latents:
         return text + " It is a Bradley-Terry model: one reward for each response, no spread."
     objectives = ", ".join(loaded.objectives)

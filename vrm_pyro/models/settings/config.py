@@ -28,8 +28,8 @@ class ModelConfig:
     """Settings of the reward model.
 
     Args:
-        backbone: Local folder or Hub id of a transformers model. Frozen by default; see
-            ``tuning.method``.
+        backbone: Local folder, GGUF file or Hub id of a transformers model, or ``smollm2``
+            (SmolLM2-135M-Instruct). Frozen by default; see ``tuning.method``.
         pooling: How token states become one vector: ``mean`` over all tokens,
             ``response_mean`` over the response's tokens, ``last`` token, or ``auto``.
         max_length: Maximum length in tokens of prompt and response together.

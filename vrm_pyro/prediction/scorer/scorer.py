@@ -16,6 +16,7 @@ from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.meta import differ
 from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER, LoadedModel, load_model
 from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
 from vrm_pyro.prediction.scorer.scores import score_source
@@ -240,6 +241,9 @@ def _check_backbone(loaded: LoadedModel, backbone: Backbone) -> None:
         for key, words in HASHES.items()
         if key in facts and facts[key] != getattr(backbone, key)
     ]
+    file = getattr(backbone, "file_sha256", None)
+    if differ("file", facts.get("file_sha256"), file):
+        differing.append("GGUF file")
     if differing:
         raise InputError(
             f"backbone {backbone.name}: its {' and '.join(differing)} changed since the model was "

@@ -11,7 +11,7 @@ from vrm_pyro.diagnostics.certificates.certify import Declared, check_declared
 from vrm_pyro.diagnostics.checks import Diagnosis
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.reading import FACTS
+from vrm_pyro.features.reading import differing_facts
 from vrm_pyro.models.checkpoint import LoadedModel
 
 DiagnosisLike: TypeAlias = Diagnosis | Sequence[Mapping[str, Any]] | str | os.PathLike[str]
@@ -65,13 +65,7 @@ def check_baseline(against: LoadedModel, loaded: LoadedModel) -> None:
             f"against {name}: is a {against.architecture} model; give one of architecture "
             "bradley_terry."
         )
-    differing = [
-        key
-        for key in FACTS
-        if key in loaded.backbone
-        and key in against.backbone
-        and loaded.backbone[key] != against.backbone[key]
-    ]
+    differing = differing_facts(loaded.backbone, against.backbone)
     if differing or against.hidden_size != loaded.hidden_size:
         raise InputError(
             f"against {name}: was trained on other states than {loaded.directory or 'the model'} "
