@@ -171,7 +171,7 @@ def compute(
         with torch.inference_mode():
             backbone.row_states(batches["last"])
             pooled = [
-                torch.stack([batches[p].pool(taps.states[layer]) for p in POOLED], 1)
+                torch.stack([batches[p].pool(taps.states[layer], p) for p in POOLED], 1)
                 for layer in layers
             ]
         held.append(torch.stack(pooled, 1).numpy())

@@ -46,10 +46,11 @@ ROWS = [
         "prompt": f"Name a {colour} thing.",
         "chosen": f"A {colour} house.",
         "rejected": "No.",
+        # Every other label is not that of the larger mean.
         "chosen_ratings": {"helpful": 4.0, "polite": 3.0},
-        "rejected_ratings": {"helpful": 1.0, "polite": 2.0},
+        "rejected_ratings": {"helpful": 1.0, "polite": 2.0 + 4.0 * (i % 2)},
     }
-    for colour in COLOURS
+    for i, colour in enumerate(COLOURS)
 ]
 
 

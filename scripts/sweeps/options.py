@@ -193,6 +193,7 @@ def other_model(parser: ArgumentParser, config: str, settings: SweepSettings) ->
         model,
         backbone=base.backbone,
         pooling=base.pooling,
+        layer=base.layer,
         max_length=base.max_length,
         dtype=base.dtype,
     )
@@ -231,5 +232,5 @@ def _check_data(settings: SweepSettings) -> None:
 
 def use_backbone_of(model: ModelConfig, other: ModelConfig) -> None:
     """Copy the backbone settings to another model of the sweep; a store may have set them."""
-    for key in ("backbone", "pooling", "max_length"):
+    for key in ("backbone", "pooling", "layer", "max_length"):
         setattr(other, key, getattr(model, key))

@@ -157,6 +157,7 @@ def read_states(settings: SweepSettings) -> SweepStates:
         backbone = read_backbone(
             model.backbone,
             pooling=model.pooling,
+            layer=model.layer,
             max_length=model.max_length,
             dtype=model.dtype,
             device="cpu" if settings.run.arguments.use_cpu else "auto",

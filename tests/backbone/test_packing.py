@@ -24,7 +24,7 @@ def encoded(backbone, lengths=((9, (5, 12, 1)), (3, (4,)), (20, (7, 7)))):
     return chat.encode(prompts), chat.encode(prompts, responses, owner), owner
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "response_mean"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "response_mean", "last+mean"])
 @pytest.mark.parametrize("kind", DECODERS)
 def test_states_equal_those_of_whole_sequences(kind, pooling):
     backbone = tiny_backbone(kind, pooling=pooling, max_length=200)

@@ -40,7 +40,8 @@ def load_backbone(
     name: str = DEFAULT_BACKBONE,
     *,
     pooling: str = "auto",
-    max_length: int = 512,
+    layer: int | None = None,
+    max_length: int | None = 512,
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,
@@ -57,6 +58,7 @@ def load_backbone(
         name: A local folder or GGUF file, the id of a model on the hub, or ``smollm2``
             (SmolLM2-135M-Instruct).
         pooling: See :func:`~vrm_pyro.backbone.wrap_model`.
+        layer: See :func:`~vrm_pyro.backbone.wrap_model`.
         max_length: See :func:`~vrm_pyro.backbone.wrap_model`.
         dtype: See :func:`~vrm_pyro.backbone.wrap_model`.
         device: See :func:`~vrm_pyro.backbone.wrap_model`.
@@ -74,6 +76,7 @@ def load_backbone(
         name=str(name),
         source=source,
         pooling=pooling,
+        layer=layer,
         max_length=max_length,
         dtype=dtype,
         device=device,

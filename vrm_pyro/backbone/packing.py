@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.pooling import LAST_MEAN
 
 Ints = NDArray[np.int64]
 
@@ -31,7 +32,7 @@ class Row:
         positions: Position of each token in its own sequence, shape (tokens,).
         segments: 0 for the prefix, j for the j-th tail, shape (tokens,).
         states: Index of each state that this row gives, shape (states,).
-        pooled: For each state, the tokens it averages: one token for pooling ``last``.
+        pooled: For each state, the tokens it averages, in order: one token for pooling ``last``.
     """
 
     input_ids: Ints
@@ -88,14 +89,23 @@ class RowBatch:
         query, key = self.segments.unsqueeze(-1), self.segments.unsqueeze(-2)
         return (earlier & ((key == query) | ((key == 0) & (query > 0)))).unsqueeze(1)
 
-    def pool(self, hidden: Tensor) -> Tensor:
-        """Pool token states, (rows, tokens, hidden), into states, (states, hidden)."""
+    def pool(self, hidden: Tensor, pooling: str) -> Tensor:
+        """Pool token states, (rows, tokens, hidden), into states, (states, hidden).
+
+        Args:
+            hidden: States of all tokens.
+            pooling: That of :func:`make_rows`. For ``last+mean`` the last state of each sequence
+                stands before the mean: (states, 2 hidden).
+        """
         flat = hidden.flatten(0, 1)[self.pool_token]
-        if len(self.pool_token) == len(self.states):
-            return flat  # one token each, in order
+        if len(self.pool_token) == len(self.states):  # one token each, in order
+            return torch.cat([flat, flat], dim=-1) if pooling == LAST_MEAN else flat
         total = flat.new_zeros(len(self.states), flat.shape[-1])
         count = torch.bincount(self.pool_state, minlength=len(self.states)).clamp(min=1)
-        return total.index_add(0, self.pool_state, flat) / count.unsqueeze(-1)
+        mean = total.index_add(0, self.pool_state, flat) / count.unsqueeze(-1)
+        if pooling != LAST_MEAN:
+            return mean
+        return torch.cat([flat[count.cumsum(0) - 1], mean], dim=-1)
 
     def to(self, device: torch.device | str) -> "RowBatch":
         """Return a copy on a device."""

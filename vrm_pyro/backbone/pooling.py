@@ -6,8 +6,12 @@ from torch import Tensor
 
 from vrm_pyro.errors import InputError
 
-POOLINGS = ("mean", "response_mean", "last")
-"""``mean`` over all real tokens, ``response_mean`` over the response, ``last`` real token."""
+LAST_MEAN = "last+mean"
+"""The last token's state and the mean over all, one after the other: twice the size."""
+
+POOLINGS = ("mean", "response_mean", "last", LAST_MEAN)
+"""``mean`` over all real tokens, ``response_mean`` over the response, ``last`` real token, or
+:data:`LAST_MEAN`."""
 
 DEFAULT_ENCODER_POOLING = "mean"
 """What ``auto`` means for a backbone that reads in both directions; for decoders it is last."""
@@ -29,6 +33,15 @@ def choose_pooling(pooling: str, is_decoder: bool) -> str:
             f"pooling is {pooling!r}, but must be one of auto, {', '.join(POOLINGS)}."
         )
     return pooling
+
+
+def state_size(pooling: str, hidden_size: int) -> int:
+    """Return the length of a state of a model with a hidden size.
+
+    >>> state_size("last", 576), state_size("last+mean", 576)
+    (576, 1152)
+    """
+    return 2 * hidden_size if pooling == LAST_MEAN else hidden_size
 
 
 def last_position(mask: Shaped[Tensor, "rows tokens"]) -> Int[Tensor, " rows"]:
@@ -73,8 +86,8 @@ def pool(
     mask: Shaped[Tensor, "rows tokens"],
     pooling: str,
     response_mask: Shaped[Tensor, "rows tokens"] | None = None,
-) -> Float[Tensor, "rows hidden"]:
-    """Return one state per sequence, shape (rows, hidden).
+) -> Float[Tensor, "rows state"]:
+    """Return one state per sequence, shape (rows, hidden); (rows, 2 hidden) for ``last+mean``.
 
     Args:
         states: Token states, shape (rows, tokens, hidden).
@@ -86,9 +99,11 @@ def pool(
 
     >>> states = torch.tensor([[[1.0], [2.0], [6.0]]])
     >>> mask, response = torch.ones(1, 3), torch.tensor([[0, 1, 1]])
-    >>> [pool(states, mask, way, response).item() for way in POOLINGS]
-    [3.0, 4.0, 6.0]
+    >>> [pool(states, mask, way, response).tolist() for way in POOLINGS]
+    [[[3.0]], [[4.0]], [[6.0]], [[6.0, 3.0]]]
     """
+    if pooling == LAST_MEAN:
+        return torch.cat([pool(states, mask, "last"), masked_mean(states, mask)], dim=-1)
     if pooling == "last":
         rows = torch.arange(states.shape[0], device=states.device)
         return states[rows, last_position(mask)]

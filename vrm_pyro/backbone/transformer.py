@@ -17,10 +17,13 @@ from vrm_pyro.backbone.batching import pad_batch
 from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence
 from vrm_pyro.backbone.forward import accepted_inputs, last_states
 from vrm_pyro.backbone.packing import RowBatch
-from vrm_pyro.backbone.pooling import choose_pooling, pool, positions
+from vrm_pyro.backbone.pooling import choose_pooling, pool, positions, state_size
 from vrm_pyro.backbone.precision import computing_in
 from vrm_pyro.backbone.sharding import whole
 from vrm_pyro.errors import InputError
+
+LONGEST = 1024
+"""Most tokens of a sequence where ``max_length`` is None; a larger number can be given."""
 
 
 class TransformerBackbone(Backbone):
@@ -34,8 +37,11 @@ class TransformerBackbone(Backbone):
         tokenizer: Its tokenizer.
         name: What the user called it.
         source: Where the weights came from, in words.
-        pooling: ``mean``, ``response_mean``, ``last``, or ``auto`` (by kind of backbone).
-        max_length: Most tokens of a sequence, special tokens included.
+        pooling: ``mean``, ``response_mean``, ``last``, ``last+mean``, or ``auto`` (by kind of
+            backbone).
+        layer: Number of the layer whose states are read, its last; None if it has all layers.
+        max_length: Most tokens of a sequence, special tokens included; None for all that the
+            model reads, at most :data:`LONGEST`.
         precision: ``bfloat16`` or ``float32``: how matrix products are computed. States are
             always returned as float32.
         takes_positions: Whether to pass position ids that count from 0.
@@ -51,6 +57,7 @@ class TransformerBackbone(Backbone):
     """
 
     tokenizer: PreTrainedTokenizerBase
+    file_sha256: str | None
 
     def __init__(
         self,
@@ -60,30 +67,34 @@ class TransformerBackbone(Backbone):
         name: str,
         source: str,
         pooling: str,
-        max_length: int,
+        layer: int | None,
+        max_length: int | None,
         precision: str,
         takes_positions: bool,
         token_budget: int | None,
     ) -> None:
         config: Any = model.config
+        pooling = choose_pooling(pooling, self.is_decoder)
         super().__init__(
             name=name,
-            hidden_size=int(config.get_text_config().hidden_size),
+            hidden_size=state_size(pooling, int(config.get_text_config().hidden_size)),
             source=source,
-            pooling=choose_pooling(pooling, self.is_decoder),
-            max_length=max_length,
+            pooling=pooling,
+            max_length=max_length or LONGEST,
             precision=precision,
             device=next(model.parameters()).device,
             token_budget=token_budget,
         )
         self.model: Any = model
-        self.file_sha256: str | None = None
+        self.layer, self.file_sha256 = layer, None
         self.tokenizer = tokenizer
         self._accepted = accepted_inputs(model)
         self.takes_positions = takes_positions
         self.pad_id = _pad_id(tokenizer)
-        self._check_length(max_length)
-        self.chat = ChatEncoder(tokenizer, max_length, self.is_decoder)
+        if max_length is None:
+            self.max_length = min(LONGEST, self._limit())
+        self._check_length(self.max_length)
+        self.chat = ChatEncoder(tokenizer, self.max_length, self.is_decoder)
 
     @property
     def module_under_adapters(self) -> nn.Module:
@@ -117,7 +128,7 @@ class TransformerBackbone(Backbone):
 
     def key(self) -> dict[str, str | int | None]:
         """Return everything that determines a state besides the texts."""
-        return {**super().key(), "file": self.file_sha256}
+        return {**super().key(), "layer": self.layer, "file": self.file_sha256}
 
     def with_max_length(self, max_length: int) -> "TransformerBackbone":
         """Return a backbone with the same model and tokenizer and another ``max_length``.
@@ -160,7 +171,8 @@ class TransformerBackbone(Backbone):
         batch = batch.to(self.device)
         mask = batch.block_mask() if batch.shares else batch.attention_mask
         counted = batch.positions if self.takes_positions else None
-        return batch.pool(self._run(batch.input_ids, mask, batch.type_ids, counted, model))
+        hidden = self._run(batch.input_ids, mask, batch.type_ids, counted, model)
+        return batch.pool(hidden, self.pooling)
 
     def token_states(
         self,
@@ -196,8 +208,14 @@ class TransformerBackbone(Backbone):
         config: Any = self.model.config
         return getattr(config.get_text_config(), "max_position_embeddings", None)
 
+    def _limit(self) -> int:
+        """Return the most tokens that model and tokenizer take."""
+        reach = self._reach()
+        limit: int = self.tokenizer.model_max_length
+        return limit if reach is None else min(reach, limit)
+
     def _check_length(self, max_length: int) -> None:
-        limit = min(self._reach() or max_length, self.tokenizer.model_max_length)
+        limit = self._limit()
         if max_length > limit:
             raise InputError(
                 f"backbone {self.name}: max_length is {max_length}, but it reads at most {limit} "

@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.decoder import DecoderBackbone
 from vrm_pyro.backbone.encoder import EncoderBackbone
+from vrm_pyro.backbone.layers import keep_layers
 from vrm_pyro.backbone.precision import choose_precision, prepare
 from vrm_pyro.backbone.probe import check_vocabulary, probe
 from vrm_pyro.backbone.transformer import TransformerBackbone
@@ -18,7 +19,8 @@ def wrap_model(
     name: str,
     source: str,
     pooling: str = "auto",
-    max_length: int = 512,
+    layer: int | None = None,
+    max_length: int | None = 512,
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,
@@ -27,12 +29,17 @@ def wrap_model(
 
     Args:
         model: A transformers base model, one that returns ``last_hidden_state``. It is
-            changed in place: evaluation mode, no gradients, no pooler.
+            changed in place: evaluation mode, no gradients, no pooler, no layers above
+            ``layer``.
         tokenizer: Its tokenizer.
         name: What the user called it.
         source: Where the weights came from, in words.
-        pooling: ``mean``, ``response_mean``, ``last``, or ``auto`` (by kind of backbone).
-        max_length: Most tokens of a sequence, special tokens included.
+        pooling: ``mean``, ``response_mean``, ``last``, ``last+mean`` (one after the other), or
+            ``auto`` (by kind of backbone).
+        layer: Number of the layer whose states are read, from 1; layers above it are not
+            computed. None for the last. A final norm of the model is applied in any case.
+        max_length: Most tokens of a sequence, special tokens included; None for all that the
+            model reads, at most 1,024.
         dtype: ``float32``; ``bfloat16`` (autocast); or ``auto``, which is bfloat16 where the
             device computes in it natively. States are always returned as float32.
         device: Where to run; ``auto`` is the GPU when there is one.
@@ -44,6 +51,7 @@ def wrap_model(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = choose_precision(dtype, torch.device(device))
+    keep_layers(model, layer, name)
     model = prepare(model, precision).to(device)
     check_vocabulary(name, model, tokenizer)
     kind = probe(model, tokenizer, precision)
@@ -53,6 +61,7 @@ def wrap_model(
         name=name,
         source=source,
         pooling=pooling,
+        layer=layer,
         max_length=max_length,
         precision=precision,
         takes_positions=kind.takes_positions,

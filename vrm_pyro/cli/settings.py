@@ -72,6 +72,7 @@ SHOWN = {
         for name in (
             "backbone",
             "pooling",
+            "layer",
             "max_length",
             "architecture",
             "mode",

@@ -22,7 +22,7 @@ KEY_PARTS = {
 }
 """Everything that determines the states: key in the file, and name in messages."""
 
-OPTIONAL_KEY_PARTS = {"file": "GGUF file of the backbone"}
+OPTIONAL_KEY_PARTS = {"layer": "layer", "file": "GGUF file of the backbone"}
 """The same for what some backbones have; None, or absent in stores of earlier versions."""
 
 WRITING_PARTS = {

@@ -35,7 +35,7 @@ FACTS = {
     "max_length": "max_length",
 }
 
-OPTIONAL_FACTS = {"file_sha256": "file"}
+OPTIONAL_FACTS = {"layer": "layer", "file_sha256": "file"}
 """The same for what some backbones have; absent otherwise."""
 
 
@@ -159,8 +159,10 @@ def differing_facts(facts: Mapping[str, Any], others: Mapping[str, Any]) -> list
     ['pooling']
     """
     known = [key for key in FACTS if key in facts and key in others]
+    if "weights_hash" in known:  # of a transformers model, so that what is absent is known too
+        known += OPTIONAL_FACTS
     return [
         key
-        for key in (*known, *OPTIONAL_FACTS)
+        for key in known
         if differ({**FACTS, **OPTIONAL_FACTS}[key], facts.get(key), others.get(key))
     ]

@@ -223,7 +223,8 @@ def check_store(store: FeatureStore, loaded: LoadedModel) -> None:
             f"{store.path}: its states come from another backbone or setting than those that "
             f"{loaded.directory or 'the model'} was trained on: {'; '.join(lines)}. Give rows, or "
             f"write a store with --model.backbone {facts.get('name')} --model.pooling "
-            f"{facts.get('pooling')} --model.max_length {facts.get('max_length')}."
+            f"{facts.get('pooling')} --model.layer {facts.get('layer', 'null')} "
+            f"--model.max_length {facts.get('max_length')}."
         )
     if store.hidden_size != loaded.hidden_size:
         raise InputError(

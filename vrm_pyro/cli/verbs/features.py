@@ -21,11 +21,23 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
     ),
     (
         "pooling",
-        Literal["auto", "mean", "response_mean", "last"],
+        Literal["auto", "mean", "response_mean", "last", "last+mean"],
         "auto",
-        "How token states become one state: auto, mean, response_mean or last.",
+        "How token states become one state: auto, mean, response_mean, last or last+mean.",
     ),
-    ("max_length", int, 256, "Longest sequence in tokens, prompt and response together."),
+    (
+        "layer",
+        int | None,
+        None,
+        "Number of the layer whose states are read, from 1; null for the last.",
+    ),
+    (
+        "max_length",
+        int | None,
+        256,
+        "Longest sequence in tokens, prompt and response together; null for what the backbone "
+        "takes, at most 1,024.",
+    ),
     (
         "dtype",
         Literal["auto", "float32", "bfloat16"],
@@ -79,6 +91,7 @@ def run(argv: Sequence[str]) -> None:
     backbone = read_backbone(
         options.model.backbone,
         pooling=options.model.pooling,
+        layer=options.model.layer,
         max_length=options.model.max_length,
         dtype=options.model.dtype,
         device=options.device,

@@ -16,6 +16,7 @@ from vrm_pyro.backbone import DEFAULT_TOKEN_BUDGET, TOKEN_BUDGETS, make_rows, pa
 from vrm_pyro.backbone.batching import token_batches
 from vrm_pyro.backbone.chat import TokenSequence
 from vrm_pyro.backbone.forward import accepted_inputs, last_states
+from vrm_pyro.backbone.pooling import state_size
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.adapter import add_adapter
@@ -240,7 +241,8 @@ class VRMForSequenceClassification(PreTrainedModel):
         budget = TOKEN_BUDGETS.get(device.type, DEFAULT_TOKEN_BUDGET)
         longest = max(budget, reading.layout.max_length)
         rows = make_rows(sequences, prefix, reading.pooling, reading.is_decoder, longest)
-        states = np.empty((len(sequences), self._text_config.hidden_size), np.float32)
+        size = state_size(reading.pooling, self._text_config.hidden_size)
+        states = np.empty((len(sequences), size), np.float32)
         for group in token_batches([len(row) for row in rows], budget):
             batch = pad_rows([rows[r] for r in group], reading.pad_id).to(device)
             hidden = last_states(
@@ -251,7 +253,7 @@ class VRMForSequenceClassification(PreTrainedModel):
                 batch.positions if reading.counts_positions else None,
                 self._accepted,
             )
-            states[batch.states.cpu().numpy()] = batch.pool(hidden).cpu().numpy()
+            states[batch.states.cpu().numpy()] = batch.pool(hidden, reading.pooling).cpu().numpy()
         if not np.isfinite(states).all():
             raise InputError(
                 "the backbone gave states that are not finite, so there is no reward. Load it "

@@ -31,8 +31,12 @@ class ModelConfig:
         backbone: Local folder, GGUF file or Hub id of a transformers model, or ``smollm2``
             (SmolLM2-135M-Instruct). Frozen by default; see ``tuning.method``.
         pooling: How token states become one vector: ``mean`` over all tokens,
-            ``response_mean`` over the response's tokens, ``last`` token, or ``auto``.
-        max_length: Maximum length in tokens of prompt and response together.
+            ``response_mean`` over the response's tokens, ``last`` token, ``last+mean`` (one after
+            the other), or ``auto``.
+        layer: Number of the backbone's layer whose states are read, from 1; layers above it are
+            not computed. null: the last.
+        max_length: Maximum length in tokens of prompt and response together; null: what the
+            backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
         architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
         mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
@@ -83,8 +87,9 @@ class ModelConfig:
     """
 
     backbone: str = DEFAULT_BACKBONE
-    pooling: Literal["auto", "mean", "response_mean", "last"] = "auto"
-    max_length: int = 256
+    pooling: Literal["auto", "mean", "response_mean", "last", "last+mean"] = "auto"
+    layer: int | None = None
+    max_length: int | None = 256
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     architecture: Literal["vrm", "bradley_terry"] = "vrm"
     mode: Literal["conditional", "vib"] = "conditional"
@@ -170,7 +175,10 @@ def check_settings(config: ModelConfig) -> None:
             _require(math.isfinite(value), item.name, config, "a finite number")
     if not config.backbone.strip():
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
-    for key in ("max_length", "num_objectives", "num_draws", "ensemble_size"):
+    for key in ("layer", "max_length"):
+        value = getattr(config, key)
+        _require(value is None or value >= 1, key, config, "at least 1, or null")
+    for key in ("num_objectives", "num_draws", "ensemble_size"):
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):
         _require(getattr(config, key) >= 0, key, config, "0 or more")

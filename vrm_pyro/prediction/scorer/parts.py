@@ -29,6 +29,7 @@ KEY_PARTS: Final[Mapping[str, str]] = {
     "weights": "backbone weights",
     "pooling": "pooling",
     "max_length": "max length",
+    "layer": "layer",
     "file": "GGUF file of the backbone",
     "precision": "precision of the backbone",
     "token_budget": "tokens in a batch",

@@ -227,6 +227,7 @@ def backbone_of(
     return load_backbone(
         name,
         pooling=facts.get("pooling", "auto"),
+        layer=facts.get("layer"),
         max_length=int(facts.get("max_length", 512)),
         device=device,
         dtype=dtype,
@@ -244,6 +245,8 @@ def _check_backbone(loaded: LoadedModel, backbone: Backbone) -> None:
     file = getattr(backbone, "file_sha256", None)
     if differ("file", facts.get("file_sha256"), file):
         differing.append("GGUF file")
+    if "weights" in differing and facts.get("layer") != getattr(backbone, "layer", None):
+        differing.append("layer")
     if differing:
         raise InputError(
             f"backbone {backbone.name}: its {' and '.join(differing)} changed since the model was "

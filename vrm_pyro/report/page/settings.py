@@ -70,8 +70,8 @@ def check_baseline(against: LoadedModel, loaded: LoadedModel) -> None:
         raise InputError(
             f"against {name}: was trained on other states than {loaded.directory or 'the model'} "
             f"({', '.join(differing) or 'hidden size'} differs), so the two would not be compared "
-            "on the same ground. Train a baseline with the same model.backbone, model.pooling and "
-            "model.max_length."
+            "on the same ground. Train a baseline with the same model.backbone, model.pooling, "
+            "model.layer and model.max_length."
         )
 
 

@@ -132,10 +132,10 @@ class Tuner:
         """Return the facts of the trained backbone that a checkpoint keeps."""
         now = copy.copy(self.backbone)
         vars(now).pop("weights_hash", None)  # of the weights before training
-        file = {} if now.file_sha256 is None else {"file_sha256": now.file_sha256}
+        optional = {"layer": now.layer, "file_sha256": now.file_sha256}
         return {
             "name": self.backbone.name,
-            **file,
+            **{key: value for key, value in optional.items() if value is not None},
             "tuned": self.config.method,
             "pooling": now.pooling,
             "max_length": now.max_length,

@@ -36,6 +36,7 @@ def doctor(
     backbone = read_backbone(
         model.backbone,
         pooling=model.pooling,
+        layer=model.layer,
         max_length=model.max_length,
         dtype=model.dtype,
         device="cpu" if settings.arguments.use_cpu else "auto",

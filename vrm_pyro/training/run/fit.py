@@ -67,6 +67,7 @@ def fit(
     if backbone is not None:
         given |= {"model.backbone": backbone.name, "model.pooling": backbone.pooling}
         given["model.max_length"] = backbone.max_length
+        given["model.layer"] = getattr(backbone, "layer", None)
     if resume:
         given["train.resume_from_checkpoint"] = "true"
     specs = {"train": spec_of(data), "validation": spec_of(validation)}

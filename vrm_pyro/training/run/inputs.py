@@ -238,7 +238,7 @@ class TrainingRows:
 
 
 def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
-    """Set backbone, pooling and maximum length to those that stores were computed with.
+    """Set backbone, pooling, layer and maximum length to those that stores were computed with.
 
     Raises:
         InputError: If a given setting differs from that of a store, or two stores differ.
@@ -249,11 +249,12 @@ def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
         found = {
             "backbone": store.meta["backbone"]["name"],
             "pooling": key["pooling"],
+            "layer": key.get("layer"),
             "max_length": key["max_length"],
         }
         for name, value in found.items():
             given = getattr(model, name)
-            if given not in (defaults[name], value):
+            if given not in (None, defaults[name], value):
                 raise InputError(
                     f"model.{name} is {given}, but the states in {store.path} were made with "
                     f"{value}. Leave the setting out, or write another store."

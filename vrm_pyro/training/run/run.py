@@ -127,7 +127,7 @@ def run(settings: RunSettings) -> Run:
         return Run(directory.path, metrics, trained=False)
     rows = TrainingRows.read(data, settings.train_rows, settings.validation_rows)
     adopt_store(settings.model, rows.stores)
-    for name in ("backbone", "pooling", "max_length"):
+    for name in ("backbone", "pooling", "layer", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
     rows.check_learnable(settings.model)
     tuned = settings.tuning.method != "frozen"
@@ -182,6 +182,7 @@ def backbone_of(settings: RunSettings) -> Backbone:
     return read_backbone(
         settings.model.backbone,
         pooling=settings.model.pooling,
+        layer=settings.model.layer,
         max_length=settings.model.max_length,
         dtype=dtype,
         device=device,
@@ -198,6 +199,7 @@ def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
         backbone = read_backbone(
             meta["backbone"]["name"],
             pooling=meta["key"]["pooling"],
+            layer=meta["key"].get("layer"),
             max_length=meta["key"]["max_length"],
         )
         stores[0].check_key(backbone.key())

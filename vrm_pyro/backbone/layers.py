@@ -1,0 +1,54 @@
+"""Cut a transformers model after one of its layers."""
+
+from typing import Any
+
+from torch import nn
+
+from vrm_pyro.errors import InputError
+
+
+def keep_layers(model: Any, layer: int | None, name: str) -> None:
+    """Remove the layers of a model above one, in place; do nothing for None.
+
+    What follows the last layer stays: in models that normalise the input of each layer, such as
+    Llama, the final norm. So states of any layer have a like scale, and no token outweighs the
+    others in a mean.
+
+    Args:
+        model: A base model of transformers, without adapters.
+        layer: Number of layers to keep, from 1.
+        name: What the user called the model.
+
+    Raises:
+        InputError: If the model has fewer layers, or does not keep them in one list.
+    """
+    if layer is None:
+        return
+    config = model.config.get_text_config()
+    number = config.num_hidden_layers
+    if not 1 <= layer <= number:
+        raise InputError(
+            f"backbone {name}: layer is {layer}, but it has {number} layers. Give a number from 1 "
+            f"to {number}, or null for the last."
+        )
+    lists = [m for m in _outermost(model, nn.ModuleList) if len(m) == number]
+    if len(lists) != 1:
+        raise InputError(
+            f"backbone {name}: layer is {layer}, but {type(model).__name__} does not keep its "
+            "layers in one list, so none can be left out. Set layer to null."
+        )
+    del lists[0][layer:]
+    config.num_hidden_layers = layer
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = config.layer_types[:layer]
+
+
+def _outermost(model: nn.Module, kind: type[nn.Module]) -> list[nn.ModuleList]:
+    """Return the modules of a class that are in no other of that class."""
+    found: list[nn.ModuleList] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():  # outer ones first
+        if isinstance(module, kind) and module not in inside:
+            found.append(module)  # type: ignore[arg-type]
+            inside.update(module.modules())
+    return found
