@@ -193,7 +193,12 @@ def test_model_refuses_states_of_another_layer(tmp_path):
         read_data(text_rows(tmp_path, 12)),
         backbone=one,
         output_dir=tmp_path / "run",
-        settings={"train.num_train_epochs": 1, "train.use_cpu": True, "train.disable_tqdm": True},
+        settings={
+            "train.num_train_epochs": 1,
+            "train.use_cpu": True,
+            "train.disable_tqdm": True,
+            "data.validation_fraction": 0.3,
+        },
     )
     with pytest.raises(InputError, match="its weights and layer changed"):
         Scorer.from_pretrained(run.path, backbone=last)

@@ -25,7 +25,11 @@ DEFAULT_CONFIG = "default"
 GROUPS = ("model", "data", "tuning", "train")
 
 # Settings that may be null, by group; in ``train`` transformers decides.
-_MAY_BE_NULL = {"model": (), "data": ("train", "validation", "test"), "tuning": ()}
+_MAY_BE_NULL = {
+    "model": ("layer", "max_length"),
+    "data": ("train", "validation", "test"),
+    "tuning": (),
+}
 
 
 def read_settings(
