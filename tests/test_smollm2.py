@@ -39,6 +39,7 @@ SETTINGS = {
     "train.per_device_train_batch_size": 4,
     "train.use_cpu": True,
     "train.disable_tqdm": True,
+    "data.validation_fraction": 0.3,
 }
 COLOURS = ["red", "blue", "green", "white", "black", "brown", "grey", "pink", "old", "new"]
 ROWS = [
@@ -141,7 +142,6 @@ def test_lora_changes_the_states(backbone, tmp_path):
         "tuning.method": "lora",
         "tuning.rank": 2,
         "train.num_train_epochs": 1,
-        "data.validation_fraction": 0.2,
     }
     trained = fit(
         read_data(ROWS), config="ratings", output_dir=tmp_path / "lora", settings=settings,
