@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 SMOLLM2 := $(VENV)/.smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help install smollm2 demo docs notebooks test test-slow test-all lint format clean distclean
+.PHONY: help install smollm2 demo demo-llm docs notebooks test test-slow test-all lint format clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -28,6 +28,9 @@ smollm2: $(SMOLLM2) ## add SmolLM2-135M-Instruct with 4-bit weights: `--model.ba
 
 demo: $(INSTALLED) ## simulate texts, train, evaluate and draw figures under runs/demo/
 	$(BIN)/python scripts/demo.py --out runs/demo
+
+demo-llm: $(INSTALLED) $(SMOLLM2) ## the demo on SmolLM2-135M, frozen, then with LoRA: runs/demo-llm/
+	$(BIN)/python scripts/demo.py --backbone smollm2 --pairs 1200 --lora_prompts 120 --out runs/demo-llm
 
 docs: $(INSTALLED) ## build the documentation site: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html

@@ -17,9 +17,19 @@ def main() -> int:
     parser.add_argument("--out", default=DEFAULT_OUT, help="folder to write")
     parser.add_argument("--pairs", type=int, default=DEFAULT_PAIRS, help="simulated comparisons")
     parser.add_argument("--seed", type=int, default=0, help="seed of simulation and training")
+    parser.add_argument("--backbone", help="another backbone, such as smollm2")
+    parser.add_argument(
+        "--lora_prompts",
+        type=int,
+        default=0,
+        help="also train the backbone, with adapters, on this many prompts",
+    )
     options = parser.parse_args()
     with guard("demo") as outcome:
-        print(summary(run_demo(options.out, options.pairs, options.seed)))
+        made = run_demo(
+            options.out, options.pairs, options.seed, options.backbone, options.lora_prompts
+        )
+        print(summary(made))
     return outcome.code
 
 

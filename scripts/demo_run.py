@@ -72,7 +72,21 @@ BASELINE_SETTINGS: dict[str, Any] = {
 }
 
 
-def run_demo(out: str | Path, pairs: int = DEFAULT_PAIRS, seed: int = 0) -> dict[str, Any]:
+# Heads alone for most steps: their gradients come without those of the backbone, which take twice
+# the time.
+LORA_SETTINGS = {
+    "train": {**_TRAIN, "num_train_epochs": 4, "per_device_train_batch_size": 8},
+    "tuning": {"method": "lora", "frozen_fraction": 0.5, "rank": 8, "alpha": 16},
+}
+
+
+def run_demo(
+    out: str | Path,
+    pairs: int = DEFAULT_PAIRS,
+    seed: int = 0,
+    backbone: str | None = None,
+    lora_prompts: int = 0,
+) -> dict[str, Any]:
     """Simulate, encode, train two models, compare them with each other and with the truth.
 
     The folder gets ``data/``, ``features/``, ``model/``, ``bradley_terry/``, ``figures/``,
@@ -83,6 +97,9 @@ def run_demo(out: str | Path, pairs: int = DEFAULT_PAIRS, seed: int = 0) -> dict
         out: Folder to write.
         pairs: Number of comparisons in all splits together.
         seed: Seed of the simulation and of training.
+        backbone: Name of another backbone than the default.
+        lora_prompts: If positive, the VRM is also trained together with low-rank adapters of the
+            backbone, on this many training prompts, into ``lora/``.
 
     Returns:
         The content of ``demo.json``.
@@ -91,12 +108,19 @@ def run_demo(out: str | Path, pairs: int = DEFAULT_PAIRS, seed: int = 0) -> dict
         InputError: If ``out`` holds files that the demo did not write, or there are too few
             pairs.
     """
-    return _Demo(Path(out), pairs, seed).run()
+    return _Demo(Path(out), pairs, seed, backbone, lora_prompts).run()
 
 
 class _Demo:
-    def __init__(self, out: Path, pairs: int, seed: int) -> None:
+    def __init__(
+        self, out: Path, pairs: int, seed: int, backbone: str | None, lora_prompts: int
+    ) -> None:
         self.out, self.pairs, self.seed = out, pairs, seed
+        self.lora_prompts, self.steps = lora_prompts, 6 if lora_prompts else 5
+        # auto would make the numbers depend on whether the processor has bfloat16
+        self.reading = ["--model.dtype", "float32"]
+        if backbone is not None:
+            self.reading += ["--model.backbone", backbone]
         self.model, self.baseline = out / "model", out / "bradley_terry"
         self.seconds: dict[str, float] = {}
 
@@ -116,8 +140,7 @@ class _Demo:
         ):
             for split in SPLITS:
                 rows = ["--data", data / f"{split}.jsonl", "--out", features / split]
-                # auto would make the numbers depend on whether the processor has bfloat16
-                self._verb("features", *rows, "--model.dtype", "float32", "--overwrite")
+                self._verb("features", *rows, *self.reading, "--overwrite")
         with self._step("model", "train the variational reward model on preferences and ratings"):
             self._train("vrm.yaml", VRM_SETTINGS, self.model)
         with self._step("bradley_terry", "train a Bradley-Terry model on the same states"):
@@ -128,14 +151,19 @@ class _Demo:
             where = self._test_rows(self.model)
             self._verb("posterior", *where, self.out / "posterior.nc", "--draws", DRAWS)
             result = self._compare()
+        if self.lora_prompts:
+            with self._step("lora", "train the VRM and adapters of the backbone together"):
+                result["test"]["lora"] = self._train_lora()
+                result["files"]["lora"] = str(self.out / "lora")
         result["seconds"] = self.seconds | {"total": round(time.perf_counter() - start, 1)}
         write_json(self.out / RESULT_FILE, result)
         return result
 
     def _claim(self) -> None:
-        content = json.dumps(
-            {"demo": vrm_pyro.__version__, "pairs": self.pairs, "seed": self.seed}, sort_keys=True
-        )
+        given = {"demo": vrm_pyro.__version__, "pairs": self.pairs, "seed": self.seed}
+        if "--model.backbone" in self.reading:
+            given["backbone"] = self.reading[-1]
+        content = json.dumps(given, sort_keys=True)
         held = self.out / MARKER
         if not held.is_file() and self.out.is_dir() and any(self.out.iterdir()):
             raise InputError(
@@ -147,7 +175,7 @@ class _Demo:
 
     @contextlib.contextmanager
     def _step(self, name: str, words: str) -> Iterator[None]:
-        print(f"[{len(self.seconds) + 1}/5] {words}", flush=True)
+        print(f"[{len(self.seconds) + 1}/{self.steps}] {words}", flush=True)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 1)
@@ -159,14 +187,27 @@ class _Demo:
         with contextlib.redirect_stdout(io.StringIO()):
             importlib.import_module(f"vrm_pyro.cli.verbs.{verb}").run(argv)
 
-    def _train(self, name: str, settings: dict[str, Any], folder: Path) -> None:
+    def _train(
+        self, name: str, settings: dict[str, Any], folder: Path, rows: list[Any] | None = None
+    ) -> None:
         path = self.out / name
         with write_file(path) as partial:
             partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         features = self.out / "features"
         data = ["--data.train", features / "train", "--data.validation", features / "validation"]
         where = ["--train.output_dir", folder, "--train.seed", self.seed, "--overwrite"]
-        self._verb("train", "--config", path, *data, *where)
+        self._verb("train", "--config", path, *(rows or data), *where)
+
+    def _train_lora(self) -> dict[str, Any]:
+        """Train heads and adapters on texts, and return the rates on the test texts."""
+        data, folder = self.out / "data", self.out / "lora"
+        rows = ["--data.train", data / "train.jsonl", "--data.validation"]
+        rows += [data / "validation.jsonl", "--data.max_prompts", self.lora_prompts]
+        settings = {"model": VRM_SETTINGS["model"], **LORA_SETTINGS}
+        self._train("lora.yaml", settings, folder, [*rows, *self.reading])
+        where = ["--model", folder, "--data", data / "test.jsonl"]
+        self._verb("evaluate", *where, "--out", folder / "test.json")
+        return _read(folder / "test.json")
 
     def _test_rows(self, folder: Path) -> list[Any]:
         return ["--model", folder, "--data", self.out / "features" / "test", "--out"]

@@ -18,8 +18,11 @@ def summary(result: dict[str, Any]) -> str:
     for key, words in (
         ("vrm", "VRM"),
         ("bradley_terry", "Bradley-Terry"),
+        ("lora", "VRM with adapters"),
         ("truth", "the truth's own p"),
     ):
+        if key not in test:
+            continue
         cells = [_rate(test[key], name) for name in ("accuracy", "log_loss", "ece")]
         lines.append(f"  {words:<22}" + "".join(f"{cell:>16}" for cell in cells))
     gap = test["log_loss_vrm_minus_bradley_terry"]
@@ -50,6 +53,11 @@ def summary(result: dict[str, Any]) -> str:
             f"All of it is in {out} ({total:.0f} s):",
             "  figures/        reliability, weights, reward, training (.png)",
             "  model/          the trained VRM, its metrics and log; bradley_terry/ likewise",
+            *(
+                ["  lora/           the VRM trained with adapters, on a part of the prompts"]
+                if "lora" in files
+                else []
+            ),
             "  posterior.nc    draws of w, z, s, r and preferences",
             "  demo.json       the numbers above and more",
             "",
