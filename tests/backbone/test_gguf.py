@@ -132,8 +132,9 @@ def test_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "text.gguf").write_text("no weights at all " * 100)
     with pytest.raises(InputError, match=r"text.gguf: cannot be loaded from .*magic bytes"):
         load(tmp_path / "text.gguf")
-    with pytest.raises(InputError, match=r"there is no such folder.*a \.gguf file"):
-        load(tmp_path / "missing.gguf")
+    for missing in (tmp_path / "missing.gguf", "models/missing.gguf"):
+        with pytest.raises(InputError, match=r"there is no such folder.*a \.gguf file"):
+            load(missing)
 
 
 def test_texts_are_split_as_the_file_says(tmp_path, plain):

@@ -122,7 +122,8 @@ def _find(name: str, dtype: str) -> Found:
         return _load(path, name, dtype, f"local folder {path}")
     if path.is_file() and path.suffix.lower() == SUFFIX:
         return _load(path, name, dtype, f"local file {path}")
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or path.exists():
+    local = name.startswith(("/", ".", "~")) or name.count("/") > 1 or path.exists()
+    if local or path.suffix.lower() == SUFFIX:
         raise InputError(
             f"backbone {name}: there is no such folder. Give a folder that holds config.json, "
             "weights and tokenizer files, a .gguf file, or the id of a model on the hub."
