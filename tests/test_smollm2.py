@@ -69,9 +69,12 @@ def store(backbone, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
+def run(backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smollm2") / "frozen"
-    return fit(store, config="ratings", output_dir=folder, settings=SETTINGS)
+    rows = read_data(ROWS)
+    return fit(
+        rows, config="ratings", output_dir=folder, settings=SETTINGS, backbone=copy.copy(backbone)
+    )
 
 
 def test_texts_are_chatml_with_the_models_system_turn(backbone):

@@ -14,13 +14,15 @@ from vrm_pyro.backbone import load_backbone, wrap_model
 from vrm_pyro.backbone.packaged import file_sha256
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.reading import backbone_facts
+from vrm_pyro.features.reading import backbone_facts, read_data
 from vrm_pyro.features.writing import write_store
-from vrm_pyro.models.checkpoint import LoadedModel, save_model
+from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_export
+from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.opening import read_inputs
 from vrm_pyro.prediction.scorer import Scorer
+from vrm_pyro.training.run.fit import fit
 
 pytest.importorskip("gguf", reason="needs the extra gguf")
 
@@ -75,6 +77,28 @@ def test_quantized_weights_are_numbers_near_those_of_the_model(tmp_path, plain, 
         assert (value - exact).abs().max() <= exact.abs().max() / 127
     backbone.model.save_pretrained(tmp_path / "saved")
     assert "quantization_config" not in json.loads((tmp_path / "saved/config.json").read_text())
+
+
+@pytest.mark.parametrize("method", ["frozen", "lora"])
+def test_trained_model_loads_its_file_again(tmp_path, method):
+    path = write_gguf(tmp_path / "small.gguf", quantized=True)
+    run = fit(
+        read_data([{**row, "prompt": f"{row['prompt']} {i}"} for i in range(8) for row in ROWS]),
+        output_dir=tmp_path / "run",
+        settings={
+            "model.backbone": str(path),
+            "model.dtype": "float32",
+            "tuning.method": method,
+            "train.num_train_epochs": 1,
+            "train.use_cpu": True,
+            "train.disable_tqdm": True,
+            "data.validation_fraction": 0.3,
+        },
+    )
+    assert load_model(run.path).backbone["file_sha256"] == file_sha256(path)
+    scorer = Scorer.from_pretrained(run.path, device="cpu")
+    write_export(scorer, tmp_path / "hf", ExportSettings())  # compares rewards with the scorer's
+    assert file_sha256(path) in (tmp_path / "hf" / "config.json").read_text()
 
 
 def test_hashes_do_not_depend_on_precision(plain):

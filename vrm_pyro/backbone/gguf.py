@@ -63,12 +63,16 @@ def load_gguf(path: Path, name: str) -> tuple[Any, Any, dict[str, Any]]:
     _split_texts(tokenizer, metadata, name)
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     tokenizer.model_max_length = limit or tokenizer.model_max_length
-    _forget_blocks(model)
+    _forget_file(model)
     return model, tokenizer, report
 
 
-def _forget_blocks(model: Any) -> None:
-    """Remove the marks of a quantized model: its weights are plain numbers now."""
+def _forget_file(model: Any) -> None:
+    """Remove the marks of a quantized model: its weights are plain numbers now.
+
+    And the folder's name: others, such as peft, would look for a config.json there.
+    """
+    model.config.name_or_path = model.name_or_path = ""
     model.is_quantized = False
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
