@@ -141,18 +141,15 @@ def test_layer_is_part_of_a_store(tmp_path):
     assert backbone_facts(store)["layer"] == 1
 
 
-def test_store_of_an_earlier_version_is_of_the_last_layer(tmp_path):
+def test_store_without_a_layer_is_of_the_last(tmp_path):
+    """So are those of earlier versions."""
     table, backbone = load_table(text_rows(tmp_path, 6)), tiny_backbone("llama-chat")
-    write_store(table, backbone, tmp_path / "store", progress=False)
-    path = tmp_path / "store" / "store.json"
-    meta = json.loads(path.read_text())
-    for part in ("layer", "file"):
-        del meta["key"][part]
-    path.write_text(json.dumps(meta))
-    write_store(table, backbone, tmp_path / "store", progress=False)
-    assert "layer" not in backbone_facts(open_store(tmp_path / "store"))
+    store = write_store(table, backbone, tmp_path / "store", progress=False)
+    assert "layer" not in store.meta["key"]
+    assert "layer" not in backbone_facts(store)
+    store.check_key({"rows": table.content_hash()})
     with pytest.raises(InputError, match=r"layer \(None there, 1 here\)"):
-        open_store(tmp_path / "store").check_key(tiny_backbone("llama-chat", layer=1).key())
+        store.check_key(tiny_backbone("llama-chat", layer=1).key())
 
 
 @pytest.mark.parametrize("method", ["frozen", "lora", "full"])

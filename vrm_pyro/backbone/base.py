@@ -179,7 +179,7 @@ class Backbone(ABC):
         """Hash of how messages become text."""
         return "none"
 
-    def key(self) -> dict[str, str | int | None]:
+    def key(self) -> dict[str, str | int]:
         """Return everything that determines a state besides the texts."""
         return {
             "template": self.template_hash,

@@ -126,9 +126,10 @@ class TransformerBackbone(Backbone):
         """Hash of how messages become text."""
         return self.chat.template_hash
 
-    def key(self) -> dict[str, str | int | None]:
+    def key(self) -> dict[str, str | int]:
         """Return everything that determines a state besides the texts."""
-        return {**super().key(), "layer": self.layer, "file": self.file_sha256}
+        optional = {"layer": self.layer, "file": self.file_sha256}
+        return super().key() | {k: v for k, v in optional.items() if v is not None}
 
     def with_max_length(self, max_length: int) -> "TransformerBackbone":
         """Return a backbone with the same model and tokenizer and another ``max_length``.

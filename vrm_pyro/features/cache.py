@@ -154,7 +154,7 @@ def _key(texts: Texts, backbone: Backbone) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "texts": digest.hexdigest(),
-        **{part: value for part, value in backbone.key().items() if value is not None},
+        **backbone.key(),
         "precision": backbone.precision,
         "token_budget": backbone.token_budget,
         "device": backbone.device.type,

@@ -23,7 +23,7 @@ KEY_PARTS = {
 """Everything that determines the states: key in the file, and name in messages."""
 
 OPTIONAL_KEY_PARTS = {"layer": "layer", "file": "GGUF file of the backbone"}
-"""The same for what some backbones have; None, or absent in stores of earlier versions."""
+"""The same for what some backbones have; absent otherwise."""
 
 WRITING_PARTS = {
     "dtype": "type of the stored numbers",
@@ -106,13 +106,15 @@ def compare(
     Raises:
         InputError: If any key differs; names each one with both values.
     """
-    differing = [
-        part for part in names if part in given and differ(part, stored.get(part), given[part])
-    ]
+    # A whole key lacks what a backbone does not have.
+    whole = set(KEY_PARTS) - {"rows"} <= set(given)
+    known = [p for p in names if p in given or (whole and p in OPTIONAL_KEY_PARTS)]
+    differing = [p for p in known if differ(p, stored.get(p), given.get(p))]
     if not differing:
         return
     lines = [
-        f"{names[p]} ({_short(stored.get(p))} there, {_short(given[p])} here)" for p in differing
+        f"{names[p]} ({_short(stored.get(p))} there, {_short(given.get(p))} here)"
+        for p in differing
     ]
     raise InputError(
         f"{where}: the store was written with different {' and '.join(lines)}. Use the settings "

@@ -101,7 +101,7 @@ class FeatureStore:
             **read_texts(self.path),
         )
 
-    def check_key(self, expected: Mapping[str, str | int | None]) -> None:
+    def check_key(self, expected: Mapping[str, str | int]) -> None:
         """Raise unless the states come from the expected rows and backbone.
 
         Args:
