@@ -12,12 +12,14 @@ import pytest
 import xarray as xr
 from demo_run import run_demo
 from demo_summary import summary
+from helpers.tiny_backbones import save_tiny_backbone
 from matplotlib.image import imread
 
 from vrm_pyro.backbone import packaged_folder
 from vrm_pyro.diagnostics.recovery import Truth, compare_weights
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.store import open_store
+from vrm_pyro.models.checkpoint import load_model
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 PAIRS = 120
@@ -141,3 +143,18 @@ def test_weights_are_compared_by_kind_and_by_prompt():
         "model": pytest.approx({"x": 0.75, "y": 0.25}),
         "truth": {"x": 0.75, "y": 0.25},
     }
+
+
+@pytest.mark.slow
+def test_demo_on_another_backbone_also_trains_adapters(tmp_path):
+    folder = save_tiny_backbone(tmp_path / "tiny", "llama-chat")
+    out = tmp_path / "demo"
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()) as printed:
+        warnings.simplefilter("default")
+        result = run_demo(out, PAIRS, backbone=str(folder), lora_prompts=8)
+    assert result["test"]["lora"]["n_pairs"] == result["test"]["vrm"]["n_pairs"]
+    facts = load_model(out / "lora").backbone
+    assert (facts["name"], facts["tuned"]) == (str(folder), "lora")
+    assert open_store(out / "features" / "test").meta["backbone"]["name"] == str(folder)
+    assert "[6/6] train the VRM and adapters" in printed.getvalue()
+    assert "VRM with adapters" in summary(result)

@@ -65,9 +65,7 @@ def fit(
     if output_dir is not None:
         given["train.output_dir"] = Path(output_dir)
     if backbone is not None:
-        given |= {"model.backbone": backbone.name, "model.pooling": backbone.pooling}
-        given["model.max_length"] = backbone.max_length
-        given["model.layer"] = getattr(backbone, "layer", None)
+        given |= settings_of(backbone)
     if resume:
         given["train.resume_from_checkpoint"] = "true"
     specs = {"train": spec_of(data), "validation": spec_of(validation)}
@@ -88,6 +86,16 @@ def fit(
         read.values["data"][name] = known
         setattr(read, f"{name}_rows", rows)
     return run(read)
+
+
+def settings_of(backbone: Backbone) -> dict[str, Any]:
+    """Return the settings by which a backbone at hand is named."""
+    return {
+        "model.backbone": backbone.name,
+        "model.pooling": backbone.pooling,
+        "model.layer": getattr(backbone, "layer", None),
+        "model.max_length": backbone.max_length,
+    }
 
 
 def spec_of(data: DataLike | None) -> Spec | None:

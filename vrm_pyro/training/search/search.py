@@ -16,7 +16,7 @@ from vrm_pyro.errors import InputError, Terminated
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.processes import num_processes
 from vrm_pyro.training.run.directory import RunDirectory
-from vrm_pyro.training.run.fit import IN_MEMORY, spec_of
+from vrm_pyro.training.run.fit import IN_MEMORY, settings_of, spec_of
 from vrm_pyro.training.run.read_settings import DEFAULT_CONFIG
 from vrm_pyro.training.search.cells import settings_identity
 from vrm_pyro.training.search.configs import Candidate, ConfigsLike, read_candidates
@@ -102,8 +102,7 @@ def search(
     if data is not None:
         given["data.train"] = IN_MEMORY if spec is None else spec
     if backbone is not None:
-        given |= {"model.backbone": backbone.name, "model.pooling": backbone.pooling}
-        given["model.max_length"] = backbone.max_length
+        given |= settings_of(backbone)
     candidates = read_candidates(configs, space, given)
     for item in candidates:
         item.base.backbone = backbone
