@@ -11,8 +11,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import vrm_pyro
 import vrm_pyro.integrations.huggingface
 from vrm_pyro.backbone import quiet_transformers
+from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_export
 from vrm_pyro.models.guides import LogisticNormalGuide
+from vrm_pyro.models.likelihoods import Lapse
 from vrm_pyro.models.priors import LogisticNormalPrior, NormalPrior
 from vrm_pyro.models.settings.config import ModelConfig
 
@@ -28,6 +30,17 @@ KINDS = {
         "feature_prior": NormalPrior(),
         "guide": LogisticNormalGuide(hidden_size=8),
     },
+}
+KINDS |= {
+    "ensemble": {"ensemble_size": 3, "likelihood": Lapse()},
+    "ensemble without ratings": {
+        "supervision": "none",
+        "num_objectives": 3,
+        "ensemble_size": 2,
+        "bayesian_head": True,
+        "head_draws": 3,
+    },
+    "ensemble of one objective": {**ONE, "ensemble_size": 2},
 }
 PROMPT, ANSWERS = text(0, 6), [text(10 + i, 4 + i) for i in range(3)]
 
@@ -65,6 +78,10 @@ def one(scorer):
     return len(scorer.loaded.objectives) == 1
 
 
+def size(scorer):
+    return len(scorer.loaded.members)
+
+
 def test_score_and_preference(scorer):
     lines = scorer([PROMPT] * 3, ANSWERS)
     for line in lines:
@@ -74,6 +91,7 @@ def test_score_and_preference(scorer):
         assert total + line["variance_epistemic"] == pytest.approx(
             line["reward_sd"] ** 2, rel=1e-4
         )
+        assert (line["variance_epistemic"] > 0) == (size(scorer) > 1)
         assert sum(line["weights"].values()) == pytest.approx(1)
         if one(scorer):
             assert list(line["weights"].values()) == [1.0]
@@ -118,7 +136,7 @@ def test_posterior_and_sensitivity(scorer, place, tmp_path):
 
 
 def test_diagnose(scorer, place):
-    found = vrm_pyro.diagnose(scorer, place / "test.jsonl", num_draws=100)
+    found = vrm_pyro.diagnose(scorer, place / "test.jsonl", num_draws=102)
     assert all(name in found for name in ("khat", "gaps", "weights", "prior", "coverage"))
     if one(scorer):
         assert not found["weights"].applies
@@ -130,20 +148,22 @@ def test_diagnose(scorer, place):
 
 
 def test_certify(scorer, place):
-    found = vrm_pyro.certify(
-        scorer,
-        place / "test.jsonl",
-        backbone_saw_these_labels="no",
-        head="reward_and_networks" if scorer.loaded.mode == "conditional" else "reward",
-        num_draws=5,
-        num_steps=2,
-        prior_scales=[0.1],
-        local=True,
-        prior_fitted_on_disjoint_data=True,
-    )
-    said = str(found)
-    assert "held" in said
-    assert found.to_json()["information_cost"] is not None
+    settings = {
+        "backbone_saw_these_labels": "no",
+        "head": "reward_and_networks" if scorer.loaded.mode == "conditional" else "reward",
+        "num_draws": 5,
+        "num_steps": 2,
+        "prior_scales": [0.1],
+    }
+    local = {"local": True, "prior_fitted_on_disjoint_data": True}
+    if size(scorer) > 1:
+        with pytest.raises(InputError, match="an ensemble has one for each member"):
+            vrm_pyro.certify(scorer, place / "test.jsonl", **settings, **local)
+        local = {}
+    found = vrm_pyro.certify(scorer, place / "test.jsonl", **settings, **local).to_json()
+    assert 0 < found["held_out"]["error"]["value"] <= 1
+    assert found["information_cost"]["total"] > 0
+    assert ("withheld" in found["pac_bayes"]) == (size(scorer) > 1)
 
 
 def test_report(scorer, place, tmp_path):

@@ -14,6 +14,7 @@ from vrm_pyro.data.simulation.simulation import KIND_DIM
 from vrm_pyro.diagnostics.metrics.bootstrap import paired_bootstrap
 from vrm_pyro.diagnostics.metrics.pair_metrics import pair_metrics
 from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.scorer import score_source
 
@@ -78,12 +79,18 @@ class Truth:
         )
 
 
-def predicted_weights(model: VRM, inputs: Inputs) -> tuple[Floats, Floats]:
+def predicted_weights(model: RewardModel, inputs: Inputs) -> tuple[Floats, Floats]:
     """Return mean and standard deviation of w given only the prompt, each (P, K)."""
     states = inputs.source.prompts[np.arange(inputs.table.num_prompts)]
+    moments = []
     with torch.no_grad():
-        distribution = model.predictive_weights(torch.from_numpy(np.array(states)))
-    return distribution.mean.double().numpy(), distribution.variance.sqrt().double().numpy()
+        for m, member in enumerate(model.members):
+            assert isinstance(member, VRM)
+            found = member.predictive_weights(torch.from_numpy(np.array(states)))
+            moments.append([model.aligned(m, v).double() for v in (found.mean, found.variance)])
+    mean, variance = (torch.stack(each) for each in zip(*moments, strict=True))
+    between = mean.var(0) if len(moments) > 1 else 0.0
+    return mean.mean(0).numpy(), (variance.mean(0) + between).sqrt().numpy()
 
 
 def compare_weights(mean: Floats, truth: Truth, objectives: tuple[str, ...]) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def compare_weights(mean: Floats, truth: Truth, objectives: tuple[str, ...]) -> 
 
 
 def compare_scores(
-    model: VRM, inputs: Inputs, truth: Truth, objectives: tuple[str, ...]
+    model: RewardModel, inputs: Inputs, truth: Truth, objectives: tuple[str, ...]
 ) -> dict[str, float | None]:
     """Return the correlation of E[s | text] with the true scores over responses, by objective."""
     found = score_source(model, inputs.source).scores

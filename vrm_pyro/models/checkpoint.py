@@ -70,8 +70,16 @@ class LoadedModel:
 
     @property
     def vrm(self) -> VRM | None:
-        """The model where it has latent variables; None for a Bradley-Terry model."""
+        """The model where it is a single one with latent variables; else None."""
         return self.model if isinstance(self.model, VRM) else None
+
+    @property
+    def members(self) -> tuple[VRM, ...]:
+        """The models with latent variables: one, or those of an ensemble.
+
+        None for a Bradley-Terry model. All members are of one shape.
+        """
+        return tuple(member for member in self.model.members if isinstance(member, VRM))
 
     @property
     def mode(self) -> str:
@@ -232,8 +240,9 @@ def build_described(
     objectives = tuple(description["objectives"])
     rated, facts = bool(description["rated"]), dict(description["backbone"])
     model = build_model(config, description["hidden_size"], len(objectives), rated)
-    if isinstance(model.parameter_posterior, LaplacePosterior):
-        model.parameter_posterior.reserve()
+    for member in model.members:
+        if isinstance(member.parameter_posterior, LaplacePosterior):
+            member.parameter_posterior.reserve()
     model.eval()
     return LoadedModel(model, config, objectives, rated, facts)
 

@@ -159,12 +159,13 @@ def mixed_moments(draws: Sequence[Moments]) -> Moments:
     """Return the moments over equally likely parameters, by the law of total variance.
 
     Args:
-        draws: Moments at each of M values of the parameters, at least 2.
+        draws: Moments at each of M values of the parameters, or of M members of an ensemble,
+            whose own epistemic parts then add their mean; at least 2.
     """
     stacked = [torch.stack(part) for part in zip(*draws, strict=True)]
-    mean, _, from_weights, from_features, interaction, _ = stacked
+    mean, _, from_weights, from_features, interaction, within = stacked
     local = from_weights.mean(0), from_features.mean(0), interaction.mean(0)
-    epistemic = mean.var(0)
+    epistemic = mean.var(0) + within.mean(0)
     return Moments(mean.mean(0), sum(local, epistemic), *local, epistemic)
 
 

@@ -35,10 +35,10 @@ class PredictiveLatents(NamedTuple):
 
 
 class RewardModel(nn.Module, ABC):
-    """A reward model on backbone states: :class:`VRM`, or the :class:`BradleyTerryModel`.
+    """A reward model on backbone states: a VRM, an ensemble of them, or a Bradley-Terry model.
 
     Prediction, diagnostics and training ask a model through these methods and need not know which
-    of the two it is. Every batch that goes in holds raw states; its preferences and ratings are
+    of the three it is. Every batch that goes in holds raw states; its preferences and ratings are
     not read. Only code about the latent program itself (objectives, posterior draws, weights by
     objective) asks for a :class:`VRM`.
 
@@ -53,8 +53,26 @@ class RewardModel(nn.Module, ABC):
         #: K and d_z; 0 for a model without latent variables.
         self.num_objectives = 0
         self.latent_dim = 0
+        #: Whether the distribution of w that predicts can depend on the prompt at all.
+        self.weights_follow_prompt = False
         #: Posterior of the global parameters; None for point estimates of them.
         self.parameter_posterior: ParameterPosterior | None = None
+
+    @property
+    def members(self) -> "tuple[RewardModel, ...]":
+        """The models that an ensemble of VRMs consists of; else the model itself."""
+        return (self,)
+
+    def aligned(
+        self, member: int, values: Float[Tensor, "*rows objectives"]
+    ) -> Float[Tensor, "*rows objectives"]:
+        """Return a member's values by objective in the order of ``objectives``."""
+        return values
+
+    @property
+    def num_parameter_draws(self) -> int:
+        """Number of fixed draws of the parameters that a prediction averages; 0 for none."""
+        return 0 if self.parameter_posterior is None else self.parameter_posterior.num_draws
 
     @property
     def scores_are_ratings(self) -> bool:
@@ -80,11 +98,24 @@ class RewardModel(nn.Module, ABC):
         """
         return mean, sd
 
+    def drawn_in_rating_unit(
+        self, scores: Float[Tensor, "draws responses objectives"]
+    ) -> Float[Tensor, "draws responses objectives"]:
+        """Return draws of scores in model units as expected raw ratings; else as they are."""
+        return scores
+
+    def without_lapse(self, probability: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+        """Return the probability of the label before label noise, from that of the label."""
+        return self.likelihood.without_lapse(probability)
+
     def rename_state(self, state: dict[str, Tensor], prefix: str = "") -> None:
         """Rename tensors of a file of an older version, in place."""
 
     def predictive_latents(self, batch: FeatureBatch) -> PredictiveLatents | None:
-        """Return the distributions of w and z on new text; None without latent variables."""
+        """Return the distributions of w and z on new text; None without latent variables.
+
+        An ensemble has none of its own: ask its members.
+        """
         return None
 
     @abstractmethod
@@ -157,10 +188,25 @@ class RewardModel(nn.Module, ABC):
             run_with(self, values, partial(function, len(range(i, num_draws, distinct))))
             for i, values in enumerate(parameters)
         ]
-        return tuple(_interleaved(same, num_draws) for same in zip(*parts, strict=True))
+        return tuple(interleaved(same, num_draws) for same in zip(*parts, strict=True))
+
+    def draws_over_members(
+        self,
+        stream: torch.Generator,
+        function: Callable[[int, int], tuple[Tensor, ...]],
+        num_draws: int,
+    ) -> tuple[Tensor, ...]:
+        """Return tensors of draws (S, ...) of all members.
+
+        Args:
+            stream: Stream of the order of members, on the CPU.
+            function: Returns draws of a member, as many as it is asked for.
+            num_draws: S.
+        """
+        return function(0, num_draws)
 
 
-def _interleaved(parts: tuple[Tensor, ...], num_draws: int) -> Tensor:
+def interleaved(parts: tuple[Tensor, ...], num_draws: int) -> Tensor:
     """Return draws (S, ...) of which part i holds every i-th out of ``len(parts)``."""
     draws = parts[0].new_empty(num_draws, *parts[0].shape[1:])
     for i, part in enumerate(parts):

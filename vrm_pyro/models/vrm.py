@@ -74,8 +74,7 @@ class VRM(RewardModel):
 
     Args:
         hidden_size: Size of the backbone states.
-        num_objectives: K. With K = 1 the weight is 1 for certain (:class:`OneObjective`), whatever
-            ``weight_prior`` and ``guide`` say of w.
+        num_objectives: K; the weight of a single one is 1 under any prior (:class:`OneObjective`).
         latent_dim: d_z.
         weight_prior: Settings of p(w | x).
         feature_prior: Settings of p(z | x, y).
@@ -124,7 +123,6 @@ class VRM(RewardModel):
         self.feature_prior = feature_prior.build(hidden_size, latent_dim)
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
         reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
-        #: Whether the distribution of w that predicts can depend on the prompt at all.
         self.weights_follow_prompt = reads and num_objectives > 1
         self.reward = reward
         self.ratings = ratings
@@ -201,15 +199,21 @@ class VRM(RewardModel):
         self.rating_scale.fill_(scale)
 
     def in_rating_unit(
-        self,
-        mean: ByObjective,
-        sd: ByObjective,
+        self, mean: ByObjective, sd: ByObjective
     ) -> tuple[ByObjective, ByObjective]:
         """Return mean and sd of scores as expected raw ratings; as they are without ratings."""
         if self.ratings is None:
             return mean, sd
         mean, sd = rating_moments(self.ratings(), mean, sd)
         return mean * self.rating_scale + self.rating_loc, sd * self.rating_scale
+
+    def drawn_in_rating_unit(
+        self, scores: Float[Tensor, "draws responses objectives"]
+    ) -> Float[Tensor, "draws responses objectives"]:
+        """Return draws of scores as expected raw ratings; as they are without ratings."""
+        if self.ratings is None:
+            return scores
+        return self.ratings().mean(scores) * self.rating_scale + self.rating_loc
 
     def rename_state(self, state: dict[str, Tensor], prefix: str = "") -> None:
         """Rename tensors of version 0.1.0: the parameter posterior was called ``head``."""

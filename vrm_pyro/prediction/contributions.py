@@ -1,5 +1,6 @@
 """What each objective adds to the expected reward of a response on new text."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions import as_gaussian, weight_moments
-from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
 
@@ -17,7 +18,8 @@ class Contributions(NamedTuple):
     """Expected parts of the reward r = beta w's, w and z independent given the text.
 
     With a Bayesian head each is a mean over the same draws of the parameters that predictions
-    average, so that the parts add up to the reward that the model reports.
+    average, and in an ensemble over its members, so that the parts add up to the reward that the
+    model reports.
 
     Attributes:
         parts: E[beta w_k s_k], shape (R, K), in reward units: their sum over k is E[r]. Levels are
@@ -27,7 +29,7 @@ class Contributions(NamedTuple):
         weights: E[w_k], (P, K).
         weights_sd: Standard deviation of w_k, (P, K), the parameters' part included.
         weights_epistemic: Standard deviation of E[w_k | parameters] over the posterior of
-            the parameters, (P, K); 0 without a Bayesian head.
+            the parameters and over members, (P, K); 0 for a single model without a Bayesian head.
     """
 
     parts: Float[Tensor, "responses objectives"]
@@ -38,25 +40,34 @@ class Contributions(NamedTuple):
     weights_epistemic: Float[Tensor, "prompts objectives"]
 
 
-def contributions(model: VRM, batch: FeatureBatch) -> Contributions:
+def contributions(model: RewardModel, batch: FeatureBatch) -> Contributions:
     """Return what each objective adds to the expected reward of every response.
 
     Args:
-        model: The model.
+        model: A model with latent variables.
         batch: Raw states; pairs, preferences and ratings are not read.
     """
     with evaluation_mode(model):
-        draws = (
-            [{}]
-            if model.parameter_posterior is None
-            else model.parameter_posterior.prediction_draws(model)
-        )
-        found = [run_with(model, values, lambda: _at_parameters(model, batch)) for values in draws]
-    stacked = [torch.stack(same) for same in zip(*found, strict=True)]
-    parts, slopes, leverage, weights, variance = (part.mean(0) for part in stacked)
-    between = stacked[3].var(0) if len(draws) > 1 else torch.zeros_like(variance)
-    sd = (variance + between).sqrt()
-    return Contributions(parts, slopes, leverage, weights, sd, between.sqrt())
+        found = [
+            [model.aligned(m, part) for part in _of_member(member, batch)]
+            for m, member in enumerate(model.members)
+            if isinstance(member, VRM)
+        ]
+    parts, slopes, leverage, weights, variance, epistemic = _mixed(found)
+    sd = (variance + epistemic).sqrt()
+    return Contributions(parts, slopes, leverage, weights, sd, epistemic.sqrt())
+
+
+def _of_member(model: VRM, batch: FeatureBatch) -> list[Tensor]:
+    return _mixed(model.over_parameters(lambda: _at_parameters(model, batch)))
+
+
+def _mixed(found: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Return means over equally likely parameters or members; the last is epistemic variance."""
+    *means, weights, variance, epistemic = (torch.stack(same) for same in zip(*found, strict=True))
+    between = weights.var(0) if len(found) > 1 else torch.zeros_like(variance[0])
+    mean = [part.mean(0) for part in (*means, weights, variance)]
+    return [*mean, epistemic.mean(0) + between]
 
 
 def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
@@ -68,4 +79,5 @@ def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
     slopes = reward.scale.double() * reward.scores(features.loc).double()
     parts = weights[batch.response_prompt] * slopes
     variance = moments.covariance.diagonal(dim1=-2, dim2=-1).double()
-    return parts, slopes, reward.scale.double() * weights, weights, variance
+    leverage = reward.scale.double() * weights
+    return parts, slopes, leverage, weights, variance, torch.zeros_like(variance)

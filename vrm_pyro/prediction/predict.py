@@ -22,9 +22,10 @@ class Predictions(NamedTuple):
     Attributes:
         p_first: Probability that the first response is preferred, shape (N,).
         expected_weights: E[w | x], shape (P, K); None for a model without latents, as below.
-        expected_features: E[z | x, y], shape (R, d_z).
-        kl_weights: KL(p(w | x) || Dir(1)) in nats, shape (P,).
-        kl_features: KL(p(z | x, y) || N(0, I)) in nats, shape (R,).
+        expected_features: E[z | x, y], shape (R, d_z); of the first member of an ensemble, as
+            members share no axes.
+        kl_weights: KL(p(w | x) || Dir(1)) in nats, shape (P,); of an ensemble, mean over members.
+        kl_features: KL(p(z | x, y) || N(0, I)) in nats, shape (R,); likewise.
         p_without_lapse: Probability of the label before label noise, shape (N,); None where the
             likelihood has no label noise.
     """
@@ -72,25 +73,32 @@ def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> P
     expected_weights = np.zeros((num_prompts, model.num_objectives))
     expected_features = np.zeros((num_responses, model.latent_dim))
     of_weights, of_features = np.zeros(num_prompts), np.zeros(num_responses)
+    members = model.members
     latents = None
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source)):
             batch = chunk.batch.to(device)
             if batch.num_pairs:
                 p_first[chunk.pairs] = _numpy(model.predict_pairs(batch))
-            latents = model.predictive_latents(batch)
-            if latents is not None:
-                expected_weights[chunk.prompts] = _numpy(latents.weights.mean)
-                expected_features[chunk.responses] = _numpy(latents.features.mean)
-                of_weights[chunk.prompts] = _numpy(kl_weights(latents.weights))
-                of_features[chunk.responses] = _numpy(kl_features(latents.features))
+            for m, member in enumerate(members):
+                latents = member.predictive_latents(batch)
+                if latents is None:
+                    break
+                mean = _numpy(model.aligned(m, latents.weights.mean))
+                expected_weights[chunk.prompts] += mean / len(members)
+                of_weights[chunk.prompts] += _numpy(kl_weights(latents.weights)) / len(members)
+                of_features[chunk.responses] += _numpy(kl_features(latents.features)) / len(
+                    members
+                )
+                if m == 0:
+                    expected_features[chunk.responses] = _numpy(latents.features.mean)
     found = Predictions(p_first)
     if latents is not None:
         found = Predictions(p_first, expected_weights, expected_features, of_weights, of_features)
     if not model.likelihood.lapses:
         return found
     with torch.no_grad():
-        clean = model.likelihood.without_lapse(torch.from_numpy(p_first))
+        clean = model.without_lapse(torch.from_numpy(p_first))
     return found._replace(p_without_lapse=_numpy(clean))
 
 

@@ -41,8 +41,8 @@ def predictive_draws(
     neither read nor moved, and training mode does not matter.
 
     With a Bayesian head the parameters are drawn from their posterior, afresh for each draw up to
-    the number that a prediction averages (``head_draws``), then in turn. An ensemble draws a
-    member.
+    the number that a prediction averages (``head_draws``), then in turn. An ensemble takes
+    its members in turn, in an order that is drawn.
 
     Args:
         model: The model.
@@ -57,23 +57,42 @@ def predictive_draws(
 
 
 def latent_draws(
-    model: VRM, batch: FeatureBatch, num_draws: int, random: torch.Generator
+    model: RewardModel, batch: FeatureBatch, num_draws: int, random: torch.Generator
 ) -> LatentDraws:
     """Return joint draws of weights, scores and contributions on new text.
 
-    Their distribution is that of :func:`predictive_draws`, whose rewards are the sums of the
+    Scores of an ensemble are expected standardised ratings where ratings act on scores. Their
+    distribution is that of :func:`predictive_draws`, whose rewards are the sums of the
     contributions: with the same stream they are the same draws.
 
     Args:
-        model: The model.
+        model: A model with latent variables.
         batch: Raw states; pairs, preferences and ratings are not read.
         num_draws: S.
         random: Stream for everything; on the CPU.
     """
 
-    def parts_of(count: int) -> tuple[Tensor, Tensor, Tensor]:
-        w, scores = model.draw_latents(batch, count, random, random)
-        return w, scores, model.reward().scale * w[:, batch.response_prompt] * scores
+    def of_member(m: int, number: int) -> tuple[Tensor, ...]:
+        member = model.members[m]
+        assert isinstance(member, VRM)
+
+        def parts_of(count: int) -> tuple[Tensor, ...]:
+            w, scores = member.draw_latents(batch, count, random, random)
+            parts = member.reward().scale * w[:, batch.response_prompt] * scores
+            return w, shared_scores(model, member, scores), parts
+
+        drawn = member.draws_over_parameters(random, parts_of, number)
+        return tuple(model.aligned(m, part) for part in drawn)
 
     with evaluation_mode(model):
-        return LatentDraws(*model.draws_over_parameters(random, parts_of, num_draws))
+        return LatentDraws(*model.draws_over_members(random, of_member, num_draws))
+
+
+def shared_scores(
+    model: RewardModel, member: VRM, scores: Float[Tensor, "draws responses objectives"]
+) -> Float[Tensor, "draws responses objectives"]:
+    """Return drawn scores of a member in the unit that the members of a model share.
+
+    In an ensemble it is that of standardised ratings, as each member has its own rating model.
+    """
+    return scores if member is model or member.ratings is None else member.ratings().mean(scores)

@@ -39,8 +39,10 @@ def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = Fal
         dataset: Its training prompts, with standardised ratings.
         progress: Whether to show a progress bar.
     """
-    if isinstance(model, VRM) and isinstance(model.parameter_posterior, LaplacePosterior):
-        model.parameter_posterior.fit(parameter_information(model, dataset, progress))
+    for member in model.members:
+        posterior = member.parameter_posterior
+        if isinstance(member, VRM) and isinstance(posterior, LaplacePosterior):
+            posterior.fit(parameter_information(member, dataset, progress))
 
 
 def parameter_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:

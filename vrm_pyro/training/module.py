@@ -32,7 +32,7 @@ class TrainingModule(nn.Module):
     All computation with trained parameters is inside ``forward``, so that DDP's hooks run.
 
     Args:
-        model: VRM or baseline.
+        model: VRM, ensemble or baseline.
         config: Settings.
         population: Number of training prompts. The prior of global parameters counts once for
             the whole data set, so each prompt has 1 / population of it.
@@ -48,6 +48,10 @@ class TrainingModule(nn.Module):
         self.population = population
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
+
+    @property
+    def _vrms(self) -> list[VRM]:
+        return [member for member in self.model.members if isinstance(member, VRM)]
 
     def forward(
         self,
@@ -81,8 +85,9 @@ class TrainingModule(nn.Module):
         with torch.autocast(prompts.device.type, enabled=False):
             if not self.training:
                 return self._evaluate(batch)
-            if isinstance(self.model, VRM):
-                return {"loss": self._vrm_loss(self.model, batch)}
+            losses = [self._vrm_loss(member, batch) for member in self._vrms]
+            if losses:  # of an ensemble, the sum: each member has the gradient it has alone
+                return {"loss": sum(losses[1:], losses[0])}
             each = self.model.member_log_likelihoods(batch)
             # Mean over members, comparable for any ensemble size.
             log_likelihood = each.detach().mean() / max(batch.num_pairs, 1)
@@ -111,22 +116,16 @@ class TrainingModule(nn.Module):
 
         The guide conditions on the outcomes; the seed of w is fixed. The second number leaves out
         the rating terms and KL(q(z) || p(z)): it measures how well p(w | x) explains the
-        preferences *given* the ratings. For a Bradley-Terry model both are the log-likelihood.
+        preferences *given* the ratings. For a Bradley-Terry model both are the log-likelihood,
+        for an ensemble the mean over members.
         """
-        if not isinstance(self.model, VRM):
+        members = self._vrms
+        if not members:
             value = self.model.log_likelihood(batch) / batch.num_prompts
             return value, value
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            batch = self.model.standardize(batch)
-            conditionals = self.model.conditionals(batch)
-            pairs_alone = conditionals.joint_rankings(batch) is None
-            closed = self.model.guide.gaussian and pairs_alone
-            kind = IntegratedObjective if closed else SampledObjective
-            objective = kind(_VALIDATION_DRAWS)
-            terms = objective.terms(self.model, self.model.guide, batch, conditionals, Weights())
-        given_ratings = terms.preference - terms.kl_weights
-        return terms.elbo / batch.num_prompts, given_ratings / batch.num_prompts
+        found = [_elbo(member, batch) for member in members]
+        elbo, given_ratings = (sum(each) / len(members) for each in zip(*found, strict=True))
+        return elbo / batch.num_prompts, given_ratings / batch.num_prompts
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
@@ -216,6 +215,19 @@ class TrainingModule(nn.Module):
         self._sums.clear()
         self._steps = 0
         return values
+
+
+def _elbo(model: VRM, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+    """Return the ELBO of a batch and its part of preferences and weights alone, seed fixed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        batch = model.standardize(batch)
+        conditionals = model.conditionals(batch)
+        closed = model.guide.gaussian and conditionals.joint_rankings(batch) is None
+        kind = IntegratedObjective if closed else SampledObjective
+        objective = kind(_VALIDATION_DRAWS)
+        terms = objective.terms(model, model.guide, batch, conditionals, Weights())
+    return terms.elbo, terms.preference - terms.kl_weights
 
 
 def hyperprior_divergence(conditionals: Conditionals) -> Tensor:

@@ -10,6 +10,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.networks import Standardize
 from vrm_pyro.models.priors.base import FittedPrior
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import (
     DataFacts,
 )
@@ -49,9 +50,7 @@ def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
     return np.flatnonzero(useful)
 
 
-def fit_scalers(
-    model: torch.nn.Module, source: FeatureSource, num_texts: int | None = None
-) -> None:
+def fit_scalers(model: RewardModel, source: FeatureSource, num_texts: int | None = None) -> None:
     """Set the input standardisation from the training states, read in slices.
 
     Args:
@@ -59,11 +58,19 @@ def fit_scalers(
         source: Training states.
         num_texts: Number of prompts and of responses to use, drawn at random; default all.
     """
+    members = model.members
     for name, states in (("prompt_scaler", source.prompts), ("response_scaler", source.responses)):
-        scaler = getattr(model, name, None)
-        if isinstance(scaler, Standardize):
-            mean, deviation = _streamed_moments(states, num_texts)
-            scaler.set_statistics(mean, deviation)
+        if not isinstance(getattr(members[0], name, None), Standardize):
+            continue
+        moments = _streamed_moments(states, num_texts)
+        for member in members:
+            getattr(member, name).set_statistics(*moments)
+    for member in members:
+        _fit_prior(member, source)
+
+
+def _fit_prior(model: RewardModel, source: FeatureSource) -> None:
+    """Fit a prior of weights to training states, where it is of a kind that asks for it."""
     prior = getattr(model, "weight_prior", None)
     if isinstance(prior, FittedPrior):
         rows = torch.randperm(source.prompts.shape[0])[: prior.num_states].sort().values

@@ -26,6 +26,7 @@ from vrm_pyro.models.settings.config import (
     ModelConfig,
     check_data,
     check_settings,
+    num_named,
     objective_names,
     uses_ratings,
 )
@@ -35,6 +36,7 @@ from vrm_pyro.models.settings.row_checks import (
     warn_rankings_as_pairs,
 )
 from vrm_pyro.processes import from_main, is_main, wait_for_all
+from vrm_pyro.training.align_members import align_members
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.training.distributed.global_batches import OwnNoise
 from vrm_pyro.training.distributed.step_shares import find_start
@@ -168,6 +170,7 @@ def train_checked(
         module.eval()
         on_states = PromptDataset(view, loc, scale, items)
         fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
+        align_members(model, on_states, num_named(config, facts))
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,

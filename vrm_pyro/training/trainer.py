@@ -36,7 +36,7 @@ from vrm_pyro.training.resume import disk_problem, load_weights
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
 # steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
 LIKELIHOOD_STEP: Final = 20.0
-_LIKELIHOOD: Final = "model.likelihood."
+_LIKELIHOOD: Final = ".likelihood."
 
 log = logging.getLogger(__name__)
 

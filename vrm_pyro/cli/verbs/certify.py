@@ -106,7 +106,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.diagnostics.certificates import certify
 
     loaded = read_model(options)
-    if options.local and loaded.vrm is None:
+    if options.local and not loaded.members:
         raise UsageError(
             f"--local: {options.model} is a {loaded.architecture} model, which has no local "
             "latent variables. Leave --local out."

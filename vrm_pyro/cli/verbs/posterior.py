@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.prediction.posterior.file import write_posterior
 
     loaded = read_model(options)
-    if loaded.vrm is None:
+    if not loaded.members:
         raise UsageError(
             f"{options.model}: a {loaded.architecture} model has no latent variables to draw; "
             "train one with model.architecture vrm."

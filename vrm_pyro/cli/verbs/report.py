@@ -92,7 +92,7 @@ def run(argv: Sequence[str]) -> None:
                 f"--{name} is {getattr(options, name)}, but must be at least {least}."
             )
     loaded = read_model(options)
-    if loaded.vrm is None:
+    if not loaded.members:
         raise UsageError(
             f"{options.model}: is a {loaded.architecture} model, which has no latent variables to "
             "report on. Give it with --against, and a model of architecture vrm with --model."

@@ -38,6 +38,10 @@ NO_HEAD: Final = (
     "a bradley_terry model has one reward per response and no head (A, b, log beta) on its latent "
     "variables; use the held-out bound"
 )
+ENSEMBLE: Final = (
+    "an ensemble has no single head to put a distribution on: certify a member, or use the "
+    "held-out bound, which holds for the ensemble's own predictions"
+)
 Declared: TypeAlias = Literal["no", "yes", "unknown"]
 
 
@@ -247,6 +251,11 @@ def certify(
         leave_out_training_prompts,
     )
     loaded = as_model(model)
+    if local and len(loaded.members) > 1:
+        raise InputError(
+            "local: the certificate is about one posterior q(w, z), and an ensemble has one for "
+            "each member. Leave it out."
+        )
     if local and loaded.vrm is None:
         raise InputError(
             f"local: {loaded.directory or 'the model'} is a {loaded.architecture} model, which "
@@ -339,7 +348,7 @@ def _pac_bayes(
     asked: Settings, loaded: LoadedModel, inputs: Inputs, progress: bool
 ) -> HeadCertificate | Withheld:
     if loaded.vrm is None:
-        return Withheld(NO_HEAD)
+        return Withheld(ENSEMBLE if loaded.members else NO_HEAD)
     return _too_few(asked, inputs) or certify_head(
         loaded.vrm,
         inputs.source,
@@ -370,10 +379,10 @@ def _local(asked: Settings, loaded: LoadedModel, inputs: Inputs) -> LocalCertifi
 
 
 def _information_cost(loaded: LoadedModel, inputs: Inputs) -> InformationCost | None:
-    if loaded.vrm is None:
+    if not loaded.members:
         return None
     rated = loaded.objectives if loaded.rated else ()
-    return information_cost(loaded.vrm, with_objectives(inputs.source, rated))
+    return information_cost(loaded.model, with_objectives(inputs.source, rated))
 
 
 def _plain(part: Any, prior_scales: Sequence[float] = ()) -> Any:

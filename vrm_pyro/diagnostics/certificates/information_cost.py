@@ -1,5 +1,6 @@
 """Information cost (rate): KL(posterior || prior) of the local latent variables."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.objectives.base import kl_terms
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
 
@@ -57,24 +59,26 @@ class InformationCost:
         }
 
 
-def information_cost(model: VRM, source: FeatureSource) -> InformationCost:
+def information_cost(model: RewardModel, source: FeatureSource) -> InformationCost:
     """Measure KL(q(w, z | texts, outcomes) || p(w, z | texts)) on rows.
 
     Args:
-        model: A trained model.
+        model: A trained model with latent variables; of an ensemble, the mean over members.
         source: States and outcomes; ratings in raw units, of the model's objectives.
     """
     kl_w = np.zeros(source.prompts.shape[0])
     kl_z = np.zeros(source.responses.shape[0])
     with double_copy(model) as copied:
-        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
-        for chunk in chunks(dataset):
-            batch = copied.standardize(chunk.batch.to(torch.float64))
-            conditionals = copied.conditionals(batch)
+        dataset = PromptDataset(source, *copied.rating_unit)
+        members = [member for member in copied.members if isinstance(member, VRM)]
+        for chunk, member in itertools.product(list(chunks(dataset)), members):
+            batch = member.standardize(chunk.batch.to(torch.float64))
+            conditionals = member.conditionals(batch)
             weights, features = kl_terms(
-                *copied.guide.posterior(batch, conditionals), conditionals
+                *member.guide.posterior(batch, conditionals), conditionals
             )
-            kl_w[chunk.prompts], kl_z[chunk.responses] = weights.numpy(), features.numpy()
+            kl_w[chunk.prompts] += weights.numpy() / len(members)
+            kl_z[chunk.responses] += features.numpy() / len(members)
     prompts, responses = np.arange(len(kl_w)), np.asarray(source.response_prompt)
     return InformationCost(
         cluster_mean(kl_w, np.ones(len(kl_w)), prompts),

@@ -56,8 +56,8 @@ class CheckInputs:
 
     @property
     def vrm(self) -> VRM | None:
-        """The model, if it has latent variables."""
-        return self.loaded.vrm
+        """The model, or a member of an ensemble, for what all have alike; None without latents."""
+        return next(iter(self.loaded.members), None)
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -98,15 +98,18 @@ class CheckInputs:
         self,
         function: Callable[[VRM, FeatureBatch, Conditionals], T],
         num_prompts: int | None = None,
-    ) -> T:
+    ) -> list[T]:
         """Return ``function(model, batch, conditionals)`` on ``some``, or its first prompts.
 
-        In float64 on the CPU, on a copy of the model.
+        In float64 on the CPU, on a copy of the model. For an ensemble one result a member, on
+        every M-th prompt.
         """
-        assert self.vrm is not None
-        with double_copy(self.vrm) as model:
-            data = PromptDataset(
-                self.some.source, float(model.rating_loc), float(model.rating_scale)
-            )
-            batch = model.standardize(data.batch(data.items[:num_prompts]).to(torch.float64))
-            return function(model, batch, model.conditionals(batch))
+        found, members = [], self.loaded.members
+        for m, member in enumerate(members):
+            with double_copy(member) as model:
+                data = PromptDataset(self.some.source, *model.rating_unit)
+                items = data.items[:num_prompts][m :: len(members)]
+                if len(items):
+                    batch = model.standardize(data.batch(items).to(torch.float64))
+                    found.append(function(model, batch, model.conditionals(batch)))
+        return found

@@ -12,7 +12,7 @@ from vrm_pyro.diagnostics.checks.check_inputs import CheckInputs
 from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import Finding, is_alarm, not_applicable, smallest
 from vrm_pyro.models.reference_kl import FEATURE_THRESHOLD, weight_threshold
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.predict import Predictions
 
 NAME: Final = "collapse"
@@ -87,11 +87,10 @@ def find_collapse(inputs: CheckInputs) -> Finding:
     """Whether w and z ignore the text."""
     if reason := no_latents(inputs):
         return not_applicable(NAME, reason)
-    assert inputs.vrm is not None
-    return collapse_of(inputs.vrm, inputs.predictions)
+    return collapse_of(inputs.loaded.model, inputs.predictions)
 
 
-def collapse_of(model: VRM, found: Predictions) -> Finding:
+def collapse_of(model: RewardModel, found: Predictions) -> Finding:
     """Whether w and z ignore the text, by what a model predicts of it."""
     assert found.expected_features is not None
     reason = ""

@@ -123,7 +123,7 @@ def find_gaps(inputs: CheckInputs) -> Finding:
     assert model is not None
     statistics = inputs.draws.groups["sample_stats"]
     elbo = np.asarray(statistics["elbo"])
-    if not model.guide.gaussian or joint_rankings(inputs):
+    if not model.guide.gaussian or joint_rankings(inputs) or len(inputs.loaded.members) > 1:
         evidence = elbo + np.asarray(statistics["evidence_gap"])
         return gaps(elbo, evidence, np.asarray(statistics["evidence_se"]))
 
@@ -139,7 +139,7 @@ def find_gaps(inputs: CheckInputs) -> Finding:
             found.after.numpy(),
         )
 
-    return inputs.with_batch(measure, inputs.refined_prompts)
+    return inputs.with_batch(measure, inputs.refined_prompts)[0]
 
 
 CHECK: Final[Diagnostic] = Diagnostic(

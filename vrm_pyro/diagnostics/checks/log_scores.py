@@ -29,10 +29,15 @@ def log_scores(
 
     By the predictive distribution of either mode, without ratings, so that models with and without
     them compare; 0 for a prompt without a comparison. The baseline's pairs are independent.
+    The density of an ensemble is the mean of its members'.
     """
-    model = loaded.vrm
-    if model is None:
+    if not loaded.members:
         return _pairs_alone(source, p_first)
+    each = [_log_scores(member, source, seed) for member in loaded.members]
+    return np.logaddexp.reduce(each) - np.log(len(each))
+
+
+def _log_scores(model: VRM, source: FeatureSource, seed: int) -> Floats:
     found = np.zeros(source.prompts.shape[0])
     with double_copy(model) as copied:
         blind = isinstance(copied.guide, LabelBlindModule)

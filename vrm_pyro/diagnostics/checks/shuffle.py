@@ -122,8 +122,6 @@ def shuffled_predictions(inputs: CheckInputs) -> tuple[NDArray[np.int64], dict[s
     Returns:
         Pairs looked at (n,), and by ``w`` and ``z`` predictions (permutations, n).
     """
-    model = inputs.vrm
-    assert model is not None
     rng = np.random.default_rng(inputs.seed)
     data = PromptDataset(
         inputs.rows.source,
@@ -131,7 +129,7 @@ def shuffled_predictions(inputs: CheckInputs) -> tuple[NDArray[np.int64], dict[s
     )
     pairs: list[NDArray[np.int64]] = []
     found: dict[str, list[Floats]] = {"w": [], "z": []}
-    with double_copy(model) as copied:
+    with double_copy(inputs.loaded.model) as copied:
         for chunk in chunks(data):
             batch = chunk.batch.to(torch.float64)
             if not batch.num_pairs:

@@ -165,7 +165,8 @@ def _simulated_ranks(inputs: CheckInputs) -> dict[str, np.ndarray] | str:
             made, conditionals, (w, z), distributions, inputs.loaded.objectives, seed=inputs.seed
         )
 
-    return inputs.with_batch(measure)
+    each = inputs.with_batch(measure)
+    return {name: np.concatenate([ranks[name] for ranks in each]) for name in each[0]}
 
 
 def rank_values(

@@ -23,7 +23,8 @@ class Means(NamedTuple):
         reward: E[r], shape (R,).
         delta_variance: Var[Delta], shape (N,).
         scores: E[s] in model units, shape (R, K); None for a model without latents.
-        feature_variance: Var[z_d], shape (R, d_z); None likewise.
+        feature_variance: Var[z_d], shape (R, d_z), of the first member of an ensemble; None
+            likewise.
     """
 
     reward: Floats
@@ -38,7 +39,7 @@ def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
     num_responses = source.responses.shape[0]
     reward, variance = np.zeros(num_responses), np.zeros(len(source.pair_first))
     scores = spread = None
-    if loaded.vrm is not None:
+    if loaded.members:
         scores = np.zeros((num_responses, model.num_objectives))
         spread = np.zeros((num_responses, model.latent_dim))
     with double_copy(model) as copied:
@@ -48,7 +49,7 @@ def text_means(loaded: LoadedModel, source: FeatureSource) -> Means:
             reward[chunk.responses] = found.reward.mean.numpy()
             if batch.num_pairs:
                 variance[chunk.pairs] = copied.pair_uncertainty(batch).total.numpy()
-            latents = copied.predictive_latents(batch)
+            latents = copied.members[0].predictive_latents(batch)
             if latents is not None and scores is not None and spread is not None:
                 assert found.score_mean is not None
                 scores[chunk.responses] = found.score_mean.numpy()

@@ -129,8 +129,7 @@ def find_weights(inputs: CheckInputs) -> Finding:
     """Standard errors of the weights, and whether labels ask for others."""
     if reason := no_latents(inputs) or no_pairs(inputs):
         return not_applicable(NAME, reason)
-    model = inputs.vrm
-    assert model is not None
+    members = inputs.loaded.members
     scores, source = inputs.means.scores, inputs.rows.source
     assert scores is not None
     assert inputs.predictions.expected_weights is not None
@@ -139,7 +138,7 @@ def find_weights(inputs: CheckInputs) -> Finding:
     finding = weight_evidence(
         scores[first] - scores[second],
         inputs.predictions.expected_weights[prompt],
-        float(model.reward().scale.detach()),
+        float(np.mean([member.reward().scale.item() for member in members])),
         inputs.predictions.p_first,
         inputs.preference,
         inputs.pair_weight,
@@ -147,11 +146,14 @@ def find_weights(inputs: CheckInputs) -> Finding:
         inputs.loaded.objectives,
         [inputs.rows.prompt_subset[i] for i in prompt],
     )
-    return _with_spread(finding, model.weight_prior, inputs.predictions.expected_weights)
+    priors = [member.weight_prior for member in members]
+    return _with_spread(finding, priors, inputs.predictions.expected_weights)
 
 
 def _with_spread(
-    finding: Finding, prior: nn.Module, expected_weights: Float[np.ndarray, "prompts objectives"]
+    finding: Finding,
+    priors: Sequence[nn.Module],
+    expected_weights: Float[np.ndarray, "prompts objectives"],
 ) -> Finding:
     """Add how far E[w | x] spreads over prompts, and the learned scale where the prior has one."""
     if not finding.applies:
@@ -159,8 +161,9 @@ def _with_spread(
     spread = np.std(expected_weights, axis=0)
     told = f" E[w] differs between prompts by {spread.max():.3f} at most (standard deviation)"
     detail = {**finding.detail, "spread_over_prompts": spread}
-    if isinstance(prior, ShrinkagePrior):
-        detail["tau"] = float(prior.tau.detach())
+    taus = [prior.tau.item() for prior in priors if isinstance(prior, ShrinkagePrior)]
+    if taus:  # one for each member of an ensemble
+        detail["tau"] = float(np.mean(taus))
         told += f"; the learned scale of the map from prompt to weights is {detail['tau']:.3f}"
     return replace(finding, verdict=f"{finding.verdict}{told}.", detail=detail)
 

@@ -223,15 +223,21 @@ def _limits(loaded: LoadedModel, origin: Origin, settings: ExportSettings) -> st
         "that writes those tokens itself moves the boundary: keep special tokens out of it.",
     ]
     if loaded.config.has_latents:
+        over = [
+            words
+            for words, holds in (
+                (
+                    ", over what the training rows leave open of the head",
+                    loaded.config.bayesian_head,
+                ),
+                (f", and over {len(loaded.members)} members", len(loaded.members) > 1),
+            )
+            if holds
+        ] or [". It is not doubt about the network, and need not grow on unfamiliar text"]
         limits.insert(
             1,
             "`reward_sd` is how much the reward of this text varies over what w and z may be"
-            + (
-                ", and over what the training rows leave open of the head"
-                if loaded.config.bayesian_head
-                else ". It is not doubt about the network, and need not grow on unfamiliar text"
-            )
-            + ".",
+            f"{''.join(over)}.",
         )
     if settings.without_boundary == "whole_text":
         limits.append(

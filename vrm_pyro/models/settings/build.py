@@ -1,6 +1,7 @@
 """Build a model from its settings."""
 
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
+from vrm_pyro.models.ensemble import VRMEnsemble
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
 from vrm_pyro.models.reward import LinearReward
 from vrm_pyro.models.reward_model import RewardModel
@@ -27,6 +28,13 @@ def build_model(
             config.ensemble_size,
             config.likelihood.joint_rankings,
         )
+    if config.ensemble_size > 1:
+        size = range(config.ensemble_size)
+        return VRMEnsemble([_vrm(config, hidden_size, num_objectives, rated) for _ in size])
+    return _vrm(config, hidden_size, num_objectives, rated)
+
+
+def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool) -> VRM:
     latent_dim = config.latent_dim or num_objectives
     on_scores = rated and config.supervision == "scores"
     ratings = None

@@ -35,6 +35,7 @@ def check_program(model: RewardModel, objective: str) -> list[str]:
             the objective must reparameterise but cannot, a dependency between latents that is
             reversed in the guide, or a q(w) that the weight supervision loss does not support.
     """
+    model = model.members[0]  # all are of one shape
     if not isinstance(model, VRM):
         return []
     batch = _probe(model)

@@ -82,8 +82,8 @@ class ModelConfig:
         free_bits_features: Free bits of KL(z) in nats per response (mode ``vib``).
         head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
         head_dropout: Dropout of the ``bradley_terry`` head.
-        ensemble_size: Number of ``bradley_terry`` heads, trained from different initial values.
-            Their disagreement is the epistemic part of a pair's uncertainty.
+        ensemble_size: Number of members, trained side by side from different initial values.
+            Their disagreement is epistemic uncertainty. Time grows in proportion.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -159,6 +159,13 @@ def objective_names(config: ModelConfig, facts: DataFacts) -> tuple[str, ...]:
     return tuple(f"objective_{k}" for k in range(config.num_objectives))
 
 
+def num_named(config: ModelConfig, facts: DataFacts) -> int:
+    """Return how many objectives, the first ones, have a meaning given by ratings."""
+    if not uses_ratings(config, facts):
+        return 0
+    return len(config.objectives) or len(facts.objectives)
+
+
 def uses_ratings(config: ModelConfig, facts: DataFacts) -> bool:
     """Return whether ratings enter the objective."""
     return bool(facts.objectives) and config.supervision != "none"
@@ -203,11 +210,6 @@ def check_settings(config: ModelConfig) -> None:
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
     if config.has_latents:
-        if config.ensemble_size != 1:
-            raise InputError(
-                f"model.ensemble_size is {config.ensemble_size}, but architecture vrm is one "
-                "model; leave it at 1, or set model.architecture to bradley_terry."
-            )
         _check_mode(config)
         _check_objective(config)
 

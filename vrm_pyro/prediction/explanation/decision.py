@@ -14,7 +14,8 @@ from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import OPTIONAL_COLUMNS, FeatureSource, replace_parts
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.predictive import ResponsePrediction
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.contributions import contributions
 from vrm_pyro.prediction.explanation.flip import (
     WeightShift,
@@ -56,8 +57,8 @@ class PairReasons:
         second: Index of the other response.
         delta: E[r_first - r_second], in reward units.
         ambiguity: Variance of the difference due to w and z, given the parameters.
-        epistemic: Variance of its mean over the posterior of the parameters; 0 without a
-            Bayesian head.
+        epistemic: Variance of its mean over the posterior of the parameters and over members of
+            an ensemble; 0 without either.
         p_preferred: Probability that a label prefers the first, label randomness included.
         p_higher: Share of joint draws in which the first has the higher reward.
         contributions: beta w_k (s_first,k - s_second,k), (K,); the means add up to ``delta``.
@@ -139,7 +140,7 @@ class Decision:
 
 
 def decide(
-    model: VRM,
+    model: RewardModel,
     source: FeatureSource,
     *,
     level: float = 0.9,
@@ -153,7 +154,7 @@ def decide(
     prompt.
 
     Args:
-        model: The model.
+        model: A model with latent variables.
         source: States of one prompt and its responses; comparisons and ratings are ignored.
         level: Coverage probability of the intervals.
         num_draws: Number of joint draws.
@@ -183,6 +184,7 @@ def decide(
     with evaluation_mode(model) as device:
         batch = PromptDataset(source).batch().to(device)
         found = model.predict_responses(batch)
+        each = [member.predict_responses(batch) for member in model.members]
         preferred = _array(model.predict_pairs(batch))
         uncertain = model.pair_uncertainty(batch)
         draws = latent_draws(model, batch, num_draws, torch.Generator().manual_seed(seed))
@@ -190,7 +192,7 @@ def decide(
         assert found.score_mean is not None
         assert found.score_sd is not None
         scores = model.in_rating_unit(found.score_mean, found.score_sd)
-        drawn_scores = _drawn_scores(model, draws.scores)
+        drawn_scores = model.drawn_in_rating_unit(draws.scores)
     summary = _Summary(model, draws, parts.parts, level)
     # Sum the contributions, so that the table adds up; equal to E[Delta] up to float32 rounding.
     reward = _array(parts.parts.sum(-1))
@@ -235,7 +237,8 @@ def decide(
         beyond=tuple(summary.beyond(thresholds)),
         score_changes=_score_changes(
             model,
-            (found.score_mean[runner_up], found.score_sd[runner_up]),
+            each,
+            runner_up,
             score_changes(leverage, float(reward[leader] - reward[runner_up])),
         ),
         level=level,
@@ -246,16 +249,16 @@ def decide(
 class _Summary:
     """Joint draws of one prompt, which give probabilities and intervals."""
 
-    def __init__(self, model: VRM, draws: LatentDraws, parts: Tensor, level: float) -> None:
+    def __init__(
+        self, model: RewardModel, draws: LatentDraws, parts: Tensor, level: float
+    ) -> None:
         self.weights = _array(draws.weights[:, 0])
         self.parts = _array(draws.contributions)
         self.rewards = self.parts.sum(-1)
         self.expected, self.level = _array(parts), level
-        self.heads = (
-            0
-            if model.parameter_posterior is None
-            else min(model.parameter_posterior.num_draws, len(self.rewards))
-        )
+        # Members of an ensemble are fixed, and all in the draws; drawn parameters are random.
+        drawn = any(member.num_parameter_draws for member in model.members)
+        self.heads = min(model.num_parameter_draws, len(self.rewards)) if drawn else 0
 
     def p_higher(self, first: int, second: int) -> float:
         gap = self.rewards[:, first] - self.rewards[:, second]
@@ -294,21 +297,23 @@ def _spread(mean: Any, draws: Any, level: float, sd: Any = None) -> Spread:
     return Spread(_array(mean), drawn.std(0) if sd is None else _array(sd), lower, upper)
 
 
-def _drawn_scores(model: VRM, scores: Tensor) -> Tensor:
-    """Return draws of scores, (S, R, K), as expected raw ratings if the model has ratings."""
-    if model.ratings is None:
-        return scores
-    return model.ratings().mean(scores) * model.rating_scale + model.rating_loc
-
-
 def _score_changes(
-    model: VRM, score: tuple[Tensor, Tensor], change: Floats
+    model: RewardModel, each: Sequence[ResponsePrediction], response: int, change: Floats
 ) -> tuple[ScoreChange, ...]:
-    mean, sd = (part.unsqueeze(0) for part in score)
-    rise = torch.from_numpy(np.where(np.isfinite(change), change, 0.0)).to(mean)
+    """Return scores of a response now and after a rise, the mean over the members' predictions."""
+    rise = torch.from_numpy(np.where(np.isfinite(change), change, 0.0))
+    now, needed = np.zeros(len(change)), np.zeros(len(change))
     with evaluation_mode(model):
-        now = _array(model.in_rating_unit(mean, sd)[0][0])
-        needed = _array(model.in_rating_unit(mean + rise, sd)[0][0])
+        for m, member in enumerate(model.members):
+            scores = each[m].score_mean, each[m].score_sd
+            mean, sd = (part[[response]] for part in scores if part is not None)
+            order = model.aligned(m, torch.arange(len(rise)).to(mean))
+            for total, higher in ((now, torch.zeros_like(rise)), (needed, rise)):
+                # The rise is by objective in the model's order, the scores are in the member's.
+                moved = torch.empty_like(rise)
+                moved[order.long()] = higher
+                rated = member.in_rating_unit(mean + moved.to(mean), sd)[0][0]
+                total += _array(model.aligned(m, rated)) / len(each)
     found = [
         ScoreChange(k, float(now[k]), float(needed[k]), float(change[k]))
         for k in np.argsort(change, kind="stable").tolist()

@@ -19,7 +19,7 @@ from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.features.reading import DataLike, data_name, read_data, rows_of
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.explanation.decision import Decision, decide
 from vrm_pyro.prediction.explanation.rendering import MODEL, RATING, Names, as_json, table
 from vrm_pyro.prediction.opening import ModelLike, as_model, as_scorer, check_store
@@ -154,20 +154,20 @@ def explain_row(
     return Explanation(decision, names)
 
 
-def explained_model(model: ModelLike) -> tuple[LoadedModel, VRM]:
-    """Return a variational reward model, with and without its settings.
+def explained_model(model: ModelLike) -> tuple[LoadedModel, RewardModel]:
+    """Return a variational reward model or an ensemble of them, with and without its settings.
 
     Raises:
         InputError: If it is no variational reward model.
     """
     loaded = as_model(model)
-    if loaded.vrm is None:
+    if not loaded.members:
         raise InputError(
             f"{loaded.directory or 'the model'}: a {loaded.architecture} model has one reward and "
             "no objectives to explain it by. Give a model of architecture vrm; vrm-pyro score "
             "writes the rewards."
         )
-    return loaded, loaded.vrm
+    return loaded, loaded.model
 
 
 def find_row(

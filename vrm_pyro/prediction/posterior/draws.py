@@ -34,8 +34,10 @@ from vrm_pyro.prediction.opening import ModelLike, as_model, open_both
 from vrm_pyro.prediction.posterior.arrays import DrawArrays, Group
 from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
 from vrm_pyro.prediction.posterior.labels import Names, posterior_facts
+from vrm_pyro.prediction.posterior.pooling import pooled
 from vrm_pyro.prediction.posterior.refine import prompt_elbo
 from vrm_pyro.prediction.posterior.summaries import summarize
+from vrm_pyro.prediction.reward_draws import shared_scores
 
 # Enough for a verdict of power-scaling (``psense``) on most quantities.
 POSTERIOR_DRAWS: Final = 1000
@@ -93,6 +95,10 @@ def draw_posterior(
 
     Ratings count as outcomes where the model was trained on ratings, else not.
 
+    Draws of an ensemble come from its members in turn: draw i is of member i mod M. Its scores
+    are expected standardised ratings where ratings act on scores; the axes of z are those of the
+    member of the draw.
+
     ``posterior`` holds draws of the guide's q(w, z | texts, outcomes) and ``prior`` of the
     generative p(w, z | texts): p_theta in mode ``conditional``, p_0 in ``vib``. All of it is
     computed in float64 on the CPU, chunk by chunk over prompts.
@@ -102,7 +108,7 @@ def draw_posterior(
     cannot be checked. The model is symmetric, so nothing else changes.
 
     Args:
-        model: The folder of a run, a run, a loaded model or a scorer; or a :class:`VRM`.
+        model: The folder of a run, a run, a loaded model or a scorer; or a module.
         data: Rows in any form, see :func:`~vrm_pyro.prediction.opening.read_inputs`; for a module
             rows with states, their ratings in raw units and in the model's objectives.
         num_draws: S.
@@ -118,56 +124,77 @@ def draw_posterior(
             ratings are not those of the model's objectives.
     """
     loaded = None if isinstance(model, RewardModel) else as_model(model)
-    drawn = _check_drawable(model if loaded is None else loaded.model, num_draws)
+    drawn, first = _check_drawable(model if loaded is None else loaded.model, num_draws)
     _, source, table = open_both(drawn if loaded is None else model, data)
-    model = drawn
     names, facts = None, {}
     if loaded is not None and table is not None:
         source = with_objectives(source, loaded.objectives if loaded.rated else ())
         names = Names.of(table, loaded.objectives)
         facts = posterior_facts(loaded) | {"seed": seed, "num_draws": num_draws}
-    _check_ratings(model, source)
+    _check_ratings(first, source)
     swapped = np.random.default_rng(seed).random(len(source.pair_first)) < 0.5
     arrays = DrawArrays(source, num_draws, storage)
-    arrays.groups |= _data_groups(model, source, swapped)
-    width = max(num_draws, EVIDENCE_DRAWS) * (model.num_objectives + model.latent_dim)
+    arrays.groups |= _data_groups(first, source, swapped)
+    width = max(num_draws, EVIDENCE_DRAWS) * (drawn.num_objectives + drawn.latent_dim)
     limit = max(1, CHUNK_SIZE // width)
-    with double_copy(model) as copied, torch.random.fork_rng(devices=[]):
+    with double_copy(drawn) as copied, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        dataset = PromptDataset(source, float(copied.rating_loc), float(copied.rating_scale))
+        dataset = PromptDataset(source, *copied.rating_unit)
         parts = chunks(dataset, max_pairs=min(limit, 1024), max_responses=limit)
         with tqdm(
             total=len(dataset), desc="draws", unit="prompt", leave=False, disable=not progress
         ) as bar:
             for chunk in parts:
                 raw = _oriented(chunk.batch.to(torch.float64), swapped[chunk.pairs])
-                groups = _draw_groups(copied, raw, num_draws)
+                groups = _all_groups(copied, raw, num_draws)
                 kept = summarize(groups) if summarized else groups
                 for group, variables in kept.items():
                     arrays.put(group, variables, chunk)
                 bar.update(len(chunk.prompts))
-    label_blind = isinstance(model.guide, LabelBlindModule)
+    label_blind = isinstance(first.guide, LabelBlindModule)
     predictive = "posterior_predictive" if label_blind else "prior_predictive"
     unit: dict[str, Any] = {}
-    if isinstance(model.ratings, GaussianRatingsModule):
-        unit = {
-            "rating_loc": float(model.rating_loc),
-            "rating_scale": float(model.rating_scale),
-            "rating_offset": model.ratings.offset.double().tolist(),
-        }
+    if isinstance(first.ratings, GaussianRatingsModule):
+        offset = first.ratings.offset.double()
+        if first is not drawn:  # scores of an ensemble have the members' offsets in them
+            offset = torch.zeros_like(offset)
+        unit = dict(zip(("rating_loc", "rating_scale"), first.rating_unit, strict=True))
+        unit["rating_offset"] = offset.tolist()
     return Draws(arrays.groups, num_draws, predictive, unit, summarized, names, facts)
 
 
-def _check_drawable(model: Any, num_draws: int) -> VRM:
-    """Return the model if it has latent variables and draws are asked for."""
-    if not isinstance(model, VRM):
+def _check_drawable(model: Any, num_draws: int) -> tuple[RewardModel, VRM]:
+    """Return the model and a member if it has latent variables and enough draws are asked for."""
+    first = model.members[0] if isinstance(model, RewardModel) else None
+    if not isinstance(first, VRM):
         raise InputError(
             f"posterior: {type(model).__name__} has no latent variables to draw. Train a model "
             "with model.architecture vrm."
         )
     if num_draws < 1:
         raise InputError(f"posterior: the number of draws is {num_draws}, but must be at least 1.")
-    return model
+    if num_draws < len(model.members):
+        raise InputError(
+            f"posterior: {num_draws} draws of an ensemble of {len(model.members)}; it takes one "
+            "or more of each member."
+        )
+    return model, first
+
+
+def _all_groups(
+    model: RewardModel, raw: FeatureBatch, num_draws: int
+) -> dict[str, dict[str, Tensor]]:
+    """Return everything about a batch of raw states, pooled over members in equal parts."""
+    found = []
+    for m, member in enumerate(model.members):
+        assert isinstance(member, VRM)
+        groups = _draw_groups(member, raw, len(range(m, num_draws, len(model.members))))
+        for name in ("posterior", "prior"):
+            values = groups[name]
+            values[SCORES] = model.aligned(m, shared_scores(model, member, values[SCORES]))
+            values[WEIGHTS] = model.aligned(m, values[WEIGHTS])
+        found.append(groups)
+    return pooled(found, num_draws)
 
 
 def _draw_groups(model: VRM, raw: FeatureBatch, num_draws: int) -> dict[str, dict[str, Tensor]]:

@@ -78,6 +78,7 @@ def posterior_facts(loaded: LoadedModel) -> dict[str, Any]:
         "rating_power": config.rating_power,  # lambda
         "ratings_used": loaded.rated,
         "bound": what_it_bounds(config, loaded.rated),
+        **({"ensemble_size": config.ensemble_size} if config.ensemble_size > 1 else {}),
         "backbone": loaded.backbone.get("name"),
         "config_hash": hashlib.sha256(settings.encode("utf-8")).hexdigest(),
         **packages,

@@ -73,7 +73,7 @@ def score_source(model: RewardModel, source: FeatureSource) -> Scores:
             if batch.num_pairs:
                 chance = model.predict_pairs(batch)
                 p_first[chunk.pairs] = chance.cpu().numpy()
-                clean[chunk.pairs] = model.likelihood.without_lapse(chance).cpu().numpy()
+                clean[chunk.pairs] = model.without_lapse(chance).cpu().numpy()
                 pairs = model.pair_uncertainty(batch)
                 delta[:, chunk.pairs] = torch.stack(list(pairs)).cpu().numpy()
             if found.weight_mean is not None:

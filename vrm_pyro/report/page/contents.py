@@ -70,8 +70,7 @@ def sections(
 
 def _posterior(settings: Settings, loaded: LoadedModel, inputs: Inputs) -> tuple[Section, Section]:
     """Return k-hat and sensitivity, each on a sample of the prompts."""
-    model = loaded.vrm
-    assert model is not None
+    model = loaded.model
     names = ("sensitivity", "Sensitivity to the prior")
     draws, seed = settings.draws, settings.seed
 

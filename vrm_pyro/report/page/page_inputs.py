@@ -22,7 +22,7 @@ from vrm_pyro.diagnostics.sensitivity.measure import Sensitivity, sensitivity
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.contributions import contributions
 from vrm_pyro.prediction.posterior import draw_posterior
 from vrm_pyro.prediction.posterior.to_xarray import Names, to_datatree
@@ -92,8 +92,7 @@ def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
     Raises:
         InputError: If there is no pair with a positive weight.
     """
-    model, source, table = loaded.vrm, inputs.source, inputs.table
-    assert model is not None
+    model, source, table = loaded.model, inputs.source, inputs.table
     predictions = predict(model, source)
     reasons = _reasons(model, source)
     return PageInputs(
@@ -151,14 +150,14 @@ def prompt_kinds(table: PreferenceTable) -> list[str]:
     return [NO_KIND if name is None else name for name in kinds]
 
 
-def find_khat(model: VRM, source: FeatureSource, num_draws: int, seed: int = 0) -> Finding:
+def find_khat(model: RewardModel, source: FeatureSource, num_draws: int, seed: int = 0) -> Finding:
     """Return whether the guide covers the posterior of every prompt, judged as by ``diagnose``."""
     draws = draw_posterior(model, source, num_draws, seed=seed)
     return khat(draws.groups["sample_stats"]["log_weight"])
 
 
 def sensitivity_of(
-    model: VRM,
+    model: RewardModel,
     source: FeatureSource,
     objectives: tuple[str, ...],
     num_draws: int,
@@ -169,7 +168,7 @@ def sensitivity_of(
     return sensitivity(to_datatree(draws, Names(objectives)), seed=seed)
 
 
-def _reasons(model: VRM, source: FeatureSource) -> Reasons:
+def _reasons(model: RewardModel, source: FeatureSource) -> Reasons:
     num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
     size = model.num_objectives
     parts, slopes = np.zeros((num_responses, size)), np.zeros((num_responses, size))

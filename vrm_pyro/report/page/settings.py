@@ -60,7 +60,7 @@ def check_page_name(out: str | os.PathLike[str]) -> None:
 def check_baseline(against: LoadedModel, loaded: LoadedModel) -> None:
     """Raise InputError unless a baseline is a Bradley-Terry model on the same states."""
     name = against.directory or "the model"
-    if against.vrm is not None:
+    if against.members:
         raise InputError(
             f"against {name}: is a {against.architecture} model; give one of architecture "
             "bradley_terry."

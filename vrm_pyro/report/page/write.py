@@ -125,7 +125,7 @@ def write_report(
     )
     findings = None if diagnosis is None else read_findings(diagnosis)
     loaded = as_model(model)
-    if loaded.vrm is None:
+    if not loaded.members:
         raise InputError(
             f"{loaded.directory or 'the model'}: is a {loaded.architecture} model, which has no "
             "latent variables to report on. Give it as against, and a model of architecture vrm "
