@@ -44,6 +44,7 @@ CONFIGS = {
     "baseline": ModelConfig(architecture="bradley_terry", head_size=5),
     "linear baseline": ModelConfig(architecture="bradley_terry", head_size=0),
     "ensemble": ModelConfig(architecture="bradley_terry", head_size=5, ensemble_size=3),
+    "ensemble of VRMs": ModelConfig(ensemble_size=2),
 }
 
 
@@ -57,8 +58,7 @@ def trained(name="default", rated=True):
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     if config.architecture == "vrm":
-        model.rating_loc.fill_(3.3)
-        model.rating_scale.fill_(0.7)
+        model.set_rating_unit(3.3, 0.7)
     facts = {"name": "tiny", "pooling": "mean", "max_length": 60, "weights_hash": "ab"}
     return LoadedModel(model.eval(), config, OBJECTIVES, rated, facts)
 

@@ -11,6 +11,7 @@ from vrm_pyro.models.settings.config import ModelConfig
 
 CONFIGS = {
     "vrm": ModelConfig(),
+    "vrms": ModelConfig(ensemble_size=3),
     "bradley_terry": ModelConfig(architecture="bradley_terry", head_dropout=0.0),
     "ensemble": ModelConfig(architecture="bradley_terry", ensemble_size=3, head_dropout=0.0),
 }
@@ -28,9 +29,9 @@ def case(request):
 def test_shapes_and_kinds(case):
     name, model, batch = case
     assert isinstance(model, RewardModel)
-    latent = name == "vrm"
+    latent = name.startswith("vrm")
     assert (model.num_objectives > 0) == (model.latent_dim > 0) == latent
-    assert (model.predictive_latents(batch) is not None) == latent
+    assert (model.members[0].predictive_latents(batch) is not None) == latent
     found = model.predict_responses(batch)
     assert (found.weight_mean is not None) == latent
     chance = model.predict_pairs(batch)

@@ -54,6 +54,7 @@ def test_defaults_are_sound():
     check_settings(VIB)
     check_settings(ModelConfig(architecture="bradley_terry"))
     check_settings(ModelConfig(architecture="bradley_terry", ensemble_size=5))
+    check_settings(ModelConfig(ensemble_size=5))
     for facts in (RATED, UNRATED):
         check_data(ModelConfig(), facts)
 
@@ -104,7 +105,7 @@ def test_defaults_are_sound():
         (ModelConfig(), {"backbone": " "}, "model.backbone is empty"),
         (ModelConfig(), {"latent_dim": -1}, "model.latent_dim is -1"),
         (ModelConfig(), {"objectives": ["a", "b", "a"]}, "names 'a' twice"),
-        (ModelConfig(), {"ensemble_size": 5}, "model.ensemble_size is 5, but architecture vrm"),
+        (ModelConfig(), {"ensemble_size": 0}, "model.ensemble_size is 0, but must be at least 1"),
         (
             ModelConfig(architecture="bradley_terry"),
             {"ensemble_size": 0},
