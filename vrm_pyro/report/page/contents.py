@@ -125,8 +125,10 @@ def _facts(
     config = loaded.config
     kl = f"{config.kl_weights:g} (w), {config.kl_features:g} (z)" if config.mode == "vib" else "1"
     baseline = "none" if against is None else str(against.directory or "a model in memory")
+    members = len(loaded.members)
     return {
         "model": str(loaded.directory or "a model in memory"),
+        **({"ensemble": f"{members} members"} if members > 1 else {}),
         "baseline": baseline,
         "data": data,
         "rows": page_inputs.table.report.summary(),
