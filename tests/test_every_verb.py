@@ -157,7 +157,7 @@ def test_certify(scorer, place):
     }
     local = {"local": True, "prior_fitted_on_disjoint_data": True}
     if size(scorer) > 1:
-        with pytest.raises(InputError, match="an ensemble has one for each member"):
+        with pytest.raises(InputError, match="an ensemble, which has a posterior"):
             vrm_pyro.certify(scorer, place / "test.jsonl", **settings, **local)
         local = {}
     found = vrm_pyro.certify(scorer, place / "test.jsonl", **settings, **local).to_json()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,13 @@ from vrm_pyro.diagnostics.certificates.held_out import HeldOutBound, held_out_bo
 from vrm_pyro.diagnostics.certificates.information_cost import InformationCost, information_cost
 from vrm_pyro.diagnostics.certificates.local import LocalCertificate, check_provenance
 from vrm_pyro.diagnostics.certificates.local_risk import certify_local
-from vrm_pyro.diagnostics.certificates.table import CONTAMINATED, DECLARED, table_of
+from vrm_pyro.diagnostics.certificates.table import (
+    CONTAMINATED,
+    DECLARED,
+    ENSEMBLE,
+    NO_HEAD,
+    table_of,
+)
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import DataLike, data_name, read_data, rows_of
@@ -34,14 +40,6 @@ from vrm_pyro.prediction.predict import predict
 
 log = logging.getLogger(__name__)
 
-NO_HEAD: Final = (
-    "a bradley_terry model has one reward per response and no head (A, b, log beta) on its latent "
-    "variables; use the held-out bound"
-)
-ENSEMBLE: Final = (
-    "an ensemble has no single head to put a distribution on: certify a member, or use the "
-    "held-out bound, which holds for the ensemble's own predictions"
-)
 Declared: TypeAlias = Literal["no", "yes", "unknown"]
 
 
@@ -251,16 +249,11 @@ def certify(
         leave_out_training_prompts,
     )
     loaded = as_model(model)
-    if local and len(loaded.members) > 1:
-        raise InputError(
-            "local: the certificate is about one posterior q(w, z), and an ensemble has one for "
-            "each member. Leave it out."
-        )
     if local and loaded.vrm is None:
-        raise InputError(
-            f"local: {loaded.directory or 'the model'} is a {loaded.architecture} model, which "
-            "has no local latent variables. Leave it out."
-        )
+        what = f"a {loaded.architecture} model, which has no local latent variables"
+        if loaded.members:
+            what = "an ensemble, which has a posterior q(w, z) for each member"
+        raise InputError(f"local: {loaded.directory or 'the model'} is {what}. Leave it out.")
     name = data_name(data)
     rows = read_data(data, skip_invalid=skip_invalid, split=split)
     table = rows_of(rows)

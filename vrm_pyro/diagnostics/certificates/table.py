@@ -4,6 +4,14 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+NO_HEAD = (
+    "a bradley_terry model has one reward per response and no head (A, b, log beta) on its latent "
+    "variables; use the held-out bound"
+)
+ENSEMBLE = (
+    "an ensemble has no single head to put a distribution on: certify a member, or use the "
+    "held-out bound, which holds for the ensemble's own predictions"
+)
 CONTAMINATED = (
     "the backbone was declared to have seen these labels, so they are training data, whatever "
     "was done since; no limit of the error on them or on new ones follows"
