@@ -16,6 +16,7 @@ import vrm_pyro
 from vrm_pyro.diagnostics.metrics.pair_metrics import log_loss_values
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.read_settings import read_settings
+from vrm_pyro.training.search import cells as cells_module
 from vrm_pyro.training.search import session
 
 LOG2 = float(np.log(2))
@@ -137,6 +138,7 @@ def numbers(searched):
 HANGING = """
 import sys, time
 from vrm_pyro.cli import main
+from vrm_pyro.training.search import cells as cells_module
 from vrm_pyro.training.search import session
 
 train, done = session.run_cell, []
@@ -259,6 +261,17 @@ def test_an_interrupt_says_how_to_resume_and_frees_the_trial(run, tmp_path, monk
         with pytest.raises(KeyboardInterrupt, match="The same command resumes the search"):
             run(trials=1)
     assert not list((tmp_path / "out/workers").iterdir())
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_trial(run, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise InputError("the checkpoint could not be written.") from OSError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells_module, "train", full)
+        with pytest.raises(OSError, match="could not be written"):
+            run(trials=1)
+    assert [t.state for t in run(trials=1).configs["bradley_terry"].trials] == ["complete"]
 
 
 class TestRefusals:

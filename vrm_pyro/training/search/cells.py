@@ -1,5 +1,6 @@
 """One training of a trial, with its result on disk, so that an interrupt loses no other."""
 
+import errno
 import hashlib
 import json
 import tempfile
@@ -9,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 import vrm_pyro
 from vrm_pyro.atomic import write_json
+from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import settings_to_json
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.arguments import TrainArguments
@@ -57,6 +60,7 @@ def run_cell(settings: RunSettings, part: Part, identity: dict[str, Any], folder
 
     Raises:
         InputError: If settings and rows do not fit, or training diverges.
+        OSError: If the disk is full.
     """
     name = cell_name(settings, part.name, identity)
     if (folder / "cells" / f"{name}.json").is_file():
@@ -73,7 +77,13 @@ def run_cell(settings: RunSettings, part: Part, identity: dict[str, Any], folder
             "resume_from_checkpoint": None,
         }
         arguments = TrainArguments(**(given | own))
-        model = train(settings.model, arguments, part.train, part.validation).loaded.model
+        try:
+            model = train(settings.model, arguments, part.train, part.validation).loaded.model
+        except InputError as error:
+            if isinstance(error.__cause__, OSError | RuntimeError | SafetensorError):
+                # The disk refused a checkpoint: no fault of the settings.
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
     p_first = np.full(len(part.pairs), _TIE)
     p_first[part.position] = predict(model, part.held_out).p_first
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
