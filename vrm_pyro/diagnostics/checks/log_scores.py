@@ -34,7 +34,10 @@ def log_scores(
     if not loaded.members:
         return _pairs_alone(source, p_first)
     each = [_log_scores(member, source, seed) for member in loaded.members]
-    return np.logaddexp.reduce(each) - np.log(len(each))
+    if len(each) == 1:
+        return each[0]
+    with np.errstate(invalid="ignore"):  # NaN for a prompt whose density a point does not have
+        return np.asarray(np.logaddexp.reduce(each) - np.log(len(each)))
 
 
 def _log_scores(model: VRM, source: FeatureSource, seed: int) -> Floats:
