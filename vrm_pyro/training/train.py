@@ -35,6 +35,7 @@ from vrm_pyro.models.settings.row_checks import (
     warn_ignored_margins,
     warn_rankings_as_pairs,
 )
+from vrm_pyro.models.vrm import VRM
 from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.training.align_members import align_members
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
@@ -50,6 +51,7 @@ from vrm_pyro.training.preparation import (
     rating_unit,
     useful_prompts,
 )
+from vrm_pyro.training.recalibration import recalibrate
 from vrm_pyro.training.resume import EarlyStopping, is_over, is_whole, load_weights, read_state
 from vrm_pyro.training.sharded_trainer import ShardedTrainer
 from vrm_pyro.training.stopping import StopOnSignal
@@ -169,14 +171,21 @@ def train_checked(
             runtime = _run(trainer, module, arguments, patience, checkpoint)
         module.eval()
         on_states = PromptDataset(view, loc, scale, items)
-        fit_laplace(model, on_states, progress=is_main() and not arguments.disable_tqdm)
+        show = is_main() and not arguments.disable_tqdm
+        fit_laplace(model, on_states, progress=show)
         align_members(model, on_states, num_named(config, facts))
+        scales = {}
+        if config.recalibrate and tuner is None:
+            members = [member for member in model.members if isinstance(member, VRM)]
+            found = [recalibrate(m, validation_view, arguments.seed, show) for m in members]
+            scales = {"scales": found[0] if len(found) == 1 else found}
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {
         **evaluation,
         "best_step": trainer.state.best_global_step,
         "steps": trainer.state.global_step,
         "train_runtime": runtime,
+        **scales,
     }
     if not math.isfinite(metrics["eval_log_loss"]):
         raise diverged(arguments)

@@ -3,6 +3,7 @@
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.ensemble import VRMEnsemble
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
+from vrm_pyro.models.priors.spread import add_spread
 from vrm_pyro.models.reward import LinearReward
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import ModelConfig
@@ -47,7 +48,7 @@ def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
         learn_scale=on_scores,
         initial_scale=config.reward_scale,
     )
-    return VRM(
+    model = VRM(
         hidden_size,
         num_objectives,
         latent_dim,
@@ -63,3 +64,6 @@ def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
         config.head_covariance,
         WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )
+    if config.recalibrate:
+        add_spread(model.weight_prior, model.feature_prior)
+    return model

@@ -65,6 +65,9 @@ class ModelConfig:
         reward_scale: Initial beta. It is learned when ratings give scores a unit.
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
+        recalibrate: After training in mode ``conditional``, multiply the standard deviations of
+            p(z | x, y) and p(w | x), beta and the scale of the ratings by the four factors that
+            maximise the evidence of the validation rows, so that intervals hold on new rows.
         bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
             network. Predictions average over it, and `score` splits uncertainty into epistemic
             (more training data would reduce it) and ambiguity (of the text itself).
@@ -115,6 +118,7 @@ class ModelConfig:
     weight_supervision_total: float = 10.0
     reward_scale: float = 3.0
     hyperprior_weight: float = 0.001
+    recalibrate: bool = False
     bayesian_head: bool = False
     head_covariance: Literal["diagonal", "laplace"] = "diagonal"
     head_prior_scale: float = 1.0
@@ -211,6 +215,11 @@ def check_settings(config: ModelConfig) -> None:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
     if config.has_latents:
         _check_mode(config)
+        if config.recalibrate and config.mode != "conditional":
+            raise InputError(
+                "model.recalibrate is true, but mode 'vib' predicts by its guide: there is no "
+                "p(w, z | x) whose spread validation rows could set. Set it to false."
+            )
         _check_objective(config)
 
 
