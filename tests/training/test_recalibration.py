@@ -100,6 +100,7 @@ def test_the_scales_that_made_the_rows_are_found():
     assert found["reward"] == pytest.approx(scales(other)[2] / 2.5, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_right_scales_stay_and_means_never_move():
     model, source = drawn(seed=1)
     other = copy.deepcopy(model)

@@ -129,6 +129,7 @@ def log_loss(model, part):
     return -np.where(part.preference > 0.5, np.log(p), np.log1p(-p))
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_follow_the_prompt_are_shared(tmp_path):
     part, prompts, _ = simulated(0.0)
     result = trained(ShrinkageDirichletPrior(), part, tmp_path / "shrunk")

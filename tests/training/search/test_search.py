@@ -154,6 +154,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_budget_and_a_killed_one_loses_no_trial(run, store, tmp_path):
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SMOOTH))
     out = tmp_path / "out"

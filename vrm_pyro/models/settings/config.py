@@ -28,23 +28,20 @@ class ModelConfig:
     """Settings of the reward model.
 
     Args:
-        backbone: Local folder, GGUF file or Hub id of a transformers model, or ``smollm2``
-            (SmolLM2-135M-Instruct). Frozen by default; see ``tuning.method``.
-        pooling: How token states become one vector: ``mean`` over all tokens,
-            ``response_mean`` over the response's tokens, ``last`` token, ``last+mean`` (one after
-            the other), or ``auto``.
-        layer: Number of the backbone's layer whose states are read, from 1; layers above it are
-            not computed. null: the last.
+        backbone: Local folder, GGUF file, Hub id of a transformers model, or ``smollm2``. Frozen
+            by default; see ``tuning.method``.
+        pooling: How token states become one vector: ``mean`` of all, ``response_mean``, ``last``,
+            ``last+mean`` (one after the other), or ``auto`` by kind of backbone.
+        layer: Layer of the backbone whose states are read, from 1. null: the last.
         max_length: Maximum length in tokens of prompt and response together; null: what the
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
         architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
         mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
-        objectives: Names of the objectives. Empty: those rated in the training rows, else
-            ``objective_0`` and so on.
+        objectives: Names of the objectives. Empty: those rated, else ``objective_0`` and so on.
         num_objectives: Number of objectives when none are named or rated. 1: one score with a
-            spread, no weights; `weight_prior` and the guide's settings of weights do not matter.
+            spread, no weights.
         extra_objectives: Number of additional objectives without ratings, named ``unrated_0`` and
             so on. They capture what drives preferences but is not rated.
         latent_dim: Dimension d_z of the semantic features z; 0 uses the number of objectives.
@@ -85,8 +82,7 @@ class ModelConfig:
         free_bits_features: Free bits of KL(z) in nats per response (mode ``vib``).
         head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
         head_dropout: Dropout of the ``bradley_terry`` head.
-        ensemble_size: Number of members, trained side by side from different initial values.
-            Their disagreement is epistemic uncertainty. Time grows in proportion.
+        ensemble_size: Members, trained side by side; their disagreement is epistemic variance.
     """
 
     backbone: str = DEFAULT_BACKBONE
