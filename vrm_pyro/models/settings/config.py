@@ -32,7 +32,7 @@ class ModelConfig:
             by default; see ``tuning.method``.
         pooling: How token states become one vector: ``mean`` of all, ``response_mean``, ``last``,
             ``last+mean`` (one after the other), or ``auto`` by kind of backbone.
-        layer: Layer of the backbone whose states are read, from 1. null: the last.
+        layer: Layer whose states are read, from 1; null: last.
         max_length: Maximum length in tokens of prompt and response together; null: what the
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
