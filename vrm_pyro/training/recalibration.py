@@ -72,7 +72,7 @@ def recalibrate(
         zero = np.zeros(len(start))
         before = loss(zero)
         simplex = np.vstack([zero, _FIRST_STEP * np.eye(len(start))])
-        options = {"maxfev": num - 1, "xatol": _TOLERANCE, "fatol": 1e-3}
+        options: dict[str, Any] = {"maxfev": num - 1, "xatol": _TOLERANCE, "fatol": 1e-3}
         options |= {"initial_simplex": simplex}
         found = minimize(loss, zero, method="Nelder-Mead", options=options)
     if not found.fun < before:
