@@ -57,12 +57,13 @@ def recalibrate(
         used = np.sort(np.random.default_rng(seed).choice(used, MOST_PROMPTS, replace=False))
     trial = copy.deepcopy(model).double().eval()
     batch = standard_batch(trial, validation, used)
-    start = {name: value.clone() for name, value in _scales(trial, batch).items()}
+    scales = _scales(trial, batch)
+    start = [scale.clone() for scale in scales.values()]
     num = _EVALUATIONS * len(start)
     with tqdm(total=num, desc="scales", unit="evaluation", disable=not progress) as bar:
 
         def loss(log_factors: np.ndarray) -> float:
-            _multiply(trial, batch, start, log_factors)
+            _multiply(scales, start, log_factors)
             with torch.no_grad():
                 conditionals = trial.conditionals(batch)
             found = log_evidence(trial, batch, conditionals, _DRAWS, seed).log_prob.mean()
@@ -77,34 +78,42 @@ def recalibrate(
         found = minimize(loss, zero, method="Nelder-Mead", options=options)
     if not found.fun < before:
         found.x, found.fun = zero, before
-    _multiply(model, batch, _scales(model, batch), found.x)
+    own = {name: scale for name, scale in _tensors(model).items() if name in scales}
+    _multiply(own, [scale.clone() for scale in own.values()], found.x)
     factors = dict.fromkeys(("features", "weights", "reward", "ratings"), 1.0)
-    factors |= {name: float(np.exp(x)) for name, x in zip(start, found.x, strict=True)}
+    factors |= {name: float(np.exp(x)) for name, x in zip(scales, found.x, strict=True)}
     told = ", ".join(f"{name} x {value:.2f}" for name, value in factors.items())
     log.info("scales set by %d validation prompts: %s", len(used), told)
     return factors | {"evidence_before": -float(before), "evidence_after": -float(found.fun)}
 
 
-def _scales(model: VRM, batch: FeatureBatch) -> dict[str, Tensor]:
-    """Return what can be multiplied; beta and tau as they are stored, on the log scale."""
-    with torch.no_grad():
-        conditionals = model.conditionals(batch.to(model.rating_loc.dtype))
-    found: dict[str, Tensor] = {}
-    if has_spread(conditionals.features):
-        found["features"] = model.feature_prior.get_buffer(SPREAD)
-    if has_spread(conditionals.weights) and model.num_objectives > 1:
-        found["weights"] = model.weight_prior.get_buffer(SPREAD)
-    found["reward"] = model.reward.log_scale
+def _tensors(model: VRM) -> dict[str, Tensor]:
+    """Return what holds a scale; beta and tau as they are stored, on the log scale."""
+    found = {
+        "features": model.feature_prior.get_buffer(SPREAD),
+        "weights": model.weight_prior.get_buffer(SPREAD),
+        "reward": model.reward.log_scale,
+    }
     scale: Any = getattr(model.ratings, "scale", None)
     if hasattr(scale, "log_scale"):
         found["ratings"] = scale.log_scale
     return found
 
 
-def _multiply(
-    model: VRM, batch: FeatureBatch, start: dict[str, Tensor], log_factors: np.ndarray
-) -> None:
+def _scales(model: VRM, batch: FeatureBatch) -> dict[str, Tensor]:
+    """Return the scales that can be multiplied: the spread of families that are known."""
+    found = _tensors(model)
     with torch.no_grad():
-        for (name, scale), x in zip(_scales(model, batch).items(), log_factors, strict=True):
+        conditionals = model.conditionals(batch)
+    if not has_spread(conditionals.features):
+        del found["features"]
+    if model.num_objectives == 1 or not has_spread(conditionals.weights):
+        del found["weights"]
+    return found
+
+
+def _multiply(scales: dict[str, Tensor], start: list[Tensor], log_factors: np.ndarray) -> None:
+    with torch.no_grad():
+        for (name, scale), value, x in zip(scales.items(), start, log_factors, strict=True):
             on_log_scale = name in ("reward", "ratings")
-            scale.copy_(start[name] + x if on_log_scale else start[name] * math.exp(x))
+            scale.copy_(value + x if on_log_scale else value * math.exp(x))
