@@ -1,6 +1,5 @@
 """Rows of a sweep with states, split by prompt into training, validation and test."""
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,14 +10,13 @@ from demo_run import PAIRS_PER_PROMPT, RESPONSES_PER_PROMPT
 from numpy.typing import NDArray
 
 from sweeps.options import SweepData, SweepSettings
-from vrm_pyro.data.rows import prompt_key
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.simulation import SPLITS, simulate_texts, write_simulation
 from vrm_pyro.data.source import FeatureSource, select_pairs, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, Ints, without_pairs
 from vrm_pyro.features.reading import read_backbone
-from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store
+from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store, warn_overlap
 
 #: What is withheld from a smaller training set: whole prompts, or preference labels.
 Withheld = Literal["prompts", "labels"]
@@ -206,12 +204,4 @@ def _cut(inputs: Inputs, prompts: NDArray[np.bool_], name: str) -> Inputs:
 def _check_test(rows: TrainingRows, test: Inputs) -> None:
     if test.table.num_pairs == 0:
         raise InputError("--data.test holds no pair; name rows with preferences.")
-    known = {prompt_key(prompt) for prompt in rows.train.table.prompts}
-    shared = sum(prompt_key(prompt) in known for prompt in test.table.prompts)
-    if shared:
-        warnings.warn(
-            f"{shared:,} of the {test.table.num_prompts:,} test prompts are training prompts too: "
-            "test metrics will look better than they are.",
-            UserWarning,
-            stacklevel=2,
-        )
+    warn_overlap(rows.train.table, test.table, "test", "training prompts")

@@ -119,7 +119,7 @@ class TrainingRows:
         other = None
         if held_out is not None:
             other = NamedRows.read(held_out, data.skip_invalid, "validation")
-            _warn_overlap(known.table, other.table)
+            warn_overlap(known.table, other.table, "validation", "training prompts")
         rows = cls(data, known, other, _check_labels(known.table, data))
         table = known.table if other is None else other.table
         pairs = table.num_pairs
@@ -287,13 +287,14 @@ def _check_labels(table: PreferenceTable, data: DataConfig) -> LabelCheck:
     return check
 
 
-def _warn_overlap(train: PreferenceTable, validation: PreferenceTable) -> None:
-    known = {prompt_key(prompt) for prompt in train.prompts}
-    shared = sum(prompt_key(prompt) in known for prompt in validation.prompts)
+def warn_overlap(known: PreferenceTable, other: PreferenceTable, split: str, told: str) -> None:
+    """Warn of prompts of a split that are among the known ones; ``told`` says what those are."""
+    keys = {prompt_key(prompt) for prompt in known.prompts}
+    shared = sum(prompt_key(prompt) in keys for prompt in other.prompts)
     if shared:
         warnings.warn(
-            f"{shared:,} of the {validation.num_prompts:,} validation prompts are training "
-            "prompts too: validation metrics will look better than they are.",
+            f"{shared:,} of the {other.num_prompts:,} {split} prompts are {told} too: {split} "
+            "metrics will look better than they are.",
             UserWarning,
             stacklevel=2,
         )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt, prompt_key
+from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt
 from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
@@ -20,7 +19,7 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.models.settings.config import ModelConfig
-from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store
+from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store, warn_overlap
 from vrm_pyro.training.run.run import backbone_of
 from vrm_pyro.training.run.settings import RunSettings
 
@@ -269,13 +268,5 @@ def _read_test(test: DataLike, rows: TrainingRows, base: RunSettings) -> NamedRo
     found = NamedRows.read(test, base.data.skip_invalid, "test")
     if found.table.num_pairs == 0:
         raise InputError("--test holds no pair; name rows with preferences.")
-    known = {prompt_key(prompt) for prompt in rows.train.table.prompts}
-    shared = sum(prompt_key(prompt) in known for prompt in found.table.prompts)
-    if shared:
-        warnings.warn(
-            f"{shared:,} of the {found.table.num_prompts:,} test prompts are prompts of the "
-            "search too: test metrics will look better than they are.",
-            UserWarning,
-            stacklevel=2,
-        )
+    warn_overlap(rows.train.table, found.table, "test", "prompts of the search")
     return found
