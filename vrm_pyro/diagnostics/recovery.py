@@ -14,8 +14,8 @@ from vrm_pyro.data.simulation.simulation import KIND_DIM
 from vrm_pyro.diagnostics.metrics.bootstrap import paired_bootstrap
 from vrm_pyro.diagnostics.metrics.pair_metrics import pair_metrics
 from vrm_pyro.features.inputs import Inputs
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.reward_model import RewardModel
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.scorer import score_source
 
 Floats = NDArray[Any]
@@ -84,8 +84,7 @@ def predicted_weights(model: RewardModel, inputs: Inputs) -> tuple[Floats, Float
     states = inputs.source.prompts[np.arange(inputs.table.num_prompts)]
     moments = []
     with torch.no_grad():
-        for m, member in enumerate(model.members):
-            assert isinstance(member, VRM)
+        for m, member in enumerate(latent_members(model)):
             found = member.predictive_weights(torch.from_numpy(np.array(states)))
             moments.append([model.aligned(m, v).double() for v in (found.mean, found.variance)])
     mean, variance = (torch.stack(each) for each in zip(*moments, strict=True))

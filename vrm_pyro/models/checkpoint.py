@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 
 import vrm_pyro
 from vrm_pyro.errors import InputError
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.build import build_model
@@ -75,11 +76,11 @@ class LoadedModel:
 
     @property
     def members(self) -> tuple[VRM, ...]:
-        """The models with latent variables: one, or those of an ensemble.
+        """The models with latent variables: one, or those of an ensemble, all of one shape.
 
-        None for a Bradley-Terry model. All members are of one shape.
+        Empty for a Bradley-Terry model.
         """
-        return tuple(member for member in self.model.members if isinstance(member, VRM))
+        return latent_members(self.model)
 
     @property
     def mode(self) -> str:

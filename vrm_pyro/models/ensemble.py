@@ -183,6 +183,11 @@ class VRMEnsemble(RewardModel):
         return loc, variance
 
 
+def latent_members(model: RewardModel) -> tuple[VRM, ...]:
+    """Return the models with latent variables: one, or those of an ensemble; else none."""
+    return tuple(member for member in model.members if isinstance(member, VRM))
+
+
 def match_objectives(
     first: Float[Tensor, "rows objectives"], other: Float[Tensor, "rows objectives"]
 ) -> list[int]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions import as_gaussian, weight_moments
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
@@ -50,8 +51,7 @@ def contributions(model: RewardModel, batch: FeatureBatch) -> Contributions:
     with evaluation_mode(model):
         found = [
             [model.aligned(m, part) for part in _of_member(member, batch)]
-            for m, member in enumerate(model.members)
-            if isinstance(member, VRM)
+            for m, member in enumerate(latent_members(model))
         ]
     parts, slopes, leverage, weights, variance, epistemic = _mixed(found)
     sd = (variance + epistemic).sqrt()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions import TextStreams
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
@@ -73,8 +74,7 @@ def latent_draws(
     """
 
     def of_member(m: int, number: int) -> tuple[Tensor, ...]:
-        member = model.members[m]
-        assert isinstance(member, VRM)
+        member = latent_members(model)[m]
 
         def parts_of(count: int) -> tuple[Tensor, ...]:
             w, scores = member.draw_latents(batch, count, random, random)

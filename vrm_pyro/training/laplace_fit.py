@@ -13,6 +13,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.models.distributions import as_gaussian
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.evaluation import double_copy
@@ -39,9 +40,9 @@ def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = Fal
         dataset: Its training prompts, with standardised ratings.
         progress: Whether to show a progress bar.
     """
-    for member in model.members:
+    for member in latent_members(model):
         posterior = member.parameter_posterior
-        if isinstance(member, VRM) and isinstance(posterior, LaplacePosterior):
+        if isinstance(posterior, LaplacePosterior):
             posterior.fit(parameter_information(member, dataset, progress))
 
 

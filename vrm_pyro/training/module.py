@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active, log_loss_values
 from vrm_pyro.models.priors.base import ShrinkagePrior
@@ -49,10 +50,6 @@ class TrainingModule(nn.Module):
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
 
-    @property
-    def _vrms(self) -> list[VRM]:
-        return [member for member in self.model.members if isinstance(member, VRM)]
-
     def forward(
         self,
         prompts: Tensor,
@@ -85,7 +82,7 @@ class TrainingModule(nn.Module):
         with torch.autocast(prompts.device.type, enabled=False):
             if not self.training:
                 return self._evaluate(batch)
-            losses = [self._vrm_loss(member, batch) for member in self._vrms]
+            losses = [self._vrm_loss(member, batch) for member in latent_members(self.model)]
             if losses:  # of an ensemble, the sum: each member has the gradient it has alone
                 return {"loss": sum(losses[1:], losses[0])}
             each = self.model.member_log_likelihoods(batch)
@@ -119,7 +116,7 @@ class TrainingModule(nn.Module):
         preferences *given* the ratings. For a Bradley-Terry model both are the log-likelihood,
         for an ensemble the mean over members.
         """
-        members = self._vrms
+        members = latent_members(self.model)
         if not members:
             value = self.model.log_likelihood(batch) / batch.num_prompts
             return value, value

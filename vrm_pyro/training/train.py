@@ -20,6 +20,7 @@ from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.compatibility import check_program
 from vrm_pyro.models.settings.config import (
@@ -35,7 +36,6 @@ from vrm_pyro.models.settings.row_checks import (
     warn_ignored_margins,
     warn_rankings_as_pairs,
 )
-from vrm_pyro.models.vrm import VRM
 from vrm_pyro.processes import from_main, is_main, wait_for_all
 from vrm_pyro.training.align_members import align_members
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
@@ -176,8 +176,10 @@ def train_checked(
         align_members(model, on_states, num_named(config, facts))
         scales = {}
         if config.recalibrate and tuner is None:
-            members = [member for member in model.members if isinstance(member, VRM)]
-            found = [recalibrate(m, validation_view, arguments.seed, show) for m in members]
+            found = [
+                recalibrate(member, validation_view, arguments.seed, show)
+                for member in latent_members(model)
+            ]
             scales = {"scales": found[0] if len(found) == 1 else found}
         evaluation = trainer.evaluate()
     metrics: dict[str, Any] = {

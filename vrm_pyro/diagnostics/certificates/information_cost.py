@@ -10,10 +10,10 @@ from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.objectives.base import kl_terms
 from vrm_pyro.models.reward_model import RewardModel
-from vrm_pyro.models.vrm import VRM
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def information_cost(model: RewardModel, source: FeatureSource) -> InformationCo
     kl_z = np.zeros(source.responses.shape[0])
     with double_copy(model) as copied:
         dataset = PromptDataset(source, *copied.rating_unit)
-        members = [member for member in copied.members if isinstance(member, VRM)]
+        members = latent_members(copied)
         for chunk, member in itertools.product(list(chunks(dataset)), members):
             batch = member.standardize(chunk.batch.to(torch.float64))
             conditionals = member.conditionals(batch)

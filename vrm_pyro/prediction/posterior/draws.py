@@ -20,6 +20,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import is_gaussian
+from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.evaluation import double_copy
 from vrm_pyro.models.guides import LabelBlindModule
 from vrm_pyro.models.likelihoods import Preference, Ranking
@@ -186,8 +187,7 @@ def _all_groups(
 ) -> dict[str, dict[str, Tensor]]:
     """Return everything about a batch of raw states, pooled over members in equal parts."""
     found = []
-    for m, member in enumerate(model.members):
-        assert isinstance(member, VRM)
+    for m, member in enumerate(latent_members(model)):
         groups = _draw_groups(member, raw, len(range(m, num_draws, len(model.members))))
         for name in ("posterior", "prior"):
             values = groups[name]
