@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
+from vrm_pyro.errors import InputError
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import Gaussian, weight_moments
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindGuide, OutcomeAwareGuide
@@ -28,6 +29,7 @@ from vrm_pyro.models.reward import (
     reward_covariance,
     reward_moments,
 )
+from vrm_pyro.models.settings.config import check_data, check_settings
 from vrm_pyro.models.vrm import VRM
 
 HIDDEN_SIZE = 3
@@ -251,3 +253,13 @@ def labelled_prompt(
     )
     features = dist.Normal(scores, torch.full_like(scores, 1e-3)).to_event(1)
     return batch, replace(conditionals, features=features, reward=reward), difference
+
+
+def allowed(config, facts):
+    """Whether settings hold for any data, and for data with these facts."""
+    try:
+        check_settings(config)
+        check_data(config, facts)
+    except InputError:
+        return False
+    return True

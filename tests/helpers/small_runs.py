@@ -2,6 +2,7 @@
 
 import numpy as np
 from helpers.sources import NumberSource
+from transformers import TrainerCallback
 
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.settings.config import ModelConfig
@@ -16,6 +17,17 @@ _SMALL = {
     "feature_prior": ConditionalNormalPrior(hidden_size=8, dropout=0.0),
 }
 VRM = ModelConfig(**_SMALL)
+
+
+class StopAfter(TrainerCallback):
+    """Raise after some steps, as an interrupt would."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= self.steps:
+            raise KeyboardInterrupt
 
 
 def number_source(num_prompts, seed):

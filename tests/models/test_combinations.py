@@ -9,10 +9,9 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
-from helpers.problems import HIDDEN_SIZE, Arrays, small_batch
+from helpers.problems import HIDDEN_SIZE, Arrays, allowed, small_batch
 from transformers import set_seed
 
-from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
 from vrm_pyro.models.guides import GUIDES, DeltaGuide, LogisticNormalGuide
 from vrm_pyro.models.likelihoods import PREFERENCE_LIKELIHOODS
@@ -51,18 +50,9 @@ def config_of(mode, weight_prior, feature_prior, guide, objective, rating="Gauss
     )
 
 
-def allowed(config):
-    try:
-        check_settings(config)
-        check_data(config, FACTS)
-    except InputError:
-        return False
-    return True
-
-
 TABLES = (("conditional", "vib"), WEIGHT_PRIORS, FEATURE_PRIORS, GUIDES, OBJECTIVES)
 ALL = list(itertools.product(*map(sorted, TABLES)))
-ALLOWED = [names for names in ALL if allowed(config_of(*names))]
+ALLOWED = [names for names in ALL if allowed(config_of(*names), FACTS)]
 BY_RATINGS = [
     (
         "conditional",
@@ -76,7 +66,7 @@ BY_RATINGS = [
         sorted(GUIDES), sorted(OBJECTIVES), sorted(RATING_LIKELIHOODS)
     )
 ]
-BY_RATINGS = [names for names in BY_RATINGS if allowed(config_of(*names))]
+BY_RATINGS = [names for names in BY_RATINGS if allowed(config_of(*names), FACTS)]
 
 
 def name_of(names):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.problems import HIDDEN_SIZE, Arrays, small_batch
-from helpers.small_runs import VRM, number_source, run
+from helpers.small_runs import VRM, StopAfter, number_source, run
 from torch import nn
-from transformers import TrainerCallback
 
 from vrm_pyro.diagnostics.checks import log_scores
 from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
@@ -357,17 +356,6 @@ def test_a_file_gives_the_same_ensemble(tmp_path):
         assert all(torch.equal(v, state[n]) for n, v in model.state_dict().items())
         with torch.no_grad():
             close(found.model.predict_pairs(BATCH), model.predict_pairs(BATCH), rtol=0, atol=0)
-
-
-class StopAfter(TrainerCallback):
-    """Raise after some steps, as an interrupt would."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= self.steps:
-            raise KeyboardInterrupt
 
 
 def test_training_and_resuming(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pyro
 import pytest
+from helpers.small_runs import StopAfter
 from helpers.sources import NumberSource
 from transformers import TrainerCallback
 
@@ -46,17 +47,6 @@ def arguments(folder, **settings):
 def run(folder, callbacks=None, **settings):
     sources = number_source(), number_source(8, seed=1)
     return train(ModelConfig(), arguments(folder, **settings), *sources, callbacks=callbacks)
-
-
-class StopAfter(TrainerCallback):
-    """Raise after some steps, as an interrupt would."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= self.steps:
-            raise KeyboardInterrupt
 
 
 def stop(folder, steps, **settings):
