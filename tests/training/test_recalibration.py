@@ -24,6 +24,7 @@ from vrm_pyro.models.ratings import GaussianRatings
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.training.recalibration import recalibrate
+from vrm_pyro.training.run.read_settings import read_settings
 
 CONFIG = ModelConfig(
     weight_prior=ConditionalDirichletPrior(0, initial_concentration=3.0),
@@ -147,3 +148,9 @@ def test_mode_vib_has_no_prior_that_predicts():
     )
     with pytest.raises(InputError, match=r"model\.recalibrate is true, but mode 'vib'"):
         check_settings(config)
+
+
+def test_a_backbone_that_is_trained_along_is_refused_before_rows_are_read():
+    given = {"model.recalibrate": True, "tuning.method": "lora", "data.train": "no_such.jsonl"}
+    with pytest.raises(InputError, match=r"model\.recalibrate is true, but the backbone is"):
+        read_settings(overrides=given)

@@ -41,7 +41,7 @@ from vrm_pyro.training.align_members import align_members
 from vrm_pyro.training.callbacks import StepBar, ValidateFirstSteps
 from vrm_pyro.training.distributed.global_batches import OwnNoise
 from vrm_pyro.training.distributed.step_shares import find_start
-from vrm_pyro.training.finetuning import TextModule, Tuner
+from vrm_pyro.training.finetuning import TextModule, Tuner, check_tuned
 from vrm_pyro.training.finetuning.tuner import SCALER_TEXTS
 from vrm_pyro.training.laplace_fit import fit_laplace
 from vrm_pyro.training.module import TrainingModule
@@ -103,6 +103,8 @@ def train(
         for rows in (train_source, validation_source)
     )
     check_settings(config)
+    if tuner is not None:
+        check_tuned(config)
     check_rankings(config, known)
     check_data(config, data_facts(known))
     if len(other.pair_first) == 0:
@@ -175,7 +177,7 @@ def train_checked(
         fit_laplace(model, on_states, progress=show)
         align_members(model, on_states, num_named(config, facts))
         scales = {}
-        if config.recalibrate and tuner is None:
+        if config.recalibrate:
             found = [
                 recalibrate(member, validation_view, arguments.seed, show)
                 for member in latent_members(model)

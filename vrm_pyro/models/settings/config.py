@@ -64,7 +64,8 @@ class ModelConfig:
             ``conditional``. A penalty, not part of any ELBO.
         recalibrate: After training in mode ``conditional``, multiply the standard deviations of
             p(z | x, y) and p(w | x), beta and the scale of the ratings by the four factors that
-            maximise the evidence of the validation rows, so that intervals hold on new rows.
+            maximise the evidence of the validation rows, so that intervals hold on new rows. For
+            frozen backbones.
         bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
             network. Predictions average over it, and `score` splits uncertainty into epistemic
             (more training data would reduce it) and ambiguity (of the text itself).

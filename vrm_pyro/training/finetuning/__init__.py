@@ -6,7 +6,7 @@ from vrm_pyro.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vrm_pyro.training.finetuning.batches import TokenBatches
-    from vrm_pyro.training.finetuning.config import TuningConfig, check_tuning
+    from vrm_pyro.training.finetuning.config import TuningConfig, check_tuned, check_tuning
     from vrm_pyro.training.finetuning.module import TextModule, frozen_names
     from vrm_pyro.training.finetuning.texts import TextDataset, TextStates, read_texts
     from vrm_pyro.training.finetuning.tuner import Tuner
@@ -21,6 +21,7 @@ _MODULES = {
         "TokenBatches": "batches",
         "Tuner": "tuner",
         "TuningConfig": "config",
+        "check_tuned": "config",
         "check_tuning": "config",
         "frozen_names": "module",
         "read_texts": "texts",
@@ -35,6 +36,7 @@ __all__ = [
     "TokenBatches",
     "Tuner",
     "TuningConfig",
+    "check_tuned",
     "check_tuning",
     "frozen_names",
     "read_texts",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from vrm_pyro.errors import InputError
+from vrm_pyro.models.settings.config import ModelConfig
 
 # Usual learning rates of these methods; the heads use train.learning_rate.
 LEARNING_RATES: Final = {"lora": 1e-4, "full": 1e-5}
@@ -91,4 +92,18 @@ def check_tuning(tuning: TuningConfig) -> None:
         raise InputError(
             "tuning.shard and tuning.compile are both true; a backbone in shards is not compiled. "
             "Set one of them false."
+        )
+
+
+def check_tuned(model: ModelConfig) -> None:
+    """Check the settings of a model whose backbone is trained along.
+
+    Raises:
+        InputError: If they need states that stay as they are.
+    """
+    if model.recalibrate:
+        raise InputError(
+            "model.recalibrate is true, but the backbone is trained along (tuning.method lora or "
+            "full), so the validation rows have no stored states to set scales by. Set it to "
+            "false, or tuning.method to frozen."
         )

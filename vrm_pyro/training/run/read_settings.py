@@ -16,7 +16,7 @@ from vrm_pyro.models.settings.own_classes import find_own_classes
 from vrm_pyro.models.settings.tables import TABLES
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.data_config import DataConfig
-from vrm_pyro.training.finetuning import TuningConfig, check_tuning
+from vrm_pyro.training.finetuning import TuningConfig, check_tuned, check_tuning
 from vrm_pyro.training.run.config_files import ConfigFile, config_path, short_class_names
 from vrm_pyro.training.run.messages import UsageError, options_of, readable
 from vrm_pyro.training.run.settings import RunSettings, check_arguments
@@ -120,6 +120,8 @@ def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
         raise UsageError(readable(error, options_of(parser))) from error
     check_settings(made.model)
     check_tuning(made.tuning)
+    if made.tuning.method != "frozen":
+        check_tuned(made.model)
     arguments = _arguments(values["train"])
     check_arguments(arguments)
     overwrite = bool(parsed.get("overwrite", False))
