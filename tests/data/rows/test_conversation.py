@@ -2,6 +2,7 @@ import random
 
 import pytest
 
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.builder import prompt_key
 from vrm_pyro.data.rows.conversation import (
     check_prompt,
@@ -9,7 +10,6 @@ from vrm_pyro.data.rows.conversation import (
     split_conversations,
     split_texts,
 )
-from vrm_pyro.data.rows.problem import RowProblem
 
 
 def turn(role, content):

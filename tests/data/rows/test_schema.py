@@ -1,6 +1,6 @@
 import pytest
 
-from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.schema import Comparison, RatedResponse, close_name, parse_row
 
 PAIR = {"prompt": "Sky?", "chosen": "Blue.", "rejected": "Green."}

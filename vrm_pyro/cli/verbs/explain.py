@@ -108,8 +108,8 @@ def read_responses(values: Sequence[str]) -> list[str]:
     Raises:
         UsageError: If a file cannot be read, or a response is not text.
     """
+    from vrm_pyro.data.problem import RowProblem
     from vrm_pyro.data.rows.conversation import check_text
-    from vrm_pyro.data.rows.problem import RowProblem
 
     found = []
     for i, value in enumerate(values, start=1):
@@ -126,8 +126,8 @@ def read_prompt(value: str) -> list[dict[str, str]]:
     Raises:
         UsageError: If the file cannot be read, or the messages are not a prompt.
     """
+    from vrm_pyro.data.problem import RowProblem
     from vrm_pyro.data.rows.conversation import check_prompt
-    from vrm_pyro.data.rows.problem import RowProblem
 
     text = _content(value, "--prompt")
     parsed: Any = None

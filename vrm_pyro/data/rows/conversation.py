@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.problem import RowProblem
 
 Message = dict[str, Any]
 """A turn: ``role`` and ``content`` as text, and the keys of :func:`tool_parts`."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vrm_pyro.data.rows.problem import RowProblem
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.schema import KNOWN_COLUMNS, NUMBER_COLUMNS
 from vrm_pyro.errors import InputError
 

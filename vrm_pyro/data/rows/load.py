@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.builder import TableBuilder
 from vrm_pyro.data.rows.counts import RowReport
-from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.ranked_row import RankedResponses
 from vrm_pyro.data.rows.ranking_pairs import pairs_of
 from vrm_pyro.data.rows.readers import Source, TableSpec, open_sources

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.conversation import Message, check_prompt, check_response, kind_of
-from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.values import EXPECTED, labels_of, number_of, rating_object, required
 
 RANKING_COLUMNS = ("prompt", "responses", "ranks", "ratings", "weight")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.conversation import (
     Message,
     check_prompt,
@@ -17,7 +18,6 @@ from vrm_pyro.data.rows.conversation import (
     split_conversations,
     split_texts,
 )
-from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.ranked_row import RANKING_COLUMNS, RankedResponses, parse_ranking
 from vrm_pyro.data.rows.values import (
     EXPECTED,

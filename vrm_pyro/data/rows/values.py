@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.conversation import kind_of
-from vrm_pyro.data.rows.problem import RowProblem
 
 LABEL_COLUMNS = ("id", "subset", "source")
 EXPECTED = (

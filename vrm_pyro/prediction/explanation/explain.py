@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone.messages import Messages
+from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.rows.conversation import check_prompt, check_text
-from vrm_pyro.data.rows.problem import RowProblem
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING
 from vrm_pyro.data.source import FeatureSource, SourceParts
 from vrm_pyro.errors import InputError, did_you_mean
