@@ -239,7 +239,8 @@ def _joint_report(
     tables: Sequence[PreferenceTable], builder: TableBuilder, objectives: tuple[str, ...]
 ) -> RowReport:
     reports = [table.report for table in tables]
-    counts: dict[str, dict[str, int]] = {"invalid": {}, "dropped": {}, "extra": {}}
+    names = ("invalid", "dropped", "extra", "schemas", "unused_columns")
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
     for report in reports:
         for name, total in counts.items():
             counts[name] = add_counts(total, getattr(report, name))
@@ -255,6 +256,7 @@ def _joint_report(
         conflicting_ratings=sum(report.conflicting_ratings for report in reports)
         + builder.conflicting_ratings(objectives),
         cut_inside_word=sum(report.cut_inside_word for report in reports),
+        templated_prompts=sum(report.templated_prompts for report in reports),
         ignored_objectives=tuple(sorted(ignored)),
         absent_objectives=tuple(sorted(absent - set(builder.rated_objectives))),
         **counts,

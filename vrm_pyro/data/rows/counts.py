@@ -25,6 +25,9 @@ class RowReport:
         conflicting_ratings: Ratings (response and objective) that came with several different
             values and were averaged.
         cut_inside_word: Rows whose implicit prompt ends inside a word.
+        templated_prompts: Rows whose prompt already holds the markers of a chat template.
+        schemas: Rows read by a schema, by its name.
+        unused_columns: Rows with a number in a column that nothing uses, by its name.
         ignored_objectives: Objectives in the rows that were not requested.
         absent_objectives: Requested objectives that no row rates.
         extra: Counts added by later steps, such as truncated texts.
@@ -40,6 +43,9 @@ class RowReport:
     margins_ignored: int = 0
     conflicting_ratings: int = 0
     cut_inside_word: int = 0
+    templated_prompts: int = 0
+    schemas: Mapping[str, int] = field(default_factory=dict)
+    unused_columns: Mapping[str, int] = field(default_factory=dict)
     ignored_objectives: tuple[str, ...] = ()
     absent_objectives: tuple[str, ...] = ()
     extra: Mapping[str, int] = field(default_factory=dict)
@@ -73,6 +79,9 @@ class RowReport:
             "margins_ignored": self.margins_ignored,
             "conflicting_ratings": self.conflicting_ratings,
             "cut_inside_word": self.cut_inside_word,
+            "templated_prompts": self.templated_prompts,
+            "schemas": dict(self.schemas),
+            "unused_columns": dict(self.unused_columns),
             "ignored_objectives": list(self.ignored_objectives),
             "absent_objectives": list(self.absent_objectives),
             **dict(self.extra),
@@ -85,8 +94,8 @@ class RowReport:
         '9 rows read: 8 comparisons, 0 single responses; 1 invalid (empty text)'
         """
         parts = [
-            f"{self.rows_read:,} rows read: {self.comparisons:,} comparisons, "
-            f"{self.rated_responses:,} single responses"
+            f"{self._schema_words()}{self.rows_read:,} rows read: "
+            f"{self.comparisons:,} comparisons, {self.rated_responses:,} single responses"
         ]
         if self.rankings:
             parts[0] += f", {self.rankings:,} rankings"
@@ -97,10 +106,22 @@ class RowReport:
             "margins ignored": self.margins_ignored,
             "conflicting ratings averaged": self.conflicting_ratings,
             "prompts cut inside a word": self.cut_inside_word,
+            "prompts already in a chat template": self.templated_prompts,
             **self.extra,
         }
         parts += [f"{n:,} {name}" for name, n in named.items() if n]
+        if self.unused_columns:
+            columns = ", ".join(f"{name} ({n:,})" for name, n in self.unused_columns.items())
+            parts.append(f"number columns ignored: {columns}")
         return "; ".join(parts)
+
+    def _schema_words(self) -> str:
+        """Return ``read as NAME: ``, with counts if only some rows were read by it."""
+        if not self.schemas:
+            return ""
+        if list(self.schemas.values()) == [self.rows_read - sum(self.invalid.values())]:
+            return f"read as {next(iter(self.schemas))}: "
+        return f"read as {', '.join(f'{name} ({n:,})' for name, n in self.schemas.items())}: "
 
 
 def add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

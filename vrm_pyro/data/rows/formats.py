@@ -15,7 +15,7 @@ import lzma
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import datasets
 
 Rows = Iterator[tuple[str, object]]
+Names = Set[str]
 
 _TEXT_COLUMNS = ("prompt", "chosen", "rejected", "response")
 _ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
@@ -52,7 +53,7 @@ def read_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
     )
 
 
-def read_json_lines(path: Path, name: str) -> Rows:
+def read_json_lines(path: Path, name: str, more: Names = frozenset()) -> Rows:
     """Yield the rows of a file with one JSON object a line; blank lines are skipped."""
     # Bytes that are not UTF-8 arrive as \xNN, which is invalid in JSON: the parser fails on that
     # line instead of on the whole file.
@@ -62,7 +63,7 @@ def read_json_lines(path: Path, name: str) -> Rows:
             yield f"{name}:{number}", _parse_line(line)
 
 
-def read_json(path: Path, name: str) -> Rows:
+def read_json(path: Path, name: str, more: Names = frozenset()) -> Rows:
     """Yield the rows of a JSON list, of ``{"data": [...]}``, or of JSON lines named ``.json``.
 
     Raises:
@@ -72,8 +73,8 @@ def read_json(path: Path, name: str) -> Rows:
     start = _skip_space(text, 0)
     whole = text[start : start + 1] == "["
     if text[start : start + 1] == "{":
-        if _is_json_lines(text):
-            yield from read_json_lines(path, name)
+        if _is_json_lines(text, more):
+            yield from read_json_lines(path, name, more)
             return
         start = _data_list(text, name)
     elif not whole:
@@ -84,11 +85,12 @@ def read_json(path: Path, name: str) -> Rows:
         yield f"{name}:{line}", row
 
 
-def read_csv(path: Path, name: str) -> Rows:
+def read_csv(path: Path, name: str, more: Names = frozenset()) -> Rows:
     """Yield the records of a CSV or TSV file with a header line.
 
     An empty cell is missing, except in the text columns, where it is an empty text. A text cell
-    that is a JSON list of messages is read as messages.
+    that is a JSON list of messages is read as messages, as in a column that rows do not have is
+    any JSON list or object.
     """
     lines = _texts(path, keep_linebreaks=True)
     delimiter = "\t" if ".tsv" in path.suffixes else ","
@@ -125,26 +127,29 @@ def read_csv(path: Path, name: str) -> Rows:
         csv.field_size_limit(limit)
 
 
-def read_parquet(path: Path, name: str) -> Rows:
+def read_parquet(path: Path, name: str, more: Names = frozenset()) -> Rows:
     """Yield the rows of a Parquet file."""
     with _opened("parquet", path) as rows:
-        yield from read_dataset(rows, name)
+        yield from read_dataset(rows, name, more)
 
 
-def read_arrow(path: Path, name: str) -> Rows:
+def read_arrow(path: Path, name: str, more: Names = frozenset()) -> Rows:
     """Yield the rows of an Arrow file, in the file or the stream format."""
     with _opened("arrow", path) as rows:
-        yield from read_dataset(rows, name)
+        yield from read_dataset(rows, name, more)
 
 
-def read_dataset(dataset: "datasets.Dataset | datasets.IterableDataset", name: str) -> Rows:
+def read_dataset(
+    dataset: "datasets.Dataset | datasets.IterableDataset", name: str, more: Names = frozenset()
+) -> Rows:
     """Yield the rows of a ``datasets`` data set, located by index: ``name[12]``."""
     others = {}
     if dataset.column_names:
         # Names of other columns are kept, so that a misspelled one is noticed; their values
-        # (images, embeddings) are not decoded.
-        known = [column for column in dataset.column_names if column in KNOWN_COLUMNS]
-        others = dict.fromkeys(c for c in dataset.column_names if c not in KNOWN_COLUMNS)
+        # (images, embeddings) are not decoded, unless they are plain numbers or texts.
+        wanted = KNOWN_COLUMNS | more | _plain(dataset)
+        known = [column for column in dataset.column_names if column in wanted]
+        others = dict.fromkeys(c for c in dataset.column_names if c not in wanted)
         dataset = dataset.select_columns(known) if known else dataset
     index = 0
     for batch in dataset.with_format(None).iter(batch_size=_BATCH_ROWS):
@@ -153,7 +158,18 @@ def read_dataset(dataset: "datasets.Dataset | datasets.IterableDataset", name: s
             index += 1
 
 
-READERS: dict[str, Callable[[Path, str], Rows]] = {
+def _plain(dataset: "datasets.Dataset | datasets.IterableDataset") -> set[str]:
+    """Return the names of columns that hold one number or text a row."""
+    import datasets
+
+    return {
+        column
+        for column, feature in (dataset.features or {}).items()
+        if isinstance(feature, datasets.Value) and "binary" not in feature.dtype
+    }
+
+
+READERS: dict[str, Callable[[Path, str, Names], Rows]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".json": read_json,
@@ -204,14 +220,14 @@ def _parse_line(line: str) -> object:
         return RowProblem("invalid JSON", f"not a row ({error}). Remove it.")
 
 
-def _is_json_lines(text: str) -> bool:
+def _is_json_lines(text: str, more: Names) -> bool:
     """Whether the first line is a complete row, so that a ``.json`` file holds JSON lines."""
     first = text.lstrip().split("\n", 1)[0]
     try:
         row = json.loads(first)
     except ValueError:
         return False
-    return not KNOWN_COLUMNS.isdisjoint(row)
+    return not (KNOWN_COLUMNS | more).isdisjoint(row)
 
 
 def _data_list(text: str, name: str) -> int:
@@ -293,6 +309,14 @@ def _cell(column: str, text: str) -> object:
             return float(text)
         except ValueError:
             return text
+    return text if column in KNOWN_COLUMNS else _nested(text)
+
+
+def _nested(text: str) -> object:
+    """Return the list or object that is written as JSON in a cell, else its text."""
+    if text.lstrip()[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
     return text
 
 

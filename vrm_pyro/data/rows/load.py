@@ -3,21 +3,26 @@
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.builder import TableBuilder
 from vrm_pyro.data.rows.counts import RowReport
+from vrm_pyro.data.rows.prompts import is_templated
 from vrm_pyro.data.rows.ranked_row import RankedResponses
 from vrm_pyro.data.rows.ranking_pairs import pairs_of
-from vrm_pyro.data.rows.readers import Source, TableSpec, open_sources
+from vrm_pyro.data.rows.readers import ReadAs, Source, TableSpec, open_sources
 from vrm_pyro.data.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
 from vrm_pyro.data.rows.table import PreferenceTable
+from vrm_pyro.data.schemas.reading import Reading, describe
 from vrm_pyro.errors import InputError
 
 MAX_LISTED = 20
 IDENTICAL = "identical responses"
+# Problems of rows whose columns are not those of rows: the listing then shows one row.
+_OF_COLUMNS = ("missing column", "unclear columns", "misspelled column", "no shared prompt")
 _FORGOTTEN_PROMPT = '"prompt" is missing, while other rows of this file have it. Fill it in.'
 
 
@@ -27,6 +32,8 @@ def load_table(
     objectives: Sequence[str] | None = None,
     skip_invalid: bool = False,
     split: str = "train",
+    schema: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
 ) -> PreferenceTable:
     """Read and check rows, and merge equal prompts and responses.
 
@@ -48,19 +55,25 @@ def load_table(
             of NaN. When omitted, all rated objectives, sorted by name.
         skip_invalid: Leave out and count invalid rows instead of raising.
         split: Split of a Hub id or of a data set with several; files are read whole.
+        schema: Published form of the rows, one of ``vrm-pyro schemas``, or ``rows`` for none. It
+            is found by the columns of each row when omitted.
+        columns: What the columns of an own table are, as a mapping or as text:
+            ``prompt=question,chosen=answer,chosen_rating.truth=score``. Dots lead into nested
+            objects and lists.
 
     Returns:
         The table; ``table.report`` holds the counts.
 
     Raises:
         InputError: If a source cannot be read, rows are invalid (the message lists them by file
-            and line), an objective looks misspelled, or no row is left.
+            and line), an objective looks misspelled, no row is left, or there is no such schema.
 
     Warns:
-        UserWarning: If implicit prompts end inside a word; gives their number.
+        UserWarning: If implicit prompts end inside a word, or prompts already hold the markers of
+            a chat template; gives their number.
     """
     loading = _Loading()
-    sources = open_sources(spec, split)
+    sources = open_sources(ReadAs.given(spec, schema, columns), split)
     for source in sources:
         loading.read(source)
     if loading.problems and not skip_invalid:
@@ -74,6 +87,9 @@ def load_table(
         dropped={IDENTICAL: loading.identical} if loading.identical else {},
         margins=loading.margins,
         cut_inside_word=loading.cut_inside_word,
+        templated_prompts=loading.templated,
+        schemas=dict(loading.schemas),
+        unused_columns=dict(loading.unused),
     )
     if loading.builder.num_responses == 0:
         names = ", ".join(source.name for source in sources[:3])
@@ -99,6 +115,9 @@ class _Loading:
 
     builder: TableBuilder = field(default_factory=TableBuilder)
     problems: list[tuple[str, RowProblem]] = field(default_factory=list)
+    refused: Mapping[str, Any] | None = None
+    schemas: Counter[str] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)
     rows_read: int = 0
     comparisons: int = 0
     rated_responses: int = 0
@@ -106,6 +125,7 @@ class _Loading:
     identical: int = 0
     margins: int = 0
     cut_inside_word: int = 0
+    templated: int = 0
 
     def read(self, source: Source) -> None:
         """Check and add all rows of a source."""
@@ -114,17 +134,16 @@ class _Loading:
         for place, raw in source.rows:
             self.rows_read += 1
             try:
-                if isinstance(raw, RowProblem):
-                    raise raw
-                row = parse_row(raw)
+                rows = self._parse(raw, source.reading)
             except RowProblem as problem:
-                self.problems.append((place, problem))
+                self._refuse(place, problem, raw)
                 continue
-            if isinstance(row, Comparison) and row.implicit_text:
-                waiting.append((place, row))
-            else:
-                explicit_prompts = True
-                self._add(row)
+            for row in rows:
+                if isinstance(row, Comparison) and row.implicit_text:
+                    waiting.append((place, row))
+                else:
+                    explicit_prompts = True
+                    self._add(row)
         for place, row in waiting:
             # Two texts often share a first letter, so a row without a prompt among rows with one
             # is a mistake, not an implicit prompt.
@@ -137,7 +156,31 @@ class _Loading:
         """Count the problems by reason."""
         return dict(Counter(problem.reason for _, problem in self.problems))
 
+    def _parse(self, raw: object, reading: Reading) -> list[Row]:
+        """Return the rows that a raw row becomes, all checked, so that none is kept by halves."""
+        if isinstance(raw, RowProblem):
+            raise raw
+        if not isinstance(raw, Mapping):
+            return [parse_row(raw)]
+        name, found = reading.rows(raw)
+        try:
+            rows = [parse_row(row) for row in found]
+        except RowProblem as problem:
+            if name is None:
+                raise
+            raise RowProblem(problem.reason, f"read as {name}: {problem.message}") from None
+        if name is not None:
+            self.schemas[name] += 1
+        self.unused.update(reading.unused(raw, name))
+        return rows
+
+    def _refuse(self, place: str, problem: RowProblem, raw: object) -> None:
+        self.problems.append((place, problem))
+        if self.refused is None and problem.reason in _OF_COLUMNS and isinstance(raw, Mapping):
+            self.refused = raw
+
     def _add(self, row: Row) -> None:
+        self.templated += is_templated(row.prompt)
         if isinstance(row, RatedResponse):
             self.rated_responses += 1
             self.builder.add(row)
@@ -171,6 +214,8 @@ def _listing(loading: _Loading) -> str:
     if rest:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in rest.items())
         lines.append(f"  ... and {rest.total():,} more ({reasons})")
+    if loading.refused is not None:
+        lines.append(describe(loading.refused))
     return "\n".join(lines)
 
 
@@ -178,7 +223,8 @@ def _first_problem(loading: _Loading) -> str:
     if not loading.problems:
         return "Give a file with at least one row whose two responses differ."
     place, problem = loading.problems[0]
-    return f"The first invalid one is {place}: {problem.message}"
+    shown = f"\n{describe(loading.refused)}" if loading.refused is not None else ""
+    return f"The first invalid one is {place}: {problem.message}{shown}"
 
 
 def _warn(report: RowReport) -> None:
@@ -186,6 +232,13 @@ def _warn(report: RowReport) -> None:
         warnings.warn(
             f"{report.cut_inside_word:,} rows without a prompt hold two texts that part inside a "
             'word, so that their responses begin there. Add a "prompt" column.',
+            UserWarning,
+            stacklevel=3,
+        )
+    if report.templated_prompts:
+        warnings.warn(
+            f"{report.templated_prompts:,} rows have a prompt that already holds the markers of a "
+            "chat template, which is put around it once more. Give the prompt as messages.",
             UserWarning,
             stacklevel=3,
         )

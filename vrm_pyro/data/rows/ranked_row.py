@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vrm_pyro.data.problem import RowProblem
-from vrm_pyro.data.rows.conversation import Message, check_prompt, check_response, kind_of
+from vrm_pyro.data.rows.conversation import Message, check_response, kind_of
+from vrm_pyro.data.rows.prompts import row_prompt
 from vrm_pyro.data.rows.values import EXPECTED, labels_of, number_of, rating_object, required
 
 RANKING_COLUMNS = ("prompt", "responses", "ranks", "ratings", "weight")
@@ -63,7 +64,7 @@ def parse_ranking(row: Mapping[str, Any]) -> RankedResponses:
     if row.get("ratings") is not None:
         ratings = _list(row, "ratings", len(given))
     return RankedResponses(
-        prompt=check_prompt(required(row, "prompt")),
+        prompt=row_prompt(required(row, "prompt"), row),
         responses=[check_response(given[n], f"responses[{n}]") for n in order],
         ratings=[rating_object(ratings[n], f"ratings[{n}]") for n in order],
         weight=number_of(row, "weight", math.inf, "a finite number >= 0"),

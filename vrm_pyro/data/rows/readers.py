@@ -5,10 +5,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from vrm_pyro.data.rows import formats
+from vrm_pyro.data.schemas.reading import Reading
 from vrm_pyro.errors import InputError
 
 # datasets is imported when it is first needed: it takes a second.
@@ -19,8 +21,36 @@ if TYPE_CHECKING:
 else:
     AnyDataset = Any
 
+
+@dataclass(frozen=True)
+class ReadAs:
+    """Rows with the way to read them, for everything that takes rows.
+
+    >>> from vrm_pyro.data.rows import load_table
+    >>> rows = [{"q": "2 + 2?", "good": "4", "bad": "5"}]
+    >>> load_table(ReadAs(rows, columns="prompt=q,chosen=good,rejected=bad")).responses
+    ['4', '5']
+
+    Args:
+        data: Rows in any form.
+        schema: Name of a published form (``vrm-pyro schemas``), ``rows`` for none; it is found
+            by the columns of each row when omitted.
+        columns: Columns of an own table, ``prompt=question,chosen=answer`` or the mapping that
+            this means.
+    """
+
+    data: "TableSpec"
+    schema: str | None = None
+    columns: str | Mapping[str, str] | None = None
+
+    @classmethod
+    def given(cls, data: Any, schema: str | None, columns: str | Mapping[str, str] | None) -> Any:
+        """Return ``data`` with the way to read it, or as it is where nothing is said."""
+        return data if schema is None and columns is None else cls(data, schema, columns)
+
+
 # A DatasetDict is a mapping, and so is a row.
-TableSpec: TypeAlias = str | Path | AnyDataset | Mapping[str, Any] | Sequence[Any]
+TableSpec: TypeAlias = str | Path | AnyDataset | ReadAs | Mapping[str, Any] | Sequence[Any]
 
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:\w[\w.-]*)?")
@@ -33,32 +63,41 @@ class Source(NamedTuple):
         name: Name of the source in messages.
         rows: Tuples of a location, such as ``rows.jsonl:214``, and a raw row; the row is a
             :class:`RowProblem` if its text could not be parsed.
+        reading: How raw rows become rows.
     """
 
     name: str
     rows: Iterator[tuple[str, object]]
+    reading: Reading = Reading()
 
 
-def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
+def open_sources(
+    spec: TableSpec, split: str = "train", reading: Reading | None = None
+) -> list[Source]:
     """Open the sources that ``spec`` names; rows are read lazily.
 
     Args:
         spec: A path, glob, directory of ``save_to_disk``, Hub id (``owner/name`` or
-            ``owner/name:config``), data set of ``datasets``, row as a dict, or a list of these.
+            ``owner/name:config``), data set of ``datasets``, row as a dict, or a list of these;
+            any of them in a :class:`ReadAs`.
         split: Split of a Hub id or of a data set with several; files have no splits.
+        reading: How raw rows become rows, where no :class:`ReadAs` says it.
 
     Raises:
         InputError: If something does not exist, is empty, or is of an unknown kind.
     """
+    if isinstance(spec, ReadAs):
+        return open_sources(spec.data, split, Reading.of(spec.schema, spec.columns))
+    reading = reading or Reading()
     if isinstance(spec, str | Path):
-        return _named(str(spec), split)
+        return _named(str(spec), split, reading)
     loaded = sys.modules.get("datasets")  # a caller with a data set has imported it
     if loaded is not None and isinstance(spec, loaded.DatasetDict):
-        return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset")]
+        return [_dataset(_pick_split(spec, split, "the DatasetDict"), "dataset", reading)]
     if loaded is not None and isinstance(spec, loaded.Dataset | loaded.IterableDataset):
-        return [_dataset(spec, "dataset")]
+        return [_dataset(spec, "dataset", reading)]
     if isinstance(spec, Mapping):
-        return [Source("row", iter([("row", spec)]))]
+        return [Source("row", iter([("row", spec)]), reading)]
     if not isinstance(spec, Sequence):
         raise InputError(
             f"data: cannot read rows from a {type(spec).__name__}; give a file, a glob, a Hub "
@@ -68,24 +107,24 @@ def open_sources(spec: TableSpec, split: str = "train") -> list[Source]:
         raise InputError("data: the list of files is empty; name at least one.")
     if all(isinstance(item, Mapping) for item in spec):
         rows = iter([(f"rows[{index}]", row) for index, row in enumerate(spec)])
-        return [Source("rows", rows)]
-    return [source for item in spec for source in open_sources(item, split)]
+        return [Source("rows", rows, reading)]
+    return [source for item in spec for source in open_sources(item, split, reading)]
 
 
-def _named(name: str, split: str) -> list[Source]:
+def _named(name: str, split: str, reading: Reading) -> list[Source]:
     path = Path(name).expanduser()
     if path.is_dir():
-        return [_dataset(_saved(path, split), name)]
+        return [_dataset(_saved(path, split), name, reading)]
     if path.is_file():
-        return [_file(path, name)]
+        return [_file(path, name, reading)]
     if glob.has_magic(name):
         files = sorted(glob.glob(str(path), recursive=True))
-        found = [_file(Path(file), file) for file in files if Path(file).is_file()]
+        found = [_file(Path(file), file, reading) for file in files if Path(file).is_file()]
         if not found:
             raise InputError(f"{name}: no file matches this pattern.")
         return found
     if _HUB_ID.fullmatch(name) and _format_of(path) is None:
-        return [_dataset(_hub(name, split), name)]
+        return [_dataset(_hub(name, split), name, reading)]
     raise InputError(f"{name}: no such file or directory.")
 
 
@@ -96,7 +135,7 @@ def _format_of(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in formats.READERS else None
 
 
-def _file(path: Path, name: str) -> Source:
+def _file(path: Path, name: str, reading: Reading) -> Source:
     kind = _format_of(path)
     if kind is None:
         known = ", ".join(formats.READERS)
@@ -104,7 +143,8 @@ def _file(path: Path, name: str) -> Source:
             f"{name}: unknown kind of file. Known endings are {known}, the text formats also "
             f"with {', '.join(_COMPRESSED)}; rename or convert the file."
         )
-    return Source(name, _guarded(formats.READERS[kind](path.absolute(), name), name))
+    rows = formats.READERS[kind](path.absolute(), name, reading.read)
+    return Source(name, _guarded(rows, name), reading)
 
 
 def _guarded(rows: Iterator[tuple[str, object]], name: str) -> Iterator[tuple[str, object]]:
@@ -139,8 +179,9 @@ def _quiet_datasets() -> Iterator[None]:
         datasets.logging.set_verbosity(before)
 
 
-def _dataset(dataset: AnyDataset, name: str) -> Source:
-    return Source(name, _guarded(formats.read_dataset(dataset, name), name))
+def _dataset(dataset: AnyDataset, name: str, reading: Reading) -> Source:
+    rows = formats.read_dataset(dataset, name, reading.read)
+    return Source(name, _guarded(rows, name), reading)
 
 
 def _saved(path: Path, split: str) -> AnyDataset:

@@ -11,12 +11,18 @@ from typing import Any
 from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.conversation import (
     Message,
-    check_prompt,
     check_response,
     check_text,
     kind_of,
     split_conversations,
     split_texts,
+)
+from vrm_pyro.data.rows.prompts import (
+    SYSTEM,
+    check_same_prompt,
+    refuse_likely_prompt,
+    refuse_printed_lists,
+    row_prompt,
 )
 from vrm_pyro.data.rows.ranked_row import RANKING_COLUMNS, RankedResponses, parse_ranking
 from vrm_pyro.data.rows.values import (
@@ -40,14 +46,15 @@ COMPARISON_COLUMNS = (
 )
 RESPONSE_COLUMNS = ("prompt", "response", "ratings")
 KNOWN_COLUMNS = frozenset(
-    (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *RANKING_COLUMNS, *LABEL_COLUMNS)
+    (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *RANKING_COLUMNS, *LABEL_COLUMNS, SYSTEM)
 )
 NUMBER_COLUMNS = ("preference", "weight", "margin")
 _PREFERENCE = "a number from 0 to 1, the probability that chosen is preferred"
-_MARGIN = "a finite number >= 0: the threshold that a difference of rewards has to pass"
+# Names of two sides, which are not misspelled names of one.
 _TWO_SIDED = re.compile(
     r"(response|answer|completion|output|option|candidate|text|model)s?_?([ab012])", re.IGNORECASE
 )
+_MARGIN = "a finite number >= 0: the threshold that a difference of rewards has to pass"
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ def parse_row(row: object) -> Row:
     pair = row.get("chosen") is not None or row.get("rejected") is not None
     single = row.get("response") is not None
     several = row.get("responses") is not None
+    refuse_printed_lists(row)
     if several and (row.get("ranks") is not None or not (pair or single)):
         return parse_ranking(row)
     if pair and single:
@@ -130,7 +138,7 @@ def parse_row(row: object) -> Row:
         return _comparison(row)
     if single:
         return RatedResponse(
-            prompt=check_prompt(required(row, "prompt")),
+            prompt=row_prompt(required(row, "prompt"), row),
             response=check_response(row["response"], "response"),
             ratings=ratings_of(row, "ratings"),
             labels=labels_of(row),
@@ -165,14 +173,16 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
         prompt, chosen, rejected = split_conversations(chosen, rejected)
         # before the prompt: a late parting is the plainer reason of the two
         chosen, rejected = check_response(chosen, "chosen"), check_response(rejected, "rejected")
-        prompt = check_prompt(prompt)
+        check_same_prompt(given, prompt)
+        prompt = row_prompt(prompt, row)
     elif "prompt" not in row and isinstance(chosen, str) and isinstance(rejected, str):
         check_text(chosen, "chosen")
         check_text(rejected, "rejected")
+        refuse_likely_prompt(row)
         text, chosen, rejected, inside_word = split_texts(chosen, rejected)
-        prompt, implicit_text = check_prompt(text), True
+        prompt, implicit_text = row_prompt(text, row), True
     else:
-        prompt = check_prompt(required(row, "prompt"))
+        prompt = row_prompt(required(row, "prompt"), row)
     return Comparison(
         prompt=prompt,
         chosen=check_response(chosen, "chosen"),
@@ -234,11 +244,4 @@ def _misspelled(columns: tuple[str, ...]) -> str | None:
 def _no_responses(row: Mapping[str, Any]) -> str:
     columns = [str(column) for column in row]
     found = ", ".join(f'"{column}"' for column in columns[:12]) or "none"
-    sided = [column for column in columns if _TWO_SIDED.fullmatch(column)]
-    advice = ""
-    if len(sided) > 1:
-        advice = (
-            f' Rename {sided[0]} and {sided[1]}: the preferred response is "chosen", the other '
-            '"rejected", and "preference" in [0, 1] holds a soft label.'
-        )
-    return f"no response in this row (columns: {found}). {EXPECTED}{advice}"
+    return f"no response in this row (columns: {found}). {EXPECTED}"

@@ -90,6 +90,10 @@ def _finite(value: float) -> float | None:
 
 
 def labels_of(row: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return ``id``, ``subset`` and ``source`` as text, None where absent."""
+    """Return ``id``, ``subset`` and ``source`` as text, None where absent or NaN."""
     values = {column: row.get(column) for column in LABEL_COLUMNS}
-    return {column: None if value is None else str(value) for column, value in values.items()}
+    # pandas writes a missing name as NaN, which is not equal to itself
+    return {
+        column: None if value is None or value != value else str(value)
+        for column, value in values.items()
+    }
