@@ -1,4 +1,4 @@
-"""Pages that are made from the code: the API, the command line, the configs, the notebooks.
+"""Pages that are made from the code: API, command line, configs, schemas, notebooks.
 
 They lie in folders that git ignores and are written anew by every build, so they cannot be out of
 date. A file is left alone when its content is the same, and Sphinx then skips it.
@@ -128,6 +128,7 @@ def write_pages(docs: Path) -> None:
     _write_folder(docs / "reference" / "api", api_pages(docs))
     _write_folder(docs / "reference" / "cli", cli_pages())
     _write_folder(docs / "reference" / "configs", config_pages(docs.parent / CONFIGS))
+    _write_folder(docs / "reference" / "schemas", schema_pages())
     _write_folder(docs / "tutorials" / "notebooks", notebook_pages(docs.parent / "notebooks"))
 
 
@@ -282,6 +283,34 @@ def config_pages(folder: Path) -> dict[str, str]:
         + _toctree(names)
     )
     return pages
+
+
+def schema_pages() -> dict[str, str]:
+    """Return the page of the published forms that are read, by file name."""
+    table = importlib.import_module("vrm_pyro.data.schemas.table")
+    parts = []
+    for name, schema in table.SCHEMAS.items():
+        text = schema.described().replace("``", "`")
+        title, *paragraphs = text.split("\n\n")
+        named = [re.sub(r"^([A-Z][a-z ]+):", r"**\1.**", part) for part in paragraphs]
+        parts.append("\n\n".join([f"## {name}", title, *named]))
+    return {"index.md": SCHEMAS_TEXT + "\n\n".join(parts) + "\n"}
+
+
+SCHEMAS_TEXT = """\
+# Published schemas
+
+These forms of preference data are read unchanged, from a file, the Hub or `datasets`. The form of
+a row is found by its columns: all of a schema must be there, with values of its kinds; of several
+that match, the one that knows most of the row's columns is taken. The count line names it
+("read as helpsteer2: ..."). `--data.schema NAME` (`schema=` in Python) asks for one,
+`--data.schema rows` for none. `vrm-pyro schemas` lists them.
+
+Whatever the form, `id`, `subset`, `source`, `weight`, `margin` and `system` are kept. The
+comparisons of a row with n responses weigh n - 1 together. Other tables are read by
+`--data.columns`: see [Use your own data](../../howto/own_data.md#columns-of-your-own-table).
+
+"""
 
 
 def notebook_pages(folder: Path) -> dict[str, str]:

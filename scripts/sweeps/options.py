@@ -67,6 +67,8 @@ class SweepData(DataConfig):
         split_seed: Seed that decides which prompts are held out.
         max_prompts: Maximum number of prompts of ``train``, for a quick try; 0 uses all.
         skip_invalid: Skip and count unusable rows instead of stopping with an error.
+        schema: Published form of the rows; found by the columns when omitted.
+        columns: What the columns of an own table are, as in ``vrm-pyro train``.
         on_unidentified: What to do when labels are a function of the ratings: ``warn``,
             ``drop_ratings`` or ``drop_preferences``.
     """

@@ -146,7 +146,9 @@ def read_states(settings: SweepSettings) -> SweepStates:
         data = replace(data, train=_simulated(settings, out / "data" / name))
         features = features / name
     rows = TrainingRows.read(data)
-    test = NamedRows.read(data.test, data.skip_invalid, "test") if data.test else None
+    test = None
+    if data.test:
+        test = NamedRows.read(data.read_as(data.test), data.skip_invalid, "test")
     parts = {"train": rows.train, "validation": rows.validation, "test": test}
     given = {name: part for name, part in parts.items() if part is not None}
     adopt_store(model, [part.store for part in given.values() if part.store is not None])

@@ -10,11 +10,12 @@ PAGES = sorted(
     + [
         page
         for page in DOCS.rglob("*.md")
-        if not {"_build", "api", "cli", "configs", "notebooks"} & set(page.parts)
+        if not {"_build", "api", "cli", "configs", "notebooks", "schemas"} & set(page.parts)
     ]
 )
 # The pages that the site's build writes, by what they are made from.
 MADE = {
+    "schemas": {"index.md"},
     "cli": {"index.md", *(f"{p.stem}.md" for p in (ROOT / "vrm_pyro/cli/verbs").glob("*.py"))},
     "configs": {"index.md", *(f"{p.stem}.md" for p in (ROOT / "vrm_pyro/configs").glob("*.yaml"))},
 }

@@ -22,6 +22,7 @@ VERBS = {
     "certify": "Bound the error rate on new prompts, from rows that the model has not seen.",
     "export": "Export a trained model as a folder that transformers and TRL load.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
+    "schemas": "List the published forms of preference data that are read unchanged.",
 }
 
 

@@ -4,7 +4,7 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -64,6 +64,27 @@ def add_reading_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="Skip and count invalid rows instead of stopping at them.",
     )
+    parser.add_argument(
+        "--schema",
+        type=str,
+        metavar="NAME",
+        help="Published form of the rows, one of vrm-pyro schemas, or rows for none; found by "
+        "the columns if omitted. Also spelled --data.schema.",
+    )
+    parser.add_argument(
+        "--columns",
+        type=dict[str, str] | str,
+        metavar="COLUMNS",
+        help="What the columns of an own table are: prompt=question,chosen=answer,"
+        "rejected=other,rating.truth=score. Also spelled --data.columns.",
+    )
+
+
+def rows_of(options: Namespace) -> Any:
+    """Return the rows of ``--data`` with the schema or the columns that the options name."""
+    from vrm_pyro.data.rows import ReadAs
+
+    return ReadAs.given(options.data, options.schema, options.columns)
 
 
 def add_output_option(parser: ArgumentParser, what: str) -> None:
@@ -148,7 +169,7 @@ def read_inputs(
 
     return opening.read_inputs(
         loaded,
-        options.data,
+        rows_of(options),
         needs_pairs=needs_pairs,
         skip_invalid=options.skip_invalid,
         split=options.split,

@@ -118,6 +118,9 @@ def underscored(argv: Sequence[str], options: Sequence[str]) -> list[str]:
     >>> underscored(["--skip-invalid", "--out=a-b"], ["--skip_invalid", "--out"])
     ['--skip_invalid', '--out=a-b']
 
+    Where a verb reads rows by ``--data``, ``--data.schema`` means ``--schema``, so that both have
+    one spelling for all verbs.
+
     Args:
         argv: The command line.
         options: All options of the verb, written with underscores.
@@ -126,6 +129,8 @@ def underscored(argv: Sequence[str], options: Sequence[str]) -> list[str]:
     for item in argv:
         name, equals, value = item.partition("=")
         meant = name[:2] + name[2:].replace("-", "_")
+        short = meant.replace("--data.", "--", 1)
+        meant = short if meant not in options and short in options else meant
         found.append(meant + equals + value if meant in options else item)
     return found
 

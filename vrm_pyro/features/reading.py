@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vrm_pyro.backbone import TransformerBackbone, load_backbone
-from vrm_pyro.data.rows import PreferenceTable, TableSpec, load_table
+from vrm_pyro.data.rows import PreferenceTable, ReadAs, TableSpec, load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.meta import FILE as STORE_FILE
@@ -50,7 +50,8 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
     1
 
     Args:
-        data: Rows in any form.
+        data: Rows in any form; in a :class:`~vrm_pyro.data.rows.ReadAs` with a schema or own
+            columns, which do nothing for rows that were read before.
         skip_invalid: Leave out and count unusable rows instead of stopping at them.
         split: Split of a Hub id or of a data set with several.
 
@@ -60,12 +61,13 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
     Raises:
         InputError: If a source or a store cannot be read, or a row is not usable.
     """
-    if isinstance(data, PreferenceTable | FeatureStore | Inputs):
-        return data
-    if isinstance(data, Features):
-        return Inputs.of(data)
-    if is_store(data):
-        return read_store(data)
+    read = data.data if isinstance(data, ReadAs) else data
+    if isinstance(read, PreferenceTable | FeatureStore | Inputs):
+        return read
+    if isinstance(read, Features):
+        return Inputs.of(read)
+    if is_store(read):
+        return read_store(read)
     return read_rows(data, skip_invalid, split)
 
 
@@ -84,6 +86,8 @@ def data_name(data: DataLike) -> str:
     >>> data_name([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}])
     'the rows'
     """
+    if isinstance(data, ReadAs):
+        return data_name(data.data)
     if isinstance(data, FeatureStore):
         return str(data.path)
     names: list[Any] = [data]
@@ -96,6 +100,8 @@ def data_name(data: DataLike) -> str:
 
 def is_store(data: object) -> bool:
     """Whether a path is a feature store, finished or not."""
+    if isinstance(data, ReadAs):
+        data = data.data
     if not isinstance(data, str | os.PathLike):
         return False
     return (Path(data).expanduser() / STORE_FILE).is_file()

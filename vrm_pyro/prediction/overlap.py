@@ -82,9 +82,7 @@ def training_overlap(model: str | Path | None, table: PreferenceTable) -> Overla
         if not spec:
             continue  # validation prompts were then held out of the training rows
         try:
-            known, name = _read(
-                folder / STATES_FOLDER / part, spec, bool(settings["skip_invalid"])
-            )
+            known, name = _read(folder / STATES_FOLDER / part, spec, settings)
         except (InputError, OSError) as error:
             not_compared.append(f"data.{part} ({str(error).splitlines()[0]})")
             continue
@@ -108,7 +106,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _read(kept: Path, spec: Spec, skip_invalid: bool) -> tuple[PreferenceTable, str]:
+def _read(kept: Path, spec: Spec, settings: dict[str, Any]) -> tuple[PreferenceTable, str]:
     """Return the rows of a part of the run, and where they were found."""
     if is_store(str(kept)):
         return read_store(str(kept)).table(), str(kept)
@@ -122,4 +120,10 @@ def _read(kept: Path, spec: Spec, skip_invalid: bool) -> tuple[PreferenceTable, 
     with warnings.catch_warnings():
         # What is wrong with rows was said when the model was trained.
         warnings.simplefilter("ignore")
-        return load_table(spec, skip_invalid=skip_invalid), ", ".join(names)
+        table = load_table(
+            spec,
+            skip_invalid=bool(settings["skip_invalid"]),
+            schema=settings.get("schema"),
+            columns=settings.get("columns"),
+        )
+        return table, ", ".join(names)

@@ -1,8 +1,9 @@
 """Data settings of a run."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from vrm_pyro.data.schemas.reading import Reading
 from vrm_pyro.errors import InputError
 
 
@@ -21,6 +22,10 @@ class DataConfig:
         split_seed: Seed that decides which prompts are held out.
         max_prompts: Maximum number of training prompts, for a quick try; 0 uses all.
         skip_invalid: Skip and count unusable rows instead of stopping with an error.
+        schema: Published form of the rows, one of ``vrm-pyro schemas``, or ``rows`` for none;
+            found by the columns when omitted.
+        columns: What the columns of an own table are:
+            ``prompt=question,chosen=answer,rejected=other,rating.truth=score``, or a mapping.
         on_unidentified: What to do when labels are a function of the ratings, so that the data do
             not identify objective weights and count the same evidence twice: ``warn``,
             ``drop_ratings`` or ``drop_preferences``.
@@ -32,7 +37,15 @@ class DataConfig:
     split_seed: int = 0
     max_prompts: int = 0
     skip_invalid: bool = False
+    schema: str | None = None
+    columns: dict[str, str] | str | None = None
     on_unidentified: Literal["warn", "drop_ratings", "drop_preferences"] = "warn"
+
+    def read_as(self, rows: Any) -> Any:
+        """Return rows in any form with the schema or the columns that are set here."""
+        from vrm_pyro.data.rows import ReadAs  # numpy: --help does without
+
+        return ReadAs.given(rows, self.schema, self.columns)
 
 
 def check_data_settings(data: DataConfig) -> None:
@@ -47,6 +60,7 @@ def check_data_settings(data: DataConfig) -> None:
             "data.train is not set; name the training rows: --data.train rows.jsonl. One row "
             'has "prompt", "chosen" and "rejected".'
         )
+    Reading.of(data.schema, data.columns)
     if not 0 < data.validation_fraction < 1:
         raise InputError(
             f"data.validation_fraction is {data.validation_fraction}, but must lie between 0 "

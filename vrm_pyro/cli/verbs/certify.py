@@ -6,7 +6,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.json_output import add_json_options, show
-from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 PRIOR_SCALES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -113,7 +113,7 @@ def run(argv: Sequence[str]) -> None:
         )
     found = certify(
         loaded,
-        options.data,
+        rows_of(options),
         backbone_saw_these_labels=options.backbone_saw_these_labels,
         delta=options.delta,
         delta_mc=options.delta_mc,

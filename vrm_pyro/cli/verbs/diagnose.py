@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, check_out, read_model
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_out,
+    read_model,
+    rows_of,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 NUM_PROMPTS = 200
@@ -77,7 +83,7 @@ def run(argv: Sequence[str]) -> None:
     against = {name: load_model(name, classes) for name in as_list(options.against)}
     found = diagnose(
         read_model(options),
-        options.data,
+        rows_of(options),
         names,
         against=against,
         reference=options.reference,

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.json_output import add_json_options, show
-from vrm_pyro.cli.options import add_model_options, check_out, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_model, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -73,7 +73,7 @@ def run(argv: Sequence[str]) -> None:
         found = explain(loaded, prompt, responses, **settings)
     else:
         reading = {"skip_invalid": options.skip_invalid, "split": options.split}
-        found = explain_row(loaded, options.data, options.id, **reading, **settings)
+        found = explain_row(loaded, rows_of(options), options.id, **reading, **settings)
     show(options, {"model": str(options.model), **found.to_json()}, lambda: str(found))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_cache_option, add_device_option, add_reading_options
+from vrm_pyro.cli.options import add_cache_option, add_device_option, add_reading_options, rows_of
 from vrm_pyro.cli.parsing import new_parser, parse
 
 
@@ -79,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
     export_model(
         options.model,
         options.out,
-        options.data,
+        None if options.data is None else rows_of(options),
         adapter=options.adapter,
         dtype=options.dtype,
         without_boundary=options.without_boundary,

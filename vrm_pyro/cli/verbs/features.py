@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_device_option, add_row_options
+from vrm_pyro.cli.options import add_device_option, add_row_options, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
 from vrm_pyro.processes import part
@@ -87,7 +87,7 @@ def run(argv: Sequence[str]) -> None:
             "--overwrite would delete the shares of others; remove the folder by hand, then start "
             "them all."
         )
-    table = read_rows(options.data, options.skip_invalid, options.split)
+    table = read_rows(rows_of(options), options.skip_invalid, options.split)
     backbone = read_backbone(
         options.model.backbone,
         pooling=options.model.pooling,

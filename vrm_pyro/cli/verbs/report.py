@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model
+from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -100,7 +100,7 @@ def run(argv: Sequence[str]) -> None:
     classes = own_classes(options.classes or [])
     report = write_report(
         loaded,
-        options.data,
+        rows_of(options),
         options.out,
         against=None if options.against is None else load_model(options.against, classes),
         diagnosis=options.diagnose,

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, check_out, read_model
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_out,
+    read_model,
+    rows_of,
+)
 from vrm_pyro.cli.parsing import new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
 from vrm_pyro.processes import part
@@ -47,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
 
     found = score_file(
         read_model(options),
-        options.data,
+        rows_of(options),
         options.out,
         shard_rows=options.shard_rows,
         share=share,

@@ -1,10 +1,11 @@
-r"""Transcripts of Anthropic's hh-rlhf: ``\n\nHuman:`` and ``\n\nAssistant:`` in one text.
+r"""Transcripts of Anthropic's hh-rlhf: each side a whole conversation in one text.
 
 Published: ``Anthropic/hh-rlhf`` and the many sets in its form.
 
-Label: ``chosen`` is preferred. The turns are parsed; the shared ones are the prompt, the last
-turn of the assistant is the response, whole. Two conversations that part in an earlier turn are
-an invalid row: their last turns answer different prompts.
+Label: ``chosen`` is preferred. The turns are parsed at ``\n\nHuman:`` and ``\n\nAssistant:``; the
+shared ones are the prompt, the last turn of the assistant is the response, whole.
+Two conversations that part in an earlier turn are an invalid row: their last turns answer
+different prompts.
 
 Ratings: none.
 

@@ -47,7 +47,7 @@ class OwnColumns:
         Raises:
             InputError: If it is not of this form, or names a column that rows do not have.
         """
-        pairs = _pairs(columns) if isinstance(columns, str) else list(columns.items())
+        pairs = list(_pairs(columns) if isinstance(columns, str) else columns.items())
         if not pairs:
             raise InputError("data.columns is empty; write prompt=question,chosen=answer.")
         sources: dict[str, str] = {}

@@ -61,6 +61,18 @@ class Schema:
         """First line of the documentation."""
         return self.text.strip().splitlines()[0].rstrip(".")
 
+    def described(self) -> str:
+        """Return the documentation with the columns, as paragraphs."""
+        title, _, rest = self.text.strip().partition("\n\n")
+        columns = [
+            f"``{name}``" + (f" ({wanted.replace('|', ' or ')})" if wanted else "")
+            for name, wanted in self.columns.items()
+        ]
+        parts = [title, f"Columns: {', '.join(columns)}."]
+        if self.optional:
+            parts.append(f"Also known: {', '.join(f'``{name}``' for name in self.optional)}.")
+        return "\n\n".join([*parts, rest])
+
     @property
     def known(self) -> frozenset[str]:
         """All columns of the published form that are named here."""

@@ -31,8 +31,10 @@ def doctor(
         yield from check_environment(environment())
         return
     held_out = data.validation if settings.validation_rows is None else settings.validation_rows
-    train = _texts(rows, data.skip_invalid, "train")
-    validation = _texts(held_out, data.skip_invalid, "validation") if held_out else None
+    train = _texts(data.read_as(rows), data.skip_invalid, "train")
+    validation = None
+    if held_out:
+        validation = _texts(data.read_as(held_out), data.skip_invalid, "validation")
     backbone = read_backbone(
         model.backbone,
         pooling=model.pooling,

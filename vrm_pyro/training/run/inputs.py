@@ -114,11 +114,11 @@ class TrainingRows:
         given = data.train if train is None else train
         held_out = (data.validation or None) if validation is None else validation
         assert given is not None
-        known = NamedRows.read(given, data.skip_invalid, "train")
+        known = NamedRows.read(data.read_as(given), data.skip_invalid, "train")
         known = known.limited(data.max_prompts, data.split_seed)
         other = None
         if held_out is not None:
-            other = NamedRows.read(held_out, data.skip_invalid, "validation")
+            other = NamedRows.read(data.read_as(held_out), data.skip_invalid, "validation")
             warn_overlap(known.table, other.table, "validation", "training prompts")
         rows = cls(data, known, other, _check_labels(known.table, data))
         table = known.table if other is None else other.table

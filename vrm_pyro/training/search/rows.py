@@ -255,7 +255,7 @@ class SearchRows:
 def _read(base: RunSettings) -> TrainingRows:
     named = base.data.train if base.train_rows is None else base.train_rows
     assert named is not None  # checked before
-    given = NamedRows.read(named, base.data.skip_invalid, "train")
+    given = NamedRows.read(base.data.read_as(named), base.data.skip_invalid, "train")
     if given.table.num_pairs == 0:
         raise InputError(
             "data.train holds no pair, but a search measures how well pairs are predicted. Name "
@@ -265,7 +265,7 @@ def _read(base: RunSettings) -> TrainingRows:
 
 
 def _read_test(test: DataLike, rows: TrainingRows, base: RunSettings) -> NamedRows:
-    found = NamedRows.read(test, base.data.skip_invalid, "test")
+    found = NamedRows.read(base.data.read_as(test), base.data.skip_invalid, "test")
     if found.table.num_pairs == 0:
         raise InputError("--test holds no pair; name rows with preferences.")
     warn_overlap(rows.train.table, found.table, "test", "prompts of the search")
