@@ -258,6 +258,13 @@ ROWS = {
             ],
         },
     },
+    "alpaca_farm": {
+        "instruction": RIVER,
+        "input": "",
+        "output_1": TABLE,
+        "output_2": RHINE,
+        "preference": 2,
+    },
     "prometheus": {
         "orig_instruction": RIVER,
         "orig_response_A": TABLE,
@@ -289,6 +296,7 @@ ROWS = {
     },
     "axolotl": {"messages": _ASK, "chosen": GOOD[1], "rejected": BAD[1]},
     "ms_swift": {"messages": GOOD, "rejected_response": TABLE, "margin": 0.5},
+    "ms_swift_messages": {"messages": GOOD, "rejected_messages": BAD},
     "ms_swift_query": {"query": RIVER, "response": RHINE, "rejected_response": TABLE},
     "ms_swift_kto": {"messages": GOOD, "label": True},
 }

@@ -35,6 +35,10 @@ def test_refusal_shows_columns_nearest_schema_and_a_row():
     assert "row as read" in refusal(row, row, skip_invalid=True)
 
 
+def test_refusal_of_a_broken_name_can_be_printed():
+    refusal({"a\ud83d": 1, "chosen": "x"}).encode("utf-8")
+
+
 def test_no_advice_from_similar_names():
     message = refusal({"prompt": "Sky?", "model_a": "gpt", "model_b": "llama", "winner": "tie"})
     assert "Rename" not in message

@@ -50,6 +50,12 @@ def test_turn_markers_of_helpsteer2_become_messages():
     ]
 
 
+def test_several_annotators_of_helpsteer2_are_averaged():
+    table = load_table([{**ROWS["helpsteer2"], "helpfulness": [4, 3, 2], "verbosity": []}])
+    assert table.ratings[0, table.objectives.index("helpfulness")] == 3
+    assert "verbosity" not in table.objectives
+
+
 def test_completions_of_ultrafeedback_make_pairs_by_score():
     def completion(text, score):
         return {"response": text, "overall_score": score, "annotations": None}

@@ -127,6 +127,7 @@ def test_ratings_of_single_responses():
         ("mt_bench", {"winner": "tie"}),
         ("orca_distilabel", {"status": "tie"}),
         ("webgpt", {"score_0": 0.0, "score_1": 0.0}),
+        ("alpaca_farm", {"preference": 1.5}),
     ],
 )
 def test_ties_are_a_preference_of_a_half(name, changes):
@@ -158,6 +159,7 @@ def test_signed_strengths_are_grades(strength, preference):
         ("arena_55k", {"winner_model_b": 1}, "2 of winner_model_a"),
         ("helpsteer2_preference", {"preference_strength": None}, '"preference_strength" is miss'),
         ("helpsteer2", {"helpfulness": "much"}, "\"helpfulness\" is 'much'"),
+        ("alpaca_farm", {"preference": 3}, '"preference" is 3'),
         ("kto", {"label": "maybe"}, "\"label\" is 'maybe'"),
         ("nectar", {"answers": ["one"]}, '"answers[0]" has no "answer"'),
         ("shp", {"labels": 2}, '"labels" is 2'),

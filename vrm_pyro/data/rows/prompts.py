@@ -6,6 +6,7 @@ from typing import Any
 
 from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.conversation import Message, check_prompt
+from vrm_pyro.data.schemas.transcript import is_transcript
 
 SYSTEM = "system"
 _TEXT_COLUMNS = ("prompt", "chosen", "rejected", "response")
@@ -30,9 +31,17 @@ _LIKELY = (
 )
 # How Python, NumPy and pandas print a list of messages.
 _PRINTED = re.compile(r"\s*(?:array\()?\[\s*\{\s*'(?:role|content|from|value)'\s*:")
-_TEMPLATED = re.compile(
-    r"<\|(?:im_start|start_header_id|begin_of_text|user|assistant|system)\|>|<start_of_turn>"
-    r"|\[INST\]|<\uff5cUser\uff5c>|<extra_id_1>|(?s:(?:^|\n\n)Human:.*\n\nAssistant:)"
+_MARKERS = (
+    "<|im_start|>",
+    "<|start_header_id|>",
+    "<|begin_of_text|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<\uff5cUser\uff5c>",
+    "<start_of_turn>",
+    "<extra_id_1>",
+    "[INST]",
 )
 
 
@@ -115,4 +124,8 @@ def is_templated(prompt: list[Message]) -> bool:
     >>> is_templated([{"role": "user", "content": "<|im_start|>user"}])
     True
     """
-    return any(_TEMPLATED.search(turn["content"]) for turn in prompt)
+    return any(_has_marker(turn["content"]) for turn in prompt)
+
+
+def _has_marker(text: str) -> bool:
+    return any(marker in text for marker in _MARKERS) or is_transcript(text)

@@ -7,7 +7,8 @@ Label: none. Consecutive rows share a prompt, but no comparison is made of them;
 ``<extra_id_1>User``, becomes its messages.
 
 Ratings: ``helpfulness``, ``correctness``, ``coherence``, ``complexity`` and ``verbosity``, 0 to
-4, as objectives of these names. More complexity or verbosity is not better.
+4, as objectives of these names; a list of several annotators (folder ``disagreements``) as its
+mean. More complexity or verbosity is not better.
 
 Ties and strengths: none.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 from vrm_pyro.data.schemas.rows import rated
 from vrm_pyro.data.schemas.schema import Row, Schema
-from vrm_pyro.data.schemas.values import ratings
+from vrm_pyro.data.schemas.values import number
 
 OBJECTIVES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
@@ -43,8 +44,15 @@ def prompt_messages(prompt: Any) -> Any:
 
 def convert(row: Row) -> list[dict[str, Any]]:
     """Return the response with its ratings."""
-    found = ratings(row, dict(zip(OBJECTIVES, OBJECTIVES, strict=True)))
+    found = {name: _mean(row[name], name) for name in OBJECTIVES}
     return [rated(prompt_messages(row["prompt"]), row["response"], found)]
+
+
+def _mean(value: Any, name: str) -> float | None:
+    if not isinstance(value, list):
+        return number(value, name)
+    given = [one for one in (number(item, name) for item in value) if one is not None]
+    return sum(given) / len(given) if given else None
 
 
 SCHEMA = Schema(__doc__, {"prompt": "", "response": "", **dict.fromkeys(OBJECTIVES, "")}, convert)

@@ -90,12 +90,12 @@ class Reading:
             known = NATIVE | self.columns.read
         else:
             known = NATIVE | SCHEMAS[name].known if name else NATIVE
-        return [str(n) for n, value in raw.items() if n not in known and _is_number(value)]
+        return [_printable(n) for n, value in raw.items() if n not in known and _is_number(value)]
 
 
 def describe(raw: Mapping[str, Any]) -> str:
     """Return what a refusal shows of a row: its columns, the nearest schema, and the row."""
-    columns = [str(name) for name in raw]
+    columns = [_printable(name) for name in raw]
     lines = [f"columns: {', '.join(columns[:40]) or 'none'}"]
     near = nearest_schema(columns)
     if near is not None:
@@ -129,6 +129,10 @@ def _kept(raw: Mapping[str, Any], row: dict[str, Any], schema: Schema) -> dict[s
     if "weight" in row and isinstance(given, int | float):
         row = {**row, "weight": given * row["weight"]}
     return {**found, **row}
+
+
+def _printable(name: object) -> str:
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_number(value: object) -> bool:

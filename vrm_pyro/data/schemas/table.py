@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from vrm_pyro.data.schemas import (
+    alpaca_farm,
     arena,
     arena_55k,
     argilla_dashes,
@@ -24,6 +25,7 @@ from vrm_pyro.data.schemas import (
     llamafactory_sharegpt,
     ms_swift,
     ms_swift_kto,
+    ms_swift_messages,
     ms_swift_query,
     mt_bench,
     nectar,
@@ -84,6 +86,7 @@ SCHEMAS: dict[str, Schema] = {
     "summarize_feedback": summarize_feedback.SCHEMA,
     "summarize_axis": summarize_axis.SCHEMA,
     "oasst": oasst.SCHEMA,
+    "alpaca_farm": alpaca_farm.SCHEMA,
     "prometheus": prometheus.SCHEMA,
     "kto": kto.SCHEMA,
     "llamafactory_alpaca": llamafactory_alpaca.SCHEMA,
@@ -91,6 +94,7 @@ SCHEMAS: dict[str, Schema] = {
     "llamafactory_kto": llamafactory_kto.SCHEMA,
     "axolotl": axolotl.SCHEMA,
     "ms_swift": ms_swift.SCHEMA,
+    "ms_swift_messages": ms_swift_messages.SCHEMA,
     "ms_swift_query": ms_swift_query.SCHEMA,
     "ms_swift_kto": ms_swift_kto.SCHEMA,
 }

@@ -66,11 +66,6 @@ def needed_number(row: Mapping[str, Any], column: str) -> float:
     return found
 
 
-def ratings(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float | None]:
-    """Return ratings by objective, from columns named by objective."""
-    return {name: number(field(row, column), column) for name, column in columns.items()}
-
-
 def truth(value: object, column: str) -> bool | None:
     """Return a yes or no, given as true, 1 or their text; None for null.
 
