@@ -24,7 +24,7 @@ MEANT = {
     "labels flipped in a subset": ("predictive", "calibration", "guide_shift"),
     "labels flipped": ("loo",),
     "labels follow one objective": ("weights",),
-    "ratings scaled": ("ratings", "predictive"),
+    "ratings scaled": ("ratings", "rating_coverage", "predictive"),
     "collapse of w": ("collapse", "shuffle"),
     "collapse of z": ("collapse",),
     "labels like length": ("length",),

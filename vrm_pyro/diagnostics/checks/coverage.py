@@ -1,4 +1,4 @@
-"""Check ``coverage`` (spec 5.11): do intervals hold the truth as often as they say?"""
+"""Check ``coverage`` (spec 5.11): do intervals hold the truth of data drawn from the model?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -21,6 +21,11 @@ def coverage(
     levels: Sequence[float] = LEVELS,
 ) -> Finding:
     """Compare central intervals with what they should hold, quantity by quantity.
+
+    The truth is known because the outcomes are drawn from the fitted model, given the texts of
+    the rows. So this says whether the guide is right under the model, and nothing about real
+    outcomes: those are the subject of
+    :func:`~vrm_pyro.diagnostics.checks.rating_coverage.rating_coverage`.
 
     A rank u lies in the central interval of level L if its distance from 1/2 is below L / 2: for
     uniform ranks with probability L exactly, whatever the number of draws. Each count is tested
@@ -58,8 +63,9 @@ def coverage(
     size = len(next(iter(ranks.values())))
     off = max(observed, key=lambda name: abs(observed[name] - max(levels)))
     verdict = (
-        f"{max(levels):.0%} intervals hold the truth in {value:.1%} of cases over {len(ranks)} "
-        f"quantities ({size} prompts; furthest off: {off}, {observed[off]:.1%})."
+        f"on outcomes drawn from this model, not on the rows' own, {max(levels):.0%} intervals "
+        f"hold the truth in {value:.1%} of cases over {len(ranks)} quantities ({size} prompts; "
+        f"furthest off: {off}, {observed[off]:.1%})."
     )
     advice = ""
     if alarm:
@@ -85,7 +91,7 @@ def find_coverage(inputs: CheckInputs) -> Finding:
 
 CHECK: Final[Diagnostic] = Diagnostic(
     find_coverage,
-    question="Do intervals hold the truth as often as they say?",
+    question="Do intervals hold the truth where the data are drawn from the model?",
     group="prior_sbc",
     costly=True,
 )

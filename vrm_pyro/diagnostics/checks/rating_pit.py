@@ -1,7 +1,7 @@
 """Check ``ratings`` (spec 4.7): do ratings fall where the model expects them?"""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,7 @@ def rating_pit(
         seed: Fixes which response is taken, and the order of equal values.
     """
     rng = np.random.default_rng(seed)
-    # Draws are float32: equal levels must be equal numbers.
     observed, drawn = np.asarray(ratings, np.float32), np.asarray(draws, np.float32)
-    tick = 1e-5 * float(np.nanmax(np.abs(observed), initial=1.0))
     values = {}
     for k, name in enumerate(objectives):
         first, second = _rows(~np.isnan(observed[:, k]), response_prompt, differences, rng)
@@ -54,7 +52,7 @@ def rating_pit(
         truth, made = observed[first, k], drawn[:, first, k]
         if differences:
             truth, made = truth - observed[second, k], made - drawn[:, second, k]
-        values[name] = rank_values(np.round(truth / tick), np.round(made / tick), rng)
+        values[name] = rank_values(*steps(truth, made, observed), rng)
     if not values:
         return not_applicable(NAME, f"no objective is rated on {MIN_PROMPTS} prompts.")
     level = LEVEL / len(values)
@@ -90,6 +88,20 @@ def rating_pit(
     )  # fmt: skip
 
 
+def steps(
+    truth: NDArray[Any], drawn: NDArray[Any], ratings: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return values and draws of them in small steps, so that equal levels are equal numbers.
+
+    Args:
+        truth: Ratings or differences of them.
+        drawn: Draws of them.
+        ratings: Ratings, raw units; draws are float32, so the largest one gives the step.
+    """
+    tick = 1e-5 * float(np.nanmax(np.abs(ratings), initial=1.0))
+    return np.round(truth / tick), np.round(drawn / tick)
+
+
 def _rows(
     rated: NDArray[np.bool_],
     response_prompt: NDArray[Any],
@@ -107,24 +119,47 @@ def _rows(
     return rows[start], rows[start + 1]
 
 
-def find_ratings(inputs: CheckInputs) -> Finding:
-    """Where observed ratings fall among predicted ones."""
+class RatedDraws(NamedTuple):
+    """Ratings of some rows, observed and drawn.
+
+    Attributes:
+        drawn: Ratings drawn given texts alone, raw units, shape (S, R, K).
+        observed: Observed ratings, NaN where missing, shape (R, K).
+        differences: Whether ratings are known up to a level of their prompt only.
+    """
+
+    drawn: NDArray[Any]
+    observed: NDArray[Any]
+    differences: bool
+
+
+def rated_draws(inputs: CheckInputs) -> RatedDraws | str:
+    """Return the ratings of ``inputs.some``, or why there are none to compare with draws."""
     if reason := no_latents(inputs):
-        return not_applicable(NAME, reason)
+        return reason
     model = inputs.vrm
     assert model is not None
     if model.ratings is None:
-        return not_applicable(NAME, "the model was trained without ratings.")
+        return "the model was trained without ratings."
     observed = inputs.draws.groups["observed_data"].get(names.RATING)
     if observed is None or not np.isfinite(observed).any():
-        return not_applicable(NAME, "the rows have no ratings of its objectives.")
+        return "the rows have no ratings of its objectives."
     drawn = inputs.draws.groups[inputs.draws.predictive_group][names.RATING]
+    return RatedDraws(drawn, observed, isinstance(model.ratings, DifferenceRatingsModule))
+
+
+def find_ratings(inputs: CheckInputs) -> Finding:
+    """Where observed ratings fall among predicted ones."""
+    found = rated_draws(inputs)
+    if isinstance(found, str):
+        return not_applicable(NAME, found)
+    prompt = np.asarray(inputs.some.source.response_prompt)
     return rating_pit(
-        drawn,
-        observed,
-        np.asarray(inputs.some.source.response_prompt),
+        found.drawn,
+        found.observed,
+        prompt,
         inputs.loaded.objectives,
-        isinstance(model.ratings, DifferenceRatingsModule),
+        found.differences,
         inputs.seed,
     )
 

@@ -187,5 +187,22 @@ def rank_values(
         draws: Shape (draws, ...).
         rng: Random state.
     """
+    low, high = rank_limits(truth, draws)
+    return np.asarray(low + rng.random(low.shape) * (high - low))
+
+
+def rank_limits(
+    truth: NDArray[Any], draws: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return between which two ranks each truth lies, each shape of ``truth``, in [0, 1].
+
+    >>> low, high = rank_limits(np.array([1.0]), np.array([[0.0], [1.0], [1.0]]))
+    >>> low.item(), high.item()  # one draw below, two equal, of three and the truth
+    (0.25, 1.0)
+
+    Args:
+        truth: Shape (...).
+        draws: Shape (draws, ...).
+    """
     below, equal = (draws < truth).sum(0), (draws == truth).sum(0)
-    return np.asarray((below + rng.random(below.shape) * (1 + equal)) / (len(draws) + 1))
+    return below / (len(draws) + 1), (below + 1 + equal) / (len(draws) + 1)
