@@ -25,6 +25,7 @@ from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.distributed.validation import VALIDATION_METRICS
 from vrm_pyro.training.preparation import (
     data_facts,
+    rating_ranges,
     rating_unit,
     useful_prompts,
 )
@@ -307,6 +308,16 @@ class TestSources:
         loc, scale = rating_unit(TRAIN)
         assert (loc, scale) == pytest.approx((TRAIN.ratings.mean(), TRAIN.ratings.std()))
         assert rating_unit(with_objectives(TRAIN, ())) == (0.0, 1.0)
+
+    def test_a_range_for_each_objective_of_the_ratings_there_are(self, entries):
+        ratings = TRAIN.ratings.copy()
+        ratings[1:, 0] = np.nan
+        ratings[:, 1] = np.nan
+        held = NumberSource(**{**vars(TRAIN), "ratings": ratings})
+        assert rating_ranges(held) == {"a": (ratings[0, 0], ratings[0, 0])}
+        low, high = TRAIN.ratings.min(0), TRAIN.ratings.max(0)
+        whole = {"a": (low[0], high[0]), "b": (low[1], high[1])}
+        assert entries[1].loaded.rating_ranges == whole
 
     def test_prompts_without_outcome_are_left_out(self):
         pairs = {n: getattr(TRAIN, n)[:6] for n in ("pair_first", "pair_second", "preference")}

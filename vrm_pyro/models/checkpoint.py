@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -27,6 +27,8 @@ CONFIG_FILE: Final = "config.json"
 SETTINGS_FILE: Final = "config.yaml"
 STATES_FOLDER: Final = "features"
 
+# Optional in a description: earlier versions did not write it.
+RANGES: Final = "rating_ranges"
 # What a description holds, and of which kind.
 KINDS: Final[dict[str, Any]] = {
     "settings": dict,
@@ -49,6 +51,9 @@ class LoadedModel:
         backbone: Facts of the backbone the states came from: name, pooling, max_length, hashes,
             and with ``tuned`` how it was trained, too (``lora`` or ``full``).
         directory: Where it was loaded from; what was trained of the backbone lies there.
+        rating_ranges: Least and greatest training rating of each rated objective, raw units.
+            Empty where scores are no ratings of a known level, and for a run of an earlier
+            version.
     """
 
     model: RewardModel
@@ -57,6 +62,7 @@ class LoadedModel:
     rated: bool
     backbone: dict[str, Any]
     directory: Path | None = None
+    rating_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         where = "" if self.directory is None else f"{str(self.directory)!r}: "
@@ -192,6 +198,7 @@ def save_model(loaded: LoadedModel, directory: str | Path) -> None:
 
 def describe(loaded: LoadedModel) -> dict[str, Any]:
     """Return all of a model except its weights, as JSON that :func:`build_described` reads."""
+    ranges = {name: list(ends) for name, ends in loaded.rating_ranges.items()}
     return {
         "model_type": MODEL_TYPE,
         "format": FORMAT,
@@ -201,6 +208,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "rated": loaded.rated,
         "hidden_size": loaded.hidden_size,
         "backbone": loaded.backbone,
+        **({RANGES: ranges} if ranges else {}),
     }
 
 
@@ -245,7 +253,26 @@ def build_described(
         if isinstance(member.parameter_posterior, LaplacePosterior):
             member.parameter_posterior.reserve()
     model.eval()
-    return LoadedModel(model, config, objectives, rated, facts)
+    ranges = _read_ranges(description.get(RANGES, {}), objectives, where)
+    return LoadedModel(model, config, objectives, rated, facts, rating_ranges=ranges)
+
+
+def _read_ranges(
+    values: Any, objectives: Sequence[str], where: str
+) -> dict[str, tuple[float, float]]:
+    """Return the ranges of a description; two numbers in rising order for each objective."""
+    found = {}
+    for name, ends in values.items() if isinstance(values, dict) else [(None, values)]:
+        fits = name in objectives and isinstance(ends, list) and len(ends) == 2
+        for end in ends if fits else ():
+            _check_kind(end, float, f"{where}: {RANGES!r} of {name!r}")
+        if not fits or not ends[0] <= ends[1]:
+            raise InputError(
+                f"{where}: {RANGES!r} holds {name!r}: {ends!r}, but must give each objective its "
+                "least and greatest training rating; train again or restore it."
+            )
+        found[str(name)] = (float(ends[0]), float(ends[1]))
+    return found
 
 
 def _read_description(directory: Path) -> dict[str, Any]:

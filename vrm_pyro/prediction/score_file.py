@@ -15,6 +15,7 @@ from vrm_pyro.features.reading import DataLike, data_name, read_data
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.prediction.opening import ModelLike, as_model, as_scorer, read_inputs
+from vrm_pyro.prediction.rating_range import log_outside, outside
 from vrm_pyro.prediction.scorer.lines import table_lines, write_scores
 from vrm_pyro.prediction.scorer.output_rows import OutputRows
 from vrm_pyro.prediction.scorer.parquet import score_schema, write_parquet
@@ -98,9 +99,12 @@ def score_file(
             )
         inputs = read_inputs(loaded, read)
         scores = score_source(loaded.model, inputs.source)
-        return ScoreFile(
-            Path(out), _write(table_lines(scores, inputs.table, loaded.objectives), loaded, out)
-        )
+        names, ranges = loaded.objectives, loaded.rating_ranges
+        if scores.scores is not None:
+            far = outside(scores.scores, names, ranges)
+            log_outside(str(out), far.sum(0), len(far), names, ranges)
+        lines = table_lines(scores, inputs.table, names, ranges)
+        return ScoreFile(Path(out), _write(lines, loaded, out))
     if loaded.directory is None:
         raise InputError("the model lies in no folder. Write it with save_model and load it.")
     rows = OutputRows(read)

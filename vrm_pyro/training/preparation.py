@@ -39,6 +39,17 @@ def rating_unit(
     return likelihood.unit(values[~np.isnan(values)])
 
 
+def rating_ranges(source: FeatureSource) -> dict[str, tuple[float, float]]:
+    """Return the least and greatest rating of each objective that is rated, raw units."""
+    found = {}
+    for k, name in enumerate(source.objectives):
+        values = np.asarray(source.ratings[:, k])
+        values = values[~np.isnan(values)]
+        if len(values):
+            found[name] = (float(values.min()), float(values.max()))
+    return found
+
+
 def useful_prompts(source: FeatureSource, rated: bool) -> NDArray[np.int64]:
     """Return the prompts with a pair, or with a rating if ``rated``; indices in rising order."""
     response_prompt = np.asarray(source.response_prompt)

@@ -48,6 +48,7 @@ from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preparation import (
     data_facts,
     fit_scalers,
+    rating_ranges,
     rating_unit,
     useful_prompts,
 )
@@ -194,7 +195,10 @@ def train_checked(
     if not math.isfinite(metrics["eval_log_loss"]):
         raise diverged(arguments)
     facts_now = dict(backbone or {}) if tuner is None else tuner.facts()
-    loaded = LoadedModel(model, config, objectives, rated, facts_now)
+    # Ratings with a level of each prompt's own give scores no level to compare a range with.
+    leveled = model.scores_are_ratings and config.rating_likelihood.levels_known
+    ranges = rating_ranges(view) if leveled else {}
+    loaded = LoadedModel(model, config, objectives, rated, facts_now, rating_ranges=ranges)
     return TrainResult(loaded, metrics, trainer.state.log_history)
 
 

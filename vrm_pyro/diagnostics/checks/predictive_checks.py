@@ -166,8 +166,7 @@ def find_predictive(inputs: CheckInputs) -> Finding:
     observed, made = groups["observed_data"], groups[inputs.draws.predictive_group]
     constant = groups["constant_data"]
     empty = np.zeros(0)
-    levels = inputs.loaded.config.rating_likelihood
-    known = model.ratings is not None and type(levels).__name__ != "DifferenceRatings"
+    known = model.ratings is not None and inputs.loaded.config.rating_likelihood.levels_known
     return predictive_checks(
         Outcomes(
             np.asarray(groups["sample_stats"].get("p_first", empty)),

@@ -28,6 +28,8 @@ class RatingLikelihood:
     #: Whether ratings are Gaussian given the scores of their response alone: features are then
     #: integrated out exactly, and objective ``collapsed`` and the evidence hold.
     conjugate: ClassVar[bool] = False
+    #: Whether ratings of different prompts have one level, so that scores are expected ratings.
+    levels_known: ClassVar[bool] = True
     #: What the standardised ratings are: ``standard`` (mean 0, variance 1), or ``unit`` (the
     #: least rating 0, the greatest 1).
     scale_kind: ClassVar[str] = "standard"

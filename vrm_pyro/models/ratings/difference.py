@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -38,6 +38,8 @@ class DifferenceRatings(RatingLikelihood):
 
     scale: float = 0.5
     learn_scale: bool = True
+
+    levels_known: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_positive(self, scale=self.scale)

@@ -93,7 +93,7 @@ def explain(
     loaded, vrm = explained_model(model)
     _check_numbers(level, num_draws)
     messages, texts = _checked(prompt, responses)
-    names = Names(loaded.objectives, messages, texts, [None] * len(texts), _unit(loaded))
+    names = _names(loaded, messages, texts, [None] * len(texts))
     scorer = as_scorer(model, device=device, dtype=dtype)
     source = scorer.encode([messages] * len(texts), texts)
     decision = decide(vrm, source, level=level, num_draws=num_draws, seed=seed)
@@ -149,7 +149,7 @@ def explain_row(
             np.asarray(held.prompts[among.response_prompt[chosen[:1]]]),
             np.asarray(held.responses[chosen]),
         )
-    names = Names(loaded.objectives, prompt, texts, labels, _unit(loaded))
+    names = _names(loaded, prompt, texts, labels)
     decision = decide(vrm, source, level=level, num_draws=num_draws, seed=seed)
     return Explanation(decision, names)
 
@@ -274,5 +274,11 @@ def _check_different(responses: Sequence[str]) -> None:
         seen[text] = j
 
 
-def _unit(loaded: LoadedModel) -> str:
-    return RATING if loaded.model.scores_are_ratings else MODEL
+def _names(
+    loaded: LoadedModel,
+    prompt: Sequence[dict[str, str]],
+    texts: Sequence[str],
+    labels: Sequence[str | None],
+) -> Names:
+    unit = RATING if loaded.model.scores_are_ratings else MODEL
+    return Names(loaded.objectives, prompt, texts, labels, unit, loaded.rating_ranges)

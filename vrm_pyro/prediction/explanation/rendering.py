@@ -2,12 +2,13 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from vrm_pyro.prediction.explanation.decision import Decision, PairReasons, Spread
+from vrm_pyro.prediction.rating_range import Ranges, flags, outside, outside_words
 
 WIDTH: Final = 99
 # Number of thresholds and score changes in the sentences; JSON has all of them.
@@ -25,6 +26,7 @@ class Names:
         responses: Texts of the responses.
         labels: Label of each response in the rows, such as ``chosen``; None if it has none.
         score_unit: ``rating`` or ``model``.
+        rating_ranges: Ranges of the training ratings by objective, as far as they are known.
     """
 
     objectives: Sequence[str]
@@ -32,6 +34,7 @@ class Names:
     responses: Sequence[str]
     labels: Sequence[str | None]
     score_unit: str
+    rating_ranges: Ranges = field(default_factory=dict)
 
     @staticmethod
     def letter(response: int) -> str:
@@ -143,6 +146,11 @@ def _why(decision: Decision, names: Names) -> list[str]:
             f"{_share(share)} of the variance of the difference is epistemic: more training data "
             "could remove it. The rest is ambiguity of these texts."
         )
+    scores = decision.scores.mean
+    for j, k in np.argwhere(outside(scores, names.objectives, names.rating_ranges)):
+        told.append(
+            outside_words(scores[j, k], names.objectives[k], names.letter(j), names.rating_ranges)
+        )
     if names.score_unit == MODEL:
         meaning = (
             "" if len(names.objectives) == 1 else "objectives have no meaning of their own, and "
@@ -225,6 +233,7 @@ def _response(decision: Decision, names: Names, j: int) -> dict[str, Any]:
         "p_best": float(decision.p_best[j]),
         "p_best_se": float(decision.p_best_se[j]),
         "scores": _by_objective(_row(decision.scores, j), names),
+        **flags(decision.scores.mean[j], names.objectives, names.rating_ranges),
         "contributions_to_best": _by_objective(_row(decision.contributions, j), names),
     }
 

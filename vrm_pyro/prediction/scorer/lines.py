@@ -9,11 +9,18 @@ import numpy as np
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.prediction.rating_range import Ranges, flags
 from vrm_pyro.prediction.scorer.scores import Scores
 
 
-def entry(scores: Scores, objectives: Sequence[str], j: int) -> dict[str, Any]:
-    """Return what is said of response ``j``, numbers with the digits float32 has."""
+def entry(
+    scores: Scores, objectives: Sequence[str], j: int, ranges: Ranges | None = None
+) -> dict[str, Any]:
+    """Return what is said of response ``j``, numbers with the digits float32 has.
+
+    Where the ranges of the training ratings are known, ``scores_outside_ratings`` holds that of
+    each objective whose score is outside it.
+    """
     named = {}
     for key in ("weights", "scores", "scores_sd"):
         values = getattr(scores, key)
@@ -27,11 +34,15 @@ def entry(scores: Scores, objectives: Sequence[str], j: int) -> dict[str, Any]:
         "variance_interaction": short(scores.interaction[j]),
         "variance_epistemic": short(scores.epistemic[j]),
         **named,
+        **(flags(scores.scores[j], objectives, ranges) if ranges else {}),
     }
 
 
 def table_lines(
-    scores: Scores, table: PreferenceTable, objectives: Sequence[str]
+    scores: Scores,
+    table: PreferenceTable,
+    objectives: Sequence[str],
+    ranges: Ranges | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield a line for each response of each row.
 
@@ -46,6 +57,7 @@ def table_lines(
         scores: Scores of all responses and pairs of the table.
         table: The rows.
         objectives: Names of the objectives.
+        ranges: Ranges of the training ratings, as far as they are known: :func:`entry`.
     """
     paired = np.zeros(table.num_responses, dtype=bool)
     for n in range(table.num_pairs):
@@ -59,7 +71,7 @@ def table_lines(
             yield {
                 "id": name,
                 "response_index": index,
-                **entry(scores, objectives, j),
+                **entry(scores, objectives, j, ranges),
                 "p_chosen": short(scores.p_first[n]),
                 **clean,
                 "delta_variance_ambiguity": short(scores.delta[1, n]),
@@ -70,7 +82,7 @@ def table_lines(
         if paired[j] and name is None:
             continue
         name = f"response-{j}" if name is None else name
-        yield {"id": name, "response_index": 0, **entry(scores, objectives, j)}
+        yield {"id": name, "response_index": 0, **entry(scores, objectives, j, ranges)}
 
 
 def write_scores(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from vrm_pyro.atomic import write_file
 from vrm_pyro.models.checkpoint import LoadedModel
+from vrm_pyro.prediction.rating_range import KEY
 
 _GROUP_ROWS: Final = 10_000
 _BY_OBJECTIVE: Final = ("weights", "scores", "scores_sd")
@@ -19,7 +20,9 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
     """Return the columns of a model's score file: the keys of its lines.
 
     ``weights``, ``scores`` and ``scores_sd`` are structs with a field for each objective; the
-    baseline has none of them. What only comparisons have is null for single responses.
+    baseline has none of them. ``scores_outside_ratings`` is a struct, too, where a model knows
+    the ranges of its training ratings: that of each objective whose score is outside it, else
+    null. What only comparisons have is null for single responses.
     """
     number = pa.float64()
     columns = {"id": pa.string(), "response_index": pa.int64()}
@@ -33,6 +36,9 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
         columns |= dict.fromkeys(
             _BY_OBJECTIVE, pa.struct([(name, number) for name in loaded.objectives])
         )
+    if loaded.rating_ranges:
+        both = pa.list_(number)
+        columns[KEY] = pa.struct([(name, both) for name in loaded.rating_ranges])
     columns["p_chosen"] = number
     if loaded.model.likelihood.lapses:
         columns["p_chosen_without_lapse"] = number

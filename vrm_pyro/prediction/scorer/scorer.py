@@ -51,7 +51,9 @@ class Scorer:
     ``Scorer.from_pretrained("runs/model")("What is 2 + 2?", ["4", "5"])`` returns a dict for each
     response: ``reward_mean``, ``reward_sd``, ``variance_from_weights``,
     ``variance_from_features``, ``variance_interaction``, and by objective ``weights``, ``scores``
-    and ``scores_sd``. Compare rewards of one prompt only: their level is not identified.
+    and ``scores_sd``. ``scores_outside_ratings`` holds the range of the training ratings of each
+    objective whose score is outside it, where the run knows them. Compare rewards of one prompt
+    only: their level is not identified.
 
     Args:
         loaded: Model with its settings.
@@ -116,7 +118,8 @@ class Scorer:
         responses = [responses] if isinstance(responses, str) else list(responses)
         states = self.encode(_spread(prompts, len(responses)), responses)
         scores = score_source(self.model, states)
-        return [entry(scores, self.loaded.objectives, j) for j in range(len(responses))]
+        names, ranges = self.loaded.objectives, self.loaded.rating_ranges
+        return [entry(scores, names, j, ranges) for j in range(len(responses))]
 
     def preference(
         self,
@@ -147,7 +150,7 @@ class Scorer:
         """
         source = encode_table(table, self.backbone, drop_identical=False, progress=progress)
         scores = score_source(self.model, cast(FeatureSource, source))
-        return table_lines(scores, table, self.loaded.objectives)
+        return table_lines(scores, table, self.loaded.objectives, self.loaded.rating_ranges)
 
     def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> FeatureSource:
         """Return the states of responses and of their prompts, equal prompts once.

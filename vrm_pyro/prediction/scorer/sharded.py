@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+import numpy as np
 from tqdm import tqdm
 
 from vrm_pyro.data.rows.counts import RowReport, add_counts
@@ -13,6 +14,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.features.tokens import cut_summary
+from vrm_pyro.prediction.rating_range import log_outside, outside
 from vrm_pyro.prediction.scorer.lines import table_lines
 from vrm_pyro.prediction.scorer.output_rows import OutputRows
 from vrm_pyro.prediction.scorer.parts import ScoreParts
@@ -85,6 +87,8 @@ def score_shards(
             len(shards),
         )
     total = sum(rows.num_responses(*ranges[index]) for index in work)
+    names, rated = scorer.loaded.objectives, scorer.loaded.rating_ranges
+    far = np.zeros(len(names), np.int64)
     tokens, start = 0, time.perf_counter()
     cuts: dict[str, int] = {}
     with tqdm(total=total, unit="resp", desc="score", disable=not progress) as bar:
@@ -97,9 +101,12 @@ def score_shards(
                 cache=cache,
             )
             scores = score_source(scorer.model, cast(FeatureSource, states))
-            parts.write(index, table_lines(scores, states.rows, scorer.loaded.objectives))
+            parts.write(index, table_lines(scores, states.rows, names, rated))
+            if scores.scores is not None:
+                far += outside(scores.scores, names, rated).sum(0)
             tokens += int(states.prompt_tokens.sum() + states.response_tokens.sum())
             cuts = add_counts(cuts, states.rows.report.extra)
             bar.set_postfix_str(f"{tokens / (time.perf_counter() - start):,.0f} tok/s")
     log.info("%s: %s", parts.out, cut_summary(RowReport(extra=cuts)))
+    log_outside(str(parts.out), far, total, names, rated)
     return Throughput(total, tokens, time.perf_counter() - start)
