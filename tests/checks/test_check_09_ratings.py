@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
 from helpers import golden
-from helpers.problems import HIDDEN_SIZE, small_batch, small_model
+from helpers.problems import HIDDEN_SIZE, Arrays, small_batch, small_model
 from pyro import poutine
 
+from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.models.guides import FullCovarianceGuide, LabelBlindGuide
 from vrm_pyro.models.likelihoods.weight_supervision import weight_targets
 from vrm_pyro.models.objectives import IntegratedObjective, Weights
@@ -132,6 +134,27 @@ def test_masked_values_change_nothing(other):
         results.append([terms.objective, trace.log_prob_sum(), *gradient])
     for x, y in zip(*results, strict=True):
         assert torch.equal(x, y)
+
+
+def test_an_objective_rated_on_some_prompts_is_learned_from_these():
+    """Its offset and tau have the gradient that the rated prompts alone give."""
+    model, batch = small_model(), small_batch(8)
+    mask = batch.rating_mask.clone()
+    mask[:, 1] &= batch.response_prompt < 4
+    assert mask[:, 1].any()
+    dataset = PromptDataset(Arrays(replace(batch, rating_mask=mask)))
+
+    def gradients(prompts):
+        data = dataset.batch(np.arange(prompts)).to(torch.float64)
+        conditionals = model.conditionals(data)
+        q_features = model.guide.posterior(data, conditionals)[1]
+        value = expected_rating(data, conditionals, q_features).sum()
+        parameters = [model.ratings.offset, model.ratings.scale.log_scale]
+        return torch.autograd.grad(value, parameters)
+
+    for whole, part in zip(gradients(8), gradients(4), strict=True):
+        assert (whole[1] - part[1]).abs() < 1e-10
+        assert (whole[0] - part[0]).abs() > 1e-3
 
 
 def test_nothing_rated_is_no_rating_site():

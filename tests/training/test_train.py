@@ -314,6 +314,7 @@ class TestSources:
         ratings[1:, 0] = np.nan
         ratings[:, 1] = np.nan
         held = NumberSource(**{**vars(TRAIN), "ratings": ratings})
+        assert rating_unit(held) == (ratings[0, 0], 1.0)  # of what is rated
         assert rating_ranges(held) == {"a": (ratings[0, 0], ratings[0, 0])}
         low, high = TRAIN.ratings.min(0), TRAIN.ratings.max(0)
         whole = {"a": (low[0], high[0]), "b": (low[1], high[1])}

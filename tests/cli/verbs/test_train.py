@@ -242,6 +242,8 @@ class TestLabelsThatAreAFunctionOfRatings:
         warning = "warning: labels are a function of ratings; objective weights are not identified"
         assert warning in run.err
         assert words in run.err
+        both = choice == "warn"
+        assert ("Equal weights explain every label" in " ".join(run.err.split())) is both
         assert load_model(tmp_path / "run").rated == rated
         training = json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]
         assert training["train_pairs"] == pairs

@@ -102,7 +102,69 @@ def test_hellobench_labels_are_a_function_of_its_ratings(data_dir, part, num_pai
     assert check.share >= (num_pairs - 1) / num_pairs
 
 
-def test_cohere_feedback_labels_are_not(data_dir):
-    check = check_label_identification(load_table(data_dir / "cohere_feedback" / "test.jsonl.gz"))
+def test_cohere_feedback_labels_are_not_but_the_sign_of_its_overall_rating(data_dir):
+    table = load_table(data_dir / "cohere_feedback" / "test.jsonl.gz")
+    with pytest.warns(UserWarning, match="the sign of the ratings of overall"):
+        check = check_label_identification(table)
     assert check.num_pairs > 400
     assert check.share < 0.9
+    assert (check.objective, check.objective_share) == ("overall", 1.0)
+
+
+def sign_of_one(num_rows, num_flipped=0, rated_share=1.0):
+    """Rows of three objectives whose label is the sign of the second, in all but some rows."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for number in range(num_rows):
+        sides = [dict(zip("xyz", side.tolist(), strict=True)) for side in rng.normal(size=(2, 3))]
+        preference = float(sides[0]["y"] > sides[1]["y"])
+        if number < num_flipped:
+            preference = 1 - preference
+        if number >= rated_share * num_rows:
+            sides[0]["y"] = None
+        rows.append(rated(*sides, preference, str(number)))
+    return rows
+
+
+def test_labels_that_are_the_sign_of_one_objective_warn_with_its_name():
+    with pytest.warns(UserWarning, match="sign of the ratings of y; with it among the objectives"):
+        check = check_label_identification(load_table(sign_of_one(1000, 9)))
+    assert 0.5 < check.share < 0.9
+    assert (check.objective, check.objective_share) == ("y", pytest.approx(0.991))
+    assert check.is_function
+    assert check.finding == "label = sign of the difference in y in 99.1%"
+    # a warning would fail these
+    assert check_label_identification(load_table(sign_of_one(1000, 10))).objective is None
+    assert not check_label_identification(load_table(sign_of_one(49))).is_function
+
+
+def test_an_objective_of_few_of_the_pairs_explains_no_labels():
+    assert quiet_check(sign_of_one(200, rated_share=0.5)).objective == "y"
+    assert check_label_identification(load_table(sign_of_one(200, rated_share=0.45)))[5] is None
+
+
+def test_ties_of_one_objective_agree_with_tied_labels_only():
+    rows = sign_of_one(100)
+    for row in rows[:2]:
+        row["chosen_ratings"]["y"] = row["rejected_ratings"]["y"]
+        row["preference"] = 0.5
+    assert quiet_check(rows).objective_share == 1
+    for row in rows[:2]:
+        row["preference"] = 1.0
+    assert check_label_identification(load_table(rows)).objective is None  # 98%
+
+
+def test_what_is_identified_depends_on_the_objectives_used():
+    check = quiet_check(sign_of_one(60))
+    assert "all weight on y explains every label" in check.identified(("x", "y"))
+    assert "Without it in model.objectives" in check.identified(("x", "y"))
+    without = check.identified(("x", "z"))
+    assert "they say how y follows from the objectives used" in without
+    assert "not: all weight" not in without
+    assert "Equal weights explain" in quiet_check(function_of_ratings(60, 0)).identified(("x",))
+
+
+def test_with_one_objective_the_words_are_those_of_the_mean():
+    rows = [rated({"y": 2}, {"y": 1}, name=str(number)) for number in range(60)]
+    with pytest.warns(UserWarning, match=WORDS):
+        assert check_label_identification(load_table(rows)).objective is None

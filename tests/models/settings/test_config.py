@@ -170,6 +170,14 @@ def test_ratings_alone_can_be_learned():
     [
         (ModelConfig(), RATED, ("clear", "safe", "short"), True),
         (ModelConfig(objectives=["short", "clear"]), RATED, ("short", "clear"), True),
+        (ModelConfig(extra_objectives=1), RATED, (*RATED.objectives, "unrated_0"), True),
+        (
+            ModelConfig(objectives=["short"], extra_objectives=2),
+            RATED,
+            ("short", "unrated_0", "unrated_1"),
+            True,
+        ),
+        (ModelConfig(objectives=["x"], extra_objectives=2), UNRATED, ("x",), False),
         (ModelConfig(num_objectives=3), UNRATED, tuple(f"objective_{k}" for k in range(3)), False),
         (ModelConfig(supervision="none", num_objectives=2), RATED, ("objective_0",) * 1, False),
     ],

@@ -62,6 +62,10 @@ def test_weights_that_data_tell_need_no_warning(inputs):
             "in the training rows the labels",
         ),
         ({"labels_follow_ratings": True}, "In these rows the labels are the sign of the mean"),
+        (
+            {"labels_follow_ratings": True, "labels_sign_of": "depth", "objectives": ("depth",)},
+            "In these rows the labels are the sign of the ratings of depth: weight on it",
+        ),
     ],
 )
 def test_weights_that_mean_nothing_come_with_a_warning(inputs, changes, said):
@@ -69,6 +73,12 @@ def test_weights_that_mean_nothing_come_with_a_warning(inputs, changes, said):
     assert first.tone == "alarm"
     assert said in first.text
     assert verdict.text.startswith("Check weights: ")
+
+
+def test_weights_tell_how_an_objective_of_the_rows_follows_from_those_of_the_model(inputs):
+    training = {"labels_are_function_of_ratings": True, "labels_are_sign_of": "overall"}
+    rows = {"labels_follow_ratings": True, "labels_sign_of": "overall"}
+    assert len(weight_warnings(replace(inputs, training=training, **rows))) == 1
 
 
 def test_preferences_that_do_not_tell_weights_come_with_a_warning(inputs):

@@ -65,6 +65,7 @@ def test_labels_made_from_the_ratings_warn_in_the_words_of_the_rows(tmp_path):
     check = by_name(check_labels(table(tmp_path, rows(agree=1.0))))["label identification"]
     assert check.verdict == "warn"
     assert "objective weights are not identified by this data" in check.finding
+    assert "Identified are the scores, by their ratings" in check.advice
 
 
 @pytest.mark.parametrize(("longer", "verdict"), [(0.5, "ok"), (0.9, "warn"), (0.1, "warn")])

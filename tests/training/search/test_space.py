@@ -93,6 +93,21 @@ def test_settings_that_do_not_exist_and_values_of_another_type_are_refused():
     assert len(read(fine | {"model.mode": ["vib"]}).dimensions) == 2
 
 
+def test_subsets_of_objectives_and_a_learned_spread_can_be_tried():
+    subsets = [[], ["overall"], ["overall", "style"]]
+    likelihoods = [
+        {"class_path": "GaussianRatings", "init_args": {"scale": 1.0, "learn_scale": learn}}
+        for learn in (False, True)
+    ]
+    space = {"model.objectives": subsets, "model.rating_likelihood": likelihoods}
+    (item,) = read_candidates("ratings", space, {"data.train": "rows.jsonl"})
+    trial = Trial(objectives=label(subsets[2]), rating_likelihood=label(likelihoods[1]))
+    model = item.settings(item.space.suggest(trial)).model
+    assert model.objectives == subsets[2]
+    assert model.rating_likelihood.learn_scale
+    assert set(item.start()) == set(space)  # the first trial: all objectives, the spread fixed
+
+
 class Trial:
     """A trial with fixed answers, that notes what it was asked."""
 

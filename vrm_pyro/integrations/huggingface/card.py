@@ -176,7 +176,14 @@ def _data(loaded: LoadedModel, origin: Origin) -> str:
             + (", with ratings of " + ", ".join(loaded.objectives) if loaded.rated else "")
             + "."
         )
-    if facts.get("labels_are_function_of_ratings"):
+    if name := facts.get("labels_are_sign_of"):
+        meaning = (
+            "all weight on it explains them, and nothing else about weights could be learned."
+            if name in loaded.objectives
+            else "weights say how it follows from the objectives."
+        )
+        lines.append(f"The labels are the sign of the ratings of {name}: {meaning}")
+    elif facts.get("labels_are_function_of_ratings"):
         lines.append(
             "The labels are the sign of the mean rating difference: weights are 1/K by "
             "construction, and nothing about them could be learned."

@@ -53,7 +53,7 @@ class ModelConfig:
         objective: What is maximised; ``docs/explanation/model.md`` says what each one bounds.
         num_draws: Draws of w per prompt and step.
         supervision: What ratings act on: the scores, the weights, or nothing.
-        rating_power: lambda, the power on the rating likelihood.
+        rating_power: lambda, the power on the rating likelihood; 1 where its spread is learned.
         rating_likelihood: Likelihood of a rating given its score.
         weight_supervision: Loss of ``supervision: weights`` between q(w) and normalised ratings t:
             ``cross_entropy``, ``dirichlet_kl`` for KL(Dir(nu t) || q(w)), or ``squared_error``.
@@ -151,12 +151,15 @@ class DataFacts:
 
 
 def objective_names(config: ModelConfig, facts: DataFacts) -> tuple[str, ...]:
-    """Return the names of the objectives: those set, else those rated, else numbered ones."""
+    """Return the names of the objectives: those set, else those rated, else numbered ones.
+
+    ``model.extra_objectives`` come after those that are rated.
+    """
+    if uses_ratings(config, facts):
+        extra = tuple(f"unrated_{k}" for k in range(config.extra_objectives))
+        return (*(config.objectives or facts.objectives), *extra)
     if config.objectives:
         return tuple(config.objectives)
-    if facts.objectives and config.supervision != "none":
-        extra = tuple(f"unrated_{k}" for k in range(config.extra_objectives))
-        return facts.objectives + extra
     return tuple(f"objective_{k}" for k in range(config.num_objectives))
 
 

@@ -99,18 +99,32 @@ def weight_warnings(inputs: PageInputs) -> list[Words]:
             "objectives have no meaning of their own and could change places. Only differences "
             "between kinds of prompts can be read."
         )
-    function = "the labels are the sign of the mean rating difference: equal weights explain them"
-    if inputs.training.get("labels_are_function_of_ratings"):
+    known = inputs.training
+    trained = known.get("labels_are_function_of_ratings"), known.get("labels_are_sign_of")
+    if function := _explained(inputs, *trained):
         found.append(
             f"Do not interpret these weights: in the training rows {function}, and any other "
             "weights come from the prior or from noise."
         )
-    elif inputs.labels_follow_ratings:
+    elif function := _explained(inputs, inputs.labels_follow_ratings, inputs.labels_sign_of):
         found.append(f"In these rows {function}, so they cannot confirm other weights.")
     verdict = finding_words(inputs.weights)
     if inputs.weights.advice:
         verdict = replace(verdict, tone="alarm")
     return [*(Words(text, "alarm") for text in found), verdict]
+
+
+def _explained(inputs: PageInputs, follow: bool | None, objective: str | None) -> str:
+    """Return which weights explain labels that follow ratings.
+
+    Empty where labels do not, or follow an objective that the model does not have: its weights
+    then say how that one follows from the others.
+    """
+    if not follow or objective not in (None, *inputs.objectives):
+        return ""
+    if objective is None:
+        return "the labels are the sign of the mean rating difference: equal weights explain them"
+    return f"the labels are the sign of the ratings of {objective}: weight on it explains them"
 
 
 def _kind_weights(inputs: PageInputs, prompts: NDArray[np.bool_]) -> KindWeights:

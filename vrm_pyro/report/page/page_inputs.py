@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
-from vrm_pyro.data.rows import PreferenceTable, check_label_identification
+from vrm_pyro.data.rows import LabelCheck, PreferenceTable, check_label_identification
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.checks.collapse import collapse_of
 from vrm_pyro.diagnostics.checks.finding import Finding
@@ -70,6 +70,7 @@ class PageInputs:
         weights: How well the preferences identify the weights.
         training: Facts of the training rows from the run's ``metrics.json``; empty without one.
         labels_follow_ratings: Whether the labels of these rows are a function of their ratings.
+        labels_sign_of: The single objective whose ratings they follow, if it is one.
     """
 
     table: PreferenceTable
@@ -84,6 +85,7 @@ class PageInputs:
     weights: Finding
     training: Mapping[str, Any]
     labels_follow_ratings: bool
+    labels_sign_of: str | None = None
 
 
 def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
@@ -95,6 +97,7 @@ def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
     model, source, table = loaded.model, inputs.source, inputs.table
     predictions = predict(model, source)
     reasons = _reasons(model, source)
+    labels = _label_check(table)
     return PageInputs(
         table=table,
         objectives=loaded.objectives,
@@ -107,7 +110,8 @@ def gather(loaded: LoadedModel, inputs: Inputs) -> PageInputs:
         collapse=collapse_of(model, predictions),
         weights=_weights(loaded, table, predictions, reasons),
         training=_training(loaded),
-        labels_follow_ratings=_labels_follow_ratings(table),
+        labels_follow_ratings=labels.is_function,
+        labels_sign_of=labels.objective,
     )
 
 
@@ -136,10 +140,10 @@ def _training(loaded: LoadedModel) -> Mapping[str, Any]:
     return facts
 
 
-def _labels_follow_ratings(table: PreferenceTable) -> bool:
+def _label_check(table: PreferenceTable) -> LabelCheck:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page words this warning itself
-        return check_label_identification(table).is_function
+        return check_label_identification(table)
 
 
 def prompt_kinds(table: PreferenceTable) -> list[str]:

@@ -122,16 +122,17 @@ def check_identification(table: PreferenceTable) -> Check:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = check_label_identification(table)
-    if found.num_pairs == 0:
+    if found.num_pairs == 0 and not found.is_function:
         return Check("label identification", "ok", "no comparison has complete ratings")
-    finding = f"label = sign of the mean rating difference in {found.share:.1%}"
+    finding = found.finding
     if found.is_function:
         return Check(
             "label identification",
             "warn",
             f"{finding}: {caught[-1].message}",
-            "Claim nothing about weights from these rows, and drop or temper one of the two terms "
-            "(model.supervision none, or a small model.rating_power).",
+            f"{found.identified(table.objectives)} Claim nothing else about weights from these "
+            "rows, and drop or temper one of the two terms (model.supervision none, or a small "
+            "model.rating_power).",
         )
     return Check("label identification", "ok", finding)
 

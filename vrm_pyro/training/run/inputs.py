@@ -19,7 +19,13 @@ from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import STATES_FOLDER
-from vrm_pyro.models.settings.config import DataFacts, ModelConfig, check_data
+from vrm_pyro.models.settings.config import (
+    DataFacts,
+    ModelConfig,
+    check_data,
+    objective_names,
+    uses_ratings,
+)
 from vrm_pyro.models.settings.row_checks import check_rankings
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import read_texts
@@ -166,6 +172,14 @@ class TrainingRows:
             facts = replace(facts, num_pairs=0, max_pairs_per_response=0)
         return facts
 
+    def identified(self, model: ModelConfig) -> str:
+        """Return what labels and ratings identify together where one follows the other."""
+        facts = self.facts()
+        both = model.has_latents and uses_ratings(model, facts) and facts.num_pairs > 0
+        if not both or not self.check.is_function:
+            return ""
+        return self.check.identified(objective_names(model, facts))
+
     def drops(self, choice: str) -> bool:
         """Whether this option is set, and the labels are a function of the ratings."""
         return self.check.is_function and self.data.on_unidentified == choice
@@ -278,12 +292,7 @@ def _check_labels(table: PreferenceTable, data: DataConfig) -> LabelCheck:
         "drop_ratings": "The ratings are left out",
         "drop_preferences": "The preferences are left out of training",
     }
-    log.warning(
-        "%s (%.1f%% of the %d pairs with complete ratings have the label of the larger mean).",
-        chosen[data.on_unidentified],
-        100 * check.share,
-        check.num_pairs,
-    )
+    log.warning("%s (%s of the pairs rated).", chosen[data.on_unidentified], check.finding)
     return check
 
 

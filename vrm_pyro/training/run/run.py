@@ -1,6 +1,7 @@
 """Train a model from rows or states into a run folder."""
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
 from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
 from vrm_pyro.training.train import train_checked
+
+log = logging.getLogger(__name__)
 
 RATES = {"accuracy": "accuracy", "log_loss": "log loss", "ece": "ECE"}
 
@@ -130,6 +133,8 @@ def run(settings: RunSettings) -> Run:
     for name in ("backbone", "pooling", "layer", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
     rows.check_learnable(settings.model)
+    if told := rows.identified(settings.model):
+        log.warning(told)
     tuned = settings.tuning.method != "frozen"
     backbone = backbone_of(settings) if rows.needs_backbone or tuned else None
     if backbone is not None:
@@ -164,6 +169,7 @@ def run(settings: RunSettings) -> Run:
         "train_pairs": len(states.train.pair_first),
         "rows": count_ignored_margins(settings.model, rows.train.table.report).as_dict(),
         "labels_are_function_of_ratings": rows.check.is_function,
+        "labels_are_sign_of": rows.check.objective,
     }
     # One process writes the results.
     metrics = from_main(lambda: write_results(directory.path, result, validation, savers, facts))
