@@ -46,6 +46,11 @@ def ranges(scores):
     return {"clarity": (1.0, float(clarity.min()) - 0.5), "depth": (float(cut), float(first) + 1)}
 
 
+def flag(name, ranges):
+    low, high = ranges[name]
+    return {"objective": name, "low": low, "high": high}
+
+
 @pytest.fixture(scope="module")
 def knowing(plain, ranges):
     return Scorer(replace(plain.loaded, rating_ranges=ranges), plain.backbone)
@@ -53,9 +58,8 @@ def knowing(plain, ranges):
 
 def test_scores_outside_are_told_with_the_range(plain, knowing, ranges):
     first, second = knowing(PROMPT, RESPONSES)
-    clarity, depth = list(ranges["clarity"]), list(ranges["depth"])
-    assert first.pop(KEY) == {"clarity": clarity}
-    assert second.pop(KEY) == {"clarity": clarity, "depth": depth}
+    assert first.pop(KEY) == [flag("clarity", ranges)]
+    assert second.pop(KEY) == [flag("clarity", ranges), flag("depth", ranges)]
     assert [first, second] == plain(PROMPT, RESPONSES)  # which says nothing
 
 
@@ -73,10 +77,8 @@ def test_files_have_a_column_where_ranges_are_known(plain, knowing, ranges, tmp_
         assert [line.get(KEY) for line in lines] == [
             line.get(KEY) if told else None for line in knowing(PROMPT, RESPONSES)
         ]
-        assert (KEY in found[0]) is told
+        assert [line.get(KEY) for line in found] == [line.get(KEY) for line in lines]
         assert ("outside the training ratings" in caplog.text) is told
-    depth = list(ranges["depth"])
-    assert [line[KEY]["depth"] for line in found] == [None, depth]
     assert "of 2 responses" in caplog.text
     assert "clarity 2 (range 1 to " in caplog.text
     assert "depth 1 (range " in caplog.text
@@ -85,8 +87,8 @@ def test_files_have_a_column_where_ranges_are_known(plain, knowing, ranges, tmp_
 def test_explain_says_it_in_words_and_numbers(plain, knowing, ranges, scores):
     found = explain(knowing, PROMPT, RESPONSES, num_draws=100)
     first, second = found.to_json()["responses"]
-    assert first[KEY] == {"clarity": list(ranges["clarity"])}
-    assert second[KEY] == {name: list(ends) for name, ends in ranges.items()}
+    assert first[KEY] == [flag("clarity", ranges)]
+    assert second[KEY] == [flag("clarity", ranges), flag("depth", ranges)]
     said = " ".join(str(found).split())
     low, high = ranges["depth"]
     assert (
@@ -121,7 +123,6 @@ def test_objectives_without_a_range_are_never_outside():
 def test_a_table_is_scored_with_flags(knowing):
     rows = load_table([{"prompt": PROMPT, "response": text, "ratings": {}} for text in RESPONSES])
     with torch.no_grad():
-        assert [set(line[KEY]) for line in knowing.score_table(rows)] == [
-            {"clarity"},
-            {"clarity", "depth"},
-        ]
+        lines = knowing.score_table(rows)
+        named = [[item["objective"] for item in line[KEY]] for line in lines]
+    assert named == [["clarity"], ["clarity", "depth"]]

@@ -38,18 +38,22 @@ def outside(scores: NDArray[Any], objectives: Sequence[str], ranges: Ranges) -> 
 
 def flags(
     scores: NDArray[Any], objectives: Sequence[str], ranges: Ranges
-) -> dict[str, dict[str, list[float]]]:
-    """Return :data:`KEY` with the range of each objective whose score, shape (K,), is outside it.
+) -> dict[str, list[dict[str, Any]]]:
+    """Return :data:`KEY` with each objective whose score, shape (K,), is outside its range.
 
     Empty where no range is known, as for a run of an earlier version.
 
     >>> flags(np.array([4.0, 9.2]), ["clarity", "safety"], {"safety": (1.0, 6.9)})
-    {'scores_outside_ratings': {'safety': [1.0, 6.9]}}
+    {'scores_outside_ratings': [{'objective': 'safety', 'low': 1.0, 'high': 6.9}]}
     """
     if not ranges:
         return {}
-    far = np.flatnonzero(outside(scores, objectives, ranges))
-    return {KEY: {objectives[k]: list(ranges[objectives[k]]) for k in far}}
+    found = []
+    far = outside(scores, objectives, ranges)
+    for name in (name for name, is_far in zip(objectives, far, strict=True) if is_far):
+        low, high = ranges[name]
+        found.append({"objective": name, "low": low, "high": high})
+    return {KEY: found}
 
 
 def outside_words(score: float, objective: str, response: str, ranges: Ranges) -> str:
@@ -79,9 +83,10 @@ def log_outside(
         ranges: Of those that were rated.
     """
     parts = []
-    for k in np.flatnonzero(counts):
-        low, high = ranges[objectives[k]]
-        parts.append(f"{objectives[k]} {counts[k]:,} (range {low:g} to {high:g})")
+    for name, count in zip(objectives, counts, strict=True):
+        if count:
+            low, high = ranges[name]
+            parts.append(f"{name} {count:,} (range {low:g} to {high:g})")
     if parts:
         log.warning(
             "%s: of %s responses these have a score outside the training ratings: %s",

@@ -103,8 +103,8 @@ def score_file(
         if scores.scores is not None:
             far = outside(scores.scores, names, ranges)
             log_outside(str(out), far.sum(0), len(far), names, ranges)
-        lines = table_lines(scores, inputs.table, names, ranges)
-        return ScoreFile(Path(out), _write(lines, loaded, out))
+        made = table_lines(scores, inputs.table, names, ranges)
+        return ScoreFile(Path(out), _write(made, loaded, out))
     if loaded.directory is None:
         raise InputError("the model lies in no folder. Write it with save_model and load it.")
     rows = OutputRows(read)

@@ -18,8 +18,8 @@ def entry(
 ) -> dict[str, Any]:
     """Return what is said of response ``j``, numbers with the digits float32 has.
 
-    Where the ranges of the training ratings are known, ``scores_outside_ratings`` holds that of
-    each objective whose score is outside it.
+    Where the ranges of the training ratings are known, ``scores_outside_ratings`` lists the
+    objectives whose score is outside, with their range.
     """
     named = {}
     for key in ("weights", "scores", "scores_sd"):
@@ -34,7 +34,7 @@ def entry(
         "variance_interaction": short(scores.interaction[j]),
         "variance_epistemic": short(scores.epistemic[j]),
         **named,
-        **(flags(scores.scores[j], objectives, ranges) if ranges else {}),
+        **({} if scores.scores is None else flags(scores.scores[j], objectives, ranges or {})),
     }
 
 

@@ -20,9 +20,8 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
     """Return the columns of a model's score file: the keys of its lines.
 
     ``weights``, ``scores`` and ``scores_sd`` are structs with a field for each objective; the
-    baseline has none of them. ``scores_outside_ratings`` is a struct, too, where a model knows
-    the ranges of its training ratings: that of each objective whose score is outside it, else
-    null. What only comparisons have is null for single responses.
+    baseline has none of them. A model that knows the ranges of its training ratings has a list
+    of the scores outside them. What only comparisons have is null for single responses.
     """
     number = pa.float64()
     columns = {"id": pa.string(), "response_index": pa.int64()}
@@ -37,8 +36,8 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
             _BY_OBJECTIVE, pa.struct([(name, number) for name in loaded.objectives])
         )
     if loaded.rating_ranges:
-        both = pa.list_(number)
-        columns[KEY] = pa.struct([(name, both) for name in loaded.rating_ranges])
+        item = pa.struct([("objective", pa.string()), ("low", number), ("high", number)])
+        columns[KEY] = pa.list_(item)
     columns["p_chosen"] = number
     if loaded.model.likelihood.lapses:
         columns["p_chosen_without_lapse"] = number

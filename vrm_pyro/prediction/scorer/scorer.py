@@ -51,9 +51,9 @@ class Scorer:
     ``Scorer.from_pretrained("runs/model")("What is 2 + 2?", ["4", "5"])`` returns a dict for each
     response: ``reward_mean``, ``reward_sd``, ``variance_from_weights``,
     ``variance_from_features``, ``variance_interaction``, and by objective ``weights``, ``scores``
-    and ``scores_sd``. ``scores_outside_ratings`` holds the range of the training ratings of each
-    objective whose score is outside it, where the run knows them. Compare rewards of one prompt
-    only: their level is not identified.
+    and ``scores_sd``. ``scores_outside_ratings`` lists each objective whose score is outside the
+    range of its training ratings, with that range, where the run knows them. Compare rewards of
+    one prompt only: their level is not identified.
 
     Args:
         loaded: Model with its settings.
