@@ -81,6 +81,11 @@ def test_text_prompt_must_be_in_the_conversations():
         assert load_table([{**whole, "prompt": prompt}]).prompts == [[ASK]]
     message = refusal({**whole, "prompt": "Sea?"})
     assert "\"prompt\" is 'Sea?', which is nowhere in the conversations" in message
+    other = [{"role": "user", "content": "Sea?"}]
+    message = refusal({**whole, "prompt": other})
+    assert (
+        '"chosen" is a conversation that does not begin with the messages of "prompt"' in message
+    )
 
 
 def test_nan_labels_are_absent(tmp_path):

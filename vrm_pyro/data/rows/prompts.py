@@ -74,6 +74,19 @@ def row_prompt(value: Any, row: Mapping[str, Any]) -> list[Message]:
     return messages
 
 
+def check_begins(given: object, response: object, column: str) -> None:
+    """Raise RowProblem if a conversation beside a prompt of messages begins otherwise."""
+    if not isinstance(given, list) or not isinstance(response, list) or len(response) < 2:
+        return
+    first = response[0]
+    if isinstance(first, Mapping) and first.get("role") != "assistant":
+        raise RowProblem(
+            "contradicting prompt",
+            f'"{column}" is a conversation that does not begin with the messages of "prompt". '
+            "Give the answer alone, or leave the prompt out.",
+        )
+
+
 def check_same_prompt(given: object, prompt: list[Message]) -> None:
     """Raise RowProblem if a text prompt is no part of the conversations that it stands beside.
 

@@ -19,6 +19,7 @@ from vrm_pyro.data.rows.conversation import (
 )
 from vrm_pyro.data.rows.prompts import (
     SYSTEM,
+    check_begins,
     check_same_prompt,
     refuse_likely_prompt,
     refuse_printed_lists,
@@ -183,6 +184,8 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
         prompt, implicit_text = row_prompt(text, row), True
     else:
         prompt = row_prompt(required(row, "prompt"), row)
+        check_begins(given, chosen, "chosen")
+        check_begins(given, rejected, "rejected")
     return Comparison(
         prompt=prompt,
         chosen=check_response(chosen, "chosen"),
