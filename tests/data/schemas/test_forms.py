@@ -4,6 +4,7 @@ import pytest
 from helpers.published import BAD, GOOD, RHINE, ROWS, TABLE
 
 from vrm_pyro.data.rows import load_table
+from vrm_pyro.data.schemas.reading import Reading
 from vrm_pyro.errors import InputError
 
 
@@ -177,3 +178,10 @@ def test_a_schema_keeps_conversations_as_they_are():
     table = load_table([{"chosen": GOOD, "rejected": BAD, "source": "s"}])
     assert table.report.schemas == {"skywork": 1}
     assert table.pair_source == ["s"]
+
+
+def test_tools_of_a_conversation_are_kept_and_empty_ones_are_not():
+    row = {**ROWS["llamafactory_sharegpt"], "tools": '[{"name": "f"}]'}
+    assert Reading().rows(row)[1][0]["tools"] == '[{"name": "f"}]'
+    for empty in ("", [], None):
+        assert "tools" not in Reading().rows({**row, "tools": empty})[1][0]

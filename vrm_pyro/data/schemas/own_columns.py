@@ -12,7 +12,7 @@ from vrm_pyro.errors import InputError, did_you_mean
 
 TEXTS = ("prompt", "chosen", "rejected", "response", "responses", "system")
 NUMBERS = ("preference", "weight", "margin")
-PLAIN = (*TEXTS, *NUMBERS, "ranks", "id", "subset", "source")
+PLAIN = (*TEXTS, *NUMBERS, "ranks", "id", "subset", "source", "tools", "chat_template_kwargs")
 RATINGS = {
     "rating": "ratings",
     "ratings": "ratings",

@@ -21,7 +21,16 @@ ROWS = "rows"
 """Name that asks for no schema: the columns are those of rows."""
 
 # Columns that a row keeps whatever it is converted from.
-_LABELS = ("id", "subset", "source", "system", "weight", "margin")
+_LABELS = (
+    "id",
+    "subset",
+    "source",
+    "system",
+    "weight",
+    "margin",
+    "tools",
+    "chat_template_kwargs",
+)
 # The same where the schema has no use for them itself.
 _RATINGS = ("preference", "ratings", "chosen_ratings", "rejected_ratings")
 _SHOWN = 400
@@ -121,7 +130,7 @@ def _quoted(names: list[str]) -> str:
 def _kept(raw: Mapping[str, Any], row: dict[str, Any], schema: Schema) -> dict[str, Any]:
     """Return a converted row with the columns that it keeps from the published one."""
     passed = (*_LABELS, *(name for name in _RATINGS if name not in schema.known))
-    found = {name: raw[name] for name in passed if raw.get(name) is not None}
+    found = {name: raw[name] for name in passed if raw.get(name) not in (None, "", [])}
     for name in ("id", "subset", "source"):
         if isinstance(found.get(name), list | Mapping):
             del found[name]
