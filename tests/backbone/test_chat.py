@@ -5,7 +5,8 @@ import pytest
 from helpers.tiny_backbones import CHAT_TEMPLATE, text, tiny_tokenizer
 
 from vrm_pyro.backbone import packaged_folder
-from vrm_pyro.backbone.chat import MIN_PROMPT_TOKENS, ChatEncoder, split_budget
+from vrm_pyro.backbone.chat import ChatEncoder
+from vrm_pyro.backbone.layout import MIN_PROMPT_TOKENS, split_budget
 from vrm_pyro.backbone.messages import as_messages
 from vrm_pyro.data.rows.conversation import check_prompt, turn_text
 from vrm_pyro.errors import InputError

@@ -1,5 +1,6 @@
 """Base class of backbones: one state for each prompt and each response."""
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -15,7 +16,8 @@ from jaxtyping import Float32, Integer
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.batching import token_batches
-from vrm_pyro.backbone.messages import Messages, as_messages, prompt_text, response_owners
+from vrm_pyro.backbone.messages import Messages, prompt_text, response_owners
+from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.errors import InputError
 
 TOKEN_BUDGETS = {"cpu": 2048}
@@ -116,6 +118,20 @@ class Backbone(ABC):
         self.hidden_size, self.pooling, self.max_length = hidden_size, pooling, max_length
         self.precision, self.device = precision, torch.device(device)
         self._token_budget = token_budget
+        self._settings = ReadingSettings()
+
+    @property
+    def settings(self) -> ReadingSettings:
+        """How conversations are read."""
+        return self._settings
+
+    def with_settings(self, settings: ReadingSettings) -> "Backbone":
+        """Return the same backbone reading conversations with other settings."""
+        if settings == self.settings:
+            return self
+        other = copy.copy(self)
+        other._settings = settings
+        return other
 
     @abstractmethod
     def embed(self, sequences: Sequence[Any]) -> States:
@@ -143,11 +159,12 @@ class Backbone(ABC):
         Raises:
             InputError: If a message has no role or content, or the numbers do not fit.
         """
-        read = [as_messages(prompt) for prompt in prompts]
+        read = [self.settings.prompt(prompt) for prompt in prompts]
         if responses is None:
             return [Text(messages) for messages in read]
         owner = response_owners(len(prompts), len(responses), response_prompt)
-        return [Text(read[i], text) for i, text in zip(owner, responses, strict=True)]
+        answers = [self.settings.answer(response) for response in responses]
+        return [Text(read[i], text) for i, text in zip(owner, answers, strict=True)]
 
     @property
     def shares_prompts(self) -> bool:
@@ -187,6 +204,7 @@ class Backbone(ABC):
             "weights": self.weights_hash,
             "pooling": self.pooling,
             "max_length": self.max_length,
+            **self.settings.key(),
         }
 
     def save_tokenizer(self, folder: Path) -> None:

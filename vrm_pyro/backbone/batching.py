@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.layout import TokenSequence
 
 
 @dataclass(frozen=True)

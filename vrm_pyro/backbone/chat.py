@@ -4,18 +4,18 @@ Training, evaluation, scoring and serving all call :meth:`ChatEncoder.encode`, s
 templates, special tokens and truncation.
 """
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from vrm_pyro.backbone.layout import SequenceLayout, SpecialTokens, TokenSequence
 from vrm_pyro.backbone.messages import (
     Messages,
     as_messages,
@@ -23,10 +23,9 @@ from vrm_pyro.backbone.messages import (
     response_owners,
     with_roles,
 )
+from vrm_pyro.backbone.reading import ReadingSettings
+from vrm_pyro.backbone.template import ChatTemplate, RefusedConversation, common_length, fixed
 from vrm_pyro.errors import InputError
-
-MIN_PROMPT_TOKENS = 64
-"""Number of tokens at the end of an overlong prompt that are kept before the response is cut."""
 
 # The tokenizer's hash includes its output on these texts (case, accents, spaces, digits, other
 # scripts). The serialised tokenizer is not hashed: it changes with the library's version.
@@ -39,170 +38,12 @@ _PROBES = (
 )
 
 
-@dataclass(frozen=True)
-class TokenSequence:
-    """Token ids of a prompt, or of a prompt with one response.
-
-    Args:
-        input_ids: Token ids with special tokens, shape (tokens,).
-        type_ids: Segment of each token, shape (tokens,); all 0 for models without segments.
-        boundary: Index of the first response token; the length when there is no response.
-        response_end: Index after the last token of the response text; tokens after it belong to
-            the template. Equal to ``boundary`` when there is no response.
-        prompt_truncated: Whether the beginning of the prompt was cut.
-        response_truncated: Whether the end of the response was cut.
-    """
-
-    input_ids: NDArray[np.int32]
-    type_ids: NDArray[np.int32]
-    boundary: int
-    response_end: int
-    prompt_truncated: bool = False
-    response_truncated: bool = False
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @cached_property
-    def digest(self) -> bytes:
-        """Hash of 16 bytes: equal exactly when a backbone gets the same input."""
-        state = hashlib.blake2b(digest_size=16)
-        state.update(f"{self.boundary},{self.response_end};".encode())
-        state.update(self.input_ids.tobytes())
-        state.update(self.type_ids.tobytes())
-        return state.digest()
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Special tokens that a tokenizer adds around one text or a pair, as lists of (id, type)."""
-
-    before: list[tuple[int, int]]
-    between: list[tuple[int, int]]
-    after: list[tuple[int, int]]
-    first_type: int
-    second_type: int
-
-    @property
-    def count(self) -> int:
-        """Number of special tokens."""
-        return len(self.before) + len(self.between) + len(self.after)
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, pair: bool) -> "SpecialTokens":
-        """Find the special tokens by encoding ``"a"``, or the pair ``("a", "a")``.
-
-        Raises:
-            InputError: If the tokenizer cannot say which token came from which text.
-        """
-        if not tokenizer.is_fast:
-            raise InputError(
-                f"tokenizer {type(tokenizer).__name__}: it has no tokenizer.json, so special "
-                "tokens cannot be told from text. Save it once with a version of transformers "
-                "that writes tokenizer.json, or choose another backbone."
-            )
-        encoding = tokenizer("a", "a" if pair else None, return_token_type_ids=True)
-        tokens = list(
-            zip(
-                encoding["input_ids"],
-                encoding["token_type_ids"],
-                encoding.sequence_ids(0),
-                strict=True,
-            )
-        )
-        first = [i for i, token in enumerate(tokens) if token[2] == 0]
-        second = [i for i, token in enumerate(tokens) if token[2] == 1]
-        if not first or (pair and not second):
-            raise InputError(
-                f"tokenizer {type(tokenizer).__name__}: it turns the text 'a' into no token. "
-                "Choose a tokenizer that has a vocabulary for text."
-            )
-
-        def special(part: Iterable[tuple[int, int, int | None]]) -> list[tuple[int, int]]:
-            return [(i, t) for i, t, _ in part]
-
-        last = second if pair else first
-        return cls(
-            before=special(tokens[: first[0]]),
-            between=special(tokens[first[-1] + 1 : second[0]]) if pair else [],
-            after=special(tokens[last[-1] + 1 :]),
-            first_type=tokens[first[0]][1],
-            second_type=tokens[last[0]][1],
-        )
-
-
-def split_budget(num_prompt: int, num_response: int, budget: int) -> tuple[int, int]:
-    """Return how many tokens of the prompt (its end) and of the response (its start) to keep.
-
-    The prompt is cut first, down to ``MIN_PROMPT_TOKENS`` (two thirds of a small budget). Only
-    then is the end of the response cut.
-
-    >>> split_budget(300, 100, 512), split_budget(900, 100, 512), split_budget(900, 600, 512)
-    ((300, 100), (412, 100), (64, 448))
-    """
-    keep = min(MIN_PROMPT_TOKENS, 2 * budget // 3)
-    prompt = min(num_prompt, max(keep, budget - num_response))
-    return prompt, min(num_response, budget - prompt)
-
-
-@dataclass(frozen=True)
-class SequenceLayout:
-    """Joins the token ids of a prompt and of a response into one sequence.
-
-    Args:
-        template: ``chat``, ``roles`` or ``pair``; see :class:`ChatEncoder`.
-        single: Special tokens around a prompt alone.
-        pair: Special tokens around a prompt with a response.
-        max_length: Most tokens in a sequence, special tokens included.
-    """
-
-    template: str
-    single: SpecialTokens
-    pair: SpecialTokens
-    max_length: int
-
-    def join(self, prompt: list[int], response: list[int] | None) -> TokenSequence:
-        """Return the sequence of a prompt, or of a prompt with a response.
-
-        Args:
-            prompt: Token ids; under template ``chat`` they may begin with the opening token.
-            response: Token ids; None for the prompt alone.
-        """
-        special = self.single if response is None else self.pair
-        before = special.before
-        if self.template == "chat" and prompt[: len(before)] == [i for i, _ in before]:
-            # The template already wrote BOS. A second one would lower accuracy unnoticed, and
-            # cutting the beginning of the prompt must not remove it.
-            prompt = prompt[len(before) :]
-        num_prompt = len(prompt)
-        num_response = 0 if response is None else len(response)
-        budget = self.max_length - special.count
-        keep_prompt, keep_response = split_budget(num_prompt, num_response, budget)
-        if response is None:
-            keep_prompt = min(num_prompt, budget)
-        kept = [(i, special.first_type) for i in prompt[num_prompt - keep_prompt :]]
-        tokens = [*before, *kept, *special.between]
-        boundary = len(tokens)
-        if response is not None:
-            tokens += [(i, special.second_type) for i in response[:keep_response]]
-        response_end = len(tokens)
-        tokens += special.after
-        ids = np.array(tokens, dtype=np.int32).reshape(-1, 2)
-        return TokenSequence(
-            input_ids=ids[:, 0].copy(),
-            type_ids=ids[:, 1].copy(),
-            boundary=len(tokens) if response is None else boundary,
-            response_end=len(tokens) if response is None else response_end,
-            prompt_truncated=keep_prompt < num_prompt,
-            response_truncated=keep_response < num_response,
-        )
-
-
 class ChatEncoder:
     """Turns prompts and responses into token ids for one backbone.
 
-    If the tokenizer has a chat template, that is used. Otherwise an encoder gets the pair
-    ``[CLS] prompt [SEP] response [SEP]`` with the tokenizer's special tokens: a single user
+    If the tokenizer has a chat template, that is used: the ids are those of the whole rendered
+    conversation, so whoever tokenizes it in one piece gets the same. Otherwise an encoder gets the
+    pair ``[CLS] prompt [SEP] response [SEP]`` with the tokenizer's special tokens: a single user
     message is used as it is, a conversation is joined with role names. A decoder gets the
     conversation with role names, then ``assistant:`` and the response.
 
@@ -210,17 +51,26 @@ class ChatEncoder:
         tokenizer: A fast tokenizer of transformers.
         max_length: Most tokens in a sequence, special tokens included.
         is_decoder: Whether the backbone reads from left to right only.
+        settings: The date of the template, and what becomes of reasoning.
 
     Raises:
         InputError: If ``max_length`` leaves no room, or the tokenizer is not usable.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int = 512, is_decoder: bool = False
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int = 512,
+        is_decoder: bool = False,
+        settings: ReadingSettings | None = None,
     ) -> None:
         self.tokenizer, self.max_length, self.is_decoder = tokenizer, max_length, is_decoder
         self._single = SpecialTokens.of(tokenizer, pair=False)
-        if getattr(tokenizer, "chat_template", None):
+        self.appended = [i for i, _ in self._single.after]
+        template = getattr(tokenizer, "chat_template", None)
+        self.settings = (settings or ReadingSettings()).settled(template)
+        self.chat_template = ChatTemplate(tokenizer, self.settings.date) if template else None
+        if self.chat_template is not None:
             self.template = "chat"
             # The template writes end-of-turn tokens itself; only a missing BOS is added.
             self._pair = SpecialTokens(self._single.before, [], [], 0, 0)
@@ -240,12 +90,35 @@ class ChatEncoder:
                 f"{self._pair.count}. Use at least {self._pair.count + 4}; 512 is usual."
             )
         self.layout = SequenceLayout(self.template, self._single, self._pair, max_length)
+        self._tails: dict[str, list[int]] = {}
+
+    def with_settings(self, settings: ReadingSettings) -> "ChatEncoder":
+        """Return an encoder that reads conversations with other settings."""
+        return ChatEncoder(self.tokenizer, self.max_length, self.is_decoder, settings)
+
+    def fixed_tokenizer(self, more: str = "", **held: Any) -> PreTrainedTokenizerBase:
+        """Return a copy of the tokenizer whose template writes the date of the settings.
+
+        Args:
+            more: Further statements that its template begins with.
+            **held: See :func:`vrm_pyro.backbone.template.fixed`.
+        """
+        tokenizer = copy.copy(self.tokenizer)
+        if self.chat_template is not None:
+            source, day = self.chat_template.source, self.settings.date
+            tokenizer.chat_template = (
+                fixed(source, day, more, **held)
+                if isinstance(source, str)
+                else {name: fixed(text, day, more, **held) for name, text in source.items()}
+            )
+        return tokenizer
 
     @cached_property
     def template_hash(self) -> str:
         """Hash of how messages become text; it changes when the template does."""
-        text = getattr(self.tokenizer, "chat_template", None) if self.template == "chat" else ""
-        return _sha256({"template": self.template, "version": 1, "text": text})
+        text = "" if self.chat_template is None else self.chat_template.source
+        version = 1 if self.chat_template is None or self._joins_cleanly() else 2
+        return _sha256({"template": self.template, "version": version, "text": text})
 
     @cached_property
     def tokenizer_hash(self) -> str:
@@ -274,24 +147,93 @@ class ChatEncoder:
                 belongs to prompt i.
 
         Raises:
-            InputError: If a message has no role or content, or the chat template fails.
+            InputError: If a message has no role or content.
+            RefusedConversation: If the chat template fails.
         """
         if responses is None:
-            texts = [self._prompt_text(prompt) for prompt in prompts]
+            texts = [self._prompt_text(self.settings.prompt(prompt)) for prompt in prompts]
             return [self.layout.join(ids, None) for ids in self._ids(texts)]
         owner = response_owners(len(prompts), len(responses), response_prompt)
         used, place = np.unique(owner, return_inverse=True)
-        texts = [self._prompt_text(prompts[i]) for i in used]
+        read = [self.settings.prompt(prompts[i]) for i in used]
+        texts = [self._prompt_text(messages) for messages in read]
         prompt_ids = self._ids(texts)
-        pieces = [
-            self._response_text(prompts[int(owner[j])], texts[place[j]], response)
-            for j, response in enumerate(responses)
+        answers = [self.settings.answer(response) for response in responses]
+        if self.chat_template is None:
+            lead = "" if self.template == "pair" else " "
+            parts = zip(
+                (prompt_ids[i] for i in place),
+                self._ids([lead + answer for answer in answers]),
+                strict=True,
+            )
+            return [self.layout.join(prompt, ids) for prompt, ids in parts]
+        render = self.chat_template.answered
+        full = [
+            render(read[i], texts[i], answer) for i, answer in zip(place, answers, strict=True)
         ]
-        response_ids = self._ids(pieces)
-        return [
-            self.layout.join(prompt_ids[i], ids)
-            for i, ids in zip(place, response_ids, strict=True)
-        ]
+        return self._whole(texts, prompt_ids, full, place)
+
+    def _whole(
+        self,
+        texts: list[str],
+        prompt_ids: list[list[int]],
+        full: list[str],
+        place: NDArray[np.int64],
+    ) -> list[TokenSequence]:
+        """Return the ids of rendered conversations, divided where those of the prompt end.
+
+        Tokens may join characters of the prompt with those of the response; such a token belongs
+        to the response. Special tokens join nothing, so what stands before the last one of the
+        prompt is not tokenized again.
+        """
+        starts = [self._last_special(text) for text in texts]
+        heads = []
+        for ids, text, start in zip(prompt_ids, texts, starts, strict=True):
+            tail = self._tail(text[start:]) if start else ids
+            heads.append(len(ids) - len(tail))
+        tails = self._ids([text[starts[i] :] for i, text in zip(place, full, strict=True)])
+        sequences = []
+        for i, tail in zip(place, tails, strict=True):
+            prompt = prompt_ids[i]
+            shared = heads[i] + common_length(prompt[heads[i] :], tail)
+            sequences.append(self.layout.join(prompt[:shared], tail[shared - heads[i] :]))
+        return sequences
+
+    def _last_special(self, text: str) -> int:
+        """Return where the last special token of a text begins, 0 without one."""
+        return max((text.rfind(token) for token in self._special_texts), default=0)
+
+    @cached_property
+    def _special_texts(self) -> list[str]:
+        """The special tokens that begin an answer and join nothing around them."""
+        assert self.chat_template is not None
+        added = {str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special}
+        shown = self.chat_template.render(as_messages("Is it?"), generation_prompt=True)
+        texts = sorted(token for token in added if token in shown)
+        before, *ids = self._ids(["a b", *(x + f"{t}\nc" for t in texts for x in ("a b", ""))])
+        return [t for t, a, b in zip(texts, ids[::2], ids[1::2], strict=True) if a == before + b]
+
+    def _tail(self, text: str) -> list[int]:
+        """Return the ids of what most prompts end with; kept, since they are the same ones."""
+        if text not in self._tails:
+            if len(self._tails) > 1000:
+                self._tails.clear()
+            self._tails[text] = self._ids([text])[0]
+        return self._tails[text]
+
+    def _joins_cleanly(self) -> bool:
+        """Whether prompt and response can be tokenized apart, as versions before did."""
+        assert self.chat_template is not None
+        messages, answer = as_messages("Is it?"), "It is."
+        try:
+            before = self.chat_template.render(messages, generation_prompt=True)
+            if before != self.chat_template.before_answer(messages):
+                return False
+            full = self.chat_template.answered(messages, before, answer)
+        except RefusedConversation:
+            return False
+        apart, rest, whole = self._ids([before, full[len(before) :], full])
+        return apart + rest == whole
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -306,39 +248,12 @@ class ChatEncoder:
             verbose=False,
         )["input_ids"]
 
-    def _prompt_text(self, prompt: str | Messages) -> str:
-        messages = as_messages(prompt)
-        if self.template == "chat":
-            return self._render(messages, add_generation_prompt=True)
+    def _prompt_text(self, messages: Messages) -> str:
+        if self.chat_template is not None:
+            return self.chat_template.before_answer(messages)
         if self.template == "pair":
             return prompt_text(messages)
         return with_roles(messages) + "\nassistant:"
-
-    def _response_text(self, prompt: str | Messages, prompt_text: str, response: str) -> str:
-        if self.template == "pair":
-            return response
-        if self.template == "roles":
-            return " " + response
-        messages = as_messages(prompt)
-        full = self._render([*messages, {"role": "assistant", "content": response}])
-        if full.startswith(prompt_text):
-            return full[len(prompt_text) :]
-        raise InputError(
-            "the tokenizer's chat template writes a conversation that does not begin with its "
-            "own text of the prompt, so the place where the response begins is unknown. Set a "
-            "chat template that only appends turns."
-        )
-
-    def _render(self, messages: Messages, add_generation_prompt: bool = False) -> str:
-        try:
-            text: Any = self.tokenizer.apply_chat_template(
-                [dict(m) for m in messages],
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise InputError(f"the chat template refused a conversation: {error}") from error
-        return str(text)
 
 
 def _sha256(value: Any) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Integer
 
 from vrm_pyro.backbone.base import Progress
 from vrm_pyro.backbone.batching import token_batches
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.backbone.packing import make_rows, pad_rows
 from vrm_pyro.backbone.probe import ordinary_ids
 from vrm_pyro.backbone.transformer import TransformerBackbone

@@ -1,16 +1,19 @@
-"""Prompts as chat messages and as text, and the prompt of each response."""
+"""Prompts and responses as chat messages and as text, and the prompt of each response."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.data.rows.conversation import turn_text
+from vrm_pyro.data.problem import RowProblem
+from vrm_pyro.data.tools import TOOLS
+from vrm_pyro.data.turns import read_answer, read_messages, turn_text
 from vrm_pyro.errors import InputError
 
 Messages = Sequence[Mapping[str, Any]]
-"""A conversation: each message has ``role`` and ``content`` as text."""
+"""A conversation as :func:`as_messages` returns it: each message has ``role`` and ``content``."""
 
 
 def prompt_text(prompt: str | Messages) -> str:
@@ -22,18 +25,22 @@ def prompt_text(prompt: str | Messages) -> str:
     'system: Be brief.\nuser: 2 + 2?'
     """
     messages = as_messages(prompt)
-    if len(messages) == 1 and messages[0]["role"] == "user":
+    if len(messages) == 1 and messages[0]["role"] == "user" and TOOLS not in messages[0]:
         return str(messages[0]["content"])
     return with_roles(messages)
 
 
 def with_roles(messages: Messages) -> str:
-    """Return messages as text, each after the name of its role."""
-    return "\n".join(f"{m['role']}: {turn_text(m)}" for m in messages)
+    """Return messages as text, each after the name of its role; before them the tools as JSON."""
+    lines = [f"{m['role']}: {turn_text(m)}" for m in messages]
+    tools = messages[0].get(TOOLS)
+    if tools:
+        lines.insert(0, f"tools: {json.dumps(tools, ensure_ascii=False)}")
+    return "\n".join(lines)
 
 
-def as_messages(prompt: str | Messages) -> Messages:
-    """Return a prompt as chat messages; a text becomes one user message.
+def as_messages(prompt: str | Messages, where: str = "prompt") -> Messages:
+    """Return a prompt as chat messages in their one form; a text becomes one user message.
 
     >>> as_messages("2 + 2?")
     [{'role': 'user', 'content': '2 + 2?'}]
@@ -41,17 +48,47 @@ def as_messages(prompt: str | Messages) -> Messages:
     Raises:
         InputError: If there is no message, or one lacks ``role`` or ``content`` as text.
     """
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    for message in prompt:
-        if not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise InputError(
-                f"message {dict(message)!r}: each message needs a text 'role' and a text "
-                "'content', such as {'role': 'user', 'content': 'Hello'}."
-            )
-    if not prompt:
-        raise InputError("a prompt has no message; give a text or at least one user message.")
-    return prompt
+    try:
+        return read_messages(prompt, where)
+    except RowProblem as problem:
+        raise InputError(problem.message) from None
+
+
+def conversation(
+    prompt: str | Messages,
+    *,
+    tools: Any = None,
+    chat_template_kwargs: Any = None,
+) -> Messages:
+    """Return a prompt with the tools and further variables that its chat template gets.
+
+    >>> conversation("2 + 2?", chat_template_kwargs={"enable_thinking": False})
+    [{'role': 'user', 'content': '2 + 2?', 'chat_template_kwargs': {'enable_thinking': False}}]
+
+    Args:
+        prompt: Text or messages.
+        tools: JSON schemas, or their JSON text.
+        chat_template_kwargs: Variables such as ``enable_thinking``.
+
+    Raises:
+        InputError: As :func:`as_messages`; or if tools or variables are not usable.
+    """
+    try:
+        return read_messages(prompt, "prompt", tools, chat_template_kwargs)
+    except RowProblem as problem:
+        raise InputError(problem.message) from None
+
+
+def as_answer(response: Any, where: str = "response") -> str:
+    """Return a response, given as text or as an assistant message, in its one form.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    try:
+        return read_answer(response, where)
+    except RowProblem as problem:
+        raise InputError(problem.message) from None
 
 
 def response_owners(

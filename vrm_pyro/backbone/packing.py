@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.backbone.pooling import LAST_MEAN
 
 Ints = NDArray[np.int64]

@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.base import Backbone, States
 from vrm_pyro.backbone.batching import pad_batch
-from vrm_pyro.backbone.chat import ChatEncoder, Messages, TokenSequence
+from vrm_pyro.backbone.chat import ChatEncoder
 from vrm_pyro.backbone.forward import accepted_inputs, last_states
+from vrm_pyro.backbone.layout import TokenSequence
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.backbone.packing import RowBatch
 from vrm_pyro.backbone.pooling import choose_pooling, pool, positions, state_size
 from vrm_pyro.backbone.precision import computing_in
+from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.backbone.sharding import whole
 from vrm_pyro.errors import InputError
 
@@ -97,6 +101,11 @@ class TransformerBackbone(Backbone):
         self.chat = ChatEncoder(tokenizer, self.max_length, self.is_decoder)
 
     @property
+    def settings(self) -> ReadingSettings:
+        """How conversations are read."""
+        return self.chat.settings
+
+    @property
     def module_under_adapters(self) -> nn.Module:
         """The transformers model without adapters around it."""
         inner = getattr(self.model, "get_base_model", None)
@@ -140,8 +149,20 @@ class TransformerBackbone(Backbone):
         self._check_length(max_length)
         other = copy.copy(self)
         other.max_length = max_length
-        other.chat = ChatEncoder(self.tokenizer, max_length, self.is_decoder)
+        other.chat = ChatEncoder(self.tokenizer, max_length, self.is_decoder, self.settings)
         return other
+
+    def with_settings(self, settings: ReadingSettings) -> "TransformerBackbone":
+        """Return the same backbone reading conversations with other settings."""
+        if settings.settled(self.tokenizer.chat_template) == self.settings:
+            return self
+        other = copy.copy(self)
+        other.chat = self.chat.with_settings(settings)
+        return other
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer into a folder; its template writes the date that is read here."""
+        self.chat.fixed_tokenizer().save_pretrained(folder)
 
     def sequences(
         self,

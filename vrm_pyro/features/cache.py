@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vrm_pyro.atomic import write_directory
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.turns import answer_mark
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.shards import array_problem
 from vrm_pyro.features.tokens import COLUMNS
@@ -150,6 +151,7 @@ def _key(texts: Texts, backbone: Backbone) -> dict[str, Any]:
     for part in texts[:3]:
         encoded = json.dumps(list(part), ensure_ascii=False, sort_keys=True).encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    digest.update(answer_mark(texts.responses))
     digest.update(np.ascontiguousarray(texts.response_prompt, dtype="<i8").tobytes())
     return {
         "format": _FORMAT,

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vrm_pyro.backbone import TransformerBackbone, load_backbone
+from vrm_pyro.backbone import Backbone, TransformerBackbone, load_backbone
+from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.data.rows import PreferenceTable, ReadAs, TableSpec, load_table
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.meta import FILE as STORE_FILE
-from vrm_pyro.features.meta import differ
+from vrm_pyro.features.meta import differ, read_meta
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.store import FeatureStore, open_store
 
@@ -35,7 +36,12 @@ FACTS = {
     "max_length": "max_length",
 }
 
-OPTIONAL_FACTS = {"layer": "layer", "file_sha256": "file"}
+OPTIONAL_FACTS = {
+    "layer": "layer",
+    "file_sha256": "file",
+    "date": "date",
+    "reasoning": "reasoning",
+}
 """The same for what some backbones have; absent otherwise."""
 
 
@@ -134,15 +140,43 @@ def backbone_name(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
-def read_backbone(name: str, **settings: Any) -> TransformerBackbone:
-    """Load a backbone; a local path is stored as an absolute one."""
+def read_backbone(
+    name: str, reading: ReadingSettings | None = None, **settings: Any
+) -> TransformerBackbone:
+    """Load a backbone; a local path is stored as an absolute one.
+
+    Args:
+        name: What the user calls it.
+        reading: How it reads conversations.
+        **settings: See :func:`~vrm_pyro.load_backbone`.
+    """
     device = settings.get("device", "auto")
     try:
-        return load_backbone(backbone_name(name), **settings)
+        found = load_backbone(backbone_name(name), **settings)
+        return found.with_settings(reading or found.settings)
     except RuntimeError as error:
         if device == "auto":
             raise
         raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def store_reading(folder: Path) -> ReadingSettings | None:
+    """Return how the texts of a store, finished or not, were read; None without a store."""
+    if not (folder / STORE_FILE).is_file():
+        return None
+    key = read_meta(folder)["key"]
+    return ReadingSettings(key.get("date"), key.get("reasoning", "keep"))
+
+
+def log_date(backbone: Backbone, where: str) -> None:
+    """Say that the date of a chat template which writes today's is fixed."""
+    if backbone.settings.date is not None:
+        log.info(
+            "the chat template of %s writes today's date; %s keeps %s",
+            backbone.name,
+            where,
+            backbone.settings.date,
+        )
 
 
 def backbone_facts(store: FeatureStore) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field
-
-from vrm_pyro.artefacts import Schema, read_json_lines
 from vrm_pyro.atomic import write_file
 from vrm_pyro.data.rows import PreferenceTable
+from vrm_pyro.data.turns import REASONING, Answer
 
 FILES = ("prompts.jsonl", "responses.jsonl", "pairs.jsonl")
 
@@ -19,7 +17,7 @@ def write_texts(folder: Path, table: PreferenceTable) -> None:
     rows: tuple[Iterable[Any], ...] = (
         table.prompts,
         (
-            {"text": text, "id": name, "subset": subset}
+            {"text": text, "id": name, "subset": subset, **_parts(text)}
             for text, name, subset in zip(
                 table.responses, table.response_id, table.response_subset, strict=True
             )
@@ -37,50 +35,34 @@ def write_texts(folder: Path, table: PreferenceTable) -> None:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-class _Message(Schema):
-    model_config = ConfigDict(extra="allow")
-
-    role: str
-    content: str | None
-
-
-class _Response(Schema):
-    text: str
-    id: str | None
-    subset: str | None
-
-
-class _Pair(Schema):
-    id: str | None
-    subset: str | None
-    source: str | None
-
-
-_Prompt = Annotated[list[_Message], Field(min_length=1)]
-
-
-def read_texts(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    """Return the lists by their field names in :class:`PreferenceTable`.
-
-    Args:
-        folder: The store.
-        meta: Its description.
-
-    Raises:
-        InputError: If a line is not what was written, or their number differs.
-    """
-    remedy = "Write the store again (--overwrite)."
-    counts = (meta["num_prompts"], meta["num_responses"], meta["num_pairs"])
-    prompts, responses, pairs = (
-        read_json_lines(folder / name, kind, count, remedy)
-        for name, kind, count in zip(FILES, (_Prompt, _Response, _Pair), counts, strict=True)
-    )
+def read_texts(folder: Path) -> dict[str, Any]:
+    """Return the lists by their field names in :class:`PreferenceTable`."""
+    prompts, responses, pairs = (_read(folder / name) for name in FILES)
     return {
         "prompts": prompts,
-        "responses": [r["text"] for r in responses],
+        "responses": [_response(r) for r in responses],
         "response_id": [r["id"] for r in responses],
         "response_subset": [r["subset"] for r in responses],
         "pair_id": [p["id"] for p in pairs],
         "pair_subset": [p["subset"] for p in pairs],
         "pair_source": [p["source"] for p in pairs],
     }
+
+
+def _parts(text: str) -> dict[str, str]:
+    """Return answer and reasoning of a response in which they came apart."""
+    if not isinstance(text, Answer):
+        return {}
+    return {"answer": text.content, REASONING: text.reasoning}
+
+
+def _response(line: dict[str, Any]) -> str:
+    if REASONING in line:
+        return Answer.of(line["answer"], line[REASONING])
+    text: str = line["text"]
+    return text
+
+
+def _read(path: Path) -> list[Any]:
+    with open(path, encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]

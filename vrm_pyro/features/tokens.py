@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import Text
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 
 COLUMNS = 5

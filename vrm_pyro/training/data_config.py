@@ -1,10 +1,13 @@
 """Data settings of a run."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vrm_pyro.data.schemas.reading import Reading
 from vrm_pyro.errors import InputError
+
+if TYPE_CHECKING:
+    from vrm_pyro.backbone.reading import ReadingSettings
 
 
 @dataclass
@@ -29,6 +32,11 @@ class DataConfig:
         on_unidentified: What to do when labels are a function of the ratings, so that the data do
             not identify objective weights and count the same evidence twice: ``warn``,
             ``drop_ratings`` or ``drop_preferences``.
+        reasoning: What becomes of reasoning (``reasoning_content``, ``<think>`` parts) in turns of
+            the assistant and in responses: ``keep`` hands it to the chat template, ``strip``
+            leaves it out. The trained model reads all later texts in the same way.
+        date: Day, as YYYY-MM-DD, for a chat template that writes today's date; null: the day on
+            which training starts. It is kept with the model.
     """
 
     train: str | list[str] | None = None
@@ -40,6 +48,19 @@ class DataConfig:
     schema: str | None = None
     columns: dict[str, str] | str | None = None
     on_unidentified: Literal["warn", "drop_ratings", "drop_preferences"] = "warn"
+    reasoning: Literal["keep", "strip"] = "keep"
+    date: str | None = None
+
+    @property
+    def reading(self) -> "ReadingSettings":
+        """How the backbone reads conversations.
+
+        Raises:
+            InputError: If a setting is wrong.
+        """
+        from vrm_pyro.backbone.reading import ReadingSettings  # transformers: --help does without
+
+        return ReadingSettings(self.date, self.reasoning)
 
     def read_as(self, rows: Any) -> Any:
         """Return rows in any form with the schema or the columns that are set here."""
@@ -66,5 +87,6 @@ def check_data_settings(data: DataConfig) -> None:
             f"data.validation_fraction is {data.validation_fraction}, but must lie between 0 "
             "and 1; 0.1 is usual."
         )
+    assert data.reading  # checks itself
     if data.max_prompts < 0:
         raise InputError(f"data.max_prompts is {data.max_prompts}, but must be 0 (all) or more.")

@@ -6,6 +6,7 @@ from helpers.tiny_backbones import text
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    pipeline,
 )
 
 from vrm_pyro.errors import InputError
@@ -35,6 +36,31 @@ def assert_scores(made, output, lines):
         assert output[name].dtype == torch.float32
         torch.testing.assert_close(output[name], expected, **CLOSE)
     assert output.logits.std() > 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipeline_says_what_the_scorer_says(exported, kind):
+    """It tokenizes with special tokens, which rendered conversations have already."""
+    made = exported(kind)
+    pipe = pipeline(
+        "text-classification", model=made.model, tokenizer=made.tokenizer, device="cpu"
+    )
+    chats = [
+        [{"role": "user", "content": p}, {"role": "assistant", "content": r}]
+        for p, r in zip(PROMPTS, RESPONSES, strict=True)
+    ]
+    texts = [made.tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+    found = [line["score"] for line in pipe(texts, function_to_apply="none")]
+    expected = rewards(made.scorer)
+    torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-5)
+    if kind in ("bert", "roberta"):
+        pair = {"text": PROMPTS[0], "text_pair": RESPONSES[0]}
+        score = pipe(pair, function_to_apply="none")["score"]
+        assert score == pytest.approx(expected[0].item(), abs=1e-5)
+    chats[0][1]["content"] = ""
+    empty = made.tokenizer.apply_chat_template(chats[0], tokenize=False)
+    with pytest.raises(InputError, match="an empty response"):
+        pipe(empty)
 
 
 @pytest.mark.parametrize("kind", KINDS)

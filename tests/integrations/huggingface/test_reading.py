@@ -12,11 +12,11 @@ from vrm_pyro.backbone.chat import ChatEncoder
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.boundary import (
     answered,
-    exported_tokenizer,
     find_marker,
     reading_of,
     render_ids,
 )
+from vrm_pyro.integrations.huggingface.exported_template import exported_tokenizer
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence, rows_of_tokens
 
 KINDS = ("bert", "llama", "llama-chat", "qwen3", "roberta")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_backbones
+from helpers.chat_families import FAMILIES, family_tokenizer
 from helpers.tiny_backbones import text
 
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.backbone.chat import ChatEncoder
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.config import ModelConfig
@@ -34,6 +36,15 @@ def test_sound_encodings_pass(tmp_path, kind):
     checks = check_encoding(backbone, table(tmp_path, words=5))
     assert [c.verdict for c in checks] == ["ok", "ok"], checks
     assert check_drift(backbone, table(tmp_path, words=5)).verdict == "ok"
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_templates_of_known_families_pass(tmp_path, name):
+    """Some write an empty <think> part, or a channel, before the answer."""
+    backbone = tiny_backbones.tiny_backbone("llama-chat")
+    backbone.tokenizer = family_tokenizer(name)
+    backbone.chat = ChatEncoder(backbone.tokenizer, 400, True)
+    assert check_encoding(backbone, table(tmp_path, num=4))[0].verdict == "ok"
 
 
 def test_doubled_opening_token_fails(tmp_path):

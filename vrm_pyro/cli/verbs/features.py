@@ -9,7 +9,6 @@ from jsonargparse import ArgumentParser
 from vrm_pyro.cli.options import add_device_option, add_row_options, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import part
 
 # Settings of vrm_pyro.ModelConfig that states depend on: name, type, default, meaning.
@@ -60,6 +59,19 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="Folder to write.")
     for name, kind, default, text in SETTINGS:
         parser.add_argument(f"--model.{name}", type=kind, default=default, help=text)
+    parser.add_argument(
+        "--reasoning",
+        type=Literal["keep", "strip"],
+        default="keep",
+        help="What becomes of reasoning, as data.reasoning of train says.",
+    )
+    parser.add_argument(
+        "--date",
+        type=str | None,
+        default=None,
+        metavar="YYYY-MM-DD",
+        help="Day for a chat template that writes today's date; null: today.",
+    )
     add_device_option(parser)
     parser.add_argument(
         "--stored_dtype",
@@ -77,7 +89,14 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Write or finish a store."""
     options = parse(build_parser(), argv)
-    from vrm_pyro.features.reading import is_store, read_backbone, read_rows
+    from vrm_pyro.backbone.reading import ReadingSettings
+    from vrm_pyro.features.reading import (
+        is_store,
+        log_date,
+        read_backbone,
+        read_rows,
+        store_reading,
+    )
     from vrm_pyro.features.sharing import write_features
 
     if is_store(options.data):
@@ -88,17 +107,20 @@ def run(argv: Sequence[str]) -> None:
             "--overwrite would delete the shares of others; remove the folder by hand, then start "
             "them all."
         )
-    read = [options.data, options.model.backbone, options.config]
-    refuse_input_as_output(options.out, read)
     table = read_rows(rows_of(options), options.skip_invalid, options.split)
+    made = store_reading(Path(options.out))
+    if made is not None and options.date is None and not options.overwrite:
+        options.date = made.date  # a store that is finished another day
     backbone = read_backbone(
         options.model.backbone,
+        ReadingSettings(options.date, options.reasoning),
         pooling=options.model.pooling,
         layer=options.model.layer,
         max_length=options.model.max_length,
         dtype=options.model.dtype,
         device=options.device,
     )
+    log_date(backbone, "this store, with all that is trained on it,")
     store = write_features(
         table,
         backbone,

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.options import (
-    MOST_DRAWS,
-    SEEDS,
     add_model_options,
     add_output_option,
-    check_numbers,
-    check_outputs,
+    check_out,
     read_inputs,
     read_model,
 )
@@ -47,10 +44,11 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Draw and write."""
     options = parse(build_parser(), argv)
-    check_outputs(options)
+    check_out(options.out)
     if not options.out.endswith(".nc"):
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
-    check_numbers(options, draws=(1, MOST_DRAWS), seed=SEEDS)
+    if options.draws < 1:
+        raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
     from vrm_pyro.prediction.posterior.file import write_posterior
 
     loaded = read_model(options)

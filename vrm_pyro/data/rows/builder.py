@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vrm_pyro.data.rows.conversation import Message, tool_parts
+from vrm_pyro.data.rows.conversation import Message, extras
 from vrm_pyro.data.rows.counts import RowReport, add_counts
 from vrm_pyro.data.rows.ranked_row import RankedResponses
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, pair_weight, pairs_of
@@ -21,7 +21,7 @@ def prompt_key(prompt: list[Message]) -> str:
     >>> prompt_key([{"role": "user", "content": "Hi"}])
     '[["user", "Hi"]]'
     """
-    turns = [[turn["role"], turn["content"], *filter(None, [tool_parts(turn)])] for turn in prompt]
+    turns = [[turn["role"], turn["content"], *filter(None, [extras(turn)])] for turn in prompt]
     return json.dumps(turns, ensure_ascii=False)
 
 

@@ -1,44 +1,29 @@
-"""Check chat messages, and extract the implicit prompt that two conversations share."""
+"""Check the conversations of rows, and extract the implicit prompt that two of them share."""
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from vrm_pyro.data.problem import RowProblem
+from vrm_pyro.data.tools import TEMPLATE_KWARGS, TOOLS
+from vrm_pyro.data.turns import REASONING, Message, extras, read_answer, read_messages, turn_text
+from vrm_pyro.data.values import kind_of, readable
 
-Message = dict[str, Any]
-"""A turn: ``role`` and ``content`` as text, and the keys of :func:`tool_parts`."""
+__all__ = [
+    "Message",
+    "check_messages",
+    "check_prompt",
+    "check_response",
+    "check_text",
+    "extras",
+    "kind_of",
+    "split_conversations",
+    "split_texts",
+    "turn_text",
+]
 
-ROLES = ("system", "user", "assistant", "tool")
-# Keys besides role and content that chat templates read from tool calls and tool results.
-_TOOL_KEYS: Final = {"assistant": ("tool_calls",), "tool": ("name", "tool_call_id")}
-
-
-def tool_parts(message: Mapping[str, Any]) -> Message:
-    """Return a turn's ``tool_calls``, or the name and id of the call it is the result of.
-
-    Null entries are left out, inside calls too: tables fill them in for arguments that only
-    other calls have.
-    """
-    keys = _TOOL_KEYS.get(message["role"], ())
-    return {key: _without_null(message[key]) for key in keys if message.get(key)}
-
-
-def _without_null(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_null(v) for k, v in value.items() if v is not None}
-    return [_without_null(v) for v in value] if isinstance(value, list) else value
-
-
-def turn_text(message: Mapping[str, Any]) -> str:
-    """Return a turn as text without a chat template: content, then tool calls as JSON.
-
-    >>> turn_text({"role": "assistant", "content": "It is noon."})
-    'It is noon.'
-    """
-    calls = message.get("tool_calls")
-    written = json.dumps(calls, ensure_ascii=False) if calls else ""
-    return "\n".join(filter(None, (message["content"], written)))
+ROLES = ("developer", "system", "user", "assistant", "tool")
+# Turns whose content may be empty: instructions, results of tools.
+_MAY_BE_EMPTY = ("system", "developer", "tool")
 
 
 def check_text(value: object, column: str) -> str:
@@ -51,77 +36,48 @@ def check_text(value: object, column: str) -> str:
         raise RowProblem("wrong type", f'"{column}" is {kind_of(value)}, but must be text.')
     if not value.strip():
         raise RowProblem("empty text", f'"{column}" is empty. Fill it in or remove the row.')
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise RowProblem(
-            "broken text",
-            f'"{column}" holds half of a surrogate pair (a cut emoji, for instance), which no '
-            "tokenizer can read. Remove that character.",
-        ) from None
-    return value
+    return readable(value, column)
 
 
-def check_messages(value: list[Any], column: str) -> list[Message]:
-    """Check messages and return them with ``role``, ``content`` and the keys of tool calls.
+def check_messages(
+    value: list[Any], column: str, tools: object = None, template_kwargs: object = None
+) -> list[Message]:
+    """Check messages and return them as :func:`vrm_pyro.data.turns.read_messages` does.
 
-    Other keys are dropped: they are not encoded. The content of a turn with tool calls may be
-    empty or null.
+    Other keys are dropped: they are not encoded. The content of a turn with tool calls or
+    reasoning, of a system turn and of a result of a tool may be empty.
 
     Raises:
         RowProblem: If the list is empty or a message lacks a known role or a text.
     """
-    if not value:
-        raise RowProblem("empty text", f'"{column}" is an empty list of messages.')
-    messages = []
-    for index, message in enumerate(value):
+    messages = read_messages(value, column, tools, template_kwargs)
+    for index, message in enumerate(messages):
         where = f"{column}[{index}]"
-        if not _is_message(message):
-            raise RowProblem(
-                "bad messages",
-                f'"{where}" is {kind_of(message)}, but must be a message such as '
-                '{"role": "user", "content": "..."}.',
-            )
         if message["role"] not in ROLES:
             raise RowProblem(
                 "bad messages",
                 f'"{where}" has role {message["role"]!r:.40}; use one of {", ".join(ROLES)}.',
             )
-        tools = tool_parts(message)
-        content = message.get("content")
-        if "tool_calls" in tools:
-            _check_calls(tools["tool_calls"], f"{where}.tool_calls")
-        if content or "tool_calls" not in tools:
-            content = check_text(content, f"{where}.content")
-        messages.append({"role": message["role"], "content": content or "", **tools})
+        if message["role"] not in _MAY_BE_EMPTY and not (
+            "tool_calls" in message or REASONING in message
+        ):
+            check_text(message["content"], f"{where}.content")
     return messages
 
 
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and "role" in value
-        and ("content" in value or "tool_calls" in value)
-    )
-
-
-def _check_calls(calls: Any, where: str) -> None:
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise RowProblem(
-            "bad messages",
-            f'"{where}" is no list of objects. Give calls of tools as a chat template reads them: '
-            '[{"type": "function", "function": {"name": "...", "arguments": {...}}}].',
-        )
-
-
-def check_prompt(value: object) -> list[Message]:
+def check_prompt(value: object, row: Mapping[str, Any] | None = None) -> list[Message]:
     """Return a prompt, given as text or messages, as messages; text is one user message.
+
+    Args:
+        value: The prompt.
+        row: The row, which may hold ``tools`` and ``chat_template_kwargs``.
 
     Raises:
         RowProblem: If it is neither, or ends with an assistant turn.
     """
+    tools, template_kwargs = ((row or {}).get(key) for key in (TOOLS, TEMPLATE_KWARGS))
     if isinstance(value, list):
-        messages = check_messages(value, "prompt")
+        messages = check_messages(value, "prompt", tools, template_kwargs)
         if messages[-1]["role"] == "assistant":
             raise RowProblem(
                 "bad messages",
@@ -135,7 +91,7 @@ def check_prompt(value: object) -> list[Message]:
             f'"prompt" is {kind_of(value)}, but must be text or a list of '
             '{"role", "content"} messages.',
         )
-    return [{"role": "user", "content": check_text(value, "prompt")}]
+    return read_messages(check_text(value, "prompt"), "prompt", tools, template_kwargs)
 
 
 def check_response(value: object, column: str) -> str:
@@ -155,14 +111,7 @@ def check_response(value: object, column: str) -> str:
             "assistant message. Put the turns that both responses share into the prompt; "
             "conversations that part before the last turn cannot be compared here.",
         )
-    if "tool_calls" in messages[0]:
-        raise RowProblem(
-            "bad messages",
-            f'"{column}" calls tools, but responses are read as text. Write the call as text, or '
-            "compare the answers that come after it.",
-        )
-    text: str = messages[0]["content"]
-    return text
+    return read_answer(messages[0], column)
 
 
 def split_conversations(
@@ -226,13 +175,3 @@ def _shared_length(first: Any, second: Any) -> int:
         else:
             high = middle - 1
     return low
-
-
-def kind_of(value: object) -> str:
-    """Return the name of a value's JSON type for messages."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-    if value is None:
-        return "null"
-    if type(value) in names:
-        return names[type(value)]
-    return "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"

@@ -56,15 +56,15 @@ def row_prompt(value: Any, row: Mapping[str, Any]) -> list[Message]:
     """
     system = row.get(SYSTEM)
     if not isinstance(system, str) or not system.strip():
-        return check_prompt(value)
+        return check_prompt(value, row)
     turn = {"role": "system", "content": system}
     if isinstance(value, str):
-        return check_prompt([turn, {"role": "user", "content": value}])
+        return check_prompt([turn, {"role": "user", "content": value}], row)
     if not isinstance(value, list):
-        return check_prompt(value)
-    messages = check_prompt(value)
+        return check_prompt(value, row)
+    messages = check_prompt(value, row)
     if messages[0]["role"] != "system":
-        return check_prompt([turn, *value])
+        return check_prompt([turn, *value], row)
     if messages[0]["content"].strip() != system.strip():
         raise RowProblem(
             "contradicting prompt",

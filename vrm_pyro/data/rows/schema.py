@@ -34,6 +34,7 @@ from vrm_pyro.data.rows.values import (
     ratings_of,
     required,
 )
+from vrm_pyro.data.tools import TEMPLATE_KWARGS, TOOLS
 
 COMPARISON_COLUMNS = (
     "prompt",
@@ -48,6 +49,7 @@ COMPARISON_COLUMNS = (
 RESPONSE_COLUMNS = ("prompt", "response", "ratings")
 KNOWN_COLUMNS = frozenset(
     (*COMPARISON_COLUMNS, *RESPONSE_COLUMNS, *RANKING_COLUMNS, *LABEL_COLUMNS, SYSTEM)
+    + (TOOLS, TEMPLATE_KWARGS)
 )
 NUMBER_COLUMNS = ("preference", "weight", "margin")
 _PREFERENCE = "a number from 0 to 1, the probability that chosen is preferred"

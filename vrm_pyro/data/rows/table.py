@@ -13,6 +13,7 @@ from vrm_pyro.data.rows.conversation import Message
 from vrm_pyro.data.rows.counts import RowReport
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
+from vrm_pyro.data.turns import answer_mark
 from vrm_pyro.errors import InputError
 
 
@@ -149,6 +150,7 @@ class PreferenceTable:
         if not np.isnan(self.pair_margin).all():  # else the hash of versions without margins
             plain = np.where(np.isnan(self.pair_margin), np.nan, self.pair_margin) + 0.0
             digest.update(b"margin" + np.ascontiguousarray(plain, dtype="<f8").tobytes())
+        digest.update(answer_mark(self.responses))
         if self.ranking_numbers:
             digest.update(b"ranking" + np.ascontiguousarray(self.pair_ranking, "<i8").tobytes())
         return digest.hexdigest()

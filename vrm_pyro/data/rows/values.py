@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vrm_pyro.data.problem import RowProblem
-from vrm_pyro.data.rows.conversation import kind_of
+from vrm_pyro.data.values import kind_of, readable
 
 LABEL_COLUMNS = ("id", "subset", "source")
 EXPECTED = (
@@ -46,7 +46,7 @@ def rating_object(value: object, column: str) -> dict[str, float]:
             f'"{column}" is {kind_of(value)}, but must be an object {{"objective": number}}.',
         )
     return {
-        str(name): _rating(rating, f"{column}.{name}")
+        readable(str(name), column): _rating(rating, f"{column}.{name}")
         for name, rating in value.items()
         if rating is not None
     }
@@ -94,6 +94,6 @@ def labels_of(row: Mapping[str, Any]) -> dict[str, str | None]:
     values = {column: row.get(column) for column in LABEL_COLUMNS}
     # pandas writes a missing name as NaN, which is not equal to itself
     return {
-        column: None if value is None or value != value else str(value)
+        column: None if value is None or value != value else readable(str(value), column)
         for column, value in values.items()
     }

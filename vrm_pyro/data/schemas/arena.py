@@ -23,6 +23,7 @@ WINNERS = {
     "model_b": 0.0,
     "tie": 0.5,
     "tie (bothbad)": 0.5,
+    "tie (inconsistent)": 0.5,
     "both_bad": 0.5,
     "bothbad": 0.5,
 }

@@ -8,7 +8,7 @@ first turn.
 
 Ratings: none.
 
-Ties and strengths: ``tie`` is a tie (``preference`` 0.5).
+Ties and strengths: ``tie`` and ``tie (inconsistent)`` are ties (``preference`` 0.5).
 """
 
 from typing import Any

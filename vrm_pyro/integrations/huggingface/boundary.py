@@ -1,16 +1,23 @@
 """Find the token ids with which the chat template begins a response, for export."""
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone import TransformerBackbone
-from vrm_pyro.backbone.chat import ChatEncoder, TokenSequence
+from vrm_pyro.backbone.chat import ChatEncoder
+from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.backbone.messages import Messages, as_messages
+from vrm_pyro.backbone.template import (
+    REFUSALS,
+    ChatTemplate,
+    RefusedConversation,
+    common_length,
+    prelude_settings,
+)
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading, last_occurrence
 
@@ -41,47 +48,6 @@ ANSWERS: Final = (
 _ODD_ANSWERS: Final = ("\nYes.", " Yes.", "\n\n  - yes")
 
 
-def exported_tokenizer(encoder: ChatEncoder) -> PreTrainedTokenizerBase:
-    """Return a copy of the tokenizer with a chat template that matches the encoder.
-
-    A tokenizer without a template gets one that writes roles or pairs as
-    :class:`~vrm_pyro.backbone.chat.ChatEncoder` does, including special tokens.
-    """
-    tokenizer: Any = copy.deepcopy(encoder.tokenizer)
-    layout = encoder.layout
-    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token  # the mask marks padding, not the id
-    if layout.template == "chat":
-        return tokenizer
-
-    def text(tokens: Sequence[tuple[int, int]]) -> str:
-        return repr("".join(tokenizer.convert_ids_to_tokens([i for i, _ in tokens])))
-
-    special = layout.pair
-    turn = "m['role'] + ': ' + m['content']"
-    lines = (
-        f"{{%- for m in asked -%}}{{{{- {turn} -}}}}"
-        "{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}{%- endfor -%}"
-    )
-    header, lead = repr("\nassistant:"), "' '"
-    if layout.template == "pair":
-        alone = "asked | length == 1 and asked[0]['role'] == 'user'"
-        lines = (
-            f"{{%- if {alone} -%}}{{{{- asked[0]['content'] -}}}}"
-            f"{{%- else -%}}{lines}{{%- endif -%}}"
-        )
-        header, lead = text(special.between), "''"
-    tokenizer.chat_template = (
-        "{%- set answered = messages[-1]['role'] == 'assistant' and not add_generation_prompt -%}"
-        "{%- set asked = messages[:-1] if answered else messages -%}"
-        f"{{{{- {text(special.before)} -}}}}{lines}"
-        f"{{%- if answered -%}}{{{{- {header} + {lead} + messages[-1]['content'] + "
-        f"{text(special.after)} -}}}}"
-        f"{{%- elif add_generation_prompt -%}}{{{{- {header} -}}}}{{%- endif -%}}"
-    )
-    return tokenizer
-
-
 def reading_of(
     backbone: TransformerBackbone,
     tokenizer: PreTrainedTokenizerBase,
@@ -98,10 +64,8 @@ def reading_of(
         InputError: If the template marks no answer, or token ids would be read differently from
             their texts.
     """
-    if backbone.chat.layout.template == "chat" or not backbone.chat.layout.pair.between:
-        header, marker = find_marker(tokenizer)
-    else:
-        header = marker = tuple(i for i, _ in backbone.chat.layout.pair.between)
+    between = tuple(i for i, _ in backbone.chat.layout.pair.between)
+    header, marker = (between, between) if between else find_marker(tokenizer)
     if not marker and without_boundary == "raise":
         raise InputError(
             f"backbone {backbone.name}: its chat template marks no place where an answer begins, "
@@ -121,38 +85,110 @@ def reading_of(
         pad_id=backbone.pad_id,
         template_hash=exported.template_hash,
         tokenizer_hash=exported.tokenizer_hash,
+        appended=() if backbone.chat.layout.pair.after else tuple(backbone.chat.appended),
+        ending=_common_end(_renderings(tokenizer, PROMPTS, ANSWERS)),
+        others=() if between else _other_markers(tokenizer, marker),
+        repeats=bool(marker) and not between and _marks_reasoning(tokenizer, marker),
     )
     if marker:
         _check_reading(reading, backbone.chat, tokenizer)
-    return reading
+    return replace(reading, blank=_blank(reading, tokenizer))
 
 
 def find_marker(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the header, the ids with which a template begins an answer, and its marker.
 
-    The header is what the generation prompt adds or, without one, the common end of all prompts.
-    The marker is the longest prefix of the header that occurs in the full rendering of every
-    probe, for any beginning of the answer. Both are empty if the template has no such ids.
+    The header is what stands between the last turn of a prompt and any answer to it
+    (:meth:`vrm_pyro.backbone.template.ChatTemplate.before_answer`) or, where a template adds
+    nothing there, the common end of all prompts. The marker is the longest prefix of the header
+    that occurs in the full rendering of every probe, for any beginning of the answer. Both are
+    empty if the template has no such ids.
     """
-    usable = [p for p in PROMPTS if render_ids(tokenizer, p, True) is not None]
-    prompts = [render_ids(tokenizer, p, True) or [] for p in usable]
-    plain = [render_ids(tokenizer, p, False) or [] for p in usable]
-    added = [a[_common(a, b) :] for a, b in zip(prompts, plain, strict=True)]
+    prompts = [(p, ids) for p in PROMPTS if (ids := _before_answer(tokenizer, p)) is not None]
+    plain = [render_ids(tokenizer, p, False) or [] for p, _ in prompts]
+    added = [a[common_length(a, b) :] for (_, a), b in zip(prompts, plain, strict=True)]
     header = added[0] if added and all(a == added[0] for a in added) else []
     if not header and prompts:
-        ends = [list(reversed(ids)) for ids in prompts]
-        size = min(_common(ends[0], other) for other in ends[1:]) if len(ends) > 1 else 0
-        header = prompts[0][len(prompts[0]) - size :]
-    full = [
-        ids
-        for prompt in usable
-        for answer in (*ANSWERS, *_ODD_ANSWERS)
-        if (ids := render_ids(tokenizer, answered(prompt, answer), False)) is not None
-    ]
+        header = list(_common_end([ids for _, ids in prompts])) if len(prompts) > 1 else []
+    full = _renderings(tokenizer, [p for p, _ in prompts], (*ANSWERS, *_ODD_ANSWERS))
     marker = list(header)
     while marker and not all(last_occurrence(ids, marker) is not None for ids in full):
         marker.pop()
     return tuple(header), tuple(marker)
+
+
+def _blank(reading: Reading, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return the ids that stand where an answer would, when it is empty."""
+    for prompt in PROMPTS:
+        ids = render_ids(tokenizer, answered(prompt, ""), False)
+        if ids is not None and reading.marker:
+            try:
+                found = reading.split(np.array(ids, dtype=np.int64))[1]
+            except InputError:
+                return ()
+            return tuple(int(i) for i in found.input_ids[found.boundary :])
+    return ()
+
+
+def _before_answer(tokenizer: PreTrainedTokenizerBase, prompt: Messages) -> list[int] | None:
+    """Return the ids of a prompt, up to where any answer begins; None if it is refused."""
+    template = ChatTemplate(tokenizer, prelude_settings(tokenizer.chat_template).get("date"))
+    try:
+        text = template.before_answer(prompt)
+    except RefusedConversation:
+        return None
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _renderings(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Messages], answers: Sequence[str]
+) -> list[list[int]]:
+    """Return the ids of all conversations of a prompt and an answer that the template takes."""
+    made = (
+        render_ids(tokenizer, answered(prompt, answer), False)
+        for prompt in prompts
+        for answer in answers
+    )
+    return [ids for ids in made if ids is not None]
+
+
+def _common_end(rows: Sequence[list[int]]) -> tuple[int, ...]:
+    ends = [row[::-1] for row in rows]
+    size = min((common_length(ends[0], other) for other in ends[1:]), default=0)
+    return tuple(rows[0][len(rows[0]) - size :]) if rows else ()
+
+
+def _other_markers(
+    tokenizer: PreTrainedTokenizerBase, marker: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    """Return what ends prompts that end with a tool's result, where the marker does not."""
+    call = {"id": "call00001", "type": "function", "function": {"name": "look", "arguments": {}}}
+    prompts: list[Messages] = [
+        [
+            *PROMPTS[0],
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": text, "name": "look", "tool_call_id": "call00001"},
+        ]
+        for text in ("It is 4.", "That is five")
+    ]
+    found = [ids for p in prompts if (ids := _before_answer(tokenizer, p)) is not None]
+    end = _common_end(found) if len(found) == len(prompts) else ()
+    return (end,) if marker and end and tuple(end[-len(marker) :]) != tuple(marker) else ()
+
+
+def _marks_reasoning(tokenizer: PreTrainedTokenizerBase, marker: Sequence[int]) -> bool:
+    """Whether a template writes the marker before reasoning, and again before its answer."""
+    thought = {"role": "assistant", "content": "Yes.", "reasoning_content": "It is."}
+    ids, plain = (
+        render_ids(tokenizer, [*PROMPTS[0], turn], False) or []
+        for turn in (thought, {"role": "assistant", "content": "Yes."})
+    )
+    return _count(ids, marker) > _count(plain, marker)
+
+
+def _count(ids: Sequence[int], marker: Sequence[int]) -> int:
+    size = len(marker)
+    return sum(tuple(ids[i : i + size]) == tuple(marker) for i in range(len(ids) - size + 1))
 
 
 def answered(prompt: Messages, answer: str) -> list[dict[str, Any]]:
@@ -170,7 +206,7 @@ def render_ids(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
-    except (TemplateError, ValueError, TypeError):
+    except REFUSALS:
         return None
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -205,11 +241,3 @@ def _check_reading(
 
 def _same(a: TokenSequence, b: TokenSequence) -> bool:
     return a.digest == b.digest
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the common prefix of two lists of ids."""
-    size = 0
-    while size < min(len(a), len(b)) and a[size] == b[size]:
-        size += 1
-    return size

@@ -1,18 +1,24 @@
 """Split token ids into prompt and response, as the encoder of texts writes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.backbone.chat import SequenceLayout, SpecialTokens, TokenSequence
+from vrm_pyro.backbone.layout import SequenceLayout, SpecialTokens, TokenSequence
 from vrm_pyro.errors import InputError
-from vrm_pyro.integrations.huggingface.schemas import ReadingSchema, check_part
 
 WITHOUT_BOUNDARY = ("raise", "whole_text")
 """Options for a row in which no response begins."""
+
+
+_IDS = ("header", "marker", "appended", "ending", "blank")
+_EMPTY = (
+    "a row holds an empty response, which has no reward. Leave such rows out, or give them a "
+    "reward of your own, as vrm_pyro.VRMReward does with empty_reward."
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,12 @@ class Reading:
         pad_id: Token id used for padding.
         template_hash: Hash of the exported chat template.
         tokenizer_hash: Hash of the exported tokenizer, including special tokens around texts.
+        appended: Ids that the tokenizer appends to every text, such as an end token; a pipeline
+            writes them after what the template wrote.
+        ending: Ids that the template writes after every answer.
+        blank: Ids that stand in place of an answer that is empty.
+        others: Further markers of a template without a header, such as the end of a tool's result.
+        repeats: Whether one answer may hold the marker twice: before its reasoning, and again.
     """
 
     layout: SequenceLayout
@@ -44,42 +56,49 @@ class Reading:
     pad_id: int
     template_hash: str
     tokenizer_hash: str
+    appended: tuple[int, ...] = ()
+    ending: tuple[int, ...] = ()
+    repeats: bool = False
+    blank: tuple[int, ...] = ()
+    others: tuple[tuple[int, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values that :meth:`from_json` reads."""
-        return asdict(self) | {"header": list(self.header), "marker": list(self.marker)}
+        return (
+            asdict(self)
+            | {name: list(getattr(self, name)) for name in _IDS}
+            | {"others": [list(marker) for marker in self.others]}
+        )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Reading":
         """Return what :meth:`to_json` wrote.
 
         Raises:
-            InputError: If a value is missing, unknown or does not fit.
+            InputError: If a value is missing or unknown.
         """
-        check_part(ReadingSchema, "'reading' is not what this version writes", values)
-        layout = dict(values["layout"])
-        for key in ("single", "pair"):
-            held = dict(layout[key])
-            for part in ("before", "between", "after"):
-                held[part] = [(i, kind) for i, kind in held[part]]
-            layout[key] = SpecialTokens(**held)
-        lists = {key: tuple(values[key]) for key in ("header", "marker")}
-        return cls(**{**values, **lists, "layout": SequenceLayout(**layout)})
-
-    def check_ids(self, size: int) -> None:
-        """Raise InputError unless all token ids lie in a vocabulary of some size."""
-        special = [
-            token
-            for tokens in (self.layout.single, self.layout.pair)
-            for part in (tokens.before, tokens.between, tokens.after)
-            for token, _ in part
-        ]
-        largest = max(*special, *self.header, *self.marker, self.pad_id)
-        if largest >= size:
+        try:
+            layout = dict(values["layout"])
+            for key in ("single", "pair"):
+                held = dict(layout[key])
+                for part in ("before", "between", "after"):
+                    held[part] = [(int(i), int(kind)) for i, kind in held[part]]
+                layout[key] = SpecialTokens(**held)
+            # Versions before wrote the fields without a default alone.
+            usual = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+            rest = {f.name: ({**usual, **values})[f.name] for f in fields(cls)}
+            rest["layout"] = SequenceLayout(**layout)
+            for key in _IDS:
+                rest[key] = tuple(int(i) for i in rest[key])
+            rest["others"] = tuple(tuple(int(i) for i in marker) for marker in rest["others"])
+            if unknown := set(values) - set(rest):
+                raise KeyError(min(unknown))
+            return cls(**rest)
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"config.json: 'reading' holds the token id {largest}, but the backbone has "
-                f"{size} tokens. Export the model again."
-            )
+                f"config.json: 'reading' is not what this version writes ({error}); export the "
+                "model again."
+            ) from error
 
     def split(
         self, ids: NDArray[np.int64], without_boundary: str = "raise"
@@ -101,23 +120,49 @@ class Reading:
         body: list[int] = ids.tolist()
         while opening and body[: len(opening)] == opening:
             body = body[len(opening) :]
-        if closing and body[-len(closing) :] == closing:
+        # A pipeline adds special tokens to a text that has them already.
+        while self.appended and _ends(body, (*self.ending, *self.appended)):
+            body = body[: -len(self.appended)]
+        whole = body
+        while closing and _ends(body, closing):
             body = body[: -len(closing)]
         if not body:
             raise InputError("a row holds no token of a text; give a prompt and a response.")
-        start = last_occurrence(body, self.marker)
+        start, marker, header = self._start(body), self.marker, self.header
+        for other in self.others:
+            later = last_occurrence(body, other)
+            if later is not None and (start is None or later > start):
+                start, marker, header = later, other, other
         if start is None:
+            if self.marker and last_occurrence(whole, self.marker) is not None:
+                raise InputError(_EMPTY)
             return self._undivided(body, without_boundary)
-        end = start + len(self.marker)
-        for token in self.header[len(self.marker) :]:
+        end = start + len(marker)
+        for token in header[len(marker) :]:
             if end < len(body) and body[end] == token:
                 end += 1
             else:
                 break
+        if body[end:] == list(self.blank):
+            raise InputError(_EMPTY)
         # The layout writes the tokens between the two texts of a pair itself.
-        prompt = body[:start] if self.layout.pair.between else body[:end]
+        if self.layout.pair.between:
+            prompt = before = body[:start]
+        else:
+            # A token that joins the end of the header with the response belongs to the response.
+            prompt, before = [*body[:start], *header], body[:end]
         join = self.layout.join
-        return join(prompt, None), join(prompt, body[end:])
+        return join(prompt, None), join(before, body[end:])
+
+    def _start(self, body: list[int]) -> int | None:
+        """Return where the marker of the last answer begins; None without one."""
+        start = last_occurrence(body, self.marker)
+        while self.repeats and start is not None:
+            earlier = last_occurrence(body[:start], self.marker)
+            if earlier is None or self.marker[0] in body[earlier + len(self.marker) : start]:
+                break  # a turn of another role stands between the two
+            start = earlier
+        return start
 
     def _undivided(
         self, body: list[int], without_boundary: str
@@ -137,6 +182,10 @@ class Reading:
             "set without_boundary='whole_text' in the config: weights are then read off the "
             "whole text."
         )
+
+
+def _ends(ids: Sequence[int], tail: Sequence[int]) -> bool:
+    return list(ids[len(ids) - len(tail) :]) == list(tail)
 
 
 def last_occurrence(ids: Sequence[int], marker: Sequence[int]) -> int | None:

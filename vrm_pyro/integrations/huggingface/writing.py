@@ -1,7 +1,6 @@
 """Write a trained model as a transformers model."""
 
 import copy
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from vrm_pyro.integrations.huggingface.boundary import (
     ANSWERS,
     PROMPTS,
     answered,
-    exported_tokenizer,
     reading_of,
     render_ids,
 )
 from vrm_pyro.integrations.huggingface.configuration import VRMConfig
+from vrm_pyro.integrations.huggingface.exported_template import exported_tokenizer
 from vrm_pyro.integrations.huggingface.modeling import VRMForSequenceClassification
 from vrm_pyro.integrations.huggingface.reading import WITHOUT_BOUNDARY
 from vrm_pyro.integrations.huggingface.self_check import SelfTest
@@ -67,12 +66,6 @@ class ExportSettings:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}."
                 )
-        size = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:[KMGT]i?B)?", self.max_shard_size, re.I)
-        if size is None or float(size[1]) == 0:
-            raise InputError(
-                f"max_shard_size is {self.max_shard_size!r}, but must be a positive number with a "
-                "unit, such as 5GB or 500MB."
-            )
 
 
 def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None:
@@ -148,9 +141,8 @@ def refuse_own_classes(settings: Mapping[str, Any]) -> None:
         settings: Result of :func:`vrm_pyro.models.checkpoint.settings_to_json`.
     """
     for key, table in TABLES.items():
-        entry = settings.get(key)
-        name = entry.get("class") if isinstance(entry, Mapping) else None
-        if isinstance(name, str) and name not in table:
+        name = (settings.get(key) or {}).get("class")
+        if name is not None and name not in table:
             raise InputError(
                 f"the model's {key} is {name}, a class of your own. An exported model is loaded "
                 "without running anybody's code, so it can only have classes of vrm_pyro. Use the "

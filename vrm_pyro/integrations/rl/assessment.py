@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.backbone.messages import Messages
+from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import Chunk, chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.errors import InputError
-from vrm_pyro.integrations.rl.conversations import completion_text, prompt_messages
+from vrm_pyro.integrations.rl.conversations import completion_text
 from vrm_pyro.integrations.rl.settings import RewardSettings
 from vrm_pyro.integrations.rl.streams import text_streams
 from vrm_pyro.models.evaluation import evaluation_mode
@@ -102,13 +103,16 @@ class _Responses:
     place: NDArray[np.int64]
 
     @classmethod
-    def of(cls, prompts: Sequence[Text], completions: Sequence[Text]) -> "_Responses":
+    def of(
+        cls, reading: ReadingSettings, prompts: Sequence[Text], completions: Sequence[Text]
+    ) -> "_Responses":
         prompt_index: dict[str, int] = {}
         index: dict[tuple[int, str], int] = {}
         unique: list[Messages] = []
         place = np.full(len(completions), -1, dtype=np.int64)
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            text, messages = completion_text(completion), prompt_messages(prompt)
+            text = reading.answer(completion_text(completion))
+            messages = reading.prompt(prompt)
             if not text.strip():
                 continue
             owner = prompt_index.setdefault(json.dumps(messages, sort_keys=True), len(unique))
@@ -148,7 +152,7 @@ def assess(
         raise InputError(
             f"{len(prompts)} prompts for {len(completions)} completions: give one for each."
         )
-    responses = _Responses.of(prompts, completions)
+    responses = _Responses.of(scorer.backbone.settings, prompts, completions)
     _warn_alone(responses, settings)
     columns = _columns(scorer, settings, responses, step)
     rewards, sd, group_sd = (

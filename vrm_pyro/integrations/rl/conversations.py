@@ -1,15 +1,14 @@
-"""Convert prompts and completions of RL trainers to the texts that a reward model reads."""
+"""Convert completions of RL trainers to the texts that a reward model reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vrm_pyro.backbone.messages import Messages
-from vrm_pyro.data.rows.conversation import tool_parts
-from vrm_pyro.errors import InputError
+from vrm_pyro.backbone.messages import Messages, as_answer, as_messages
+from vrm_pyro.data.turns import REASONING
 
 
 def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
-    """Return a prompt as messages with role and text; plain text is one user message.
+    """Return a prompt as messages in their one form; plain text is one user message.
 
     >>> prompt_messages("2 + 2?")
     [{'role': 'user', 'content': '2 + 2?'}]
@@ -19,12 +18,7 @@ def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
     Raises:
         InputError: If a message has no role, or content other than text.
     """
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return [
-        {"role": _role(message), "content": message_text(message), **tool_parts(message)}
-        for message in prompt
-    ]
+    return as_messages(prompt)
 
 
 def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
@@ -40,40 +34,14 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
         InputError: If a message has no role, or content other than text.
     """
     if isinstance(completion, str):
-        return completion
-    texts = [message_text(m) for m in completion if _role(m) == "assistant"]
-    return "\n\n".join(text for text in texts if text.strip())
+        return as_answer(completion, "completion")
+    own = [m for m in completion if not _of_others(m)]
+    turns = as_messages(own, "completion") if own else []
+    if len(turns) == 1 and REASONING in turns[0] and "tool_calls" not in turns[0]:
+        return as_answer(turns[0], "completion")
+    return "\n\n".join(turn["content"] for turn in turns if turn["content"].strip())
 
 
-def message_text(message: Mapping[str, Any]) -> str:
-    """Return the text of a message; a list of text parts is joined, null is empty.
-
-    >>> message_text({"role": "user", "content": [{"type": "text", "text": "Hello"}]})
-    'Hello'
-
-    Raises:
-        InputError: If the content is something else, such as an image.
-    """
-    content = message.get("content")
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence):
-        parts = [p.get("text") if isinstance(p, Mapping) else None for p in content]
-        if all(isinstance(part, str) for part in parts):
-            return "".join(str(part) for part in parts)
-    raise InputError(
-        f"message {str(dict(message))[:80]!r}: its content is no text, and a reward model reads "
-        "nothing else. Give 'content' as text, or as a list of text parts."
-    )
-
-
-def _role(message: Mapping[str, Any]) -> str:
-    role = message.get("role")
-    if not isinstance(role, str):
-        raise InputError(
-            f"message {str(dict(message))[:80]!r}: it has no 'role'; each message needs a text "
-            "'role' and a 'content', such as {'role': 'user', 'content': 'Hello'}."
-        )
-    return role
+def _of_others(message: Any) -> bool:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    return isinstance(role, str) and role != "assistant"

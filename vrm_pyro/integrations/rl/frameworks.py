@@ -165,7 +165,7 @@ class SwiftReward:
         Args:
             completions: Texts.
             messages: The conversation of each; assistant messages at its end are the completion.
-            **columns: ``trainer_state`` is passed on, others are ignored.
+            **columns: ``trainer_state`` and ``tools`` are passed on, others are ignored.
 
         Raises:
             InputError: If there are no messages.
@@ -173,8 +173,8 @@ class SwiftReward:
         if messages is None:
             raise InputError("ms-swift passed no messages, so the prompts are unknown.")
         prompts = [_without_answer(conversation) for conversation in messages]
-        state = columns.get("trainer_state")
-        return self.reward(prompts=prompts, completions=completions, trainer_state=state)
+        passed = {key: columns.get(key) for key in ("trainer_state", "tools")}
+        return self.reward(prompts=prompts, completions=completions, **passed)
 
 
 def _without_answer(conversation: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from vrm_pyro.backbone.messages import Messages, conversation
+from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.rl.assessment import Assessment, Text, assess
 from vrm_pyro.integrations.rl.settings import RewardSettings, settings_from_environment
 from vrm_pyro.prediction.scorer import Scorer
@@ -98,6 +100,8 @@ class VRMReward:
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         environments: Any = None,
+        tools: Sequence[Any] | None = None,
+        chat_template_kwargs: Sequence[Any] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         """Return a reward for each completion, None for one that is not scored.
@@ -113,6 +117,9 @@ class VRMReward:
             log_extra: Called with a name and a value for each completion.
             log_metric: Called with a name and a number.
             environments: Ignored.
+            tools: Tools of each prompt for the reward model's chat template, from a column of
+                that name.
+            chat_template_kwargs: Further variables of that template for each prompt, likewise.
             **columns: Columns of the data set; ignored.
 
         Raises:
@@ -122,6 +129,8 @@ class VRMReward:
         Warns:
             UserWarning: If a prompt has a single completion and the aggregation needs a group.
         """
+        if tools is not None or chat_template_kwargs is not None:
+            prompts = _with_columns(prompts, tools, chat_template_kwargs)
         found = self.assess(prompts, completions, getattr(trainer_state, "global_step", None))
         if log_metric is not None:
             for name, value in found.metrics().items():
@@ -171,6 +180,18 @@ class VRMReward:
         if held.token_budget is not None:
             scorer.backbone.token_budget = held.token_budget
         return scorer
+
+
+def _with_columns(
+    prompts: Sequence[Text], tools: Sequence[Any] | None, variables: Sequence[Any] | None
+) -> list[Messages]:
+    """Return prompts with the tools and variables that their chat template gets."""
+    none = [None] * len(prompts)
+    for name, values in (("tools", tools), ("chat_template_kwargs", variables)):
+        if values is not None and len(values) != len(prompts):
+            raise InputError(f"{name} has {len(values)} entries for {len(prompts)} prompts.")
+    rows = zip(prompts, none if tools is None else tools, variables or none, strict=True)
+    return [conversation(p, tools=t, chat_template_kwargs=v) for p, t, v in rows]
 
 
 def reward(**arguments: Any) -> list[float | None]:

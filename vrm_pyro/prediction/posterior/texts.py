@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro import names
 from vrm_pyro.data.rows import PreferenceTable, prompt_key
-from vrm_pyro.data.rows.conversation import Message, turn_text
+from vrm_pyro.data.turns import Message, turn_text
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
 from vrm_pyro.prediction.posterior.labels import prompt_id

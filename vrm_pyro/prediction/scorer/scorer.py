@@ -2,8 +2,9 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from vrm_pyro.backbone import Backbone, TransformerBackbone, load_backbone
-from vrm_pyro.backbone.messages import Messages
+from vrm_pyro.backbone.messages import Messages, conversation
+from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
@@ -22,6 +24,8 @@ from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
 from vrm_pyro.prediction.scorer.scores import score_source
 
 Prompt = str | Messages
+Response = str | Mapping[str, Any]
+"""A text, or an assistant message."""
 
 HASHES: Mapping[str, str] = {
     "template_hash": "chat template",
@@ -64,6 +68,7 @@ class Scorer:
     """
 
     def __init__(self, loaded: LoadedModel, backbone: Backbone) -> None:
+        backbone = backbone.with_settings(_reading(loaded, backbone))
         _check_backbone(loaded, backbone)
         self.loaded, self.backbone = loaded, backbone
         self.model = loaded.model.to(backbone.device)
@@ -104,19 +109,30 @@ class Scorer:
         return "rating" if self.model.scores_are_ratings else "model"
 
     def __call__(
-        self, prompts: Prompt | Sequence[Prompt], responses: str | Sequence[str]
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        responses: Response | Sequence[Response],
+        *,
+        tools: Any = None,
+        chat_template_kwargs: Any = None,
     ) -> list[dict[str, Any]]:
         """Return one dict per response.
 
         Args:
             prompts: One prompt (text or messages) for all responses, or one for each.
-            responses: One text or a list.
+            responses: One text or assistant message, or a list of these.
+            tools: JSON schemas of tools, for the chat template of all prompts.
+            chat_template_kwargs: Further variables of the template, such as ``enable_thinking``.
 
         Raises:
             InputError: If the numbers of prompts and responses differ, or a text is empty.
         """
-        responses = [responses] if isinstance(responses, str) else list(responses)
-        states = self.encode(_spread(prompts, len(responses)), responses)
+        responses = _several(responses)
+        asked: list[Prompt] = [
+            conversation(prompt, tools=tools, chat_template_kwargs=chat_template_kwargs)
+            for prompt in _spread(prompts, len(responses))
+        ]
+        states = self.encode(asked, responses)
         scores = score_source(self.model, states)
         names, ranges = self.loaded.objectives, self.loaded.rating_ranges
         return [entry(scores, names, j, ranges) for j in range(len(responses))]
@@ -124,16 +140,15 @@ class Scorer:
     def preference(
         self,
         prompts: Prompt | Sequence[Prompt],
-        first: str | Sequence[str],
-        second: str | Sequence[str],
+        first: Response | Sequence[Response],
+        second: Response | Sequence[Response],
     ) -> list[float]:
         """Return p(first preferred to second) for each pair, w and z integrated out.
 
         Raises:
             InputError: If the numbers of texts differ, or one is empty.
         """
-        first = [first] if isinstance(first, str) else list(first)
-        second = [second] if isinstance(second, str) else list(second)
+        first, second = _several(first), _several(second)
         if len(first) != len(second):
             raise InputError(f"{len(first)} first and {len(second)} second responses; pair them.")
         states = self._encode(_spread(prompts, len(first)), [*first, *second], paired=True)
@@ -152,7 +167,7 @@ class Scorer:
         scores = score_source(self.model, cast(FeatureSource, source))
         return table_lines(scores, table, self.loaded.objectives, self.loaded.rating_ranges)
 
-    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> FeatureSource:
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> FeatureSource:
         """Return the states of responses and of their prompts, equal prompts once.
 
         Args:
@@ -165,27 +180,31 @@ class Scorer:
         return self._encode(prompts, responses, paired=False)
 
     def _encode(
-        self, prompts: Sequence[Prompt], responses: Sequence[str], paired: bool
+        self, prompts: Sequence[Prompt], responses: Sequence[Response], paired: bool
     ) -> FeatureSource:
         """Encode texts. When paired, response i and i + half are a pair."""
-        if not all(isinstance(r, str) and r.strip() for r in responses):
-            empty = next(
-                i for i, r in enumerate(responses) if not (isinstance(r, str) and r.strip())
-            )
+        reading = self.backbone.settings
+        answers = [
+            "" if response is None else reading.answer(response, f"response {i}")
+            for i, response in enumerate(responses)
+        ]
+        empty = next((i for i, answer in enumerate(answers) if not answer.strip()), None)
+        if empty is not None:
             raise InputError(f"response {empty} is empty; each needs a text.")
         used: dict[str, int] = {}
-        unique: list[Prompt] = []
+        unique: list[Messages] = []
         place = []
         for prompt in prompts:
-            key = json.dumps(prompt, sort_keys=True)
+            messages = reading.prompt(prompt)
+            key = json.dumps(messages, sort_keys=True)
             if key not in used:
                 used[key] = len(unique)
-                unique.append(prompt)
+                unique.append(messages)
             place.append(used[key])
         owner = np.array(place * (2 if paired else 1), dtype=np.int64)
-        half = len(responses) // 2 if paired else 0
+        half = len(answers) // 2 if paired else 0
         read = self.backbone.sequences
-        states = self.backbone.pair_states(read(unique), read(unique, responses, owner), owner)
+        states = self.backbone.pair_states(read(unique), read(unique, answers, owner), owner)
         return UnlabelledStates(
             *states,
             owner,
@@ -193,7 +212,7 @@ class Scorer:
             np.arange(half) + half,
             preference=np.full(half, 0.5),
             pair_weight=np.ones(half),
-            ratings=np.zeros((len(responses), 0)),
+            ratings=np.zeros((len(answers), 0)),
         )
 
 
@@ -238,6 +257,22 @@ def backbone_of(
     )
 
 
+def _reading(loaded: LoadedModel, backbone: Backbone) -> ReadingSettings:
+    """Return how the model's texts are read; a date that is not known is that of the backbone."""
+    facts = loaded.backbone
+    found = ReadingSettings(facts.get("date"), facts.get("reasoning", "keep"))
+    if found.date is None and backbone.settings.date is not None:
+        warnings.warn(
+            f"the chat template of backbone {backbone.name} writes today's date, and the model "
+            "does not say on which day it was trained (an earlier version kept none). It reads "
+            f"{backbone.settings.date} now; rewards move from day to day. Train it again.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return replace(found, date=backbone.settings.date)
+    return found
+
+
 def _check_backbone(loaded: LoadedModel, backbone: Backbone) -> None:
     facts = loaded.backbone
     differing = [
@@ -261,6 +296,11 @@ def _check_backbone(loaded: LoadedModel, backbone: Backbone) -> None:
             f"backbone {backbone.name}: its states have size {backbone.hidden_size}, the model "
             f"was trained on size {loaded.hidden_size}. Give the backbone it was trained on."
         )
+
+
+def _several(responses: Response | Sequence[Response]) -> list[Response]:
+    """Return one response or several as a list."""
+    return [responses] if isinstance(responses, str | Mapping) else list(responses)
 
 
 def _spread(prompts: Prompt | Sequence[Prompt], count: int) -> list[Prompt]:

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vrm_pyro.data.rows.conversation import turn_text
+from vrm_pyro.data.turns import turn_text
 from vrm_pyro.diagnostics.metrics.pair_metrics import accuracy_values, log_loss_values
 from vrm_pyro.report.page.blocks import Case, Reason, Side
 from vrm_pyro.report.page.page_inputs import PageInputs

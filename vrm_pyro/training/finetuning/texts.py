@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.backbone import TransformerBackbone, make_rows, pad_rows
-from vrm_pyro.backbone.chat import TokenSequence
+from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource

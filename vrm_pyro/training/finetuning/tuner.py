@@ -132,7 +132,7 @@ class Tuner:
         """Return the facts of the trained backbone that a checkpoint keeps."""
         now = copy.copy(self.backbone)
         vars(now).pop("weights_hash", None)  # of the weights before training
-        optional = {"layer": now.layer, "file_sha256": now.file_sha256}
+        optional = {"layer": now.layer, "file_sha256": now.file_sha256, **now.settings.key()}
         return {
             "name": self.backbone.name,
             **{key: value for key, value in optional.items() if value is not None},
@@ -159,7 +159,7 @@ class Tuner:
             model.save_pretrained(folder / ADAPTER_FOLDER)
             return
         model.save_pretrained(folder / BACKBONE_FOLDER, state_dict=self._whole)
-        self.backbone.tokenizer.save_pretrained(folder / BACKBONE_FOLDER)
+        self.backbone.save_tokenizer(folder / BACKBONE_FOLDER)
 
 
 def add_adapters(config: TuningConfig, backbone: TransformerBackbone) -> torch.nn.Module:

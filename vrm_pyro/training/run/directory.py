@@ -9,7 +9,6 @@ import yaml
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import CONFIG_FILE, SETTINGS_FILE
-from vrm_pyro.models.settings.run_file import read_run_file
 from vrm_pyro.training.run.config_files import short_class_names
 
 log = logging.getLogger(__name__)
@@ -73,6 +72,18 @@ class RunDirectory:
                 "over, or choose another --train.output_dir."
             )
 
+    def protect(self, specs: list[Any]) -> None:
+        """Raise InputError if replacing the folder would delete input rows."""
+        target = self.path.resolve()
+        for spec in specs:
+            for name in [spec] if isinstance(spec, str) else spec or []:
+                place = Path(name).expanduser().resolve()
+                if self.overwrite and target in (place, *place.parents):
+                    raise InputError(
+                        f"{name}: lies in {self.path}, which --overwrite would delete. Choose "
+                        "another --train.output_dir."
+                    )
+
     def claim(self, values: dict[str, Any], text: str) -> None:
         """Create the folder and write ``config.yaml``, so that the run can be resumed.
 
@@ -91,15 +102,21 @@ class RunDirectory:
             return
         claim_directory(self.path, marker=SETTINGS_FILE, content=text, overwrite=self.overwrite)
 
+    def held(self, group: str, key: str) -> Any:
+        """Return a setting of the run in the folder, None where it has none."""
+        path = self.path / SETTINGS_FILE
+        if not path.is_file():
+            return None
+        values = self._settings().get(group)
+        return values.get(key) if isinstance(values, dict) else None
+
     def check_same(self, values: dict[str, Any]) -> None:
         """Raise InputError if a setting differs from those the run was started with."""
-        path = self.path / SETTINGS_FILE
-        remedy = "The run cannot be resumed; start over with --overwrite."
-        held = yaml.safe_load(short_class_names(yaml.safe_dump(read_run_file(path, remedy))))
+        held = self._settings()
         for group, settings in values.items():
-            before = held.get(group, {})
+            before = held.get(group)
             for key, value in settings.items():
-                if key not in before or key in FREE_ON_RESUME:
+                if not isinstance(before, dict) or key not in before or key in FREE_ON_RESUME:
                     continue
                 if before[key] != value:
                     raise InputError(
@@ -107,6 +124,17 @@ class RunDirectory:
                         f"{_short(before[key])}, now it is {_short(value)}. Resume with the "
                         "settings it was started with, or start over with --overwrite."
                     )
+
+    def _settings(self) -> dict[str, Any]:
+        path = self.path / SETTINGS_FILE
+        try:
+            held = yaml.safe_load(short_class_names(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}), so the run cannot be resumed. Start over "
+                "with --overwrite."
+            ) from error
+        return held if isinstance(held, dict) else {}
 
 
 def _short(value: Any) -> str:

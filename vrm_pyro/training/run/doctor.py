@@ -37,6 +37,7 @@ def doctor(
         validation = _texts(data.read_as(held_out), data.skip_invalid, "validation")
     backbone = read_backbone(
         model.backbone,
+        data.reading,
         pooling=model.pooling,
         layer=model.layer,
         max_length=model.max_length,

@@ -15,7 +15,7 @@ from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, without_pairs
-from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of
+from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of, store_reading
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import STATES_FOLDER
@@ -128,10 +128,9 @@ class TrainingRows:
             warn_overlap(known.table, other.table, "validation", "training prompts")
         rows = cls(data, known, other, _check_labels(known.table, data))
         table = known.table if other is None else other.table
-        counts = table.pair_weight > 0
+        pairs = table.num_pairs
         if other is None:
-            counts = counts & rows._held_out(table)[table.pair_prompt]
-        pairs = int(counts.sum())
+            pairs = int(rows._held_out(table)[table.pair_prompt].sum())
         if pairs == 0:
             raise InputError(
                 "The validation rows hold no pair; early stopping needs preferences. Name rows "
@@ -276,6 +275,26 @@ def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
                 )
             setattr(model, name, value)
         store.check_key({k: v for k, v in stores[0].meta["key"].items() if k != "rows"})
+
+
+def adopt_reading(data: DataConfig, stores: list[FeatureStore]) -> None:
+    """Set reasoning and date to those that stores were computed with.
+
+    Raises:
+        InputError: If a given setting differs from that of a store.
+    """
+    given = data.reading
+    for store in stores:
+        found = store_reading(store.path)
+        assert found is not None
+        for name, usual in (("reasoning", "keep"), ("date", None)):
+            asked, there = getattr(given, name), getattr(found, name)
+            if asked not in (usual, there):
+                raise InputError(
+                    f"data.{name} is {asked}, but the states in {store.path} were made with "
+                    f"{there}. Leave the setting out, or write another store."
+                )
+            setattr(data, name, there)
 
 
 def _first(table: PreferenceTable, count: int, seed: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Train a model from rows or states into a run folder."""
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -13,20 +14,18 @@ from transformers import set_seed
 from vrm_pyro.backbone import Backbone, choose_precision
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.features.reading import read_backbone
+from vrm_pyro.features.reading import log_date, read_backbone, store_reading
 from vrm_pyro.features.sharing import TOKENIZER
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import count_ignored_margins
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.processes import from_main, is_main, num_processes
 from vrm_pyro.training.data_config import check_data_settings
 from vrm_pyro.training.finetuning import Tuner
-from vrm_pyro.training.run.artefacts import read_log, read_metrics
 from vrm_pyro.training.run.directory import RunDirectory
-from vrm_pyro.training.run.inputs import TrainingRows, adopt_store
-from vrm_pyro.training.run.results import Save, write_results
+from vrm_pyro.training.run.inputs import TrainingRows, adopt_reading, adopt_store
+from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
 from vrm_pyro.training.train import train_checked
 
@@ -88,7 +87,7 @@ class Run:
     @property
     def log_history(self) -> list[dict[str, Any]]:
         """The training log, one entry per logging step and validation."""
-        return read_log(self.path)
+        return json.loads((self.path / LOG_FILE).read_text(encoding="utf-8"))
 
     def scorer(self, **options: Any) -> Scorer:
         """Return the model with its backbone, ready to score text.
@@ -124,15 +123,16 @@ def run(settings: RunSettings) -> Run:
         )
     )
     specs = ((data.train, settings.train_rows), (data.validation, settings.validation_rows))
-    if not resume:  # then nothing is replaced, and the states in the folder are the rows
-        read = [spec for spec, rows in specs if rows is None]
-        out = arguments.output_dir
-        refuse_input_as_output(out, [*read, settings.model.backbone], "--train.output_dir")
+    directory.protect([spec for spec, rows in specs if rows is None])
     if directory.finished and resume:
         directory.check_same(settings.values)
-        return Run(directory.path, read_metrics(directory.path), trained=False)
+        metrics = json.loads((directory.path / METRICS_FILE).read_text(encoding="utf-8"))
+        return Run(directory.path, metrics, trained=False)
     rows = TrainingRows.read(data, settings.train_rows, settings.validation_rows)
     adopt_store(settings.model, rows.stores)
+    adopt_reading(data, rows.stores)
+    if resume and data.date is None:
+        data.date = directory.held("data", "date")
     for name in ("backbone", "pooling", "layer", "max_length"):
         settings.values["model"][name] = getattr(settings.model, name)
     rows.check_learnable(settings.model)
@@ -143,6 +143,10 @@ def run(settings: RunSettings) -> Run:
     if backbone is not None:
         for store in rows.stores:
             store.check_key(backbone.key())
+        data.date = backbone.settings.date
+        log_date(backbone, "this run, with its checkpoint and its exports,")
+    for name in ("reasoning", "date"):
+        settings.values["data"][name] = getattr(data, name)
     savers = [_tokenizer(backbone, rows.stores)]
     settings.values["train"]["resume_from_checkpoint"] = None
     from_main(lambda: directory.claim(settings.values, settings.yaml()))
@@ -181,8 +185,9 @@ def run(settings: RunSettings) -> Run:
 
 def backbone_of(settings: RunSettings) -> Backbone:
     """Return the backbone of a run: the one given, else the one that its settings name."""
+    reading = settings.data.reading
     if settings.backbone is not None:
-        return settings.backbone
+        return settings.backbone.with_settings(reading)
     device = "cpu" if settings.arguments.use_cpu else "auto"
     dtype: str = settings.model.dtype
     if settings.tuning.shard and num_processes() > 1:
@@ -190,6 +195,7 @@ def backbone_of(settings: RunSettings) -> Backbone:
         device, dtype = "cpu", choose_precision(dtype, settings.arguments.device)
     return read_backbone(
         settings.model.backbone,
+        reading,
         pooling=settings.model.pooling,
         layer=settings.model.layer,
         max_length=settings.model.max_length,
@@ -207,6 +213,7 @@ def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:
             return lambda folder: None  # a backbone of the user's own, without a tokenizer
         backbone = read_backbone(
             meta["backbone"]["name"],
+            store_reading(stores[0].path),
             pooling=meta["key"]["pooling"],
             layer=meta["key"].get("layer"),
             max_length=meta["key"]["max_length"],

@@ -16,7 +16,7 @@ from vrm_pyro.data.rows.splits import prompt_positions
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.features.reading import DataLike
+from vrm_pyro.features.reading import DataLike, store_reading
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store, warn_overlap
@@ -246,6 +246,10 @@ class SearchRows:
             try:
                 return open_store(folder)
             except InputError:
+                made = (store_reading(path) for path in folder.parent.glob("*"))
+                kept = next((found for found in made if found is not None), None)
+                if kept is not None:  # a search that goes on another day
+                    settings.data.date = settings.data.date or kept.date
                 backbone = backbone_of(settings)
                 for store in self.stores:
                     store.check_key(backbone.key())

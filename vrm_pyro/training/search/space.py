@@ -6,7 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vrm_pyro.artefacts import check_size, read_yaml
+import yaml
+
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.training.run.config_files import CONFIGS, config_path
 from vrm_pyro.training.run.messages import UsageError
@@ -154,8 +155,10 @@ def _read(space: SpaceLike) -> tuple[str, Mapping[str, Any]]:
         content: Any = space
     else:
         path = config_path(str(space), "--space", SPACES)
-        content = read_yaml(path, "Mend it.")
-    check_size(content, where)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"{where}: is no YAML: {error}") from error
     if not isinstance(content, Mapping) or not content:
         raise InputError(
             f"{where}: is empty, or no mapping of settings such as 'train:' with indented lines "
