@@ -9,6 +9,7 @@ from helpers.pages import DOCS
 from helpers.workspace import write_rows
 
 import vrm_pyro
+from vrm_pyro.data.schemas.table import SCHEMAS
 
 sys.path.insert(0, str(DOCS))  # for docs/generate.py, which the site's build uses
 import generate
@@ -50,6 +51,12 @@ def test_modules_give_out_documented_names():
         members = generate.public_members(module)
         assert members
         assert [path for path, value in members if not value.__doc__] == []
+
+
+def test_every_published_schema_has_a_section():
+    page = generate.schema_pages()["index.md"]
+    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == list(SCHEMAS)
+    assert page.count("**Label.**") == page.count("**Ties and strengths.**") == len(SCHEMAS)
 
 
 @pytest.mark.slow
