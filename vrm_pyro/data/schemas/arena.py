@@ -32,30 +32,11 @@ WINNERS = {
 def battle(row: Row, messages: int | None = None) -> dict[str, Any]:
     """Return the comparison of two conversations, of their first ``messages`` or of all."""
     preference = choice(row, "winner", WINNERS)
-    sides = [
-        [_text_of(turn) for turn in turns(row[name], name)][:messages]
-        for name in ("conversation_a", "conversation_b")
-    ]
+    sides = [turns(row[name], name)[:messages] for name in ("conversation_a", "conversation_b")]
     if preference < 0.5:
         sides = sides[::-1]
     pair: dict[str, Any] = {"chosen": sides[0], "rejected": sides[1]}
     return {**pair, "preference": 0.5} if preference == 0.5 else pair
-
-
-def _text_of(turn: Any) -> Any:
-    """Return a message whose content is parts, as in the 140k release, with their text."""
-    parts = turn.get("content") if isinstance(turn, dict) else None
-    if not isinstance(parts, list):
-        return turn
-    plain = [part["text"] for part in parts if _is_text(part)]
-    whole = len(plain) == len(parts)  # an image is reported when the row is checked
-    return {"role": turn.get("role"), "content": "".join(plain) if whole else parts}
-
-
-def _is_text(part: Any) -> bool:
-    return (
-        isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("image") is None
-    )
 
 
 def convert(row: Row) -> list[dict[str, Any]]:
