@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from vrm_pyro.models.local_parameters import local_parameters
+
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -36,7 +38,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[torch.device]:
     device = next((t.device for t in model.state_dict().values()), torch.device("cpu"))
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), local_parameters():
             yield device
     finally:
         for module, mode in modes:

@@ -38,6 +38,7 @@ from vrm_pyro.models.likelihoods import (
 )
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
+from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.networks import Standardize
 from vrm_pyro.models.predictive import (
     PairUncertainty,
@@ -60,9 +61,6 @@ from vrm_pyro.models.reward import (
 from vrm_pyro.models.reward_model import ByObjective, MixturePart, PredictiveLatents, RewardModel
 
 T = TypeVar("T")
-
-# Parameters live in modules, not in a process-wide store: two models in one process stay apart.
-pyro.settings.set(module_local_params=True)
 
 
 class VRM(RewardModel):
@@ -149,6 +147,7 @@ class VRM(RewardModel):
         values["responses"] = self.response_scaler(batch.responses)
         return FeatureBatch(**values)
 
+    @local_parameters()
     def conditionals(self, batch: FeatureBatch) -> Conditionals:
         """Evaluate the priors and parameters on a standardised batch, once a step."""
         return Conditionals(
@@ -310,6 +309,7 @@ class VRM(RewardModel):
         loc = reward.scale * (w * reward.scores(features.loc)).sum(-1)
         return loc, reward.scale**2 * features.projected_variance(w @ reward.loading)
 
+    @local_parameters()
     def program(
         self,
         batch: FeatureBatch,

@@ -36,12 +36,14 @@ class ScoreFile:
         throughput: How fast texts were read; None where no backbone ran.
         parts: The folder of its parts, and how many of how many this process has finished; None
             where the file needed none.
+        precision: What the backbone computed in, ``float32`` or ``bfloat16``; None where none ran.
     """
 
     path: Path
     lines: int | None = None
     throughput: Throughput | None = None
     parts: tuple[Path, int, int] | None = None
+    precision: str | None = None
 
 
 def score_file(
@@ -130,7 +132,8 @@ def score_file(
         lines = from_main(lambda: _merge(parts, loaded))
     elif share.alone:
         lines = _merge(parts, loaded)
-    return ScoreFile(Path(out), lines, speed, (parts.folder, len(shards), parts.count))
+    done = (parts.folder, len(shards), parts.count)
+    return ScoreFile(Path(out), lines, speed, done, scorer.backbone.precision)
 
 
 def _merge(parts: ScoreParts, loaded: LoadedModel) -> int:

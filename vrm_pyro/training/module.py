@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.ensemble import latent_members
+from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active, log_loss_values
 from vrm_pyro.models.priors.base import ShrinkagePrior
@@ -50,6 +51,7 @@ class TrainingModule(nn.Module):
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
 
+    @local_parameters()
     def forward(
         self,
         prompts: Tensor,

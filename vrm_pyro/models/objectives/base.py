@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import divergence
+from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.vrm import VRM
 
 
@@ -93,6 +94,7 @@ class Objective(ELBO):
         """Evaluate the objective on a standardised batch."""
         raise NotImplementedError
 
+    @local_parameters()
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return minus the objective per prompt: the loss to minimise."""
         batch, conditionals, *rest = args
@@ -112,6 +114,7 @@ class Objective(ELBO):
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
+    @local_parameters()
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         # Pyro's base class requires it; users may call it to get a plain pair of traces.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
