@@ -7,6 +7,7 @@ from tqdm import tqdm
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.features.cache import Encoded, Texts, cached
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
+from vrm_pyro.features.refused import naming_refused, without_refused
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.tokens import settle, token_facts
 
@@ -19,6 +20,7 @@ def encode_table(
     progress: bool = False,
     responses_done: Callable[[int], None] | None = None,
     cache: bool = False,
+    skip_invalid: bool = False,
 ) -> Features:
     """Compute the states of all texts in rows, in memory.
 
@@ -40,11 +42,14 @@ def encode_table(
         responses_done: Called after each batch of responses with their number.
         cache: Whether to use the disk cache, see :mod:`vrm_pyro.features.cache`. It does not
             change the numbers.
+        skip_invalid: Leave out and count rows that the chat template does not take.
 
     Raises:
-        InputError: If no pair or rating is left.
+        InputError: If the chat template refuses a row, or no pair or rating is left.
     """
     table = rows_of(read_data(data))
+    if skip_invalid:
+        table = without_refused(table, backbone)
 
     def compute() -> Encoded:
         prompts = backbone.sequences(table.prompts)
@@ -56,7 +61,10 @@ def encode_table(
             )
         return Encoded(*states, token_facts(prompts), token_facts(responses))
 
-    encoded, found = cached(Texts.of(table), backbone, compute) if cache else (compute(), False)
+    with naming_refused(table, backbone):
+        encoded, found = (
+            cached(Texts.of(table), backbone, compute) if cache else (compute(), False)
+        )
     if found and responses_done is not None:
         responses_done(table.num_responses)
     facts = encoded.prompt_facts, encoded.response_facts

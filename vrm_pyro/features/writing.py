@@ -31,6 +31,7 @@ from vrm_pyro.features.meta import (
     read_meta,
 )
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
+from vrm_pyro.features.refused import naming_refused
 from vrm_pyro.features.shards import array_problem, save_array, shard_path, shard_ranges
 from vrm_pyro.features.store import (
     KINDS,
@@ -173,7 +174,8 @@ def _compute(
     kept = plan["num_prompts"] + plan["num_responses"] - total
     if kept:
         log.info("%s: %d sequences are done already, %d left", folder, kept, total)
-    with tqdm(total=total, unit="seq", desc="features", disable=not progress) as bar:
+    bars = tqdm(total=total, unit="seq", desc="features", disable=not progress)
+    with naming_refused(table, backbone), bars as bar:
         for kind, index, first, end in work:
             texts = _texts(table, kind, np.arange(first, end))
 

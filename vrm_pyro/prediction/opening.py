@@ -143,7 +143,10 @@ def read_inputs(
         return Inputs(cast(FeatureSource, rows), table)
     warn_ignored_margins(loaded.config, cast(FeatureSource, table))
     scorer = as_scorer(model if isinstance(model, Scorer) else loaded, device=device, dtype=dtype)
-    inputs = Inputs.of(encode_table(table, scorer.backbone, progress=progress, cache=cache))
+    states = encode_table(
+        table, scorer.backbone, progress=progress, cache=cache, skip_invalid=skip_invalid
+    )
+    inputs = Inputs.of(states)
     log_losses(inputs.table, "texts")
     return inputs
 

@@ -12,6 +12,7 @@ from vrm_pyro.atomic import check_file
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike, data_name, read_data
+from vrm_pyro.features.refused import without_refused
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.prediction.opening import ModelLike, as_model, as_scorer, read_inputs
@@ -109,12 +110,18 @@ def score_file(
         return ScoreFile(Path(out), _write(made, loaded, out))
     if loaded.directory is None:
         raise InputError("the model lies in no folder. Write it with save_model and load it.")
+    scorer = None
+    if skip_invalid or not merge:
+        given = model if isinstance(model, Scorer) else loaded
+        scorer = as_scorer(given, device=device, dtype=dtype)
+    if skip_invalid and scorer is not None:
+        read = without_refused(read, scorer.backbone)
     rows = OutputRows(read)
     parts = ScoreParts(out, len(shard_ranges(len(rows), shard_rows)))
     if merge:
         parts.check(parts_key(loaded.directory, read, shard_rows, None))
         return ScoreFile(Path(out), _merge(parts, loaded))
-    scorer = as_scorer(model if isinstance(model, Scorer) else loaded, device=device, dtype=dtype)
+    assert scorer is not None
     key = parts_key(loaded.directory, read, shard_rows, scorer.backbone)
     share.begin(lambda: parts.claim(key, overwrite))
     shards = range(share.index, parts.count, share.count)

@@ -24,7 +24,7 @@ class DataConfig:
         validation_fraction: Fraction of prompts held out when ``validation`` is omitted.
         split_seed: Seed that decides which prompts are held out.
         max_prompts: Maximum number of training prompts, for a quick try; 0 uses all.
-        skip_invalid: Skip and count unusable rows instead of stopping with an error.
+        skip_invalid: Skip and count unusable rows instead of stopping.
         schema: Published form of the rows, one of ``vrm-pyro schemas``, or ``rows`` for none;
             found by the columns when omitted.
         columns: What the columns of an own table are:

@@ -97,6 +97,7 @@ def run(argv: Sequence[str]) -> None:
         read_rows,
         store_reading,
     )
+    from vrm_pyro.features.refused import without_refused
     from vrm_pyro.features.sharing import write_features
 
     if is_store(options.data):
@@ -120,6 +121,8 @@ def run(argv: Sequence[str]) -> None:
         dtype=options.model.dtype,
         device=options.device,
     )
+    if options.skip_invalid:
+        table = without_refused(table, backbone)
     log_date(backbone, "this store, with all that is trained on it,")
     store = write_features(
         table,

@@ -42,6 +42,9 @@ class TableBuilder:
         self._response_index: dict[tuple[int, str], int] = {}
         self._response_id: list[str | None] = []
         self._response_subset: list[str | None] = []
+        self._response_place: list[str | None] = []
+        #: Location of the row that is added next, such as ``rows.jsonl:214``.
+        self.place: str | None = None
         self._ratings: list[dict[str, float]] = []
         self._conflicts: dict[tuple[int, str], list[float]] = {}
         self._pairs: list[tuple[int, int]] = []
@@ -116,6 +119,7 @@ class TableBuilder:
             self._response_prompt.append(prompt)
             self._response_id.append(None)
             self._response_subset.append(None)
+            self._response_place.append(self.place)
             self._ratings.append({})
         self._response_id[index] = self._response_id[index] or identifier
         self._response_subset[index] = self._response_subset[index] or subset
@@ -176,6 +180,7 @@ class TableBuilder:
             pair_source=[labels[2] for labels in self._pair_labels],
             response_id=self._response_id,
             response_subset=self._response_subset,
+            response_place=self._response_place,
             report=report,
             pair_margin=np.asarray(self._pair_margins, dtype=np.float64),
             pair_ranking=np.asarray(self._pair_rankings, dtype=np.int64),

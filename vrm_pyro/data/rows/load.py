@@ -143,6 +143,7 @@ class _Loading:
                     waiting.append((place, row))
                 else:
                     explicit_prompts = True
+                    self.builder.place = place
                     self._add(row)
         for place, row in waiting:
             # Two texts often share a first letter, so a row without a prompt among rows with one
@@ -150,6 +151,7 @@ class _Loading:
             if explicit_prompts:
                 self.problems.append((place, RowProblem("missing column", _FORGOTTEN_PROMPT)))
             else:
+                self.builder.place = place
                 self._add(row)
 
     def invalid_counts(self) -> dict[str, int]:

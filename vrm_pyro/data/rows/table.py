@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.rows.conversation import Message
-from vrm_pyro.data.rows.counts import RowReport
+from vrm_pyro.data.rows.counts import RowReport, add_counts
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
 from vrm_pyro.data.turns import answer_mark
@@ -50,6 +50,8 @@ class PreferenceTable:
         pair_ranking: Number of the ranking that each pair comes from, -1 for none, shape (N,);
             all -1 when omitted. A ranking of n >= 3 responses is stored as all its n (n - 1) / 2
             pairs, the better response first, each with 2 / n of its weight.
+        response_place: Location of the first row that holds each response, such as
+            ``rows.jsonl:214``; empty where it is not known.
     """
 
     prompts: list[list[Message]]
@@ -69,6 +71,7 @@ class PreferenceTable:
     report: RowReport
     pair_margin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     pair_ranking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    response_place: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, absent in OPTIONAL_COLUMNS.items():
@@ -185,7 +188,47 @@ class PreferenceTable:
             ratings=self.ratings[responses],
             response_id=[self.response_id[index] for index in responses],
             response_subset=[self.response_subset[index] for index in responses],
+            response_place=[self.response_place[i] for i in responses if self.response_place],
         )
+
+    def drop_responses(self, mask: NDArray[np.bool_], reason: str) -> "PreferenceTable":
+        """Return the table without some responses, their pairs, and prompts that have none left.
+
+        Rows that are left out (pairs, and responses in no pair) are counted as invalid.
+
+        Args:
+            mask: True for responses to drop, shape (R,).
+            reason: Name of the count.
+
+        Raises:
+            InputError: If no response is left.
+        """
+        lost = self.complete_drop(mask[self.pair_first] | mask[self.pair_second])
+        single = mask.copy()
+        single[self.pair_first] = single[self.pair_second] = False
+        invalid = add_counts(self.report.invalid, {reason: int(lost.sum() + single.sum())})
+        report = replace(self.report, invalid=invalid)
+        if mask.all():
+            raise InputError(f"no usable row is left: {report.summary()}.")
+        number, weight = shrink(self.pair_ranking, self.pair_weight, ~lost)
+        rest = np.flatnonzero(~mask)
+        place = np.cumsum(~mask) - 1
+        kept = self._with_pairs(~lost)
+        kept = replace(
+            kept,
+            responses=[self.responses[i] for i in rest],
+            response_prompt=self.response_prompt[rest],
+            pair_first=place[kept.pair_first],
+            pair_second=place[kept.pair_second],
+            pair_ranking=number,
+            pair_weight=weight,
+            ratings=self.ratings[rest],
+            response_id=[self.response_id[i] for i in rest],
+            response_subset=[self.response_subset[i] for i in rest],
+            response_place=[self.response_place[i] for i in rest if self.response_place],
+            report=report,
+        )
+        return kept.select_prompts(np.unique(kept.response_prompt))
 
     def drop_pairs(self, mask: NDArray[np.bool_], reason: str) -> "PreferenceTable":
         """Return the table without some pairs, and count them in the report.

@@ -10,6 +10,7 @@ from vrm_pyro.backbone.layout import TokenSequence
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.features.refused import naming_refused
 from vrm_pyro.features.states import Features
 from vrm_pyro.features.tokens import settle, token_facts
 
@@ -68,7 +69,8 @@ def read_texts(table: PreferenceTable, backbone: TransformerBackbone) -> Feature
     Raises:
         InputError: If no pair and no rating is left.
     """
-    prompts, responses = TextStates(table, backbone, False), TextStates(table, backbone, True)
+    with naming_refused(table, backbone):
+        prompts, responses = (TextStates(table, backbone, kind) for kind in (False, True))
     rows, pairs = settle(table, prompts.facts, responses.facts)
     return Features(prompts, responses, rows, pairs, prompts.tokens, responses.tokens)
 

@@ -1,6 +1,6 @@
 """All checks before a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 import numpy as np
@@ -9,6 +9,7 @@ from vrm_pyro.backbone import Backbone, TransformerBackbone
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.memory import encode_table
+from vrm_pyro.features.refused import place_of, refused_responses, without_refused
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.preflight.check import Check
 from vrm_pyro.training.preflight.encoding import check_drift, check_encoding
@@ -47,6 +48,11 @@ def preflight(
     if train.num_pairs == 0:
         return
     if isinstance(backbone, TransformerBackbone):
+        refused = refused_responses(train, backbone)
+        if refused:
+            yield check_refused(train, refused)
+            train = without_refused(train, backbone)
+            validation = validation and without_refused(validation, backbone)
         yield from check_encoding(backbone, train)
     yield check_drift(backbone, train)
     sample = _encoded(train, backbone, max_responses, progress)
@@ -54,6 +60,24 @@ def preflight(
     yield check_signal(sample)
     if validation is not None and validation.num_pairs:
         yield check_signal(sample, _encoded(validation, backbone, max_responses, progress))
+
+
+def check_refused(table: PreferenceTable, refused: Mapping[int, str]) -> Check:
+    """Report the responses that the chat template does not take; the other checks leave them out.
+
+    Args:
+        table: The rows.
+        refused: Responses with the template's reason.
+    """
+    first = min(refused)
+    return Check(
+        "chat template",
+        "fail",
+        f"{len(refused)} of {table.num_responses} responses stand in conversations that it "
+        f"refuses, such as {place_of(table, first)}: {refused[first]}",
+        "Write them as the template asks (many take no system turn: put it into the first turn of "
+        "the user), or leave them out with --data.skip_invalid true.",
+    )
 
 
 def _encoded(

@@ -16,6 +16,7 @@ from vrm_pyro.data.source import FeatureSource, with_objectives
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs, without_pairs
 from vrm_pyro.features.reading import DataLike, backbone_facts, read_data, rows_of, store_reading
+from vrm_pyro.features.refused import without_refused
 from vrm_pyro.features.sharing import write_together
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import STATES_FOLDER
@@ -149,6 +150,18 @@ class TrainingRows:
         """Whether some rows have no states."""
         both = (self.train, self.validation)
         return any(item is not None and item.store is None for item in both)
+
+    def without_refused(self, backbone: Backbone) -> "TrainingRows":
+        """Return the rows without those that the backbone's chat template does not take."""
+
+        def kept(rows: NamedRows | None) -> NamedRows | None:
+            if rows is None or rows.store is not None:
+                return rows
+            return NamedRows(without_refused(rows.table, backbone), None)
+
+        train = kept(self.train)
+        assert train is not None
+        return replace(self, train=train, validation=kept(self.validation))
 
     def check_learnable(self, model: ModelConfig) -> None:
         """Raise InputError unless a model with these settings can learn from the training rows."""

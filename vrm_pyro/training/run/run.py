@@ -143,6 +143,8 @@ def run(settings: RunSettings) -> Run:
     if backbone is not None:
         for store in rows.stores:
             store.check_key(backbone.key())
+        if data.skip_invalid:
+            rows = rows.without_refused(backbone)
         data.date = backbone.settings.date
         log_date(backbone, "this run, with its checkpoint and its exports,")
     for name in ("reasoning", "date"):
