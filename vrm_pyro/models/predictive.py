@@ -61,6 +61,7 @@ def preference_probability(
     pairs: tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Int[Tensor, " pairs"]],
     reward: RewardParameters,
     likelihood: PreferenceLikelihood,
+    extra_variance: Float[Tensor, "pairs features"] | None = None,
     num_draws: int = NUM_DRAWS,
 ) -> Float[Tensor, " pairs"]:
     """Return p(first preferred) with w and z integrated out (spec 2.9).
@@ -74,14 +75,17 @@ def preference_probability(
         pairs: Prompt row, first and second response row of every pair, each (N,).
         reward: Parameters of the reward function.
         likelihood: Preference likelihood.
+        extra_variance: Variance of z_first - z_second beside that of ``features``, such as from
+            parameters that both responses share.
         num_draws: Draws of w.
     """
     prompt, first, second = pairs
     gaussian = as_gaussian(features)
     nodes = weight_nodes(weights, num_draws)
-    mean, var = delta_given_weights(
-        nodes[:, prompt], gaussian.rows(first), gaussian.rows(second), reward
-    )
+    one, other = gaussian.rows(first), gaussian.rows(second)
+    if extra_variance is not None:
+        one = one.widened(extra_variance)
+    mean, var = delta_given_weights(nodes[:, prompt], one, other, reward)
     return expect_normal(likelihood.probability, mean, var).mean(0)
 
 

@@ -27,6 +27,7 @@ from vrm_pyro.models.distributions import (
 from vrm_pyro.models.epistemic.base import head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
+from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.models.likelihoods import (
     BradleyTerry,
@@ -49,6 +50,7 @@ from vrm_pyro.models.predictive import (
 )
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
 from vrm_pyro.models.priors.one_objective import OneObjective
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 from vrm_pyro.models.ratings import RatingModule
 from vrm_pyro.models.reward import (
     LinearReward,
@@ -82,7 +84,8 @@ class VRM(RewardModel):
         likelihood: Preference likelihood.
         weight_power: lambda of the supervision of weights by ratings; 0 for none.
         head_prior_scale: Prior scale of a Gaussian distribution of A, b, beta and the last layers
-            (a ``ParameterPosterior``); 0 for point estimates of them.
+            (a ``ParameterPosterior``); 0 for point estimates of them. A feature prior with a
+            posterior of its own map takes its place (:class:`ShrinkagePosterior`).
         head_draws: Draws of them that a prediction averages.
         head_covariance: ``diagonal`` (:class:`DiagonalPosterior`) or ``laplace``
             (:class:`LaplacePosterior`).
@@ -134,6 +137,8 @@ class VRM(RewardModel):
             posterior = LaplacePosterior if head_covariance == "laplace" else DiagonalPosterior
             uncertain = {n: v for n, v in uncertain.items() if n not in posterior.leaves_out}
             self.parameter_posterior = posterior(uncertain, head_prior_scale, head_draws)
+        elif isinstance(self.feature_prior, ShrinkageMap):
+            self.parameter_posterior = ShrinkagePosterior("feature_prior", head_draws)
         self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
@@ -150,9 +155,10 @@ class VRM(RewardModel):
     @local_parameters()
     def conditionals(self, batch: FeatureBatch) -> Conditionals:
         """Evaluate the priors and parameters on a standardised batch, once a step."""
+        groups = (batch.response_prompt,) if isinstance(self.feature_prior, ShrinkageMap) else ()
         return Conditionals(
             self.weight_prior(batch.prompts),
-            self.feature_prior(batch.responses),
+            self.feature_prior(batch.responses, *groups),
             self.reward(),
             None if self.ratings is None else self.ratings(),
             self.likelihood,
@@ -225,6 +231,8 @@ class VRM(RewardModel):
 
         The batch holds raw states; its preferences and ratings are not read.
         """
+        if isinstance(self.parameter_posterior, ShrinkagePosterior):  # Gaussian as z: no draws
+            return self._pair_probability(batch, self._map_variance(batch))
         return torch.stack(self.over_parameters(lambda: self._pair_probability(batch))).mean(0)
 
     def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
@@ -244,13 +252,18 @@ class VRM(RewardModel):
             return function()
         return run_with(self, self.parameter_posterior.training_draw(self), function)
 
-    def _pair_probability(self, batch: FeatureBatch) -> Tensor:
+    def _map_variance(self, batch: FeatureBatch) -> Tensor:
+        states = self.response_scaler(batch.responses)
+        return self.feature_prior.difference_variance(states, batch.pair_first, batch.pair_second)
+
+    def _pair_probability(self, batch: FeatureBatch, variance: Tensor | None = None) -> Tensor:
         return preference_probability(
             self.predictive_weights(batch.prompts),
             self.predictive_features(batch.responses),
             (batch.pair_prompt, batch.pair_first, batch.pair_second),
             self.reward(),
             self.likelihood,
+            variance,
         )
 
     def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:

@@ -12,7 +12,7 @@ from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active, log_loss_values
-from vrm_pyro.models.priors.base import ShrinkagePrior
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 from vrm_pyro.models.reference_kl import (
     FEATURE_THRESHOLD,
     kl_features,
@@ -128,11 +128,14 @@ class TrainingModule(nn.Module):
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
-        if isinstance(model.weight_prior, ShrinkagePrior):
-            divergence, tau = model.weight_prior.divergence(), model.weight_prior.tau
-            self._note({"kl_map": divergence.detach(), "tau": tau.detach()}, step=False)
-            loss = loss + divergence / self.population
-        if model.parameter_posterior is None:
+        for prior in (model.weight_prior, model.feature_prior):
+            if isinstance(prior, ShrinkageMap):
+                divergence = prior.divergence()
+                self._note({"kl_map": divergence.detach()}, step=False)
+                loss = loss + divergence / self.population
+        if isinstance(model.weight_prior, ShrinkageMap):
+            self._note({"tau": model.weight_prior.tau.detach()}, step=False)
+        if model.parameter_posterior is None or model.parameter_posterior.charged_elsewhere:
             return loss
         # The penalty counts once for the data set, and the loss is per prompt.
         penalty = model.parameter_posterior.penalty(model)

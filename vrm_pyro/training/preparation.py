@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.networks import Standardize
-from vrm_pyro.models.priors.base import FittedPrior
+from vrm_pyro.models.priors.base import FittedFeaturePrior, FittedPrior
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import (
@@ -77,17 +77,35 @@ def fit_scalers(model: RewardModel, source: FeatureSource, num_texts: int | None
         for member in members:
             getattr(member, name).set_statistics(*moments)
     for member in members:
-        _fit_prior(member, source)
+        _fit_priors(member, source)
 
 
-def _fit_prior(model: RewardModel, source: FeatureSource) -> None:
-    """Fit a prior of weights to training states, where it is of a kind that asks for it."""
+def _fit_priors(model: RewardModel, source: FeatureSource) -> None:
+    """Fit priors to training states, where they are of a kind that asks for it."""
     prior = getattr(model, "weight_prior", None)
     if isinstance(prior, FittedPrior):
         rows = torch.randperm(source.prompts.shape[0])[: prior.num_states].sort().values
         chosen = torch.from_numpy(np.asarray(source.prompts[rows.numpy()], dtype=np.float32))
         rated = torch.from_numpy(rated_objectives(source))[rows]
         prior.fit_states(model.get_submodule("prompt_scaler")(chosen), rated)
+
+    prior = getattr(model, "feature_prior", None)
+    if isinstance(prior, FittedFeaturePrior):
+        used = _used_responses(source, prior.num_states)
+        chosen = torch.from_numpy(np.asarray(source.responses[used], dtype=np.float32))
+        prompt = torch.from_numpy(np.asarray(source.response_prompt, dtype=np.int64)[used])
+        prior.fit_responses(model.get_submodule("response_scaler")(chosen), prompt)
+
+
+def _used_responses(source: FeatureSource, num_texts: int) -> NDArray[np.int64]:
+    """Return responses with a pair or a rating, of as many prompts drawn at random as fit."""
+    prompt = np.asarray(source.response_prompt)
+    used = ~np.isnan(np.asarray(source.ratings)).all(axis=1)
+    used[np.asarray(source.pair_first)] = used[np.asarray(source.pair_second)] = True
+    count = np.bincount(prompt[used], minlength=source.prompts.shape[0])
+    order = torch.randperm(len(count)).numpy()
+    chosen = order[np.cumsum(count[order]) <= max(num_texts, count.max())]
+    return np.flatnonzero(used & np.isin(prompt, chosen))
 
 
 def rated_objectives(source: FeatureSource) -> NDArray[np.bool_]:

@@ -34,9 +34,10 @@ from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.resume import disk_problem, load_weights
 
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. A few hundred
-# steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4.
+# steps of .001 take the logit of 2 eps from -2.2 (eps = .05) to -2.0, and eps = .3 is at .4. The
+# log of beta moves by a third, and beta may have to grow fourfold.
 LIKELIHOOD_STEP: Final = 20.0
-_LIKELIHOOD: Final = ".likelihood."
+_LIKELIHOOD: Final = (".likelihood.", ".ratings.", ".reward.log_scale")
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class ModelTrainer(Trainer):
             if id(value) not in given:
                 continue
             rate, decay = self.args.learning_rate, given[id(value)]["weight_decay"]
-            if _LIKELIHOOD in name:
+            if any(part in name for part in _LIKELIHOOD):
                 rate, decay = LIKELIHOOD_STEP * rate, 0.0
             for prefix, own in self.learning_rates.items():
                 rate = own if name.startswith(prefix) else rate

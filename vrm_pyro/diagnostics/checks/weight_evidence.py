@@ -17,7 +17,7 @@ from vrm_pyro.diagnostics.checks.diagnostic import Diagnostic
 from vrm_pyro.diagnostics.checks.finding import LEVEL, Finding, is_alarm, not_applicable
 from vrm_pyro.diagnostics.metrics.clustered_tests import MIN_PROMPTS, residual_z, residuals_vanish
 from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
-from vrm_pyro.models.priors.base import ShrinkagePrior
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 
 NAME: Final = "weights"
 ILL_CONDITIONED: Final = 100.0
@@ -161,7 +161,7 @@ def _with_spread(
     spread = np.std(expected_weights, axis=0)
     told = f" E[w] differs between prompts by {spread.max():.3f} at most (standard deviation)"
     detail = {**finding.detail, "spread_over_prompts": spread}
-    taus = [prior.tau.item() for prior in priors if isinstance(prior, ShrinkagePrior)]
+    taus = [prior.tau.item() for prior in priors if isinstance(prior, ShrinkageMap)]
     if taus:  # one for each member of an ensemble
         detail["tau"] = float(np.mean(taus))
         told += f"; the learned scale of the map from prompt to weights is {detail['tau']:.3f}"

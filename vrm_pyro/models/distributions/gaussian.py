@@ -50,6 +50,11 @@ class Gaussian:
         """Return the distributions of some rows."""
         return Gaussian(self.loc[index], self.scale[index])
 
+    def widened(self, variance: Float[Tensor, "*rows features"]) -> "Gaussian":
+        """Return the distributions with ``variance`` added to each feature; diagonal alone."""
+        assert self.diagonal
+        return Gaussian(self.loc, (self.scale**2 + variance).sqrt())
+
     def projected_variance(
         self, direction: Float[Tensor, "*rows features"]
     ) -> Float[Tensor, "*rows"]:

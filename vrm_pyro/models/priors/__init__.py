@@ -14,6 +14,7 @@ from vrm_pyro.models.priors.kernel_dirichlet import KernelDirichletPrior
 from vrm_pyro.models.priors.logistic_normal import LogisticNormalPrior
 from vrm_pyro.models.priors.normal import NormalPrior
 from vrm_pyro.models.priors.shrinkage_dirichlet import ShrinkageDirichletPrior
+from vrm_pyro.models.priors.shrinkage_normal import ShrinkageNormalPrior
 
 WEIGHT_PRIORS: dict[str, type[WeightPrior]] = {
     "ConditionalDirichletPrior": ConditionalDirichletPrior,
@@ -27,6 +28,7 @@ FEATURE_PRIORS: dict[str, type[FeaturePrior]] = {
     "ConditionalNormalPrior": ConditionalNormalPrior,
     "CorrelatedNormalPrior": CorrelatedNormalPrior,
     "NormalPrior": NormalPrior,
+    "ShrinkageNormalPrior": ShrinkageNormalPrior,
 }
 
 __all__ = [
@@ -42,5 +44,6 @@ __all__ = [
     "LogisticNormalPrior",
     "NormalPrior",
     "ShrinkageDirichletPrior",
+    "ShrinkageNormalPrior",
     "WeightPrior",
 ]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -53,19 +53,21 @@ class FittedPrior(nn.Module):
         raise NotImplementedError
 
 
-class ShrinkagePrior(FittedPrior):
-    """Base class of modules of p(w | x) with a prior and a posterior of the map from x to w.
+class FittedFeaturePrior(nn.Module):
+    """Base class of modules of p(z | x, y) that are fitted to training states before training.
 
-    Source: spec 2.2. Training adds :meth:`divergence` to the loss, once for the data set.
+    Source: spec 2.2.
+
+    Args:
+        num_states: Maximum number of standardised states for :meth:`fit_responses`.
     """
 
-    @property
-    def tau(self) -> Float[Tensor, ""]:
-        """Learned scale of the map: at 0 all prompts share one distribution of w."""
-        raise NotImplementedError
+    num_states: int
 
-    def divergence(self) -> Float[Tensor, ""]:
-        """Return KL(posterior || prior) of the map in nats for the whole data set."""
+    def fit_responses(
+        self, states: Float[Tensor, "responses hidden"], prompt: Int[Tensor, " responses"]
+    ) -> None:
+        """Fit to standardised states of training responses, and the number of their prompt."""
         raise NotImplementedError
 
 

@@ -1,6 +1,5 @@
 """Dirichlet prior that follows the prompt only as far as the labels give evidence for it."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,14 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vrm_pyro.models.networks import CONCENTRATION_FLOOR, concentration_from, inverse_softplus
-from vrm_pyro.models.priors.base import ShrinkagePrior, WeightPrior, check_positive
-
-# Steps of the optimizer are about as large as its learning rate. With these factors, a few
-# hundred steps at 1e-3 are enough to move each parameter as far as the evidence asks.
-_MAP_GAIN = 10.0
-_SCALE_GAIN = 30.0
-# Number of prompts that place the directions.
-_MOST_STATES = 4096
+from vrm_pyro.models.priors.base import FittedPrior, WeightPrior, check_positive
+from vrm_pyro.models.priors.shrinkage import MAP_GAIN, ShrinkageMap
 
 
 @dataclass(frozen=True)
@@ -65,28 +58,25 @@ class ShrinkageDirichletPrior(WeightPrior):
         return ShrinkageDirichlet(hidden_size, num_objectives, self)
 
 
-class ShrinkageDirichlet(ShrinkagePrior):
+class ShrinkageDirichlet(ShrinkageMap, FittedPrior):
     """The module of :class:`ShrinkageDirichletPrior`; call :meth:`fit_states` before training.
 
     In training it draws the logits of every prompt under q(V); in evaluation mode it takes their
     mean. Source: spec 2.2.
     """
 
-    directions: Tensor
-    num_states = _MOST_STATES
-
     def __init__(
         self, hidden_size: int, num_objectives: int, settings: ShrinkageDirichletPrior
     ) -> None:
-        super().__init__()
-        size = min(settings.num_directions, hidden_size)
-        self.register_buffer("directions", torch.eye(hidden_size)[:size] / math.sqrt(size))
+        super().__init__(
+            hidden_size,
+            num_objectives,
+            settings.num_directions,
+            settings.initial_scale,
+            shared_scale=True,
+        )
         self.bias = nn.Parameter(torch.zeros(num_objectives))
-        self.loc = nn.Parameter(torch.zeros(num_objectives, size))
-        self.raw_scale = nn.Parameter(torch.zeros(num_objectives, size))
-        self.raw_tau = nn.Parameter(torch.zeros(()))
         self.raw_total = nn.Parameter(torch.zeros(1))
-        self.initial_scale = settings.initial_scale
         self.offset = inverse_softplus(
             num_objectives * max(settings.initial_concentration - CONCENTRATION_FLOOR, 1e-3)
         )
@@ -97,36 +87,10 @@ class ShrinkageDirichlet(ShrinkagePrior):
         rated: Bool[Tensor, "prompts rated"] | None = None,
     ) -> None:
         """Place the directions: principal components of standardised states, E |phi|^2 = 1."""
-        states = states.to(self.directions.dtype)
-        _, values, vectors = torch.linalg.svd(states - states.mean(0), full_matrices=False)
-        size = min(len(self.directions), int((values > 1e-6 * values.max()).sum()))
-        norm = values[:size].square().sum().div(len(states)).sqrt()
-        with torch.no_grad():
-            self.directions.zero_()
-            self.directions[:size] = vectors[:size] / norm
-
-    @property
-    def tau(self) -> Float[Tensor, ""]:
-        """Learned scale of the map: 0 means that all prompts share w."""
-        return self.initial_scale * torch.exp(_SCALE_GAIN * self.raw_tau)
+        self.place(states - states.mean(0))
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
         """Return p(w | x), batch (P,), event (K,), for standardised states."""
-        features = prompts @ self.directions.T
-        logits = _MAP_GAIN * self.bias + self.tau * (features @ (_MAP_GAIN * self.loc).T)
-        if self.training:
-            # Draws of the logits instead of the map: less noise, the same distribution.
-            scale = (features.square() @ self._scale.square().T + 1e-20).sqrt()
-            logits = logits + self.tau * scale * torch.randn_like(scale)
-        total = (_MAP_GAIN * self.raw_total + self.offset).expand(*logits.shape[:-1], 1)
+        logits = MAP_GAIN * self.bias + self.mapped(prompts)
+        total = (MAP_GAIN * self.raw_total + self.offset).expand(*logits.shape[:-1], 1)
         return dist.Dirichlet(concentration_from(logits, total))
-
-    def divergence(self) -> Float[Tensor, ""]:
-        """Return KL(q(V) || N(0, 1)) in nats for the whole data set."""
-        loc, scale = _MAP_GAIN * self.loc, self._scale
-        used = self.directions.any(dim=-1)
-        return (0.5 * (loc.square() + scale.square() - 1) - scale.log())[:, used].sum()
-
-    @property
-    def _scale(self) -> Tensor:
-        return torch.exp(_SCALE_GAIN * self.raw_scale)

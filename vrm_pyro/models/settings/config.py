@@ -16,6 +16,7 @@ from vrm_pyro.models.priors import (
     ConditionalDirichletPrior,
     ConditionalNormalPrior,
     FeaturePrior,
+    ShrinkageNormalPrior,
     WeightPrior,
 )
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
@@ -210,6 +211,10 @@ def check_settings(config: ModelConfig) -> None:
     _require(config.head_draws >= 2, "head_draws", config, "at least 2: a variance needs two")
     usable = config.bayesian_head or config.head_covariance == "diagonal"
     _require(usable, "head_covariance", config, "diagonal, or model.bayesian_head true")
+    if config.has_latents and config.bayesian_head:
+        own = isinstance(config.feature_prior, ShrinkageNormalPrior)
+        allowed = "false: ShrinkageNormalPrior has a posterior of its own"
+        _require(not own, "bayesian_head", config, allowed)
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")

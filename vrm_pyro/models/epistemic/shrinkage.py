@@ -1,0 +1,50 @@
+"""The posterior that a feature prior of the shrinkage kind has of its own map."""
+
+import torch
+from torch import Tensor, nn
+
+from vrm_pyro.models.epistemic.base import ParameterPosterior
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
+
+
+class ShrinkagePosterior(ParameterPosterior):
+    """Draws of the map V of a prior such as ``ShrinkageNormalPrior`` under its q(V) (spec 2.2).
+
+    It has no parameters: a :class:`ShrinkageMap` holds prior and posterior, and training draws
+    and charges them there.
+
+    Args:
+        name: Name of the prior in the model.
+        num_draws: Number M of fixed draws for predictions.
+    """
+
+    penalty_name = "kl_map"
+    charged_elsewhere = True  # as that of a map without draws in predictions
+
+    def __init__(self, name: str, num_draws: int) -> None:
+        super().__init__({}, 1.0, num_draws)
+        self.prior = name
+        self.names = (f"{name}.loc",)
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Return KL(q(V) || p(V)) in nats for the whole data set."""
+        return self.divergence(model)
+
+    def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return no values: in training the map draws V itself, anew for each prompt."""
+        return {}
+
+    def divergence(self, model: nn.Module) -> Tensor:
+        """Return KL(q(V) || p(V)) in nats for the whole data set; a scalar."""
+        return self._map(model).divergence()
+
+    def draw(
+        self, model: nn.Module, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return one draw of the map, by the name of its parameter."""
+        return {self.names[0]: self._map(model).draw_map(generator)}
+
+    def _map(self, model: nn.Module) -> ShrinkageMap:
+        owner = model.get_submodule(self.prior)
+        assert isinstance(owner, ShrinkageMap)
+        return owner
