@@ -329,7 +329,9 @@ def main() -> None:
     parser.add_argument("--out", help="file of the results, JSON; a table goes beside it, .md")
     args = parser.parse_args()
 
-    backbone = load_backbone(args.backbone, pooling="last", max_length=max(args.lengths))
+    backbone = load_backbone(
+        args.backbone, pooling="last", layer=None, max_length=max(args.lengths)
+    )
     last = len(backbone.model.layers)
     taps = Taps(backbone.model, args.layers)
     results: list[dict[str, Any]] = []

@@ -1,10 +1,26 @@
 """Cut a transformers model after one of its layers."""
 
+import logging
 from typing import Any
 
 from torch import nn
 
 from vrm_pyro.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def default_layer(model: Any) -> int | None:
+    """Return the layer at two thirds of a decoder's depth; None where none can be left out.
+
+    The last layers of a language model turn towards the next token. What a text is like, and so
+    what ratings and preferences say of it, is read better below them, at two thirds of the cost.
+    """
+    number = model.config.get_text_config().num_hidden_layers
+    if len(_layer_lists(model, number)) != 1:
+        log.info("%s does not keep its layers in one list: all are used", type(model).__name__)
+        return None
+    return max(1, round(number * 2 / 3))
 
 
 def keep_layers(model: Any, layer: int | None, name: str) -> None:
@@ -31,7 +47,7 @@ def keep_layers(model: Any, layer: int | None, name: str) -> None:
             f"backbone {name}: layer is {layer}, but it has {number} layers. Give a number from 1 "
             f"to {number}, or null for the last."
         )
-    lists = [m for m in _outermost(model, nn.ModuleList) if len(m) == number]
+    lists = _layer_lists(model, number)
     if len(lists) != 1:
         raise InputError(
             f"backbone {name}: layer is {layer}, but {type(model).__name__} does not keep its "
@@ -41,6 +57,10 @@ def keep_layers(model: Any, layer: int | None, name: str) -> None:
     config.num_hidden_layers = layer
     if getattr(config, "layer_types", None) is not None:
         config.layer_types = config.layer_types[:layer]
+
+
+def _layer_lists(model: nn.Module, number: int) -> list[nn.ModuleList]:
+    return [m for m in _outermost(model, nn.ModuleList) if len(m) == number]
 
 
 def _outermost(model: nn.Module, kind: type[nn.Module]) -> list[nn.ModuleList]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
@@ -40,7 +40,7 @@ def load_backbone(
     name: str = DEFAULT_BACKBONE,
     *,
     pooling: str = "auto",
-    layer: int | None = None,
+    layer: int | Literal["auto"] | None = "auto",
     max_length: int | None = 512,
     dtype: str = "auto",
     device: str | torch.device = "auto",

@@ -14,20 +14,23 @@ POOLINGS = ("mean", "response_mean", "last", LAST_MEAN)
 :data:`LAST_MEAN`."""
 
 DEFAULT_ENCODER_POOLING = "mean"
-"""What ``auto`` means for a backbone that reads in both directions; for decoders it is last."""
+"""What ``auto`` means for a backbone that reads in both directions."""
+
+DEFAULT_DECODER_POOLING = LAST_MEAN
+"""What ``auto`` means for a backbone with causal attention."""
 
 
 def choose_pooling(pooling: str, is_decoder: bool) -> str:
     """Return the pooling for a setting, with ``auto`` resolved.
 
     >>> choose_pooling("auto", is_decoder=True), choose_pooling("auto", is_decoder=False)
-    ('last', 'mean')
+    ('last+mean', 'mean')
 
     Raises:
         InputError: If there is no such pooling.
     """
     if pooling == "auto":
-        return "last" if is_decoder else DEFAULT_ENCODER_POOLING
+        return DEFAULT_DECODER_POOLING if is_decoder else DEFAULT_ENCODER_POOLING
     if pooling not in POOLINGS:
         raise InputError(
             f"pooling is {pooling!r}, but must be one of auto, {', '.join(POOLINGS)}."

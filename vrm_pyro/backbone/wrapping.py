@@ -1,12 +1,14 @@
 """Make a backbone from a loaded transformers model."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.decoder import DecoderBackbone
 from vrm_pyro.backbone.encoder import EncoderBackbone
-from vrm_pyro.backbone.layers import keep_layers
+from vrm_pyro.backbone.layers import default_layer, keep_layers
 from vrm_pyro.backbone.precision import choose_precision, prepare
 from vrm_pyro.backbone.probe import check_vocabulary, probe
 from vrm_pyro.backbone.transformer import TransformerBackbone
@@ -19,7 +21,7 @@ def wrap_model(
     name: str,
     source: str,
     pooling: str = "auto",
-    layer: int | None = None,
+    layer: int | Literal["auto"] | None = "auto",
     max_length: int | None = 512,
     dtype: str = "auto",
     device: str | torch.device = "auto",
@@ -37,7 +39,8 @@ def wrap_model(
         pooling: ``mean``, ``response_mean``, ``last``, ``last+mean`` (one after the other), or
             ``auto`` (by kind of backbone).
         layer: Number of the layer whose states are read, from 1; layers above it are not
-            computed. None for the last. A final norm of the model is applied in any case.
+            computed. None for the last; ``auto`` is the last of an encoder, and the one at two
+            thirds of a decoder's depth. A final norm of the model is applied in any case.
         max_length: Most tokens of a sequence, special tokens included; None for all that the
             model reads, at most 1,024.
         dtype: ``float32``; ``bfloat16`` (autocast); or ``auto``, which is bfloat16 where the
@@ -51,17 +54,21 @@ def wrap_model(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = choose_precision(dtype, torch.device(device))
-    keep_layers(model, layer, name)
+    number = None if layer == "auto" else layer
+    keep_layers(model, number, name)
     model = prepare(model, precision).to(device)
     check_vocabulary(name, model, tokenizer)
     kind = probe(model, tokenizer, precision)
+    if layer == "auto" and kind.is_decoder:
+        number = default_layer(model)
+        keep_layers(model, number, name)
     return (DecoderBackbone if kind.is_decoder else EncoderBackbone)(
         model,
         tokenizer,
         name=name,
         source=source,
         pooling=pooling,
-        layer=layer,
+        layer=number,
         max_length=max_length,
         precision=precision,
         takes_positions=kind.takes_positions,

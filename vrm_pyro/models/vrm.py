@@ -24,9 +24,8 @@ from vrm_pyro.models.distributions import (
     weight_moments,
     weight_nodes,
 )
-from vrm_pyro.models.epistemic.base import head_parameters, run_with
-from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
-from vrm_pyro.models.epistemic.laplace import LaplacePosterior
+from vrm_pyro.models.epistemic.base import run_with
+from vrm_pyro.models.epistemic.choose import choose_posterior
 from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.models.likelihoods import (
@@ -116,11 +115,9 @@ class VRM(RewardModel):
         self.num_objectives, self.latent_dim = num_objectives, latent_dim
         self.prompt_scaler = Standardize(hidden_size)
         self.response_scaler = Standardize(hidden_size)
-        self.weight_prior = (
-            weight_prior.build(hidden_size, num_objectives)
-            if num_objectives > 1
-            else OneObjective()
-        )
+        self.weight_prior: nn.Module = OneObjective()
+        if num_objectives > 1:
+            self.weight_prior = weight_prior.build(hidden_size, num_objectives)
         self.feature_prior = feature_prior.build(hidden_size, latent_dim)
         self.guide: GuideModule = guide.build(hidden_size, num_objectives, latent_dim)
         reads = weight_prior.conditional or isinstance(self.guide, LabelBlindModule)
@@ -129,16 +126,8 @@ class VRM(RewardModel):
         self.ratings = ratings
         self.likelihood = (likelihood or BradleyTerry()).build()
         self.weight_power = weight_power
-        if head_prior_scale > 0:
-            networks = {"weight_prior": self.weight_prior, "feature_prior": self.feature_prior}
-            if isinstance(self.guide, LabelBlindModule):
-                networks = {"guide": self.guide}
-            uncertain = head_parameters(self.reward, networks)
-            posterior = LaplacePosterior if head_covariance == "laplace" else DiagonalPosterior
-            uncertain = {n: v for n, v in uncertain.items() if n not in posterior.leaves_out}
-            self.parameter_posterior = posterior(uncertain, head_prior_scale, head_draws)
-        elif isinstance(self.feature_prior, ShrinkageMap):
-            self.parameter_posterior = ShrinkagePosterior("feature_prior", head_draws)
+        given = (head_prior_scale, head_draws, head_covariance)
+        self.parameter_posterior = choose_posterior(self, *given)
         self.weight_supervision = weight_supervision or WeightSupervision()
         # The one rating unit of the data set: raw = standardised * scale + loc.
         self.register_buffer("rating_loc", torch.zeros(()))
@@ -232,7 +221,9 @@ class VRM(RewardModel):
         The batch holds raw states; its preferences and ratings are not read.
         """
         if isinstance(self.parameter_posterior, ShrinkagePosterior):  # Gaussian as z: no draws
-            return self._pair_probability(batch, self._map_variance(batch))
+            states = self.response_scaler(batch.responses)
+            variance = self.parameter_posterior.difference_variance(self, states, batch)
+            return self._pair_probability(batch, variance)
         return torch.stack(self.over_parameters(lambda: self._pair_probability(batch))).mean(0)
 
     def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
@@ -251,10 +242,6 @@ class VRM(RewardModel):
         if self.parameter_posterior is None:
             return function()
         return run_with(self, self.parameter_posterior.training_draw(self), function)
-
-    def _map_variance(self, batch: FeatureBatch) -> Tensor:
-        states = self.response_scaler(batch.responses)
-        return self.feature_prior.difference_variance(states, batch.pair_first, batch.pair_second)
 
     def _pair_probability(self, batch: FeatureBatch, variance: Tensor | None = None) -> Tensor:
         return preference_probability(

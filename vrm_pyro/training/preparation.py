@@ -100,7 +100,7 @@ def _fit_priors(model: RewardModel, source: FeatureSource) -> None:
 def _used_responses(source: FeatureSource, num_texts: int) -> NDArray[np.int64]:
     """Return responses with a pair or a rating, of as many prompts drawn at random as fit."""
     prompt = np.asarray(source.response_prompt)
-    used = ~np.isnan(np.asarray(source.ratings)).all(axis=1)
+    used: NDArray[np.bool_] = np.asarray(~np.isnan(np.asarray(source.ratings)).all(axis=1))
     used[np.asarray(source.pair_first)] = used[np.asarray(source.pair_second)] = True
     count = np.bincount(prompt[used], minlength=source.prompts.shape[0])
     order = torch.randperm(len(count)).numpy()

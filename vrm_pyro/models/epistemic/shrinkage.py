@@ -1,16 +1,18 @@
 """The posterior that a feature prior of the shrinkage kind has of its own map."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.epistemic.base import ParameterPosterior
-from vrm_pyro.models.priors.shrinkage import ShrinkageMap
+from vrm_pyro.models.priors.shrinkage_normal import ShrinkageNormal
 
 
 class ShrinkagePosterior(ParameterPosterior):
     """Draws of the map V of a prior such as ``ShrinkageNormalPrior`` under its q(V) (spec 2.2).
 
-    It has no parameters: a :class:`ShrinkageMap` holds prior and posterior, and training draws
+    It has no parameters: a :class:`ShrinkageNormal` holds prior and posterior, and training draws
     and charges them there.
 
     Args:
@@ -44,7 +46,13 @@ class ShrinkagePosterior(ParameterPosterior):
         """Return one draw of the map, by the name of its parameter."""
         return {self.names[0]: self._map(model).draw_map(generator)}
 
-    def _map(self, model: nn.Module) -> ShrinkageMap:
+    def difference_variance(
+        self, model: nn.Module, states: Tensor, batch: FeatureBatch
+    ) -> Float[Tensor, "pairs features"]:
+        """Return the variance over q(V) of E z_first - E z_second; standardised states in."""
+        return self._map(model).difference_variance(states, batch.pair_first, batch.pair_second)
+
+    def _map(self, model: nn.Module) -> ShrinkageNormal:
         owner = model.get_submodule(self.prior)
-        assert isinstance(owner, ShrinkageMap)
+        assert isinstance(owner, ShrinkageNormal)
         return owner

@@ -33,7 +33,8 @@ class ModelConfig:
             by default; see ``tuning.method``.
         pooling: How token states become one vector: ``mean`` of all, ``response_mean``, ``last``,
             ``last+mean`` (one after the other), or ``auto`` by kind of backbone.
-        layer: Layer whose states are read, from 1; null: last.
+        layer: Layer whose states are read, from 1; null: last; ``auto``: that at two thirds of a
+            frozen decoder's depth, else last.
         max_length: Maximum length in tokens of prompt and response together; null: what the
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
@@ -89,7 +90,7 @@ class ModelConfig:
 
     backbone: str = DEFAULT_BACKBONE
     pooling: Literal["auto", "mean", "response_mean", "last", "last+mean"] = "auto"
-    layer: int | None = None
+    layer: int | Literal["auto"] | None = "auto"
     max_length: int | None = 256
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     architecture: Literal["vrm", "bradley_terry"] = "vrm"
@@ -189,7 +190,8 @@ def check_settings(config: ModelConfig) -> None:
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
     for key in ("layer", "max_length"):
         value = getattr(config, key)
-        _require(value is None or value >= 1, key, config, "at least 1, or null")
+        allowed = "at least 1, or null" + (", or auto" if key == "layer" else "")
+        _require(value in (None, "auto") or value >= 1, key, config, allowed)
     for key in ("num_objectives", "num_draws", "ensemble_size"):
         _require(getattr(config, key) >= 1, key, config, "at least 1")
     for key in ("latent_dim", "head_size", "extra_objectives"):

@@ -39,7 +39,7 @@ def doctor(
         model.backbone,
         data.reading,
         pooling=model.pooling,
-        layer=model.layer,
+        layer=settings.layer,
         max_length=model.max_length,
         dtype=model.dtype,
         device="cpu" if settings.arguments.use_cpu else "auto",

@@ -199,7 +199,7 @@ def backbone_of(settings: RunSettings) -> Backbone:
         settings.model.backbone,
         reading,
         pooling=settings.model.pooling,
-        layer=settings.model.layer,
+        layer=settings.layer,
         max_length=settings.model.max_length,
         dtype=dtype,
         device=device,

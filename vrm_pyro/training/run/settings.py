@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from transformers.integrations import get_available_reporting_integrations
@@ -43,6 +43,12 @@ class RunSettings:
     train_rows: DataLike | None = None
     validation_rows: DataLike | None = None
     backbone: Backbone | None = None
+
+    @property
+    def layer(self) -> int | Literal["auto"] | None:
+        """Layer of the states; ``auto`` leaves no layer out of a backbone that is trained."""
+        trained = self.tuning.method != "frozen"
+        return None if trained and self.model.layer == "auto" else self.model.layer
 
     def yaml(self) -> str:
         """Return the text of ``config.yaml``: loadable with ``--config``."""
