@@ -116,7 +116,7 @@ def test_store_and_model_keep_the_hash_of_the_file_and_refuse_another(tmp_path, 
         write_store(table, other, tmp_path / "store", progress=False)
     facts = backbone_facts(store)
     assert (facts["name"], facts["file_sha256"]) == (str(plain), sha256)
-    model = build_model(ModelConfig(), 32, len(OBJECTIVES), False)
+    model = build_model(ModelConfig(), backbone.hidden_size, len(OBJECTIVES), False)
     loaded = LoadedModel(model.eval(), ModelConfig(), OBJECTIVES, False, facts)
     save_model(loaded, tmp_path / "run")
     assert np.isfinite(Scorer.from_pretrained(tmp_path / "run")("a", "b")[0]["reward_mean"])
@@ -129,7 +129,7 @@ def test_store_and_model_keep_the_hash_of_the_file_and_refuse_another(tmp_path, 
 
 def test_model_of_full_weights_refuses_quantized_ones(tmp_path, plain, original):
     store = write_store(load_table(ROWS), original, tmp_path / "store", progress=False)
-    model = build_model(ModelConfig(), 32, len(OBJECTIVES), False).eval()
+    model = build_model(ModelConfig(), original.hidden_size, len(OBJECTIVES), False).eval()
     loaded = LoadedModel(model, ModelConfig(), OBJECTIVES, False, backbone_facts(store))
     # Equal weights in another container are the same backbone.
     assert Scorer(loaded, load(plain)).backbone.file_sha256 is not None

@@ -13,8 +13,10 @@ from helpers.tiny_backbones import (
     tiny_model,
     tiny_tokenizer,
 )
+from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from vrm_pyro.backbone import load_backbone, wrap_model
+from vrm_pyro.backbone.layers import default_layer, keep_layers
 from vrm_pyro.cli import main
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import InputError
@@ -22,11 +24,13 @@ from vrm_pyro.features.reading import backbone_facts, read_data
 from vrm_pyro.features.store import open_store
 from vrm_pyro.features.writing import write_store
 from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_export
-from vrm_pyro.models.checkpoint import load_model
+from vrm_pyro.models.checkpoint import load_model, settings_from_json
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.prediction.opening import read_inputs
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.training.run.fit import fit
+from vrm_pyro.training.run.inputs import adopt_store
+from vrm_pyro.training.run.read_settings import read_settings, settings_parser
 
 KINDS = ("bert", "roberta", "llama", "qwen3")
 PROMPTS, RESPONSES = [text(1, 9), text(2, 3)], [text(3, 5), text(4, 12), text(5, 1)]
@@ -79,6 +83,81 @@ def test_layers_above_do_not_exist(kind):
     assert one.weights_hash != all_layers.weights_hash
     # The last layer by its number: the same states under another name.
     assert tiny_backbone(kind, layer=2).weights_hash == all_layers.weights_hash
+
+
+class Stack(torch.nn.Module):
+    """A model of so many layers, in one list or in several."""
+
+    def __init__(self, layers, lists=1):
+        super().__init__()
+        self.config = PretrainedConfig(num_hidden_layers=layers)
+        for i in range(lists):
+            own = torch.nn.ModuleList(torch.nn.Identity() for _ in range(layers))
+            self.add_module(f"list_{i}", own)
+
+
+def test_default_layer_of_a_decoder_is_at_two_thirds_of_its_depth():
+    assert [default_layer(Stack(n)) for n in (1, 2, 24, 30)] == [1, 1, 16, 20]
+    assert default_layer(Stack(4, lists=2)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "pooling"),
+    [("bert", None, "mean"), ("llama", 1, "last+mean"), ("qwen3", 1, "last+mean")],
+)
+def test_defaults_are_those_of_the_kind_of_backbone(kind, layer, pooling):
+    found = tiny_backbone(kind, layer="auto")
+    assert (found.layer, found.pooling) == (layer, pooling)
+    assert found.key().get("layer") == layer
+    assert found.weights_hash == tiny_backbone(kind, layer=layer).weights_hash
+
+
+def test_backbone_that_is_trained_keeps_its_layers():
+    parser = settings_parser()
+    for settings, layer in (
+        ({}, "auto"),
+        ({"tuning.method": "lora"}, None),
+        ({"tuning.method": "lora", "model.layer": 2}, 2),
+        ({"model.layer": None}, None),
+    ):
+        assert read_settings(overrides=settings, parser=parser).layer == layer
+
+
+@pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])
+def test_kinds_of_layers_follow_their_number(kind):
+    """Whether a configuration lists them, or derives the list from the number."""
+    given = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2}
+    if kind == "gpt_neo":
+        given |= {"attention_types": [[["global", "local"], 1]], "num_heads": 2}
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **given))
+    keep_layers(model, 1, kind)
+    read = type(model.config).from_dict(model.config.to_dict())
+    assert read.num_hidden_layers == 1
+    kinds = read.attention_layers if kind == "gpt_neo" else read.layer_types
+    assert len(kinds) == 1
+
+
+def test_saved_settings_without_a_layer_are_of_the_last():
+    assert settings_from_json({}, "config.json").layer is None
+    for layer in ("auto", None, 3):
+        assert settings_from_json({"layer": layer}, "config.json").layer == layer
+    for layer in ("first", True, 1.5):
+        with pytest.raises(InputError, match="setting 'layer' is .*, which does not fit"):
+            settings_from_json({"layer": layer}, "config.json")
+
+
+def test_settings_take_the_layer_of_a_store(tmp_path):
+    table = load_table(text_rows(tmp_path, 6))
+    for layer in (1, None):
+        backbone = tiny_backbone("llama", layer=layer)
+        store = write_store(table, backbone, tmp_path / str(layer), progress=False)
+        model = ModelConfig()
+        adopt_store(model, [store])
+        assert (model.layer, model.pooling) == (layer, "last+mean")
+    with pytest.raises(InputError, match="model.layer is 1, but the states .* with None"):
+        adopt_store(ModelConfig(layer=1), [store])
+    with pytest.raises(InputError, match="model.layer is None, but the states .* with 1"):
+        adopt_store(ModelConfig(layer=None), [open_store(tmp_path / "1")])
 
 
 @pytest.mark.parametrize("pooling", ["last", "last+mean"])
@@ -152,16 +231,19 @@ def test_store_without_a_layer_is_of_the_last(tmp_path):
         store.check_key(tiny_backbone("llama-chat", layer=1).key())
 
 
-@pytest.mark.parametrize("method", ["frozen", "lora", "full"])
-def test_trained_model_scores_and_exports_with_its_layer(tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "layer", "pooling"),
+    [(m, 1, "last+mean") for m in ("frozen", "lora", "full")] + [("frozen", "auto", "auto")],
+)
+def test_trained_model_scores_and_exports_with_its_layer(tmp_path, method, layer, pooling):
     folder = save_tiny_backbone(tmp_path / "tiny", "llama-chat")
     run = fit(
         read_data(text_rows(tmp_path, 16)),
         output_dir=tmp_path / "run",
         settings={
             "model.backbone": str(folder),
-            "model.layer": 1,
-            "model.pooling": "last+mean",
+            "model.layer": layer,
+            "model.pooling": pooling,
             "model.max_length": None,
             "model.dtype": "float32",
             "tuning.method": method,

@@ -100,8 +100,8 @@ def test_batches_cover_all_within_budget_longest_first():
     [
         ("bert", False, DEFAULT_ENCODER_POOLING, "pair"),
         ("roberta", False, DEFAULT_ENCODER_POOLING, "pair"),
-        ("llama", True, "last", "roles"),
-        ("llama-chat", True, "last", "chat"),
+        ("llama", True, "last+mean", "roles"),
+        ("llama-chat", True, "last+mean", "chat"),
     ],
 )
 def test_kind_of_backbone_is_found_by_trying(kind, is_decoder, pooling, template):
@@ -109,7 +109,7 @@ def test_kind_of_backbone_is_found_by_trying(kind, is_decoder, pooling, template
     assert backbone.is_decoder == is_decoder
     assert backbone.pooling == pooling
     assert backbone.chat.template == template
-    assert backbone.hidden_size == 32
+    assert backbone.hidden_size == (64 if pooling == "last+mean" else 32)
     assert not any(p.requires_grad for p in backbone.model.parameters())
     assert not backbone.model.training
 
@@ -190,7 +190,7 @@ def test_bfloat16_stays_close_and_returns_float32():
 
 
 def test_decoder_prompt_state_cannot_see_the_response():
-    backbone = tiny_backbone("llama-chat")
+    backbone = tiny_backbone("llama-chat", pooling="last")
     prompt = backbone.encode_prompts(["the bird"])[0]
     (pair,) = backbone.chat.encode(["the bird"], ["red house"])
     batch = right_pad(backbone, [pair])

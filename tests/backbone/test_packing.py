@@ -68,7 +68,7 @@ def test_a_prompt_and_its_responses_are_one_row_and_tails_do_not_see_each_other(
 
 
 def test_long_rows_are_split_and_give_the_same_states():
-    backbone = tiny_backbone("llama-chat", max_length=200)
+    backbone = tiny_backbone("llama-chat", pooling="last", max_length=200)
     prompts, responses, owner = encoded(backbone, ((30, (8,) * 9),))
     both = [*prompts, *responses]
     rows = make_rows(both, [0] * len(both), "last", True, len(prompts[0]) + 60)

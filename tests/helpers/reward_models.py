@@ -15,7 +15,9 @@ OBJECTIVES = ("clarity", "depth", "safety")
 def save_reward_model(folder, kind="bert", **settings):
     """Write a model of random networks that react to their inputs; return its folder."""
     place = tiny_backbones.save_tiny_backbone(folder / kind, kind)
-    backbone = load_backbone(str(place), max_length=120, dtype="float32")
+    pooling = "mean" if kind in ("bert", "roberta") else "last"  # states of 32 values
+    settings_of_states = {"pooling": pooling, "layer": None, "max_length": 120}
+    backbone = load_backbone(str(place), dtype="float32", **settings_of_states)
     torch.manual_seed(3)
     standard = {
         "weight_prior": ConditionalDirichletPrior(hidden_size=8),

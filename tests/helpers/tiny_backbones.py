@@ -175,8 +175,8 @@ def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
 
 
 def tiny_backbone(kind: str = "bert", **settings: object) -> TransformerBackbone:
-    """Return a backbone of kind bert, roberta, llama, llama-chat or qwen3."""
-    settings = {"max_length": 120, "dtype": "float32", "device": "cpu", **settings}
+    """Return a backbone of kind bert, roberta, llama, llama-chat or qwen3, by default whole."""
+    settings = {"layer": None, "max_length": 120, "dtype": "float32", "device": "cpu", **settings}
     model = tiny_model(kind.partition("-")[0])
     return wrap_model(model, tiny_tokenizer(kind), name=f"tiny-{kind}", source="test", **settings)
 

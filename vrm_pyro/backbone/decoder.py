@@ -19,8 +19,9 @@ from vrm_pyro.backbone.transformer import TransformerBackbone
 class DecoderBackbone(TransformerBackbone):
     """A model of transformers that reads from left to right, such as Llama or Qwen3.
 
-    A state is that of the last token unless ``pooling`` says otherwise. Where attention allows
-    it, a prompt is computed once for all its responses.
+    A state is that of the last token and the mean over all, one after the other, unless
+    ``pooling`` says otherwise. Where attention allows it, a prompt is computed once for all its
+    responses.
     """
 
     is_decoder: ClassVar[bool] = True

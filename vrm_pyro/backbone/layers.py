@@ -1,6 +1,7 @@
 """Cut a transformers model after one of its layers."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
@@ -55,8 +56,13 @@ def keep_layers(model: Any, layer: int | None, name: str) -> None:
         )
     del lists[0][layer:]
     config.num_hidden_layers = layer
-    if getattr(config, "layer_types", None) is not None:
-        config.layer_types = config.layer_types[:layer]
+    for key in ("layer_types", "attention_layers"):
+        kinds = getattr(config, key, None)
+        if kinds is not None and len(kinds) == number:
+            with suppress(AttributeError):  # some follow from the number of layers alone
+                setattr(config, key, kinds[:layer])
+    if hasattr(config, "attention_layers"):  # of GPT-Neo, which reads them from attention_types
+        config.attention_types = [[config.attention_layers, 1]]
 
 
 def _layer_lists(model: nn.Module, number: int) -> list[nn.ModuleList]:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -133,6 +134,7 @@ def settings_from_json(
     Raises:
         InputError: For an unknown key or class, or arguments a class does not take.
     """
+    values = {"layer": None, **values}  # files of version 0.1.0 lack it: states of the last layer
     kinds = get_type_hints(ModelConfig)
     unknown = sorted(set(values) - set(kinds))
     if unknown:
@@ -158,16 +160,20 @@ def settings_from_json(
 
 def _check_kind(value: Any, kind: Any, what: str) -> None:
     """Raise InputError unless a JSON value is of the kind that a type hint asks for."""
-    if get_origin(kind) is Literal:
-        fits = value in get_args(kind)
-    elif get_origin(kind) is list:
-        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    elif kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if not fits:
+    if not _fits(value, kind):
         raise InputError(f"{what} is {value!r}, which does not fit; train again or restore it.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:

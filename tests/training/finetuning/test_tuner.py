@@ -96,7 +96,7 @@ def test_a_run_is_saved_and_read_as_it_was(tmp_path):
             assert found[name] == pytest.approx(written[name], abs=1e-5)
         # What is loaded is not the backbone that training began with.
         scorer = Scorer.from_pretrained(run, device="cpu")
-        first = load_backbone(str(tmp_path / "qwen"), max_length=100, device="cpu")
+        first = load_backbone(str(tmp_path / "qwen"), layer=None, max_length=100, device="cpu")
         chat = [text(0, 4)]
         assert not np.allclose(scorer.backbone.encode_prompts(chat), first.encode_prompts(chat))
         assert (run / ("adapter" if method == "lora" else "backbone")).is_dir()
@@ -155,7 +155,8 @@ def test_a_scalar_reward_model_gives_its_backbone(tmp_path):
     reward_model.model.load_state_dict(inner.state_dict())
     reward_model.save_pretrained(tmp_path)
     tiny_tokenizer("llama-chat").save_pretrained(tmp_path)
-    backbone = load_backbone(str(tmp_path), max_length=100, dtype="float32", device="cpu")
+    settings = {"layer": None, "max_length": 100, "dtype": "float32", "device": "cpu"}
+    backbone = load_backbone(str(tmp_path), **settings)
     Tuner(TuningConfig("lora"), backbone)
     found = backbone.module_under_adapters.state_dict()
     found = {name.replace(".base_layer", ""): value for name, value in found.items()}

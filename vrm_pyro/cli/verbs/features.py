@@ -27,9 +27,10 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
     ),
     (
         "layer",
-        int | None,
-        None,
-        "Number of the layer whose states are read, from 1; null for the last.",
+        int | Literal["auto"] | None,
+        "auto",
+        "Number of the layer whose states are read, from 1; null for the last; auto for the one "
+        "at two thirds of a decoder's depth and an encoder's last.",
     ),
     (
         "max_length",

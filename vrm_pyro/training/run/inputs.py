@@ -271,6 +271,8 @@ def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
         InputError: If a given setting differs from that of a store, or two stores differ.
     """
     defaults = {item.name: item.default for item in fields(ModelConfig)}
+    free = {name: (default,) for name, default in defaults.items()}
+    free["max_length"] += (None,)  # what the backbone takes; the store has the number
     for store in stores:
         key = store.meta["key"]
         found = {
@@ -281,7 +283,7 @@ def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
         }
         for name, value in found.items():
             given = getattr(model, name)
-            if given not in (None, defaults[name], value):
+            if given not in (*free[name], value):
                 raise InputError(
                     f"model.{name} is {given}, but the states in {store.path} were made with "
                     f"{value}. Leave the setting out, or write another store."
