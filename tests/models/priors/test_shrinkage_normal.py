@@ -24,7 +24,7 @@ def fitted(hidden=6, features=2, **settings):
     module = ShrinkageNormalPrior(**settings).build(hidden, features)
     module.fit_responses(states, PROMPT)
     with torch.no_grad():
-        module.loc.copy_(0.1 * torch.randn(module.loc.shape))
+        module.loc.copy_(torch.randn(module.loc.shape) / 30)
         module.raw_scale.copy_(0.02 * torch.randn(module.raw_scale.shape))
         module.raw_tau.copy_(0.02 * torch.randn(module.raw_tau.shape))
     return module, states
@@ -71,7 +71,7 @@ def test_draws_of_predictions_have_the_moments_of_the_posterior():
     module, _ = fitted()
     generator = torch.Generator().manual_seed(0)
     draws = torch.stack([module.draw_map(generator).detach() for _ in range(4000)])
-    scale = torch.exp(30 * module.raw_scale).detach() / 10
+    scale = torch.exp(30 * module.raw_scale).detach() / 30
     assert_within(draws.mean(0), module.loc.detach(), scale / math.sqrt(4000), 4.5)
     scale[module.latent_dim :] = 0.0  # log sigma stays at its mean
     assert_within(draws.std(0), scale, scale / math.sqrt(8000) + 1e-6, 4.5)
@@ -169,7 +169,7 @@ def test_it_is_the_ridge_regression_of_its_own_scales(tmp_path):
     with torch.no_grad():
         phi = (model.response_scaler(torch.from_numpy(states)) @ prior.directions.T).numpy()
         sigma = prior(model.response_scaler(torch.from_numpy(states))).stddev[:600, 0].numpy()
-        found = (tau[0] * phi @ (10 * prior.loc[0]).numpy())[600:]
+        found = (tau[0] * phi @ (30 * prior.loc[0]).numpy())[600:]
     noise = sigma**2 + 0.09
     x = tau[0] * phi[:600] - np.average(tau[0] * phi[:600], axis=0, weights=1 / noise)
     precision = x.T @ (x / noise[:, None]) + np.eye(x.shape[1])

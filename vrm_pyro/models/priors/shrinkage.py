@@ -1,14 +1,13 @@
 """A linear map from states with a Gaussian posterior and a learned prior scale."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-# Steps of the optimizer are about as large as its learning rate. With these factors, a few
-# hundred steps at 1e-3 are enough to move each parameter as far as the evidence asks.
-MAP_GAIN = 10.0
+# As ``gain``, for logarithms of scales.
 SCALE_GAIN = 30.0
 
 
@@ -32,6 +31,9 @@ class ShrinkageMap(nn.Module):
         shared_scale: Whether all outputs have the same tau.
     """
 
+    #: V is this times a parameter. Steps of the optimizer are about as large as its learning rate:
+    #: with it, a few hundred steps at 1e-3 move V as far as the evidence asks.
+    gain: ClassVar[float] = 10.0
     #: Maximum number of states that place the directions.
     num_states = 4096
     directions: Tensor
@@ -74,7 +76,7 @@ class ShrinkageMap(nn.Module):
     ) -> Float[Tensor, "states outputs"]:
         """Return tau V phi(h); in training with a draw of V of each group (of each state)."""
         phi = states @ self.directions.T
-        out = phi @ (MAP_GAIN * self.loc).T
+        out = phi @ (self.gain * self.loc).T
         if self.training:
             out = out + self._noise(phi, groups)
         return self.tau * out
@@ -99,14 +101,14 @@ class ShrinkageMap(nn.Module):
 
     def divergence(self) -> Float[Tensor, ""]:
         """Return KL(q(V) || N(0, 1)) in nats for the whole data set."""
-        loc, scale = MAP_GAIN * self.loc, self._scale
+        loc, scale = self.gain * self.loc, self._scale
         used = self.directions.any(dim=-1)
         return (0.5 * (loc.square() + scale.square() - 1) - scale.log())[:, used].sum()
 
     def draw_map(self, generator: torch.Generator | None = None) -> Float[Tensor, "outputs size"]:
         """Return a draw of the parameter ``loc`` under q, made on the CPU."""
         noise = torch.randn(self.loc.shape, generator=generator, dtype=torch.float64)
-        return self.loc + self._scale * noise.to(self.loc) / MAP_GAIN
+        return self.loc + self._scale * noise.to(self.loc) / self.gain
 
     @property
     def _scale(self) -> Float[Tensor, "outputs size"]:

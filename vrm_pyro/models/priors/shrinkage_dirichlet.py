@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vrm_pyro.models.networks import CONCENTRATION_FLOOR, concentration_from, inverse_softplus
 from vrm_pyro.models.priors.base import FittedPrior, WeightPrior, check_positive
-from vrm_pyro.models.priors.shrinkage import MAP_GAIN, ShrinkageMap
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,6 @@ class ShrinkageDirichlet(ShrinkageMap, FittedPrior):
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
         """Return p(w | x), batch (P,), event (K,), for standardised states."""
-        logits = MAP_GAIN * self.bias + self.mapped(prompts)
-        total = (MAP_GAIN * self.raw_total + self.offset).expand(*logits.shape[:-1], 1)
+        logits = self.gain * self.bias + self.mapped(prompts)
+        total = (self.gain * self.raw_total + self.offset).expand(*logits.shape[:-1], 1)
         return dist.Dirichlet(concentration_from(logits, total))

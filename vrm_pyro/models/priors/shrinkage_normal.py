@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vrm_pyro.models.priors.base import FeaturePrior, FittedFeaturePrior, check_positive
-from vrm_pyro.models.priors.shrinkage import MAP_GAIN, ShrinkageMap
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 
 _LOG_SCALE_CAP = 6.0
 
@@ -61,6 +61,8 @@ class ShrinkageNormalPrior(FeaturePrior):
 class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
     """The module of :class:`ShrinkageNormalPrior`; call :meth:`fit_responses` before training."""
 
+    gain = 30.0
+
     def __init__(self, hidden_size: int, latent_dim: int, settings: ShrinkageNormalPrior) -> None:
         super().__init__(
             hidden_size,
@@ -72,7 +74,7 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
         self.latent_dim = latent_dim
         self.bias = nn.Parameter(torch.zeros(2 * latent_dim))
         with torch.no_grad():  # features without a rating are interchangeable: start them apart
-            self.loc.normal_(0.0, 0.1 / MAP_GAIN)
+            self.loc.normal_(0.0, 0.1 / self.gain)
         self.initial_sd = settings.initial_sd
 
     def fit_responses(
@@ -110,7 +112,7 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
             groups: Number of the prompt of each response. In training, responses to one prompt
                 share the draw of V.
         """
-        out = MAP_GAIN * self.bias + self.mapped(responses, groups)
+        out = self.gain * self.bias + self.mapped(responses, groups)
         loc, log_scale = out.chunk(2, dim=-1)
         scale = self.initial_sd * log_scale.clamp(-_LOG_SCALE_CAP, _LOG_SCALE_CAP).exp()
         return dist.Normal(loc, scale).to_event(1)

@@ -271,7 +271,7 @@ def adopt_store(model: ModelConfig, stores: list[FeatureStore]) -> None:
         InputError: If a given setting differs from that of a store, or two stores differ.
     """
     defaults = {item.name: item.default for item in fields(ModelConfig)}
-    free = {name: (default,) for name, default in defaults.items()}
+    free: dict[str, tuple[Any, ...]] = {name: (value,) for name, value in defaults.items()}
     free["max_length"] += (None,)  # what the backbone takes; the store has the number
     for store in stores:
         key = store.meta["key"]
