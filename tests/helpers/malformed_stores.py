@@ -81,7 +81,7 @@ STORES: list[Case] = [
     (
         "description is no JSON",
         _store(lambda s: _cut(s / "store.json", 100)),
-        ("store.json", "is not JSON"),
+        ("store.json", "not valid JSON"),
     ),
     (
         "description of something else",
@@ -96,7 +96,7 @@ STORES: list[Case] = [
     (
         "description lacks a field",
         _store(lambda s: _meta(s, hidden_size=None)),
-        ("store.json", "lacks hidden_size"),
+        ("store.json", "'hidden_size' is missing"),
     ),
     (
         "unfinished",

@@ -60,6 +60,7 @@ def trained(name="default", rated=True):
     if config.architecture == "vrm":
         model.set_rating_unit(3.3, 0.7)
     facts = {"name": "tiny", "pooling": "mean", "max_length": 60, "weights_hash": "ab"}
+    facts |= {"template_hash": "cd", "tokenizer_hash": "ef"}
     return LoadedModel(model.eval(), config, OBJECTIVES, rated, facts)
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from vrm_pyro.backbone.devices import usable_device
 from vrm_pyro.backbone.gguf import SUFFIX, load_gguf
 from vrm_pyro.backbone.packaged import DEFAULT_BACKBONE, PACKAGED, file_sha256
 from vrm_pyro.backbone.transformer import TransformerBackbone
@@ -68,6 +69,7 @@ def load_backbone(
     Raises:
         InputError: If the model is not found or cannot be used.
     """
+    device = usable_device(device)  # before anything is loaded
     model, tokenizer, source, file = _find(str(name), "float32" if dtype == "float32" else "auto")
     log.info("backbone %s: loaded from %s", name, source)
     backbone = wrap_model(
@@ -111,7 +113,10 @@ Found = tuple[Any, Any, str, Path | None]
 
 
 def _find(name: str, dtype: str) -> Found:
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise InputError(f"backbone {name}: {error}") from error
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(

@@ -7,10 +7,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from vrm_pyro.backbone.decoder import DecoderBackbone
+from vrm_pyro.backbone.devices import usable_device
 from vrm_pyro.backbone.encoder import EncoderBackbone
 from vrm_pyro.backbone.layers import default_layer, keep_layers
 from vrm_pyro.backbone.precision import choose_precision, prepare
 from vrm_pyro.backbone.probe import check_vocabulary, probe
+from vrm_pyro.backbone.template_trial import try_template
 from vrm_pyro.backbone.transformer import TransformerBackbone
 
 
@@ -51,13 +53,13 @@ def wrap_model(
     Raises:
         InputError: If model, tokenizer and settings do not fit together.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = choose_precision(dtype, torch.device(device))
+    device = usable_device(device)
+    precision = choose_precision(dtype, device)
     number = None if layer == "auto" else layer
     keep_layers(model, number, name)
     model = prepare(model, precision).to(device)
     check_vocabulary(name, model, tokenizer)
+    try_template(tokenizer, name)
     kind = probe(model, tokenizer, precision)
     if layer == "auto" and kind.is_decoder:
         number = default_layer(model)

@@ -80,8 +80,20 @@ def guard(program: str) -> Iterator[Outcome]:
             outcome.code = FAULT
             time.sleep(_LAST_WORD)
         except Exception as error:  # noqa: BLE001 - last resort: traceback and exit code
+            if _is_lack_of_memory(error):
+                outcome.code = BAD_INPUT
+                why = " ".join(str(error).split()) or "no more is free"
+                _fail(f"{program}: the memory is too small ({why}). Ask for less at a time.")
+                return
             outcome.code = FAULT
             _report(program, error)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether torch or NumPy was refused memory."""
+    words = ("not enough memory", "out of memory")
+    of_torch = isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
+    return of_torch or isinstance(error, MemoryError)
 
 
 def _report(program: str, error: Exception) -> None:

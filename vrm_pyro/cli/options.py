@@ -4,11 +4,14 @@ A verb's options are built without torch, so that ``--help`` is quick: modules o
 the library inside the functions that run it.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import check_file
+from vrm_pyro.errors import InputError
+from vrm_pyro.output_places import refuse_input_as_output
 
 if TYPE_CHECKING:
     from vrm_pyro.diagnostics.certificates.certify import Declared
@@ -98,10 +101,55 @@ def add_output_option(parser: ArgumentParser, what: str) -> None:
     )
 
 
-def check_out(out: str | None) -> None:
-    """Raise InputError if the output path is a folder, before any work is done."""
-    if out is not None:
-        check_file(out)
+# Options that name what a verb reads.
+INPUTS = (
+    "model",
+    "data",
+    "config",
+    "backbone",
+    "against",
+    "reference",
+    "diagnose",
+    "posterior",
+)
+
+
+def check_outputs(options: Namespace, names: Sequence[str] = ("out",)) -> None:
+    """Raise InputError if an output is a folder or an input, before any work is done.
+
+    Args:
+        options: Parsed options of the verb.
+        names: Options that name files to write.
+    """
+    inputs = [options.get(name) for name in INPUTS]
+    texts = [options.get("prompt"), *(options.get("response") or [])]
+    inputs += [text[1:] for text in texts if isinstance(text, str) and text.startswith("@")]
+    for name in names:
+        out = options.get(name)
+        if out is not None:
+            check_file(out)
+            refuse_input_as_output(out, inputs, f"--{name}")
+
+
+MOST_DRAWS = 1_000_000
+"""Most draws or steps: more would fill the memory, or take days."""
+
+SEEDS = (0, 2**32 - 1)
+"""Seeds that torch and NumPy both take."""
+
+
+def check_numbers(options: Namespace, **ranges: tuple[float, float]) -> None:
+    """Raise InputError unless options lie in ranges, ends included.
+
+    >>> check_numbers(Namespace(draws=0), draws=(1, 100))
+    Traceback (most recent call last):
+    vrm_pyro.errors.InputError: --draws is 0, but must be at least 1.
+    """
+    for name, (low, high) in ranges.items():
+        value = options[name]
+        if not low <= value <= high:  # NaN is in none
+            allowed = f"at most {high:,}" if value > high else f"at least {low:,}"
+            raise InputError(f"--{name} is {value}, but must be {allowed}.")
 
 
 def read_declared(declared: str | bool) -> "Declared":
@@ -147,11 +195,20 @@ def add_device_options(parser: ArgumentParser) -> None:
 
 def read_model(options: Namespace) -> "LoadedModel":
     """Load the model that the options name, with the user's classes."""
-    from vrm_pyro.models.settings.own_classes import own_classes
     from vrm_pyro.prediction.opening import as_model
 
-    classes = own_classes(options.classes or [])
+    classes = read_classes(options, options.model)
     return as_model(options.model, classes=classes, backbone=options.backbone)
+
+
+def read_classes(options: Namespace, *models: str) -> list[type]:
+    """Import the classes that the options name, as far as models in folders ask for them."""
+    if not options.classes:
+        return []
+    from vrm_pyro.models.checkpoint import own_class_names
+    from vrm_pyro.models.settings.own_classes import own_classes
+
+    return own_classes(options.classes, set().union(*map(own_class_names, models)))
 
 
 def read_scorer(options: Namespace, loaded: "LoadedModel") -> "Scorer":

@@ -14,7 +14,7 @@ from jsonargparse import (
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.config_files import ConfigFile, config_path
-from vrm_pyro.training.run.messages import UsageError, options_of, readable
+from vrm_pyro.training.run.messages import UsageError, check_texts, options_of, readable
 
 __all__ = ["Help", "UsageError", "configs_first", "new_parser", "parse"]
 
@@ -83,12 +83,16 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         UsageError: For unknown options, and values of the wrong type.
     """
     try:
-        return parser.parse_args(underscored(configs_first(argv), options_of(parser)))
+        found = parser.parse_args(underscored(configs_first(argv), options_of(parser)))
+        check_texts(found.as_dict())
+        return found
     except InputError:
         raise
+    except RecursionError as error:
+        raise UsageError("an option or setting is nested too deeply.") from error
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         message = readable(error, options_of(parser))
-        files_read = _config_files(argv)
+        files_read = config_files(argv)
         # An option is unknown as an option: an unknown setting stands in a file.
         if message.startswith("no setting") and files_read:
             message = f"{' or '.join(files_read)}: {message}"
@@ -135,7 +139,8 @@ def underscored(argv: Sequence[str], options: Sequence[str]) -> list[str]:
     return found
 
 
-def _config_files(argv: Sequence[str]) -> list[str]:
+def config_files(argv: Sequence[str]) -> list[str]:
+    """Return the paths of the files that ``--config`` names in a command line."""
     after = [value for option, value in itertools.pairwise(argv) if option == "--config"]
     joined = [i.partition("=")[2] for i in argv if i.startswith("--config=")]
     return [str(config_path(name)) for name in [*after, *joined]]

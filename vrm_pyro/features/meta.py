@@ -1,10 +1,14 @@
 """Metadata of a feature store: a JSON file with its content and origin."""
 
-import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
+from pydantic import AfterValidator, ConfigDict, Field, create_model
+
+from vrm_pyro.artefacts import Count, Names, Positive, Scalar, Schema, checked, read_json
+from vrm_pyro.data.rows import RowReport
 from vrm_pyro.data.source import OPTIONAL_COLUMNS
 from vrm_pyro.errors import InputError
 
@@ -41,19 +45,72 @@ WRITING_PARTS = {
 OPTIONAL = "optional"
 """Key that lists a store's optional arrays of pairs; absent if it has none."""
 
-_FIELDS = {
-    "complete": bool,
-    "key": dict,
-    "writing": dict,
-    "backbone": dict,
-    "hidden_size": int,
-    "num_prompts": int,
-    "num_responses": int,
-    "num_pairs": int,
-    "objectives": list,
-    "report": dict,
-    "sizes": dict,
+
+class _Key(Schema):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Scalar]
+
+    rows: str
+    template: str
+    tokenizer: str
+    weights: str
+    pooling: str
+    max_length: Positive
+    layer: Positive | None = None
+    file: str | None = None
+
+
+class _Writing(Schema):
+    dtype: Literal["float32", "float16"]
+    shard_rows: Positive
+    token_budget: Positive
+    precision: str
+
+
+class _Backbone(Schema):
+    name: str
+    source: str = ""
+    is_decoder: bool = False
+    own_class: str | None = Field(None, alias="class")
+
+
+class _Closed(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+_COUNTS: Final[Mapping[Any, Any]] = {
+    int: Count,
+    Mapping[str, int]: dict[str, Count],
+    tuple[str, ...]: Names,
 }
+# Every count of a RowReport, with the type that it has in JSON.
+_counts: dict[str, Any] = {
+    item.name: (_COUNTS[get_type_hints(RowReport)[item.name]], None) for item in fields(RowReport)
+}
+_Report: Any = create_model("_Report", __base__=_Closed, **_counts)
+
+
+def _columns(names: list[str]) -> list[str]:
+    if not set(names) <= set(OPTIONAL_COLUMNS):
+        raise ValueError(f"a list of {' and '.join(OPTIONAL_COLUMNS)}")
+    return names
+
+
+class Meta(Schema):
+    """Schema of the file."""
+
+    complete: bool
+    key: _Key
+    writing: _Writing
+    backbone: _Backbone
+    hidden_size: Positive
+    num_prompts: Positive
+    num_responses: Positive
+    num_pairs: Count
+    objectives: Names
+    report: _Report
+    sizes: dict[str, Count]
+    optional: Annotated[list[str], AfterValidator(_columns)] = []
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -68,32 +125,19 @@ def read_meta(folder: Path) -> dict[str, Any]:
             f"{folder}: no feature store (it has no {FILE}). Make one with "
             "vrm-pyro features --data ROWS --out DIR."
         )
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is no UTF-8
-        raise InputError(
-            f"{path}: is not JSON ({error}). Restore the file, or write the store again."
-        ) from error
+    remedy = "Restore the file, or write the store again."
+    meta = read_json(path, remedy)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(
             f"{path}: does not describe a {FORMAT}. Point to a folder that "
             "vrm-pyro features wrote."
         )
-    if meta.get("version") != VERSION:
+    if meta.get("version") != VERSION or isinstance(meta["version"], bool):
         raise InputError(
             f"{path}: the store has format version {meta.get('version')}, this program reads "
             f"{VERSION}. Write the store again with this version."
         )
-    wrong = sorted(k for k, kind in _FIELDS.items() if not isinstance(meta.get(k), kind))
-    wrong += sorted(k for k in KEY_PARTS if k not in meta.get("key", {}))
-    wrong += sorted(k for k in WRITING_PARTS if k not in meta.get("writing", {}))
-    if not set(meta.get(OPTIONAL, ())) <= set(OPTIONAL_COLUMNS):
-        wrong.append(OPTIONAL)
-    if wrong:
-        raise InputError(
-            f"{path}: lacks {', '.join(wrong)}, or has it in another form. Restore the file, or "
-            "write the store again."
-        )
+    checked(Meta, meta, str(path), remedy)
     return meta
 
 

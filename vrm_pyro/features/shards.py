@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.atomic import write_file
+from vrm_pyro.errors import InputError
 
 
 def shard_ranges(rows: int, shard_rows: int) -> list[tuple[int, int]]:
@@ -122,5 +123,22 @@ class ShardedArray:
 
     def _map(self, shard: int) -> NDArray[Any]:
         if shard not in self._maps:
-            self._maps[shard] = map_array(self._paths[shard])
+            self._maps[shard] = _finite(map_array(self._paths[shard]), self._paths[shard])
         return self._maps[shard]
+
+
+def _finite(states: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return states, once it is seen that all are finite.
+
+    Raises:
+        InputError: If one is not.
+    """
+    # One sum is several times faster than a mask, and is finite only if all numbers are.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(states.sum(dtype=np.float64)):
+            return states
+    row, column = np.argwhere(~np.isfinite(states))[0]
+    raise InputError(
+        f"{path}: the state in row {row} holds {states[row, column]}, but must be finite. Write "
+        "the store again (--overwrite)."
+    )

@@ -20,6 +20,7 @@ from vrm_pyro.features.shards import (
     shard_ranges,
 )
 from vrm_pyro.features.texts import FILES, read_texts
+from vrm_pyro.features.values import value_problem
 
 KINDS = ("responses", "prompts")
 
@@ -98,7 +99,7 @@ class FeatureStore:
             objectives=self.objectives,
             report=RowReport(**report),
             **columns,
-            **read_texts(self.path),
+            **read_texts(self.path, self.meta),
         )
 
     def check_key(self, expected: Mapping[str, str | int]) -> None:
@@ -118,8 +119,9 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
     """Open a finished feature store.
 
     Raises:
-        InputError: If the folder is no store, the store is not finished, or a file is missing,
-            truncated or of another shape.
+        InputError: If the folder is no store, the store is not finished, a file is missing,
+            truncated or of another shape, or an array holds a value out of range. States are
+            looked at when their shard is first read.
     """
     folder = Path(path)
     meta = read_meta(folder)
@@ -135,7 +137,13 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
             f"{problem}. Run the command that wrote the store again (vrm-pyro features with the "
             "same settings); only what is damaged is computed anew."
         )
-    return FeatureStore(folder, meta)
+    store = FeatureStore(folder, meta)
+    problem = value_problem(
+        folder, meta, {name: getattr(store, name) for name in array_shapes(meta)}
+    )
+    if problem is not None:
+        raise InputError(f"{problem}. Write the store again (--overwrite).")
+    return store
 
 
 def store_problem(folder: Path, meta: dict[str, Any]) -> str | None:

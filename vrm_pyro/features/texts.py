@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, Field
+
+from vrm_pyro.artefacts import Schema, read_json_lines
 from vrm_pyro.atomic import write_file
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.turns import REASONING, Answer
@@ -35,9 +38,46 @@ def write_texts(folder: Path, table: PreferenceTable) -> None:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def read_texts(folder: Path) -> dict[str, Any]:
-    """Return the lists by their field names in :class:`PreferenceTable`."""
-    prompts, responses, pairs = (_read(folder / name) for name in FILES)
+class _Message(Schema):
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | None
+
+
+class _Response(Schema):
+    text: str
+    id: str | None
+    subset: str | None
+    answer: str = ""
+    reasoning_content: str = ""
+
+
+class _Pair(Schema):
+    id: str | None
+    subset: str | None
+    source: str | None
+
+
+_Prompt = Annotated[list[_Message], Field(min_length=1)]
+
+
+def read_texts(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the lists by their field names in :class:`PreferenceTable`.
+
+    Args:
+        folder: The store.
+        meta: Its description.
+
+    Raises:
+        InputError: If a line is not what was written, or their number differs.
+    """
+    remedy = "Write the store again (--overwrite)."
+    counts = (meta["num_prompts"], meta["num_responses"], meta["num_pairs"])
+    prompts, responses, pairs = (
+        read_json_lines(folder / name, kind, count, remedy)
+        for name, kind, count in zip(FILES, (_Prompt, _Response, _Pair), counts, strict=True)
+    )
     return {
         "prompts": prompts,
         "responses": [_response(r) for r in responses],
@@ -61,8 +101,3 @@ def _response(line: dict[str, Any]) -> str:
         return Answer.of(line["answer"], line[REASONING])
     text: str = line["text"]
     return text
-
-
-def _read(path: Path) -> list[Any]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file]

@@ -4,24 +4,29 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 import vrm_pyro
+from vrm_pyro.artefacts import read_json
 from vrm_pyro.errors import InputError
+from vrm_pyro.models.description import (
+    FORMAT,
+    MODEL_TYPE,
+    RESTORE,
+    check_description,
+    settings_from_json,
+)
 from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.settings.tables import TABLES
 from vrm_pyro.models.vrm import VRM
+from vrm_pyro.models.weights import check_state, read_tensors
 
-MODEL_TYPE: Final = "vrm_pyro"
-FORMAT: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
 # What training writes beside the model: its settings, and the states of its rows.
@@ -30,14 +35,6 @@ STATES_FOLDER: Final = "features"
 
 # Optional in a description: earlier versions did not write it.
 RANGES: Final = "rating_ranges"
-# What a description holds, and of which kind.
-KINDS: Final[dict[str, Any]] = {
-    "settings": dict,
-    "objectives": list[str],
-    "rated": bool,
-    "hidden_size": int,
-    "backbone": dict,
-}
 
 
 @dataclass(repr=False)
@@ -121,76 +118,6 @@ def settings_to_json(config: ModelConfig) -> dict[str, Any]:
     return values
 
 
-def settings_from_json(
-    values: Mapping[str, Any], where: str, classes: Sequence[type] = ()
-) -> ModelConfig:
-    """Return settings from JSON values, looking class names up in closed tables only.
-
-    Args:
-        values: What :func:`settings_to_json` returned.
-        where: File name for messages.
-        classes: A user's own classes, handed in by the caller, never imported from the file.
-
-    Raises:
-        InputError: For an unknown key or class, or arguments a class does not take.
-    """
-    values = {"layer": None, **values}  # files of version 0.1.0 lack it: states of the last layer
-    kinds = get_type_hints(ModelConfig)
-    unknown = sorted(set(values) - set(kinds))
-    if unknown:
-        raise InputError(
-            f"{where}: unknown setting {unknown[0]!r}; was it written by a newer version than "
-            f"{vrm_pyro.__version__}?"
-        )
-    for key, value in values.items():
-        if key not in TABLES:
-            _check_kind(value, kinds[key], f"{where}: setting {key!r}")
-    own = {cls.__name__: cls for cls in classes}
-    kwargs = dict(values)
-    for key, table in TABLES.items():
-        if key in kwargs:
-            kwargs[key] = _instance(kwargs[key], {**table, **own}, f"{where}: {key}")
-    try:
-        config = ModelConfig(**kwargs)
-        check_settings(config)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: {error}") from error
-    return config
-
-
-def _check_kind(value: Any, kind: Any, what: str) -> None:
-    """Raise InputError unless a JSON value is of the kind that a type hint asks for."""
-    if not _fits(value, kind):
-        raise InputError(f"{what} is {value!r}, which does not fit; train again or restore it.")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if get_origin(kind) in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _instance(entry: Any, table: Mapping[str, type], where: str) -> Any:
-    if not isinstance(entry, dict) or set(entry) != {"class", "args"}:
-        raise InputError(f'{where}: expected {{"class": name, "args": {{...}}}}, got {entry!r}.')
-    name = entry["class"]
-    if not isinstance(name, str) or name not in table:
-        raise InputError(
-            f"{where}: no class {name!r} in the table of {', '.join(sorted(table))}. A class of "
-            "your own has to be handed in: load_model(dir, classes=[...]) or --classes."
-        )
-    try:
-        return table[name](**entry["args"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: {name} does not take these arguments: {error}") from error
-
-
 def save_model(loaded: LoadedModel, directory: str | Path) -> None:
     """Write ``model.safetensors`` and ``config.json`` into a directory; it is made if missing."""
     directory = Path(directory)
@@ -237,6 +164,21 @@ def load_model(directory: str | Path, classes: Sequence[type] = ()) -> LoadedMod
     return loaded
 
 
+def own_class_names(directory: str | Path) -> set[str]:
+    """Return the names of the user's own classes that a saved model asks for.
+
+    Raises:
+        InputError: As :func:`load_model`; nothing is imported.
+    """
+    settings = _read_description(Path(directory))["settings"]
+    names = {
+        key: entry.get("class")
+        for key, entry in settings.items()
+        if key in TABLES and isinstance(entry, dict)
+    }
+    return {str(name) for key, name in names.items() if name not in TABLES[key]}
+
+
 def build_described(
     description: Mapping[str, Any], where: str, classes: Sequence[type] = ()
 ) -> LoadedModel:
@@ -264,21 +206,16 @@ def build_described(
 
 
 def _read_ranges(
-    values: Any, objectives: Sequence[str], where: str
+    values: Mapping[str, Sequence[float]], objectives: Sequence[str], where: str
 ) -> dict[str, tuple[float, float]]:
     """Return the ranges of a description; two numbers in rising order for each objective."""
-    found = {}
-    for name, ends in values.items() if isinstance(values, dict) else [(None, values)]:
-        fits = name in objectives and isinstance(ends, list) and len(ends) == 2
-        for end in ends if fits else ():
-            _check_kind(end, float, f"{where}: {RANGES!r} of {name!r}")
-        if not fits or not ends[0] <= ends[1]:
+    for name, ends in values.items():
+        if name not in objectives or not ends[0] <= ends[1]:
             raise InputError(
                 f"{where}: {RANGES!r} holds {name!r}: {ends!r}, but must give each objective its "
-                "least and greatest training rating; train again or restore it."
+                f"least and greatest training rating. {RESTORE}"
             )
-        found[str(name)] = (float(ends[0]), float(ends[1]))
-    return found
+    return {name: (float(low), float(high)) for name, (low, high) in values.items()}
 
 
 def _read_description(directory: Path) -> dict[str, Any]:
@@ -290,65 +227,17 @@ def _read_description(directory: Path) -> dict[str, Any]:
             f"{directory}: holds no {CONFIG_FILE}, so it is no trained model. Was training "
             "stopped before its end? Resume it with --train.resume_from_checkpoint true."
         )
-    try:
-        description = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not valid JSON ({error}); train again or restore it."
-        ) from error
+    description = read_json(path, RESTORE)
     check_description(description, str(path))
     return description
-
-
-def check_description(description: Any, path: str) -> None:
-    """Raise InputError unless JSON values are what :func:`describe` returns, in this format.
-
-    Args:
-        description: What was read.
-        path: File name for messages.
-    """
-    if not isinstance(description, dict) or description.get("model_type") != MODEL_TYPE:
-        raise InputError(
-            f"{path}: model_type is not {MODEL_TYPE!r}: this is no model of vrm_pyro. Give a "
-            "directory that `vrm-pyro train` wrote."
-        )
-    if description.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: format {description.get('format')!r}, but this version reads {FORMAT}; "
-            "update vrm-pyro."
-        )
-    for key, kind in KINDS.items():
-        if key not in description:
-            raise InputError(f"{path}: key {key!r} is missing; train again or restore it.")
-        _check_kind(description[key], kind, f"{path}: {key!r}")
-    if description["hidden_size"] < 1:
-        raise InputError(f"{path}: 'hidden_size' is {description['hidden_size']}; restore it.")
 
 
 def _load_state(model: RewardModel, path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: missing; the settings are there but not the weights.")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: truncated or not safetensors ({error}).") from error
+    state = read_tensors(path)
     model.rename_state(state)
-    expected = model.state_dict()
-    for problem, names in (
-        ("lacks", expected.keys() - state.keys()),
-        ("has an unexpected", state.keys() - expected.keys()),
-    ):
-        if names:
-            raise InputError(
-                f"{path}: {problem} tensor {sorted(names)[0]!r} for the settings in "
-                f"{CONFIG_FILE}; the two files do not belong together."
-            )
-    for name, tensor in expected.items():
-        if tensor.shape != state[name].shape:
-            raise InputError(
-                f"{path}: tensor {name!r} has shape {tuple(state[name].shape)}, the settings in "
-                f"{CONFIG_FILE} need {tuple(tensor.shape)}; the two files do not belong together."
-            )
+    check_state(state, model.state_dict(), str(path), f"the settings in {CONFIG_FILE}")
     model.load_state_dict(state)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable, load_table, prompt_key
@@ -15,6 +14,7 @@ from vrm_pyro.data.rows.readers import Spec
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import is_store, read_store
 from vrm_pyro.models.checkpoint import SETTINGS_FILE, STATES_FOLDER
+from vrm_pyro.models.settings.run_file import read_run_file
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,16 @@ def training_overlap(model: str | Path | None, table: PreferenceTable) -> Overla
     Args:
         model: Folder of the run; None for a model that was not loaded from one.
         table: Rows to certify on.
+
+    Raises:
+        InputError: If ``config.yaml`` cannot be read.
     """
-    try:
-        if model is None:
-            raise InputError("the training rows (the model was not loaded from a run's folder)")
-        folder = Path(model).expanduser()
-        settings = _settings(folder)
-    except InputError as error:
-        nothing = np.zeros(table.num_prompts, dtype=bool)
-        return Overlap(nothing, (), (str(error),))
+    if model is None:
+        return _nothing(table, "the model was not loaded from a run's folder")
+    folder = Path(model).expanduser()
+    if not (folder / SETTINGS_FILE).is_file():
+        return _nothing(table, f"there is no {folder / SETTINGS_FILE}")
+    settings = {"skip_invalid": False, **read_run_file(folder / SETTINGS_FILE).get("data", {})}
     prompts = [prompt_key(prompt) for prompt in table.prompts]
     shared = np.zeros(len(prompts), dtype=bool)
     compared, not_compared, shared_with = [], [], []
@@ -95,15 +96,9 @@ def training_overlap(model: str | Path | None, table: PreferenceTable) -> Overla
     return Overlap(shared, tuple(compared), tuple(not_compared), tuple(shared_with))
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / SETTINGS_FILE
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-        return {"skip_invalid": False, **data}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the training rows ({path} cannot be read: {type(error).__name__})"
-        ) from error
+def _nothing(table: PreferenceTable, why: str) -> Overlap:
+    """Return that nothing could be compared."""
+    return Overlap(np.zeros(table.num_prompts, dtype=bool), (), (f"the training rows ({why})",))
 
 
 def _read(kept: Path, spec: Spec, settings: dict[str, Any]) -> tuple[PreferenceTable, str]:

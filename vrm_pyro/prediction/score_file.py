@@ -15,6 +15,7 @@ from vrm_pyro.features.reading import DataLike, data_name, read_data
 from vrm_pyro.features.refused import without_refused
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.models.checkpoint import LoadedModel
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.opening import ModelLike, as_model, as_scorer, read_inputs
 from vrm_pyro.prediction.rating_range import log_outside, outside
 from vrm_pyro.prediction.scorer.lines import table_lines, write_scores
@@ -92,6 +93,7 @@ def score_file(
         raise InputError(f"--shard_rows is {shard_rows}, but must be at least 1.")
     share = share or Share()
     check_file(out)
+    refuse_input_as_output(out, [data, model])
     loaded = as_model(model)
     read = read_data(data, skip_invalid=skip_invalid, split=split)
     if not isinstance(read, PreferenceTable):

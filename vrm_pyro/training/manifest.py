@@ -4,9 +4,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from vrm_pyro.artefacts import Count, Positive, Schema, checked, read_json
 from vrm_pyro.atomic import write_file
+from vrm_pyro.errors import InputError
 
 MANIFEST: Final = "manifest.json"
 
@@ -35,6 +39,26 @@ class StepShape:
         return self.processes * self.batch * self.accumulated
 
 
+class _Facts(Schema):
+    size: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Step(Schema):
+    processes: Positive
+    batch: Positive
+    accumulated: Positive
+
+
+class _Manifest(Schema):
+    step: _Step
+    files: dict[str, _Facts]
+
+
+#: What a resumed run reads of a checkpoint, where it is there.
+_READ: Final = ("*.safetensors", "*.bin", "*.pt", "*.pth", "trainer_state.json")
+
+
 def write_manifest(checkpoint: Path, step: StepShape) -> None:
     """Write the manifest of a checkpoint; all its other files must be written before."""
     files = {
@@ -52,28 +76,31 @@ def damage(checkpoint: Path) -> str | None:
     if not (checkpoint / MANIFEST).is_file():
         return f"was not written to its end (it has no {MANIFEST})"
     try:
-        files = _read(checkpoint)["files"]
-        for name, facts in files.items():
-            file = checkpoint / name
-            if not file.is_file():
-                return f"{name} is missing"
-            if file.stat().st_size != facts["size"]:
-                return f"{name} has {file.stat().st_size} bytes, but {facts['size']} were written"
-            if _facts(file) != facts:
-                return f"{name} is not what was written"
-        read_step(checkpoint)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} cannot be read ({error!r})"
+        files = _read(checkpoint).files
+    except InputError as error:
+        return str(error)
+    unknown = {p.name for pattern in _READ for p in checkpoint.glob(pattern)} - set(files)
+    if unknown:
+        return f"{min(unknown)} is not listed in {MANIFEST}"
+    for name, facts in files.items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing, but {MANIFEST} lists it"
+        if file.stat().st_size != facts.size:
+            return f"{name} has {file.stat().st_size} bytes, but {facts.size} were written"
+        if _facts(file) != facts.model_dump():
+            return f"{name} is not what was written"
     return None
 
 
 def read_step(checkpoint: Path) -> StepShape:
     """Return the step shape of the run that wrote a checkpoint."""
-    return StepShape(**_read(checkpoint)["step"])
+    return StepShape(**_read(checkpoint).step.model_dump())
 
 
-def _read(checkpoint: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+def _read(checkpoint: Path) -> _Manifest:
+    path, remedy = checkpoint / MANIFEST, "Resume from another checkpoint."
+    found: _Manifest = checked(_Manifest, read_json(path, remedy), MANIFEST, remedy)
     return found
 
 

@@ -18,7 +18,7 @@ from vrm_pyro.models.settings.config import (
 
 def data_facts(source: FeatureSource) -> DataFacts:
     """Return the facts of a source that settings are checked against."""
-    pairs = len(source.pair_first)
+    pairs = int((np.asarray(source.pair_weight) > 0).sum())
     busiest = 0
     if pairs:
         uses = np.bincount(np.asarray(source.pair_first), minlength=len(source.response_prompt))

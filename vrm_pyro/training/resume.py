@@ -1,21 +1,23 @@
 """Resume a run: find an intact checkpoint, load it, and tell whether training was finished."""
 
 import errno
-import json
 import logging
 import shutil
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from safetensors.torch import load_file
+from pydantic import Field
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from vrm_pyro.artefacts import Count, Positive, Scalar, Schema, checked, read_json
 from vrm_pyro.backbone.sharding import shard_like
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import WEIGHTS_FILE
+from vrm_pyro.models.weights import check_finite, read_tensors
 from vrm_pyro.training.finetuning import frozen_names
 from vrm_pyro.training.manifest import damage
 
@@ -111,10 +113,63 @@ def disk_problem(folder: Path, error: Exception) -> InputError | None:
     )
 
 
+class _Callback(Schema):
+    args: dict[str, Scalar] = {}
+    attributes: dict[str, Scalar] = {}
+
+
+# The norm of a gradient may be NaN.
+_Logged = str | bool | int | Annotated[float, Field(allow_inf_nan=True)] | None
+
+
+class _State(Schema):
+    """transformers' record of training, as far as a resumed run reads it."""
+
+    global_step: Count
+    max_steps: Count
+    epoch: float | None = None
+    num_train_epochs: Count = 0
+    train_batch_size: Positive | None = None
+    best_global_step: Count | None = None
+    best_metric: float | None = None
+    best_model_checkpoint: str | None = None
+    eval_steps: float = 0.0
+    logging_steps: float = 0.0
+    save_steps: float = 0.0
+    num_input_tokens_seen: Count = 0
+    total_flos: float = 0.0
+    log_history: list[dict[str, _Logged]] = []
+    is_local_process_zero: bool = True
+    is_world_process_zero: bool = True
+    is_hyper_param_search: bool = False
+    stateful_callbacks: dict[str, _Callback | list[_Callback]] = {}
+
+
 def read_state(checkpoint: Path) -> TrainerState:
-    """Return transformers' record of training at a checkpoint."""
-    path = checkpoint / TRAINER_STATE_NAME
-    return TrainerState(**json.loads(path.read_text(encoding="utf-8")))
+    """Return transformers' record of training at a checkpoint.
+
+    Raises:
+        InputError: If a value is missing or does not fit, or belongs to another checkpoint.
+    """
+    path, remedy = checkpoint / TRAINER_STATE_NAME, "Resume from another checkpoint."
+    content = read_json(path, remedy)
+    found = checked(_State, content, str(path), remedy)
+    unknown = set(content) - {item.name for item in fields(TrainerState)}
+    if unknown:
+        raise InputError(f"{path}: {min(unknown)!r} is unknown to this version. {remedy}")
+    number = checkpoint.name.rpartition("-")[2]
+    best = found.best_global_step or 0
+    if number.isdigit() and int(number) != found.global_step:
+        raise InputError(
+            f"{path}: 'global_step' is {found.global_step}, but must be {number}, as the folder "
+            f"is called. {remedy}"
+        )
+    if best > found.global_step:
+        raise InputError(
+            f"{path}: 'best_global_step' is {best}, but must be at most 'global_step', "
+            f"{found.global_step}. {remedy}"
+        )
+    return TrainerState(**content)
 
 
 def load_weights(module: nn.Module, checkpoint: Path) -> None:
@@ -123,14 +178,24 @@ def load_weights(module: nn.Module, checkpoint: Path) -> None:
     Raises:
         InputError: If the checkpoint's tensors are not those that this run trains.
     """
-    state = load_file(checkpoint / WEIGHTS_FILE)
+    path = checkpoint / WEIGHTS_FILE
+    state = read_tensors(path)
     expected = module.state_dict().keys() - frozen_names(module)
     if state.keys() != expected:
         differing = sorted(state.keys() ^ expected)
         raise InputError(
-            f"{checkpoint / WEIGHTS_FILE}: holds other tensors than this run trains, such as "
+            f"{path}: holds other tensors than this run trains, such as "
             f"{differing[0]!r}. Resume with the settings it was started with."
         )
     places = module.state_dict()
+    for name, value in state.items():
+        wanted = places[name]
+        if value.shape != wanted.shape or value.is_floating_point() != wanted.is_floating_point():
+            raise InputError(
+                f"{path}: tensor {name!r} holds {value.dtype} of shape {tuple(value.shape)}, but "
+                f"must hold {wanted.dtype} of shape {tuple(wanted.shape)}. Resume with the "
+                "settings it was started with, or from another checkpoint."
+            )
+        check_finite(value, name, str(path))
     cut = {name: shard_like(value, places[name]) for name, value in state.items()}
     module.load_state_dict(cut, strict=False)

@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from vrm_pyro.backbone.sharding import shard_optimizer, sharded_names, whole_optimizer, whole_state
+from vrm_pyro.training.checkpoint_files import check_optimizer
 from vrm_pyro.training.finetuning import frozen_names
 from vrm_pyro.training.trainer import ModelTrainer
 
@@ -64,6 +65,7 @@ class ShardedTrainer(ModelTrainer):
             return
         assert self.optimizer is not None
         assert self.lr_scheduler is not None
+        check_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
         # Mapped, so that no process reads more than it keeps.
         options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
         state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, mmap=True, **options)

@@ -25,6 +25,7 @@ from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
 from vrm_pyro.data.dataset import IDLE
 from vrm_pyro.errors import InputError
 from vrm_pyro.processes import from_all, is_main, wait_for_all
+from vrm_pyro.training.checkpoint_files import check_optimizer, check_random, check_scaler
 from vrm_pyro.training.distributed.global_batches import GlobalBatches, OrderOfEpochs
 from vrm_pyro.training.distributed.validation import OwnShare, Totals
 from vrm_pyro.training.finetuning import TextModule, TokenBatches, frozen_names
@@ -251,6 +252,23 @@ class ModelTrainer(Trainer):
         load_weights(
             self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint)
         )
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            check_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
+        super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            check_scaler(Path(checkpoint), self.accelerator.scaler)
+        super()._load_scaler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            several = self.args.world_size > 1
+            name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
+            check_random(Path(checkpoint), name)
+        super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         """Do nothing: ``train`` finds the best checkpoint by its step."""

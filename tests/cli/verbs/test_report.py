@@ -233,7 +233,7 @@ def test_verdicts_of_diagnose_are_shown(place, tmp_path):
         (("--out", "r.html", "--against", "{model}"), "give one of architecture bradley_terry"),
         (("--out", "r.html", "--against", "none"), "none"),
         (("--out", "r.html", "--diagnose", "none.json"), "cannot be read"),
-        (("--out", "r.html", "--diagnose", "{test}"), "is not JSON"),
+        (("--out", "r.html", "--diagnose", "{test}"), "not valid JSON"),
         (("--out", "r.html", "--backbone_saw_these_labels", "maybe"), "one of no, yes, unknown"),
     ],
 )

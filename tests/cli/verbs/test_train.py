@@ -197,7 +197,7 @@ class TestWhoseFolderItIs:
         settings = {"data__train": stopped / "features" / "train"}
         run = vrm_pyro(*run_options(place, stopped, **settings), "--overwrite")
         assert run.code == 2
-        assert "--overwrite would delete" in run.err
+        assert "which is read; it would be lost" in run.err
         assert (stopped / "features" / "train" / "store.json").is_file()
 
 

@@ -6,7 +6,16 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.json_output import add_json_options, show
-from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model, rows_of
+from vrm_pyro.cli.options import (
+    MOST_DRAWS,
+    SEEDS,
+    add_model_options,
+    check_numbers,
+    check_outputs,
+    read_declared,
+    read_model,
+    rows_of,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 PRIOR_SCALES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -139,10 +148,11 @@ def run(argv: Sequence[str]) -> None:
 
 def check_options(options: Namespace) -> None:
     """Raise UsageError for options that are wrong for any model and rows."""
-    check_out(options.out)
+    check_outputs(options)
     options.backbone_saw_these_labels = read_declared(options.backbone_saw_these_labels)
+    for name in ("delta", "delta_mc"):
+        if not 0 < options[name] < 1:
+            raise UsageError(f"--{name} is {options[name]}, but must be between 0 and 1.")
     if options.delta + options.delta_mc >= 1:
         raise UsageError("--delta and --delta_mc: their sum must be below 1.")
-    for name in ("draws", "steps"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)}, but must be at least 1.")
+    check_numbers(options, draws=(1, MOST_DRAWS), steps=(1, MOST_DRAWS), chi=(1, 1e9), seed=SEEDS)

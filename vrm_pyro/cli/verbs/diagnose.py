@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.options import (
+    MOST_DRAWS,
+    SEEDS,
     add_model_options,
     add_output_option,
-    check_out,
-    read_model,
+    check_numbers,
+    check_outputs,
+    read_classes,
     rows_of,
 )
-from vrm_pyro.cli.parsing import UsageError, new_parser, parse
+from vrm_pyro.cli.parsing import new_parser, parse
 
 NUM_PROMPTS = 200
 NUM_DRAWS = 1000
@@ -68,21 +71,20 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Diagnose, write, print."""
     options = parse(build_parser(), argv)
-    check_out(options.out)
-    for option in ("prompts", "draws"):
-        if getattr(options, option) < 1:
-            raise UsageError(f"--{option} is {getattr(options, option)}, but must be at least 1.")
+    check_outputs(options)
+    check_numbers(options, prompts=(1, 10**9), draws=(1, MOST_DRAWS), seed=SEEDS)
     from vrm_pyro.atomic import write_json
     from vrm_pyro.diagnostics.checks import check_names, diagnose
     from vrm_pyro.diagnostics.checks.finding import LEVEL
     from vrm_pyro.models.checkpoint import load_model
-    from vrm_pyro.models.settings.own_classes import own_classes
+    from vrm_pyro.prediction.opening import as_model
 
     names = check_names(None if options.only is None else as_list(options.only))
-    classes = own_classes(options.classes or [])
-    against = {name: load_model(name, classes) for name in as_list(options.against)}
+    others = as_list(options.against)
+    classes = read_classes(options, options.model, *others)
+    against = {name: load_model(name, classes) for name in others}
     found = diagnose(
-        read_model(options),
+        as_model(options.model, classes=classes, backbone=options.backbone),
         rows_of(options),
         names,
         against=against,

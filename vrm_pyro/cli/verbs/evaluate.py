@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, add_output_option, read_inputs, read_model
+from vrm_pyro.cli.options import (
+    add_model_options,
+    add_output_option,
+    check_outputs,
+    read_inputs,
+    read_model,
+)
 from vrm_pyro.cli.parsing import new_parser, parse
 
 
@@ -23,10 +29,10 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Evaluate, write one JSON object and print a table."""
     options = parse(build_parser(), argv)
-    from vrm_pyro.atomic import check_file, write_json
+    from vrm_pyro.atomic import write_json
     from vrm_pyro.diagnostics.evaluate import evaluate
 
-    check_file(options.out)
+    check_outputs(options)
     loaded = read_model(options)
     found = evaluate(loaded, read_inputs(options, loaded, needs_pairs=True))
     write_json(options.out, found.to_dict())

@@ -8,7 +8,15 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.json_output import add_json_options, show
-from vrm_pyro.cli.options import add_model_options, check_out, read_model, rows_of
+from vrm_pyro.cli.options import (
+    MOST_DRAWS,
+    SEEDS,
+    add_model_options,
+    check_numbers,
+    check_outputs,
+    read_model,
+    rows_of,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -97,9 +105,8 @@ def check_options(options: Namespace) -> None:
         raise UsageError("--data needs --id: which row to explain, by its id.")
     if not 0 < options.interval < 1:
         raise UsageError(f"--interval is {options.interval:g}, but must be between 0 and 1.")
-    if options.draws < 100:
-        raise UsageError(f"--draws is {options.draws}, but must be at least 100.")
-    check_out(options.out)
+    check_numbers(options, draws=(100, MOST_DRAWS), seed=SEEDS)
+    check_outputs(options)
 
 
 def read_responses(values: Sequence[str]) -> list[str]:
@@ -149,10 +156,13 @@ def _content(value: str, option: str) -> str:
         return value[1:]
     if not value.startswith("@"):
         return value
-    path = Path(value[1:]).expanduser()
+    try:
+        path = Path(value[1:]).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UsageError(f"{option} {value}: {error}") from error
     try:
         return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
         raise UsageError(
             f"{option} {value}: cannot read the file ({reason}). A text that begins with @ is "

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 from vrm_pyro.cli.options import add_device_option, add_row_options, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import part
 
 # Settings of vrm_pyro.ModelConfig that states depend on: name, type, default, meaning.
@@ -109,6 +110,8 @@ def run(argv: Sequence[str]) -> None:
             "--overwrite would delete the shares of others; remove the folder by hand, then start "
             "them all."
         )
+    read = [options.data, options.model.backbone, options.config]
+    refuse_input_as_output(options.out, read)
     table = read_rows(rows_of(options), options.skip_invalid, options.split)
     made = store_reading(Path(options.out))
     if made is not None and options.date is None and not options.overwrite:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.options import (
+    MOST_DRAWS,
+    SEEDS,
     add_model_options,
     add_output_option,
-    check_out,
+    check_numbers,
+    check_outputs,
     read_inputs,
     read_model,
 )
@@ -44,11 +47,10 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Draw and write."""
     options = parse(build_parser(), argv)
-    check_out(options.out)
+    check_outputs(options)
     if not options.out.endswith(".nc"):
         raise UsageError(f"--out {options.out}: is a netCDF file; give a name that ends in .nc.")
-    if options.draws < 1:
-        raise UsageError(f"--draws is {options.draws}, but must be at least 1.")
+    check_numbers(options, draws=(1, MOST_DRAWS), seed=SEEDS)
     from vrm_pyro.prediction.posterior.file import write_posterior
 
     loaded = read_model(options)

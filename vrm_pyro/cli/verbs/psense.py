@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import check_out
+from vrm_pyro.cli.options import check_outputs
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -62,8 +62,7 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(f"--threshold is {options.threshold}, but must be above 0.")
     if options.plot is not None and not options.plot.endswith(PICTURES):
         raise UsageError(f"--plot {options.plot}: give a name that ends in {', '.join(PICTURES)}.")
-    check_out(options.out)
-    check_out(options.plot)
+    check_outputs(options, ("out", "plot"))
     from vrm_pyro.atomic import write_file, write_json
     from vrm_pyro.diagnostics.sensitivity import panels, sensitivity, table
     from vrm_pyro.diagnostics.sensitivity.rendering import report

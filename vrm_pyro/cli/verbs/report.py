@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.options import add_model_options, check_out, read_declared, read_model, rows_of
+from vrm_pyro.cli.options import (
+    MOST_DRAWS,
+    SEEDS,
+    add_model_options,
+    check_numbers,
+    check_outputs,
+    read_classes,
+    read_declared,
+    rows_of,
+)
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
@@ -79,25 +88,27 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Write the page and print its name."""
     options = parse(build_parser(), argv)
-    check_out(options.out)
+    check_outputs(options)
     declared = read_declared(options.backbone_saw_these_labels)
     from vrm_pyro.models.checkpoint import load_model
-    from vrm_pyro.models.settings.own_classes import own_classes
+    from vrm_pyro.prediction.opening import as_model
     from vrm_pyro.report.page.settings import LEAST
     from vrm_pyro.report.page.write import write_report
 
+    check_numbers(options, draws=(LEAST["draws"], MOST_DRAWS), seed=SEEDS)
     for name, least in LEAST.items():
         if getattr(options, name) < least:
             raise UsageError(
                 f"--{name} is {getattr(options, name)}, but must be at least {least}."
             )
-    loaded = read_model(options)
+    others = [] if options.against is None else [options.against]
+    classes = read_classes(options, options.model, *others)
+    loaded = as_model(options.model, classes=classes, backbone=options.backbone)
     if not loaded.members:
         raise UsageError(
             f"{options.model}: is a {loaded.architecture} model, which has no latent variables to "
             "report on. Give it with --against, and a model of architecture vrm with --model."
         )
-    classes = own_classes(options.classes or [])
     report = write_report(
         loaded,
         rows_of(options),

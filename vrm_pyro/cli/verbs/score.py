@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser
 from vrm_pyro.cli.options import (
     add_model_options,
     add_output_option,
-    check_out,
+    check_outputs,
     read_model,
     rows_of,
 )
@@ -47,7 +47,7 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Score and write."""
     options = parse(build_parser(), argv)
-    check_out(options.out)
+    check_outputs(options)
     share = share_of(options)
     from vrm_pyro.prediction.score_file import score_file
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+from vrm_pyro.cli.options import SEEDS, check_numbers
 from vrm_pyro.cli.parsing import new_parser, parse
 
 # Arguments of vrm_pyro.simulate_texts: name, default, meaning.
@@ -50,6 +51,13 @@ def run(argv: Sequence[str]) -> None:
     """Simulate and write."""
     parser = build_parser()
     options = parse(parser, argv)
+    check_numbers(
+        options,
+        pairs=(1, 10_000_000),
+        pairs_per_prompt=(1, 10_000_000),
+        shared_responses=(0, 10_000),
+        seed=SEEDS,
+    )
     from vrm_pyro.data.simulation import simulate_texts, write_simulation
 
     settings = {name: getattr(options, name) for name, *_ in SETTINGS}

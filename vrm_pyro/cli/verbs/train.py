@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from vrm_pyro.cli.parsing import new_parser
+from vrm_pyro.cli.parsing import config_files, new_parser
 from vrm_pyro.cli.settings import add_help_all, read_settings, run_parser, short_help
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import is_main, part
 
 if TYPE_CHECKING:
@@ -88,9 +89,16 @@ def _read(argv: Sequence[str]) -> "RunSettings":
 
     parser = build_parser()
     settings = read_settings(parser, argv)
+    out = Path(str(settings.arguments.output_dir))
+    # Its own settings are written there again.
+    given = [name for name in config_files(argv) if Path(name).resolve() != out / SETTINGS_FILE]
+    refuse_input_as_output(out, given, "--train.output_dir")
     named = any(item == "--config" or item.startswith("--config=") for item in argv)
-    held = Path(str(settings.arguments.output_dir)) / SETTINGS_FILE
+    held = out / SETTINGS_FILE
     if settings.arguments.resume_from_checkpoint and not named and held.is_file():
         # To resume, the folder is enough: it holds the settings of the run.
+        from vrm_pyro.models.settings.run_file import read_run_file, refuse_imports
+
+        refuse_imports(read_run_file(held), held, argv)
         return read_settings(parser, ["--config", str(held), *argv])
     return settings

@@ -15,7 +15,6 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from vrm_pyro.diagnostics.metrics.power_scaling import (
-    MIN_DRAWS,
     Floats,
     khat_limit,
     khat_of_power,
@@ -32,16 +31,11 @@ from vrm_pyro.diagnostics.sensitivity.indices import (
     WEIGHTS_PRIOR,
     Indices,
 )
+from vrm_pyro.diagnostics.sensitivity.posterior_groups import check_tree
 from vrm_pyro.diagnostics.sensitivity.rendering import table
 from vrm_pyro.errors import InputError
 from vrm_pyro.names import DELTA, OBJECTIVE_DIM, PROMPT_DIM, RESPONSE_DIM, REWARD, SCORES, WEIGHTS
 
-NEEDED: Final = {
-    "posterior": (WEIGHTS, SCORES, REWARD),
-    "log_prior": ("lp_w", "lp_z"),
-    "sample_stats": ("log_weight", "lp_outcomes", "lp_ratings", "lp_preferences"),
-    "constant_data": ("response_prompt",),
-}
 # Most draws times quantities in one block.
 BLOCK_SIZE: Final = 1_000_000
 # Most items of each quantity for the noise estimate.
@@ -102,8 +96,8 @@ def sensitivity(
         progress: Whether to show a bar on stderr.
 
     Raises:
-        InputError: If the file does not exist, a group or variable is missing, or there are
-            fewer than 100 draws.
+        InputError: If the file does not exist, a group or variable is missing or holds values
+            that it cannot have, or there are fewer than 100 draws.
     """
     if isinstance(posterior, xr.DataTree):
         return _sensitivity(posterior, seed, progress)
@@ -112,6 +106,10 @@ def sensitivity(
             return _sensitivity(tree, seed, progress)
         except InputError as error:
             raise InputError(f"{os.fspath(posterior)}: {error}") from error
+        except (RuntimeError, OSError) as error:  # of the netCDF library
+            raise InputError(
+                f"{os.fspath(posterior)}: cannot be read ({error}). Draw it again."
+            ) from error
 
 
 @contextmanager
@@ -156,28 +154,6 @@ def _sensitivity(tree: xr.DataTree, seed: int, progress: bool) -> Sensitivity:
         xr.Dataset(noise, {COMPONENT_DIM: components}),
         len(posterior.weights),
     )
-
-
-def check_tree(tree: xr.DataTree) -> None:
-    """Raise InputError unless a tree holds enough draws of all needed variables."""
-    missing = [
-        f"{group}/{name}"
-        for group, names in NEEDED.items()
-        for name in names
-        if group not in tree.children or name not in tree[group].data_vars
-    ]
-    if missing:
-        raise InputError(
-            f"the posterior lacks {', '.join(missing)}, which power-scaling needs. Draw it again: "
-            "vrm-pyro posterior of this version writes them."
-        )
-    sizes = tree["posterior"].sizes
-    num_draws = sizes["chain"] * sizes["draw"]
-    if num_draws < MIN_DRAWS:
-        raise InputError(
-            f"the posterior has {num_draws} draws of every prompt; power-scaling reweights draws "
-            f"and needs at least {MIN_DRAWS}, better 1000. Draw it again with --draws 1000."
-        )
 
 
 class _Joint(NamedTuple):

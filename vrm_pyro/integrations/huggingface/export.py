@@ -1,16 +1,14 @@
 """Export a trained model as a folder that transformers reads."""
 
 import copy
-import json
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
+from vrm_pyro.artefacts import read_json
 from vrm_pyro.atomic import write_directory
 from vrm_pyro.backbone import quiet_transformers
 from vrm_pyro.diagnostics.evaluate import evaluate
@@ -37,10 +35,13 @@ from vrm_pyro.models.checkpoint import (
     load_model,
     settings_to_json,
 )
+from vrm_pyro.models.description import RESTORE, check_description
+from vrm_pyro.models.settings.run_file import read_run_file
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.opening import ModelLike, as_scorer, read_inputs
 from vrm_pyro.prediction.scorer import Scorer, score_source
 from vrm_pyro.report.plots import reliability
-from vrm_pyro.training.run.results import METRICS_FILE
+from vrm_pyro.training.run.artefacts import METRICS_FILE, read_metrics
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,6 +119,7 @@ def export_model(
     """
     settings = ExportSettings(adapter, dtype, without_boundary, max_shard_size)
     loaded, folder = _open(model, out)
+    refuse_input_as_output(out, [data, loaded.backbone.get("name"), backbone])
     scorer = as_scorer(loaded, backbone=backbone, device=device, dtype="float32")
     measured = None
     with write_directory(out, overwrite=overwrite) as partial:
@@ -160,9 +162,11 @@ def _open(model: ModelLike, out: str | os.PathLike[str]) -> tuple[LoadedModel, P
         return replace(model, model=copy.deepcopy(model.model)), model.directory
     folder = Path(model)
     _protect(folder, out)
-    described = _read(folder / CONFIG_FILE, json.loads) or {}
-    # before loading, which would ask for these classes
-    refuse_own_classes(described.get("settings") or {})
+    if (folder / CONFIG_FILE).is_file():
+        described = read_json(folder / CONFIG_FILE, RESTORE)
+        check_description(described, str(folder / CONFIG_FILE))
+        # before loading, which would ask for these classes
+        refuse_own_classes(described["settings"])
     return load_model(folder), folder
 
 
@@ -178,8 +182,10 @@ def _protect(run: Path, out: str | os.PathLike[str]) -> None:
 def _origin(folder: Path | None) -> Origin:
     if folder is None:
         return origin_of(None, None)
+    settings = folder / SETTINGS_FILE
     return origin_of(
-        _read(folder / METRICS_FILE, json.loads), _read(folder / SETTINGS_FILE, yaml.safe_load)
+        read_metrics(folder) if (folder / METRICS_FILE).is_file() else None,
+        read_run_file(settings) if settings.is_file() else None,
     )
 
 
@@ -190,16 +196,3 @@ def _words(data: Any) -> str:
         return "rows given for this card"
     shown = ", ".join(f"`{Path(name).name}`" for name in names.split(", "))
     return f"{shown}, given for this card"
-
-
-def _read(path: Path, parser: Callable[[str], Any]) -> Mapping[str, Any] | None:
-    """Return the content of a run's file; None if there is none."""
-    if not path.is_file():
-        return None
-    try:
-        found = parser(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); restore or remove it.") from error
-    if not isinstance(found, Mapping):
-        raise InputError(f"{path}: holds no mapping; restore or remove it.")
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from vrm_pyro.backbone.chat import ChatEncoder
+from vrm_pyro.backbone.template_trial import try_template
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.reading import Reading
 
@@ -59,6 +60,7 @@ def check_tokenizer(
         problem = str(error).splitlines()[0]
         log.warning("%s: no tokenizer is compared with the one of the export (%s)", where, problem)
         return
+    try_template(tokenizer, str(where))
     encoder = ChatEncoder(tokenizer, reading.layout.max_length, reading.is_decoder)
     differing = [
         words

@@ -26,6 +26,7 @@ from vrm_pyro.integrations.huggingface.reading import Reading, rows_of_tokens
 from vrm_pyro.integrations.huggingface.self_check import SelfTest
 from vrm_pyro.models.checkpoint import build_described
 from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.weights import check_finite
 from vrm_pyro.prediction.reward_draws import predictive_draws
 from vrm_pyro.prediction.scorer import Scores, score_source
 from vrm_pyro.prediction.scorer.scorer import UnlabelledStates
@@ -98,6 +99,7 @@ class VRMForSequenceClassification(PreTrainedModel):
                 "vrm-pyro export; a configuration alone does not make one."
             )
         self.reading = Reading.from_json(config.reading)
+        self.reading.check_ids(self._text_config.vocab_size)
         self.backbone: Any = AutoModel.from_config(config.text_config)
         if getattr(self.backbone, "pooler", None) is not None:
             self.backbone.pooler = None  # unused, and missing from many checkpoints
@@ -148,6 +150,8 @@ class VRMForSequenceClassification(PreTrainedModel):
         for name, value in model._constants.items():
             # transformers leaves tensors that no file holds uninitialised.
             model.head.get_buffer(name).copy_(value)
+        for name, tensor in model.state_dict().items():
+            check_finite(tensor, name, str(pretrained_model_name_or_path))
         check_tokenizer(pretrained_model_name_or_path, model.reading, kwargs)
         if verify:
             SelfTest.from_json(model.config.self_test or {}).verify(model)

@@ -1,7 +1,7 @@
 """Split token ids into prompt and response, as the encoder of texts writes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.backbone.layout import SequenceLayout, SpecialTokens, TokenSequence
 from vrm_pyro.errors import InputError
+from vrm_pyro.integrations.huggingface.schemas import ReadingSchema, check_part
 
 WITHOUT_BOUNDARY = ("raise", "whole_text")
 """Options for a row in which no response begins."""
@@ -75,30 +76,35 @@ class Reading:
         """Return what :meth:`to_json` wrote.
 
         Raises:
-            InputError: If a value is missing or unknown.
+            InputError: If a value is missing, unknown or does not fit.
         """
-        try:
-            layout = dict(values["layout"])
-            for key in ("single", "pair"):
-                held = dict(layout[key])
-                for part in ("before", "between", "after"):
-                    held[part] = [(int(i), int(kind)) for i, kind in held[part]]
-                layout[key] = SpecialTokens(**held)
-            # Versions before wrote the fields without a default alone.
-            usual = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
-            rest = {f.name: ({**usual, **values})[f.name] for f in fields(cls)}
-            rest["layout"] = SequenceLayout(**layout)
-            for key in _IDS:
-                rest[key] = tuple(int(i) for i in rest[key])
-            rest["others"] = tuple(tuple(int(i) for i in marker) for marker in rest["others"])
-            if unknown := set(values) - set(rest):
-                raise KeyError(min(unknown))
-            return cls(**rest)
-        except (KeyError, TypeError, ValueError) as error:
+        check_part(ReadingSchema, "'reading' is not what this version writes", values)
+        layout = dict(values["layout"])
+        for key in ("single", "pair"):
+            held = dict(layout[key])
+            for part in ("before", "between", "after"):
+                held[part] = [(i, kind) for i, kind in held[part]]
+            layout[key] = SpecialTokens(**held)
+        # Versions before wrote the fields without a default alone.
+        lists = {key: tuple(values[key]) for key in _IDS if key in values}
+        lists["others"] = tuple(tuple(marker) for marker in values.get("others", ()))
+        return cls(**{**values, **lists, "layout": SequenceLayout(**layout)})
+
+    def check_ids(self, size: int) -> None:
+        """Raise InputError unless all token ids lie in a vocabulary of some size."""
+        special = [
+            token
+            for tokens in (self.layout.single, self.layout.pair)
+            for part in (tokens.before, tokens.between, tokens.after)
+            for token, _ in part
+        ]
+        lists = [getattr(self, name) for name in _IDS]
+        largest = max(self.pad_id, *special, *(i for ids in (*lists, *self.others) for i in ids))
+        if largest >= size:
             raise InputError(
-                f"config.json: 'reading' is not what this version writes ({error}); export the "
-                "model again."
-            ) from error
+                f"config.json: 'reading' holds the token id {largest}, but the backbone has "
+                f"{size} tokens. Export the model again."
+            )
 
     def split(
         self, ids: NDArray[np.int64], without_boundary: str = "raise"

@@ -1,6 +1,7 @@
 """Write a trained model as a transformers model."""
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ class ExportSettings:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}."
                 )
+        size = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:[KMGT]i?B)?", self.max_shard_size, re.I)
+        if size is None or float(size[1]) == 0:
+            raise InputError(
+                f"max_shard_size is {self.max_shard_size!r}, but must be a positive number with a "
+                "unit, such as 5GB or 500MB."
+            )
 
 
 def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None:
@@ -141,8 +148,9 @@ def refuse_own_classes(settings: Mapping[str, Any]) -> None:
         settings: Result of :func:`vrm_pyro.models.checkpoint.settings_to_json`.
     """
     for key, table in TABLES.items():
-        name = (settings.get(key) or {}).get("class")
-        if name is not None and name not in table:
+        entry = settings.get(key)
+        name = entry.get("class") if isinstance(entry, Mapping) else None
+        if isinstance(name, str) and name not in table:
             raise InputError(
                 f"the model's {key} is {name}, a class of your own. An exported model is loaded "
                 "without running anybody's code, so it can only have classes of vrm_pyro. Use the "

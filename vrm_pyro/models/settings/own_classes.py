@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,14 +25,27 @@ def find_own_classes() -> None:
         sys.path.append(here)
 
 
-def own_classes(paths: Spec) -> list[type]:
+def own_classes(paths: Spec, asked: Collection[str]) -> list[type]:
     """Import a user's own classes by their dotted paths.
 
+    Args:
+        paths: The dotted paths.
+        asked: Names of the classes that the models ask for; no other is imported.
+
     Raises:
-        InputError: If there is no such class, or it is not one that a model is built from.
+        InputError: If a path is none of a class that is asked for, there is no such class, or it
+            is not one that a model is built from.
     """
+    listed = [paths] if isinstance(paths, str) else list(paths)
+    for path in listed:
+        name = path.rpartition(".")[2]
+        if name not in asked:
+            wanted = (
+                f"it asks for {', '.join(sorted(asked))}" if asked else "it needs no --classes"
+            )
+            raise InputError(f"--classes {path}: the model has no class {name!r}; {wanted}.")
     find_own_classes()
-    return [_own_class(path) for path in ([paths] if isinstance(paths, str) else paths)]
+    return [_own_class(path) for path in listed]
 
 
 def _own_class(path: str) -> type:

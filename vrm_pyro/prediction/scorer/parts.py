@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import vrm_pyro
+from vrm_pyro.artefacts import Scalar, Schema, checked, read_json
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.rows import PreferenceTable
@@ -70,6 +71,10 @@ def parts_key(
         key |= backbone.key()
         key |= {"precision": backbone.precision, "token_budget": backbone.token_budget}
     return key
+
+
+class _Claimed(Schema):
+    key: dict[str, Scalar]
 
 
 class ScoreParts:
@@ -172,22 +177,18 @@ class ScoreParts:
 
     def _key(self) -> dict[str, Any]:
         path = self.folder / FILE
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not path.is_file():
             raise InputError(
                 f"{self.folder}: there are no parts to merge. Score the shards first, with the "
                 "same --out and --num_shards, and --shard 0, 1, ..."
-            ) from error
-        except ValueError as error:
-            raise InputError(f"{path}: is not JSON ({error}). Remove {self.folder}.") from error
+            )
+        held = read_json(path, f"Remove {self.folder}.")
         if not isinstance(held, dict) or held.get("format") != _FORMAT:
             raise InputError(
                 f"{path}: was not written by this version of vrm-pyro score. Remove "
                 f"{self.folder}, or give another --out."
             )
-        key: dict[str, Any] = held["key"]
-        return key
+        return dict(checked(_Claimed, held, str(path), f"Remove {self.folder}.").key)
 
 
 def _short(value: Any) -> str:

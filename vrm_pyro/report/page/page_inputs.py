@@ -1,6 +1,5 @@
 """Inputs of the report: predictions of a model on rows, as arrays."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from vrm_pyro.prediction.posterior import draw_posterior
 from vrm_pyro.prediction.posterior.to_xarray import Names, to_datatree
 from vrm_pyro.prediction.predict import Predictions, predict
 from vrm_pyro.prediction.scorer import Scores, score_source
-from vrm_pyro.training.run.results import METRICS_FILE
+from vrm_pyro.training.run.artefacts import METRICS_FILE, read_metrics
 
 Floats = NDArray[np.float64]
 
@@ -133,10 +132,10 @@ def _weights(
 
 def _training(loaded: LoadedModel) -> Mapping[str, Any]:
     """Return the training facts in a run's folder."""
-    path = None if loaded.directory is None else loaded.directory / METRICS_FILE
-    if path is None or not path.is_file():
+    run = loaded.directory
+    if run is None or not (run / METRICS_FILE).is_file():
         return {}
-    facts: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+    facts: Mapping[str, Any] = read_metrics(run).get("training", {})
     return facts
 
 

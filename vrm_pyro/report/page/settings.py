@@ -1,12 +1,11 @@
 """What a report is asked for, and what it is compared with."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from vrm_pyro.artefacts import Schema, checked, read_json
 from vrm_pyro.diagnostics.certificates.certify import Declared, check_declared
 from vrm_pyro.diagnostics.checks import Diagnosis
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS
@@ -75,6 +74,22 @@ def check_baseline(against: LoadedModel, loaded: LoadedModel) -> None:
         )
 
 
+class _Finding(Schema):
+    name: str
+    verdict: str
+    value: float | None = None
+    unit: str = ""
+    uncertainty: float | None = None
+    p_value: float | None = None
+    alarm: bool | None = None
+    advice: str = ""
+    applies: bool = True
+    detail: dict[str, Any] = {}
+    question: str = ""
+    group: str = ""
+    on_some_prompts: bool = False
+
+
 def read_findings(diagnosis: DiagnosisLike) -> list[Mapping[str, Any]]:
     """Return the findings of ``diagnose`` as JSON values.
 
@@ -90,15 +105,11 @@ def read_findings(diagnosis: DiagnosisLike) -> list[Mapping[str, Any]]:
     where, content = "diagnosis", diagnosis
     if isinstance(diagnosis, str | os.PathLike):
         where = f"diagnosis {os.fspath(diagnosis)}"
-        try:
-            content = json.loads(Path(diagnosis).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{where}: cannot be read ({error.strerror}).") from error
-        except ValueError as error:
-            raise InputError(f"{where}: is not JSON ({error}). {advice}") from error
+        content = read_json(diagnosis, advice)
     found = content.get("findings") if isinstance(content, dict) else content
     if not isinstance(found, list | tuple) or not all(
         isinstance(item, Mapping) and {"name", "verdict"} <= set(item) for item in found
     ):
         raise InputError(f"{where}: holds no list of findings with name and verdict. {advice}")
+    checked(list[_Finding], list(found), f"{where}: findings", advice)
     return list(found)

@@ -75,7 +75,7 @@ def check_tuning(tuning: TuningConfig) -> None:
     for key, holds, allowed in (
         ("learning_rate", 0 <= tuning.learning_rate < math.inf, "0 (the default) or positive"),
         ("frozen_fraction", 0 <= tuning.frozen_fraction < 1, "in [0, 1)"),
-        ("rank", tuning.rank >= 1, "at least 1"),
+        ("rank", 1 <= tuning.rank <= 100_000, "at least 1"),
         ("alpha", tuning.alpha >= 1, "at least 1"),
         ("dropout", 0 <= tuning.dropout < 1, "in [0, 1)"),
         ("max_batch_tokens", tuning.max_batch_tokens >= 0, "0 (no limit) or positive"),

@@ -7,6 +7,8 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentError
 
+from vrm_pyro.artefacts import parse_yaml
+from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.messages import UsageError, options_of, readable
 
 CONFIGS = Path(str(files("vrm_pyro"))) / "configs"
@@ -22,9 +24,12 @@ class ConfigFile(ActionConfigFile):
         path = config_path(str(values))
         try:
             text = path.read_text(encoding="utf-8")
+            parse_yaml(text, str(path), "Mend it.")  # or jsonargparse may take forever over it
             moved = short_class_names(text)
             source = str(path) if moved == text else moved
             super().__call__(parser, cfg, source, option_string)
+        except InputError:
+            raise
         except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise UsageError(f"{path}: {readable(error, options_of(parser))}") from error
 
@@ -43,7 +48,10 @@ def config_path(name: str, option: str = "--config", folder: Path = CONFIGS) -> 
     Raises:
         UsageError: If there is neither.
     """
-    given = Path(name).expanduser()
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UsageError(f"{option} {name}: {error}") from error
     if given.is_file():
         return given
     shipped = sorted(path.name for path in folder.glob("*.yaml"))

@@ -9,6 +9,7 @@ import yaml
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import CONFIG_FILE, SETTINGS_FILE
+from vrm_pyro.models.settings.run_file import read_run_file
 from vrm_pyro.training.run.config_files import short_class_names
 
 log = logging.getLogger(__name__)
@@ -72,18 +73,6 @@ class RunDirectory:
                 "over, or choose another --train.output_dir."
             )
 
-    def protect(self, specs: list[Any]) -> None:
-        """Raise InputError if replacing the folder would delete input rows."""
-        target = self.path.resolve()
-        for spec in specs:
-            for name in [spec] if isinstance(spec, str) else spec or []:
-                place = Path(name).expanduser().resolve()
-                if self.overwrite and target in (place, *place.parents):
-                    raise InputError(
-                        f"{name}: lies in {self.path}, which --overwrite would delete. Choose "
-                        "another --train.output_dir."
-                    )
-
     def claim(self, values: dict[str, Any], text: str) -> None:
         """Create the folder and write ``config.yaml``, so that the run can be resumed.
 
@@ -114,9 +103,9 @@ class RunDirectory:
         """Raise InputError if a setting differs from those the run was started with."""
         held = self._settings()
         for group, settings in values.items():
-            before = held.get(group)
+            before = held.get(group, {})
             for key, value in settings.items():
-                if not isinstance(before, dict) or key not in before or key in FREE_ON_RESUME:
+                if key not in before or key in FREE_ON_RESUME:
                     continue
                 if before[key] != value:
                     raise InputError(
@@ -126,15 +115,10 @@ class RunDirectory:
                     )
 
     def _settings(self) -> dict[str, Any]:
-        path = self.path / SETTINGS_FILE
-        try:
-            held = yaml.safe_load(short_class_names(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(
-                f"{path}: cannot be read ({error}), so the run cannot be resumed. Start over "
-                "with --overwrite."
-            ) from error
-        return held if isinstance(held, dict) else {}
+        remedy = "The run cannot be resumed; start over with --overwrite."
+        held = read_run_file(self.path / SETTINGS_FILE, remedy)
+        found: dict[str, Any] = yaml.safe_load(short_class_names(yaml.safe_dump(held)))
+        return found
 
 
 def _short(value: Any) -> str:

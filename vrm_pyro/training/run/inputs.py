@@ -129,9 +129,10 @@ class TrainingRows:
             warn_overlap(known.table, other.table, "validation", "training prompts")
         rows = cls(data, known, other, _check_labels(known.table, data))
         table = known.table if other is None else other.table
-        pairs = table.num_pairs
+        counts = table.pair_weight > 0
         if other is None:
-            pairs = int(rows._held_out(table)[table.pair_prompt].sum())
+            counts = counts & rows._held_out(table)[table.pair_prompt]
+        pairs = int(counts.sum())
         if pairs == 0:
             raise InputError(
                 "The validation rows hold no pair; early stopping needs preferences. Name rows "

@@ -1,7 +1,9 @@
 """Translate jsonargparse's messages for users: key, value, allowed values."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -28,6 +30,30 @@ def readable(error: BaseException | str, options: Sequence[str] = ()) -> str:
             rest = rewrite(found, key, options)
             break
     return f"{key}: {rest}" if key else rest
+
+
+#: Options that are texts, of which any beginning is right.
+_TEXTS = ("prompt", "response", "id")
+
+
+def check_texts(values: Mapping[str, Any], above: str = "") -> None:
+    """Raise UsageError for texts that can be no name of a file: NUL, or a home of nobody.
+
+    >>> check_texts({"data": {"train": "~nobody-here/rows.jsonl"}})
+    Traceback (most recent call last):
+    vrm_pyro.training.run.messages.UsageError: data.train is '~nobody-here/rows.jsonl', but...
+    """
+    for name, value in values.items():
+        key = f"{above}.{name}".lstrip(".")
+        if isinstance(value, Mapping):
+            check_texts(value, key)
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str) or key in _TEXTS:
+                continue
+            if "\0" in text:
+                raise UsageError(f"{key} is {text!r}, but a name holds no NUL.")
+            if text.startswith("~") and os.path.expanduser(text) == text:
+                raise UsageError(f"{key} is {text!r}, but there is no such user here.")
 
 
 Rewrite = Callable[[re.Match[str], str, Sequence[str]], str]

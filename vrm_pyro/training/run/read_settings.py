@@ -18,7 +18,8 @@ from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import TuningConfig, check_tuned, check_tuning
 from vrm_pyro.training.run.config_files import ConfigFile, config_path, short_class_names
-from vrm_pyro.training.run.messages import UsageError, options_of, readable
+from vrm_pyro.training.run.messages import UsageError, check_texts, options_of, readable
+from vrm_pyro.training.run.optimization import check_optimization
 from vrm_pyro.training.run.settings import RunSettings, check_arguments
 
 DEFAULT_CONFIG = "default"
@@ -66,8 +67,11 @@ def read_settings(
     options = [f"--{key}={_as_text(value)}" for key, value in values.items()]
     try:
         parsed = parser.parse_args([f"--config={config_path(str(config))}", *options])
+        check_texts(parsed.as_dict())
     except InputError:
         raise
+    except RecursionError as error:
+        raise UsageError("a setting is nested too deeply.") from error
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UsageError(readable(error, known)) from error
     return settings_of(parser, parsed)
@@ -124,6 +128,7 @@ def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
         check_tuned(made.model)
     arguments = _arguments(values["train"])
     check_arguments(arguments)
+    check_optimization(arguments)
     overwrite = bool(parsed.get("overwrite", False))
     return RunSettings(made.model, made.data, arguments, made.tuning, values, overwrite)
 
@@ -138,9 +143,11 @@ def _refuse_null(values: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _arguments(values: dict[str, Any]) -> TrainArguments:
+    if not values["output_dir"]:
+        raise InputError("train.output_dir is empty; name the folder of the run.")
     try:
         arguments = TrainArguments(**values)
-    except (TypeError, ValueError, ImportError) as error:
+    except Exception as error:  # torch and transformers raise many kinds
         message = " ".join(str(error).split()).replace("--", "train.")
         raise InputError(f"settings of train: {message}") from error
     # Absolute, because transformers stores paths of checkpoints and the working folder may change.

@@ -16,10 +16,9 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import CONFIG_FILE, save_model
 from vrm_pyro.models.settings.compatibility import what_it_bounds
 from vrm_pyro.prediction.posterior.file import write_posterior
+from vrm_pyro.training.run.artefacts import LOG_FILE, METRICS_FILE
 from vrm_pyro.training.train import TrainResult
 
-METRICS_FILE = "metrics.json"
-LOG_FILE = "log_history.json"
 POSTERIOR_FILE = "posterior.nc"
 
 # Enough draws for most verdicts of psense, and few prompts: the file stays small.

@@ -1,6 +1,5 @@
 """Train a model from rows or states into a run folder."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -19,13 +18,15 @@ from vrm_pyro.features.sharing import TOKENIZER
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import count_ignored_margins
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.processes import from_main, is_main, num_processes
 from vrm_pyro.training.data_config import check_data_settings
 from vrm_pyro.training.finetuning import Tuner
+from vrm_pyro.training.run.artefacts import read_log, read_metrics
 from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.inputs import TrainingRows, adopt_reading, adopt_store
-from vrm_pyro.training.run.results import LOG_FILE, METRICS_FILE, Save, write_results
+from vrm_pyro.training.run.results import Save, write_results
 from vrm_pyro.training.run.settings import RunSettings
 from vrm_pyro.training.train import train_checked
 
@@ -87,7 +88,7 @@ class Run:
     @property
     def log_history(self) -> list[dict[str, Any]]:
         """The training log, one entry per logging step and validation."""
-        return json.loads((self.path / LOG_FILE).read_text(encoding="utf-8"))
+        return read_log(self.path)
 
     def scorer(self, **options: Any) -> Scorer:
         """Return the model with its backbone, ready to score text.
@@ -123,11 +124,13 @@ def run(settings: RunSettings) -> Run:
         )
     )
     specs = ((data.train, settings.train_rows), (data.validation, settings.validation_rows))
-    directory.protect([spec for spec, rows in specs if rows is None])
+    if not resume:  # then nothing is replaced, and the states in the folder are the rows
+        read = [spec for spec, rows in specs if rows is None]
+        out = arguments.output_dir
+        refuse_input_as_output(out, [*read, settings.model.backbone], "--train.output_dir")
     if directory.finished and resume:
         directory.check_same(settings.values)
-        metrics = json.loads((directory.path / METRICS_FILE).read_text(encoding="utf-8"))
-        return Run(directory.path, metrics, trained=False)
+        return Run(directory.path, read_metrics(directory.path), trained=False)
     rows = TrainingRows.read(data, settings.train_rows, settings.validation_rows)
     adopt_store(settings.model, rows.stores)
     adopt_reading(data, rows.stores)

@@ -2,8 +2,9 @@
 
 import math
 import os
+import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from transformers.integrations import get_available_reporting_integrations
@@ -69,6 +70,7 @@ def check_arguments(arguments: TrainArguments) -> None:
         if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
             allowed = "0 or more" if zero else "positive"
             raise InputError(f"train.{name} is {value}, but must be {allowed}.")
+    _check_ranges(arguments)
     if arguments.max_steps <= 0 and not arguments.num_train_epochs > 0:
         raise InputError(
             f"train.num_train_epochs is {arguments.num_train_epochs}, so nothing would be "
@@ -108,3 +110,51 @@ def check_arguments(arguments: TrainArguments) -> None:
                 f"train.report_to names {name!r}, which is no logger that is installed here; "
                 f"installed: {', '.join(installed) or 'none'}. Install it, or give none."
             )
+
+
+_SEEDS: Final = (0, 2**32 - 1)
+# Settings whose range torch or transformers would find out during training; null is allowed.
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "seed": _SEEDS,
+    "data_seed": _SEEDS,
+    "learning_rate": (0, 1e6),
+    "num_train_epochs": (-math.inf, 1e9),
+    "max_steps": (-math.inf, 10**12),
+    "gradient_accumulation_steps": (1, 10**6),
+    "max_grad_norm": (0, sys.float_info.max),
+    "warmup_steps": (0, 10**12),
+    "weight_decay": (0, 1e6),
+    "adam_beta1": (0, 1 - 1e-12),
+    "adam_beta2": (0, 1 - 1e-12),
+    "adam_epsilon": (sys.float_info.min, 1),
+    "logging_steps": (sys.float_info.min, 10**12),
+    "save_total_limit": (1, 10**9),
+    "eval_delay": (0, 10**12),
+    "dataloader_num_workers": (0, 1024),
+    "dataloader_prefetch_factor": (1, 10**4),
+    "label_smoothing_factor": (0, 0),  # labels are probabilities, smooth as they are
+}
+
+
+def _check_ranges(arguments: TrainArguments) -> None:
+    for name, (low, high) in _RANGES.items():
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:  # NaN is in none
+            least = f"at least {low:g}" if math.isfinite(low) else "finite"
+            raise InputError(f"train.{name} is {value}, but must be {least}, at most {high:g}.")
+    if arguments.dataloader_num_workers == 0:
+        for name in ("dataloader_prefetch_factor", "dataloader_persistent_workers"):
+            if getattr(arguments, name):
+                raise InputError(
+                    f"train.{name} is {getattr(arguments, name)}, but there are no workers; set "
+                    "train.dataloader_num_workers, or leave it out."
+                )
+    for name, why in (
+        ("gradient_checkpointing", "heads keep no activations worth computing again"),
+        ("neftune_noise_alpha", "the heads have no embedding to add noise to"),
+        ("push_to_hub", "a run is no model of transformers; push what vrm-pyro export wrote"),
+    ):
+        if getattr(arguments, name, None):
+            raise InputError(f"train.{name} is {getattr(arguments, name)}, but {why}.")
+    if arguments.fp16 and arguments.device.type == "cpu":
+        raise InputError("train.fp16 is true, but the CPU does not compute in it; leave it out.")

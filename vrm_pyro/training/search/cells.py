@@ -6,13 +6,15 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors import SafetensorError
 
 import vrm_pyro
+from vrm_pyro.artefacts import Count, Schema, checked, read_json
 from vrm_pyro.atomic import write_json
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import settings_to_json
@@ -43,6 +45,12 @@ class Cell(NamedTuple):
     seconds: float
 
 
+class _Result(Schema):
+    p_first: list[Annotated[float, Field(ge=0, le=1)]]
+    num_parameters: Count
+    seconds: Annotated[float, Field(ge=0)]
+
+
 def settings_identity(settings: RunSettings) -> dict[str, Any]:
     """Return JSON values of the settings that decide the result of a training."""
     values = {key: value for key, value in settings.values["train"].items() if key not in FREE}
@@ -64,7 +72,7 @@ def run_cell(settings: RunSettings, part: Part, identity: dict[str, Any], folder
     """
     name = cell_name(settings, part.name, identity)
     if (folder / "cells" / f"{name}.json").is_file():
-        return read_cell(folder, name)
+        return read_cell(folder, name, len(part.pairs))
     given = settings.values["train"]
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="vrm_pyro_search_") as work:
@@ -108,7 +116,21 @@ def cell_name(settings: RunSettings, part: str, identity: dict[str, Any]) -> str
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def read_cell(folder: Path, name: str) -> Cell:
-    """Return a result that was written before."""
-    values = json.loads((folder / "cells" / f"{name}.json").read_text(encoding="utf-8"))
-    return Cell(np.asarray(values["p_first"]), values["num_parameters"], values["seconds"])
+def read_cell(folder: Path, name: str, pairs: int | None = None) -> Cell:
+    """Return a result that was written before.
+
+    Args:
+        folder: Folder of the search.
+        name: Name of the result.
+        pairs: Held-out pairs that it must predict; any number when omitted.
+
+    Raises:
+        InputError: If the file is gone, or holds something else.
+    """
+    path, remedy = folder / "cells" / f"{name}.json", "Remove it; it is then computed again."
+    found = checked(_Result, read_json(path, remedy), str(path), remedy)
+    if pairs is not None and len(found.p_first) != pairs:
+        raise InputError(
+            f"{path}: 'p_first' has {len(found.p_first)} values, but must have {pairs}. {remedy}"
+        )
+    return Cell(np.asarray(found.p_first), found.num_parameters, found.seconds)

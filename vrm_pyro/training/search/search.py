@@ -14,6 +14,7 @@ from vrm_pyro.atomic import claim_directory
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.errors import InputError, Terminated
 from vrm_pyro.features.reading import DataLike
+from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import num_processes
 from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.fit import IN_MEMORY, settings_of, spec_of
@@ -96,7 +97,7 @@ def search(
             "a search is no run of several processes under torchrun. Start the same command "
             "several times instead: they share the trials."
         )
-    _check_numbers(trials=(trials, 1), folds=(folds, 2), seeds=(seeds, 1))
+    _check_numbers(trials=(trials, 1, 10**6), folds=(folds, 2, 10**4), seeds=(seeds, 1, 10**4))
     given = dict(settings or {})
     spec = spec_of(data)
     if data is not None:
@@ -108,8 +109,9 @@ def search(
         item.base.backbone = backbone
         item.base.train_rows = data if spec is None else None
     base, out = candidates[0].base, Path(output_dir).expanduser()
-    guard = RunDirectory(str(out), overwrite=overwrite, resume=not overwrite)
-    guard.protect([base.data.train, spec_of(test)])
+    RunDirectory(str(out), overwrite=overwrite, resume=not overwrite)
+    read = [base.data.train, spec_of(test), space, configs, base.model.backbone]
+    refuse_input_as_output(out, read)
     rows = SearchRows(base, test, Plan(folds, seeds), out, progress)
     _check_states(candidates, rows, backbone is not None, space_name(space))
     for item in candidates:
@@ -153,10 +155,12 @@ def _claim(out: Path, content: str, overwrite: bool) -> None:
         log.info("%s: resuming the search there", out)
 
 
-def _check_numbers(**numbers: tuple[int, int]) -> None:
-    for name, (value, least) in numbers.items():
+def _check_numbers(**numbers: tuple[int, int, int]) -> None:
+    for name, (value, least, most) in numbers.items():
         if value < least:
             raise InputError(f"--{name} is {value}, but must be at least {least}.")
+        if value > most:
+            raise InputError(f"--{name} is {value}, but must be at most {most:,}.")
 
 
 def _check_states(

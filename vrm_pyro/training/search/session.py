@@ -167,7 +167,7 @@ class Session:
         p_first = np.zeros((self.rows.plan.seeds, table.num_pairs))
         for (seed, fold), name in zip(self.rows.steps(), entry.cells, strict=True):
             pairs = self.rows.held_out_pairs(seed, fold)
-            p_first[seed, pairs] = read_cell(self.out, name).p_first
+            p_first[seed, pairs] = read_cell(self.out, name, len(pairs)).p_first
         return pair_scores(list(p_first), table)
 
     def _searched(self, entry: Entry, scores: PairScores | None) -> SearchTrial:

@@ -6,8 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from vrm_pyro.artefacts import check_size, read_yaml
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.training.run.config_files import CONFIGS, config_path
 from vrm_pyro.training.run.messages import UsageError
@@ -155,10 +154,8 @@ def _read(space: SpaceLike) -> tuple[str, Mapping[str, Any]]:
         content: Any = space
     else:
         path = config_path(str(space), "--space", SPACES)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{where}: is no YAML: {error}") from error
+        content = read_yaml(path, "Mend it.")
+    check_size(content, where)
     if not isinstance(content, Mapping) or not content:
         raise InputError(
             f"{where}: is empty, or no mapping of settings such as 'train:' with indented lines "
