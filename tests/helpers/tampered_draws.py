@@ -148,8 +148,9 @@ def export_trials(place: Path, count: int) -> list[Trial]:
         "head.backbone",
     )
     faults = json_faults(held, count, free, optional)
+    rest = {name: value for name, value in content.items() if name not in held}
     trials = [
-        Trial(f"from_pretrained: {what}", _loading({**content, **changed}), ("config.json", key))
+        Trial(f"from_pretrained: {what}", _loading({**rest, **changed}), ("config.json", key))
         for what, key, changed in faults
     ]
     for part in ("head.", "backbone."):

@@ -19,7 +19,6 @@ TRAIN: dict[str, tuple[object, ...]] = {
         "nosuch",
         "cosine_with_min_lr",
         "warmup_stable_decay",
-        "greedy",
     ),
     "train.lr_scheduler_kwargs": ('{"nosuch": 1}', "[1]", "many"),
     "train.optim_args": ("nosuch",),
@@ -68,7 +67,7 @@ TRAIN: dict[str, tuple[object, ...]] = {
     "model.weight_prior.hidden_size": (HUGE,),
     "model.reward_scale": (".inf", -1),
     "data.train": ("~nosuch/rows.jsonl", "a\0b", "", "[]", "[[x]]", _DEEP),
-    "data.validation": ("~nosuch/rows.jsonl", "nowhere.jsonl"),
+    "data.validation": ("~nosuch/rows.jsonl",),
     "data.validation_fraction": (".nan",),
     "data.split_seed": (-1, 10**30),
     "tuning.method": ("nosuch",),
@@ -114,10 +113,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
             ("diagnose", "d.json", "draws", 0),
             ("diagnose", "d.json", "prompts", 0),
             ("diagnose", "d.json", "seed", -1),
-            ("diagnose", "d.json", "only", "nosuch"),
-            ("diagnose", "d.json", "only", "[]"),
             ("diagnose", "d.json", "reference", "~nosuch/rows.jsonl"),
-            ("diagnose", "d.json", "against", "[nowhere]"),
             ("export", "e", "max_shard_size", "5XB"),
             ("export", "e", "max_shard_size", "-1GB"),
             ("export", "e", "max_shard_size", "0"),
@@ -176,7 +172,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
             ("model.layer", "0 --model.backbone {place}/bert", "layer"),
             ("model.max_length", f"{HUGE} --model.backbone {{place}}/bert", "max_length"),
             ("model.max_length", "0 --model.backbone {place}/bert", "max_length"),
-            ("stored_dtype", "int8 --model.backbone {place}/bert", "dtype"),
+            ("stored_dtype", "int8 --model.max_length 60 --model.backbone {place}/bert", "dtype"),
             ("device", "hpu --model.backbone {place}/bert", "device"),
             ("num_shards", "0", "num_shards"),
         )
@@ -190,7 +186,6 @@ COMMANDS: tuple[tuple[str, str], ...] = (
             ("pairs_per_prompt", 0),
             ("pairs_per_prompt", 10**12),
             ("shared_responses", -1),
-            ("shared_responses", 1),
             ("shared_responses", 10**9),
             ("concentration", -1),
             ("concentration", ".nan"),
@@ -221,6 +216,10 @@ COMMANDS: tuple[tuple[str, str], ...] = (
             ("--train.optim nosuch", "optim"),
         )
     ),
+    (f"diagnose {_USE} --out {{out}}/d.json --only nosuch", "nosuch"),
+    (f"diagnose {_USE} --out {{out}}/d.json --only []", "no diagnostic"),
+    (f"diagnose {_USE} --out {{out}}/d.json --against [nowhere]", "nowhere"),
+    ("simulate --out {out}/d --shared_responses 1", "shared response"),
     ("psense --posterior {place}/p.nc --threshold .nan", "threshold"),
     ("psense --posterior {place}/p.nc --threshold -1", "threshold"),
     ("psense --posterior ~nosuch/p.nc", "~nosuch"),
@@ -333,13 +332,13 @@ def space_trials() -> list[Trial]:
         "a: &a [*a]\ntrain: *a",
         "train: " + "{a: " * 3000,
         "train: " + "[" * 5000,
-        json.dumps({"train": {"learning_rate": [0.1] * 200_000}}),
+        json.dumps({"train": {"learning_rate": [0.1] * 101_000}}),
     )
 
     def build(place: Path, folder: Path, text: str) -> Words:
         (folder / "space.yaml").write_text(text, encoding="utf-8")
         rows = ("--data.train", place / "train.jsonl", "--trials", 1, "--folds", 2)
-        backbone = ("--model.backbone", place / "bert", "--train.use_cpu", "true")
+        backbone = ("--model.backbone", place / "bert", "--model.max_length", 60)
         return (
             "search",
             "--space",

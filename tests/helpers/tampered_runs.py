@@ -281,7 +281,8 @@ def settings_trials() -> list[Trial]:
 
         def given(place: Path, folder: Path, text: str = text, verb: str = "train") -> Words:
             (folder / "config.yaml").write_text(text)
-            return ("train", "--config", folder / "config.yaml", *options(place))
+            out = ("--train.output_dir", folder / "run")
+            return ("train", "--config", folder / "config.yaml", *options(place), *out)
 
         found.append(Trial(f"train: settings of a run {i}", held, ("config.yaml", named)))
         if "99999" in text or ".nan" in text or "[1, 2]" in text:

@@ -88,5 +88,9 @@ def check_data_settings(data: DataConfig) -> None:
             "and 1; 0.1 is usual."
         )
     assert data.reading  # checks itself
+    if not 0 <= data.split_seed < 2**32:
+        raise InputError(
+            f"data.split_seed is {data.split_seed}, but must be from 0 to {2**32 - 1:,}."
+        )
     if data.max_prompts < 0:
         raise InputError(f"data.max_prompts is {data.max_prompts}, but must be 0 (all) or more.")

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import config_files, new_parser
 from vrm_pyro.cli.settings import add_help_all, read_settings, run_parser, short_help
+from vrm_pyro.errors import InputError
 from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import is_main, part
 
@@ -100,5 +101,9 @@ def _read(argv: Sequence[str]) -> "RunSettings":
         from vrm_pyro.models.settings.run_file import read_run_file, refuse_imports
 
         refuse_imports(read_run_file(held), held, argv)
-        return read_settings(parser, ["--config", str(held), *argv])
+        try:
+            return read_settings(parser, ["--config", str(held), *argv])
+        except InputError as error:
+            known = str(error).startswith(str(held))
+            raise error if known else InputError(f"{held}: {error}") from error
     return settings

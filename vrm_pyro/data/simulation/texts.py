@@ -27,6 +27,7 @@ from vrm_pyro.names import (
 )
 
 HELD_OUT_FRACTION = 0.1
+LARGEST = 1e12
 RATING_OFFSET = 3.0  # ratings look like a scale around 3, not like standardised scores
 RATING_DECIMALS = 4
 
@@ -73,8 +74,8 @@ def simulate_texts(
     program.check_number("seed", seed, 0)
     program.check_number("pairs_per_prompt", pairs_per_prompt, 1)
     program.check_number("concentration", concentration, 0, open_low=True)
-    program.check_number("beta", beta, 0, open_low=True)
-    program.check_number("rating_noise", rating_noise, 0)
+    program.check_number("beta", beta, 0, LARGEST, open_low=True)
+    program.check_number("rating_noise", rating_noise, 0, LARGEST)
     program.check_number("rating_missing", rating_missing, 0, 1)
     program.check_number("label_noise", label_noise, 0, 0.5)
     _check_layout(num_pairs, pairs_per_prompt, shared_responses)

@@ -137,6 +137,8 @@ def check_names(names: Iterable[str] | None) -> list[str]:
         InputError: For a name that is none.
     """
     chosen = list(DIAGNOSTICS) if names is None else list(names)
+    if not chosen:
+        raise InputError(f"no diagnostic is named. Choose from {', '.join(DIAGNOSTICS)}.")
     for name in chosen:
         if name not in DIAGNOSTICS:
             raise InputError(

@@ -78,6 +78,11 @@ def _problems(tree: xr.DataTree) -> Iterator[str]:
     for group, names in NEEDED.items():
         for name, wanted in names.items():
             yield from _shape_problem(tree, group, name, wanted.dims, sizes)
+    for group, node in tree.children.items():  # those that power-scaling does not read, too
+        for dim in (PROMPT_DIM, RESPONSE_DIM, OBJECTIVE_DIM, _PAIR):
+            size = node.sizes.get(dim)
+            if size is not None and size != sizes.setdefault(dim, size):
+                yield f"{group!r} has {size} of {dim!r}, but other groups have {sizes[dim]}"
     constant = tree["constant_data"].data_vars
     pairs = [name for name in _INDICES if name != "response_prompt" and name in constant]
     if pairs and len(pairs) < 3:

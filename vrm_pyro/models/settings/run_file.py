@@ -48,13 +48,21 @@ def refuse_imports(settings: dict[str, Any], path: Path, given: Sequence[str]) -
     """
     named = {word for item in given for word in re.findall(r"[\w.]+", item)}
     for key, found in _classes(settings):
-        own = re.fullmatch(r"(vrm_pyro\.(\w+\.)*)?\w+", found) is not None
-        if not own and found not in named:
+        if not is_own(found) and found not in named:
             raise InputError(
                 f"{path}: {key} names {found!r}, which is not imported from the folder of a run. "
                 f"If it is a class of yours, name it: --{key} {found}; or give these settings "
                 "with --config."
             )
+
+
+def is_own(path: str) -> bool:
+    """Whether the path of a class names one of this package, which is there already.
+
+    >>> is_own("DirichletPrior"), is_own("vrm_pyro.priors.DirichletPrior"), is_own("my.Prior")
+    (True, True, False)
+    """
+    return re.fullmatch(r"(vrm_pyro\.(\w+\.)*)?\w+", path) is not None
 
 
 def _classes(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentError
 
-from vrm_pyro.artefacts import parse_yaml
+from vrm_pyro.artefacts import parse_yaml, short
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.messages import UsageError, options_of, readable
 
@@ -24,7 +24,14 @@ class ConfigFile(ActionConfigFile):
         path = config_path(str(values))
         try:
             text = path.read_text(encoding="utf-8")
-            parse_yaml(text, str(path), "Mend it.")  # or jsonargparse may take forever over it
+            # Or jsonargparse may take forever over it.
+            content = parse_yaml(text, str(path), "Mend it.")
+            for group in ("model", "data", "tuning", "train"):
+                if not isinstance(content.get(group, {}), dict):
+                    raise UsageError(
+                        f"{path}: {group} is {short(content[group])}, but must hold settings, one "
+                        "a line, below it."
+                    )
             moved = short_class_names(text)
             source = str(path) if moved == text else moved
             super().__call__(parser, cfg, source, option_string)

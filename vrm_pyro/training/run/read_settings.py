@@ -1,6 +1,7 @@
 """Read the settings of a run: a config and its overrides."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from os import PathLike
@@ -149,7 +150,11 @@ def _arguments(values: dict[str, Any]) -> TrainArguments:
         arguments = TrainArguments(**values)
     except Exception as error:  # torch and transformers raise many kinds
         message = " ".join(str(error).split()).replace("--", "train.")
-        raise InputError(f"settings of train: {message}") from error
+        # An unknown choice is named without the setting that it was given for.
+        found = re.match(r"'?([^' ]+)'? is not a valid", message)
+        names = [f"train.{n}" for n, v in values.items() if found and v == found[1]]
+        where = f" ({', '.join(names)})" if names else ""
+        raise InputError(f"settings of train{where}: {message}") from error
     # Absolute, because transformers stores paths of checkpoints and the working folder may change.
     arguments.output_dir = str(Path(arguments.output_dir or "").resolve())
     return arguments

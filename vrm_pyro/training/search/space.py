@@ -6,8 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vrm_pyro.artefacts import check_size, read_yaml
+from vrm_pyro.artefacts import check_size, read_yaml, short
 from vrm_pyro.errors import InputError, did_you_mean
+from vrm_pyro.models.settings.run_file import is_own
+from vrm_pyro.models.settings.tables import TABLES
 from vrm_pyro.training.run.config_files import CONFIGS, config_path
 from vrm_pyro.training.run.messages import UsageError
 from vrm_pyro.training.search.dimension import (
@@ -135,6 +137,8 @@ def read_spaces(space: SpaceLike, configs: Sequence[str]) -> dict[str, Space]:
                 f"{where}: holds no setting to search for config {name}. Put some under "
                 f"{' or '.join(SHARED)} for all configs, or under {name}."
             )
+        if not isinstance(space, Mapping):
+            _refuse_imports(settings, where)
         found = [
             read_dimension(key, given, f"{where}: {name}" if key in own[name] else where)
             for key, given in sorted(settings.items(), key=lambda item: item[0].count("."))
@@ -162,6 +166,20 @@ def _read(space: SpaceLike) -> tuple[str, Mapping[str, Any]]:
             "below it."
         )
     return where, content
+
+
+def _refuse_imports(settings: Mapping[str, Any], where: str) -> None:
+    """Raise InputError if a file names a class that would be imported."""
+    for key, given in settings.items():
+        of_class = key.removeprefix("model.") in TABLES
+        for value in given if of_class and isinstance(given, list) else ():
+            path = value.get("class_path") if isinstance(value, dict) else value
+            if not isinstance(path, str) or not is_own(path):
+                raise InputError(
+                    f"{where}: {key} names {short(path)}, which is not imported from a space. "
+                    "Choose from the classes of vrm_pyro; for one of your own, give the space "
+                    "from Python, or the class with --config."
+                )
 
 
 def _flat(key: str, given: Any, where: str) -> dict[str, Any]:
