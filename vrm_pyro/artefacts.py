@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,8 @@ from pydantic_core import ErrorDetails, from_json
 
 from vrm_pyro.errors import InputError
 
+#: Most characters of a YAML file.
+MOST_CHARACTERS: Final = 200_000
 #: Most values in a YAML file once its aliases are written out, and how deep they may lie.
 MOST_VALUES: Final = 100_000
 DEEPEST: Final = 50
@@ -216,6 +219,11 @@ def parse_yaml(text: str, where: str, remedy: str) -> dict[str, Any]:
     """
     import yaml  # slow: not for help
 
+    if len(text) > MOST_CHARACTERS:  # its parser takes a second for these
+        raise InputError(f"{where}: is longer than {MOST_CHARACTERS:,} characters. {remedy}")
+    steps = ((letter in "[{") - (letter in "]}") for letter in text)
+    if max(accumulate(steps), default=0) > 10 * DEEPEST:  # its time grows with the square
+        raise InputError(f"{where}: is nested too deeply. {remedy}")
     try:
         content = yaml.safe_load(text)
     except RecursionError as error:

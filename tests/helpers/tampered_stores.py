@@ -39,7 +39,9 @@ def turns(count: int) -> list[str]:
 def description_trials(place: Path, count: int) -> list[Trial]:
     """Return trials with store.json."""
     content = json.loads((place / "store" / "store.json").read_text(encoding="utf-8"))
-    faults = json_faults(content, count, optional=[f"report.{name}" for name in content["report"]])
+    report = content["report"]  # a count that is absent has its default
+    counts = [f"report.{name}" for name in (*report, *(f"extra.{n}" for n in report["extra"]))]
+    faults = json_faults(content, count, optional=counts)
     return [
         Trial(
             f"{verb}: store.json: {what}",

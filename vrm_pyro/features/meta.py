@@ -129,7 +129,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(path, remedy)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(
-            f"{path}: does not describe a {FORMAT}. Point to a folder that "
+            f"{path}: does not describe a {FORMAT} by its 'format'. Point to a folder that "
             "vrm-pyro features wrote."
         )
     if meta.get("version") != VERSION or isinstance(meta["version"], bool):

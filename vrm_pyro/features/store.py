@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vrm_pyro.data.rows import PreferenceTable, RowReport
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS, PAIR_COLUMNS
 from vrm_pyro.errors import InputError
+from vrm_pyro.features.meta import FILE as META_FILE
 from vrm_pyro.features.meta import KEY_PARTS, OPTIONAL, OPTIONAL_KEY_PARTS, compare, read_meta
 from vrm_pyro.features.shards import (
     ShardedArray,
@@ -157,6 +158,8 @@ def store_problem(folder: Path, meta: dict[str, Any]) -> str | None:
         if problem is not None:
             return f"{folder / name}.npy: {problem}"
     for name in FILES:
+        if name not in meta["sizes"]:
+            return f"{folder / META_FILE}: 'sizes.{name}' is missing"
         size = os.path.getsize(folder / name) if (folder / name).is_file() else None
         if size != meta["sizes"].get(name):
             found = "is missing" if size is None else f"has {size} bytes"
