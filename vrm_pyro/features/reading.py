@@ -45,7 +45,9 @@ OPTIONAL_FACTS = {
 """The same for what some backbones have; absent otherwise."""
 
 
-def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train") -> Rows:
+def read_data(
+    data: DataLike, *, skip_invalid: bool = False, split: str = "train", every_row: bool = False
+) -> Rows:
     """Read rows in any form, without running a backbone.
 
     Every function that takes rows calls this, or
@@ -60,6 +62,8 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
             columns, which do nothing for rows that were read before.
         skip_invalid: Leave out and count unusable rows instead of stopping at them.
         split: Split of a Hub id or of a data set with several.
+        every_row: Also keep rows that can only be scored, see
+            :func:`~vrm_pyro.data.rows.load_table`.
 
     Returns:
         A table if ``data`` holds texts only; the store, or the inputs, if it holds states.
@@ -74,7 +78,7 @@ def read_data(data: DataLike, *, skip_invalid: bool = False, split: str = "train
         return Inputs.of(read)
     if is_store(read):
         return read_store(read)
-    return read_rows(data, skip_invalid, split)
+    return read_rows(data, skip_invalid, split, every_row)
 
 
 def rows_of(rows: Rows) -> PreferenceTable:
@@ -127,9 +131,11 @@ def read_store(path: object) -> FeatureStore:
     return store
 
 
-def read_rows(spec: TableSpec, skip_invalid: bool, split: str = "train") -> PreferenceTable:
+def read_rows(
+    spec: TableSpec, skip_invalid: bool, split: str = "train", every_row: bool = False
+) -> PreferenceTable:
     """Read rows and log the counts of rows kept and dropped."""
-    table = load_table(spec, skip_invalid=skip_invalid, split=split)
+    table = load_table(spec, skip_invalid=skip_invalid, split=split, every_row=every_row)
     log.info("%s: %s", data_name(spec), table.report.summary())
     return table
 

@@ -67,8 +67,9 @@ def score_file(
     """Write a line for each response of each row, as JSONL or Parquet.
 
     A stopped call is resumed by the same call: finished shards lie in ``OUT.parts`` until then.
-    Labels and ratings are not read. :func:`~vrm_pyro.prediction.scorer.lines.table_lines` says
-    what a line holds.
+    Lines come in the order of the rows, with their ids, for equal responses too. Rows may hold
+    several ``responses`` without ``ranks``. Labels and ratings are not read.
+    :func:`~vrm_pyro.prediction.scorer.lines.table_lines` says what a line holds.
 
     Args:
         model: The folder of a run, a run, a loaded model or a scorer.
@@ -95,7 +96,7 @@ def score_file(
     check_file(out)
     refuse_input_as_output(out, [data, model])
     loaded = as_model(model)
-    read = read_data(data, skip_invalid=skip_invalid, split=split)
+    read = read_data(data, skip_invalid=skip_invalid, split=split, every_row=True)
     if not isinstance(read, PreferenceTable):
         if not share.alone or merge:
             raise InputError(

@@ -55,6 +55,38 @@ def test_selected_prompts_keep_what_belongs_to_them_in_the_order_asked_for():
         table.select_prompts([1, 1])
 
 
+def test_rows_keep_their_order_and_names_in_any_selection():
+    table = make_table()
+    names = [
+        name for i in range(4) for name in (f"ab{i}", f"pair-{3 * i + 1}", f"response-{3 * i + 2}")
+    ]
+    assert table.row_order.names == names
+    assert table.select_prompts([3, 1]).row_order.names == [*names[3:6], *names[9:]]
+    rated = ~np.isnan(table.ratings[:, 1])
+    left = table.drop_responses(rated, "gone")
+    assert left.row_order.names == [name for name in names if name[:2] == "ab"]
+    assert left.pair_names == ["ab0", "ab1", "ab2", "ab3"]
+    both = concatenate([table, table]).row_order
+    assert both.names[12:] == [
+        name if name[:2] == "ab" else f"{name.split('-')[0]}-{int(name.split('-')[1]) + 12}"
+        for name in names
+    ]
+    assert both.response[12:].tolist() == both.response[:12].tolist()
+
+
+def test_rows_that_can_only_be_scored_are_kept_when_asked():
+    several = {"prompt": "p", "responses": ["a", "a", "b"], "id": "s"}
+    same = {"prompt": "p", "chosen": "b", "rejected": "b"}
+    table = load_table([several, same], every_row=True)
+    assert table.row_order.response.tolist() == [0, 0, 1, -1]
+    assert table.row_order.index.tolist() == [0, 1, 2, 0]
+    assert (table.pair_first.tolist(), table.pair_second.tolist()) == ([1], [1])
+    with pytest.raises(InputError, match='"ranks" is missing'):
+        load_table([several])
+    with pytest.raises(InputError, match="empty list"):
+        load_table([{"prompt": "p", "responses": []}], every_row=True)
+
+
 def test_dropped_pairs_are_counted_and_indices_stay_valid():
     table = make_table()
     mask = table.preference < 1

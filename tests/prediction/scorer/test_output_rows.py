@@ -59,9 +59,15 @@ def test_ratings_and_labels_stay_with_their_rows():
     table = load_table(mixed_rows())
     rows = OutputRows(table)
     part = rows.select(3, 7)
-    for n in range(part.num_pairs):
-        assert part.responses[part.pair_first[n]] == table.responses[table.pair_first[n + 3]]
-        assert part.prompts[part.pair_prompt[n]] == table.prompts[table.pair_prompt[n + 3]]
-    last = rows.select(len(rows) - 2, len(rows))
+    whole = table.row_order.pair[3:7]
+    assert part.num_pairs == 2
+    for n, m in enumerate(whole[whole >= 0]):
+        assert part.responses[part.pair_first[n]] == table.responses[table.pair_first[m]]
+        assert part.prompts[part.pair_prompt[n]] == table.prompts[table.pair_prompt[m]]
+        places = [part.response_place[j] for j in (part.pair_first[n], part.pair_second[n])]
+        assert places == [
+            table.response_place[j] for j in (table.pair_first[m], table.pair_second[m])
+        ]
+    last = rows.select(len(rows) - 3, len(rows) - 2)
     assert last.num_pairs == 0
     assert (last.ratings == 1.0).all()

@@ -136,7 +136,7 @@ def test_lines_of_a_table(scorer, rows):
     keys = [(line["id"], line["response_index"], "p_chosen" in line) for line in lines]
     assert keys == [
         ("a", 0, True), ("a", 1, True), ("pair-1", 0, True), ("pair-1", 1, True),
-        ("s", 0, False), ("response-4", 0, False),
+        ("s", 0, False), ("response-3", 0, False),
     ]  # fmt: skip
     assert lines[0]["reward_mean"] == lines[3]["reward_mean"]  # the response both rows share
     assert lines[0]["p_chosen"] == lines[1]["p_chosen"]
@@ -145,6 +145,33 @@ def test_lines_of_a_table(scorer, rows):
     assert lines[4]["scores"] == pytest.approx(
         scorer(text(4, 3), text(5, 8))[0]["scores"], abs=1e-4
     )
+
+
+def test_every_row_has_its_lines_in_order(scorer):
+    """Equal responses, equal rows and unranked responses: none is lost, no name shifts."""
+    same = {"prompt": "the", "response": "good bird"}
+    rows = [
+        same,
+        {"prompt": "the", "chosen": "long road", "rejected": "long road", "id": "tie"},
+        {**same, "id": "twin"},
+        {"prompt": "the", "responses": ["good bird", "long road", "good bird"], "id": 7},
+        {"prompt": "the", "responses": ["road", "road"], "ranks": [1, 2]},
+        same,
+        {"prompt": "the", "response": "long road"},
+    ]
+    lines = list(scorer.score_table(load_table(rows, every_row=True)))
+    assert [(line["id"], line["response_index"]) for line in lines] == [
+        ("response-0", 0), ("tie", 0), ("tie", 1), ("twin", 0), ("7", 0), ("7", 1), ("7", 2),
+        ("pair-4", 0), ("pair-4", 1), ("response-5", 0), ("response-6", 0),
+    ]  # fmt: skip
+    rewards = [line["reward_mean"] for line in lines]
+    assert (
+        len({rewards[i] for i in (0, 3, 4, 6, 9)}) == len({rewards[i] for i in (1, 2, 5, 10)}) == 1
+    )
+    assert rewards[0] != rewards[1]
+    assert [line["p_chosen"] for line in lines if "p_chosen" in line] == [
+        pytest.approx(0.5, abs=1e-6)
+    ] * 4
 
 
 def test_with_lapses_a_line_says_what_a_right_label_would_be(backbone, rows):

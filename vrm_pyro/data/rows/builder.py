@@ -8,7 +8,8 @@ import numpy as np
 
 from vrm_pyro.data.rows.conversation import Message, extras
 from vrm_pyro.data.rows.counts import RowReport, add_counts
-from vrm_pyro.data.rows.ranked_row import RankedResponses
+from vrm_pyro.data.rows.order import NOTHING, RowOrder
+from vrm_pyro.data.rows.ranked_row import RankedResponses, SeveralResponses
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, pair_weight, pairs_of
 from vrm_pyro.data.rows.schema import RatedResponse, Row
 from vrm_pyro.data.rows.table import PreferenceTable
@@ -45,6 +46,10 @@ class TableBuilder:
         self._response_place: list[str | None] = []
         #: Location of the row that is added next, such as ``rows.jsonl:214``.
         self.place: str | None = None
+        #: Its position in the input.
+        self.row = 0
+        self._items: list[tuple[int, int, int, int]] = []
+        self._item_ids: list[str | None] = []
         self._ratings: list[dict[str, float]] = []
         self._conflicts: dict[tuple[int, str], list[float]] = {}
         self._pairs: list[tuple[int, int]] = []
@@ -69,7 +74,15 @@ class TableBuilder:
         prompt = self.add_prompt(row.prompt)
         subset = row.labels["subset"]
         if isinstance(row, RatedResponse):
-            self.add_response(prompt, row.response, row.ratings, row.labels["id"], subset)
+            name = row.labels["id"]
+            index = self.add_response(prompt, row.response, row.ratings, name, subset)
+            self.add_item(NOTHING, index, name)
+            return
+        if isinstance(row, SeveralResponses):
+            name = row.labels["id"]
+            for place, text in enumerate(row.responses):
+                index = self.add_response(prompt, text, {}, name, subset)
+                self.add_item(NOTHING, index, name, place)
             return
         if isinstance(row, RankedResponses):
             self._add_ranking(prompt, row)
@@ -147,6 +160,12 @@ class TableBuilder:
         self._pair_margins.append(margin)
         self._pair_rankings.append(ranking)
         self._pair_labels.append(labels)
+        self.add_item(len(self._pairs) - 1, NOTHING, labels[0])
+
+    def add_item(self, pair: int, response: int, identifier: str | None, index: int = 0) -> None:
+        """Note that the row that is added next asks for a pair, or for its response ``index``."""
+        self._items.append((self.row, pair, response, index))
+        self._item_ids.append(identifier)
 
     def conflicting_ratings(self, objectives: Sequence[str]) -> int:
         """Count ratings of these objectives that came with several different values."""
@@ -184,6 +203,7 @@ class TableBuilder:
             report=report,
             pair_margin=np.asarray(self._pair_margins, dtype=np.float64),
             pair_ranking=np.asarray(self._pair_rankings, dtype=np.int64),
+            order=RowOrder.of(self._items, self._item_ids),
         )
 
 
@@ -205,7 +225,7 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
     """
     if not tables:
         raise InputError("concatenate: give at least one table.")
-    builder = TableBuilder()
+    builder, before = TableBuilder(), 0
     for table in tables:
         prompts = [builder.add_prompt(prompt) for prompt in table.prompts]
         responses = [
@@ -225,17 +245,23 @@ def concatenate(tables: Sequence[PreferenceTable]) -> PreferenceTable:
         numbers = {NO_RANKING: NO_RANKING}
         for number in table.ranking_numbers:
             numbers[number] = builder.new_ranking()
-        labels = zip(table.pair_id, table.pair_subset, table.pair_source, strict=True)
-        for pair, label in enumerate(labels):
+        order = table.row_order
+        for item, pair in enumerate(order.pair.tolist()):
+            builder.row = before + int(order.row[item])
+            if pair < 0:
+                response = responses[order.response[item]]
+                builder.add_item(NOTHING, response, order.ids[item], int(order.index[item]))
+                continue
             builder.add_pair(
                 responses[table.pair_first[pair]],
                 responses[table.pair_second[pair]],
                 float(table.preference[pair]),
                 float(table.pair_weight[pair]),
-                label,
+                (table.pair_id[pair], table.pair_subset[pair], table.pair_source[pair]),
                 float(table.pair_margin[pair]),
                 numbers[int(table.pair_ranking[pair])],
             )
+        before += max(table.report.rows_read, int(order.row.max(initial=-1)) + 1)
     objectives = tuple(dict.fromkeys(name for table in tables for name in table.objectives))
     return builder.build(objectives, _joint_report(tables, builder, objectives))
 

@@ -11,7 +11,7 @@ from vrm_pyro.data.problem import RowProblem
 from vrm_pyro.data.rows.builder import TableBuilder
 from vrm_pyro.data.rows.counts import RowReport
 from vrm_pyro.data.rows.prompts import is_templated
-from vrm_pyro.data.rows.ranked_row import RankedResponses
+from vrm_pyro.data.rows.ranked_row import RankedResponses, SeveralResponses
 from vrm_pyro.data.rows.ranking_pairs import pairs_of
 from vrm_pyro.data.rows.readers import ReadAs, Source, TableSpec, open_sources
 from vrm_pyro.data.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
@@ -34,6 +34,7 @@ def load_table(
     split: str = "train",
     schema: str | None = None,
     columns: str | Mapping[str, str] | None = None,
+    every_row: bool = False,
 ) -> PreferenceTable:
     """Read and check rows, and merge equal prompts and responses.
 
@@ -60,6 +61,8 @@ def load_table(
         columns: What the columns of an own table are, as a mapping or as text:
             ``prompt=question,chosen=answer,chosen_rating.truth=score``. Dots lead into nested
             objects and lists.
+        every_row: Also keep rows that nothing is learned from: comparisons of equal responses,
+            and several ``responses`` without ``ranks``. To score rows, not to train.
 
     Returns:
         The table; ``table.report`` holds the counts.
@@ -72,7 +75,7 @@ def load_table(
         UserWarning: If implicit prompts end inside a word, or prompts already hold the markers of
             a chat template; gives their number.
     """
-    loading = _Loading()
+    loading = _Loading(every_row)
     sources = open_sources(ReadAs.given(spec, schema, columns), split)
     for source in sources:
         loading.read(source)
@@ -113,6 +116,7 @@ def load_table(
 class _Loading:
     """Counts and problems of one call of :func:`load_table`."""
 
+    every_row: bool = False
     builder: TableBuilder = field(default_factory=TableBuilder)
     problems: list[tuple[str, RowProblem]] = field(default_factory=list)
     refused: Mapping[str, Any] | None = None
@@ -130,7 +134,7 @@ class _Loading:
     def read(self, source: Source) -> None:
         """Check and add all rows of a source."""
         explicit_prompts = False
-        waiting: list[tuple[str, Comparison]] = []
+        waiting: list[tuple[str, int, Comparison]] = []
         for place, raw in source.rows:
             self.rows_read += 1
             try:
@@ -140,19 +144,17 @@ class _Loading:
                 continue
             for row in rows:
                 if isinstance(row, Comparison) and row.implicit_text:
-                    waiting.append((place, row))
+                    waiting.append((place, self.rows_read - 1, row))
                 else:
                     explicit_prompts = True
-                    self.builder.place = place
-                    self._add(row)
-        for place, row in waiting:
+                    self._add(row, place, self.rows_read - 1)
+        for place, position, row in waiting:
             # Two texts often share a first letter, so a row without a prompt among rows with one
             # is a mistake, not an implicit prompt.
             if explicit_prompts:
                 self.problems.append((place, RowProblem("missing column", _FORGOTTEN_PROMPT)))
             else:
-                self.builder.place = place
-                self._add(row)
+                self._add(row, place, position)
 
     def invalid_counts(self) -> dict[str, int]:
         """Count the problems by reason."""
@@ -163,10 +165,10 @@ class _Loading:
         if isinstance(raw, RowProblem):
             raise raw
         if not isinstance(raw, Mapping):
-            return [parse_row(raw)]
+            return [parse_row(raw, self.every_row)]
         name, found = reading.rows(raw)
         try:
-            rows = [parse_row(row) for row in found]
+            rows = [parse_row(row, self.every_row) for row in found]
         except RowProblem as problem:
             if name is None:
                 raise
@@ -181,16 +183,21 @@ class _Loading:
         if self.refused is None and problem.reason in _OF_COLUMNS and isinstance(raw, Mapping):
             self.refused = raw
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: Row, place: str, position: int) -> None:
+        self.builder.place, self.builder.row = place, position
         self.templated += is_templated(row.prompt)
         if isinstance(row, RatedResponse):
             self.rated_responses += 1
             self.builder.add(row)
             return
+        if isinstance(row, SeveralResponses):
+            self.rated_responses += len(row.responses)
+            self.builder.add(row)
+            return
         if isinstance(row, RankedResponses):
             self._add_ranking(row)
             return
-        if row.chosen == row.rejected:
+        if row.chosen == row.rejected and not self.every_row:
             self.identical += 1
             return
         self.margins += not math.isnan(row.margin)
@@ -199,7 +206,7 @@ class _Loading:
         self.builder.add(row)
 
     def _add_ranking(self, row: RankedResponses) -> None:
-        left = row.without_repeats()
+        left = row if self.every_row else row.without_repeats()
         before, after = (len(pairs_of(len(some.responses))) for some in (row, left))
         self.identical += before - after
         if after:

@@ -43,6 +43,37 @@ class RankedResponses:
         )
 
 
+@dataclass(frozen=True)
+class SeveralResponses:
+    """Several responses to one prompt without a ranking: texts to be scored.
+
+    Args:
+        prompt: Chat messages, the last not from the assistant.
+        responses: Texts in the order of the row, at least one.
+        labels: ``id``, ``subset`` and ``source``, None where absent.
+    """
+
+    prompt: list[Message]
+    responses: list[str]
+    labels: dict[str, str | None]
+
+
+def parse_several(row: Mapping[str, Any]) -> SeveralResponses:
+    """Check a row with ``responses`` that nothing ranks; their ratings are not read.
+
+    Raises:
+        RowProblem: With the reason and the fix, if the row is not usable.
+    """
+    given = _list(row, "responses")
+    if not given:
+        raise RowProblem("empty text", '"responses" is an empty list; give at least one text.')
+    return SeveralResponses(
+        prompt=row_prompt(required(row, "prompt"), row),
+        responses=[check_response(text, f"responses[{n}]") for n, text in enumerate(given)],
+        labels=labels_of(row),
+    )
+
+
 def parse_ranking(row: Mapping[str, Any]) -> RankedResponses:
     """Check a row with ``responses`` and ``ranks``.
 

@@ -25,7 +25,13 @@ from vrm_pyro.data.rows.prompts import (
     refuse_printed_lists,
     row_prompt,
 )
-from vrm_pyro.data.rows.ranked_row import RANKING_COLUMNS, RankedResponses, parse_ranking
+from vrm_pyro.data.rows.ranked_row import (
+    RANKING_COLUMNS,
+    RankedResponses,
+    SeveralResponses,
+    parse_ranking,
+    parse_several,
+)
 from vrm_pyro.data.rows.values import (
     EXPECTED,
     LABEL_COLUMNS,
@@ -101,10 +107,10 @@ class RatedResponse:
     labels: dict[str, str | None]
 
 
-Row = Comparison | RatedResponse | RankedResponses
+Row = Comparison | RatedResponse | RankedResponses | SeveralResponses
 
 
-def parse_row(row: object) -> Row:
+def parse_row(row: object, unranked: bool = False) -> Row:
     """Check one row and return it as a comparison, a rated response or a ranking.
 
     >>> row = parse_row({"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "preference": 0.9})
@@ -113,6 +119,10 @@ def parse_row(row: object) -> Row:
 
     None counts as absent, because columnar formats (Parquet, ``datasets``) fill missing values
     with None.
+
+    Args:
+        row: The row.
+        unranked: Whether ``responses`` without ``ranks`` are a row: one to be scored.
 
     Raises:
         RowProblem: With the reason and the fix, if the row is not usable.
@@ -131,6 +141,8 @@ def parse_row(row: object) -> Row:
     several = row.get("responses") is not None
     refuse_printed_lists(row)
     if several and (row.get("ranks") is not None or not (pair or single)):
+        if unranked and row.get("ranks") is None:
+            return parse_several(row)
         return parse_ranking(row)
     if pair and single:
         raise RowProblem(

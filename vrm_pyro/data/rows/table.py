@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.rows.conversation import Message
 from vrm_pyro.data.rows.counts import RowReport, add_counts
+from vrm_pyro.data.rows.order import NOTHING, RowOrder
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
 from vrm_pyro.data.turns import answer_mark
@@ -52,6 +53,7 @@ class PreferenceTable:
             pairs, the better response first, each with 2 / n of its weight.
         response_place: Location of the first row that holds each response, such as
             ``rows.jsonl:214``; empty where it is not known.
+        order: The rows in the order they were read; None where it is not known.
     """
 
     prompts: list[list[Message]]
@@ -72,6 +74,7 @@ class PreferenceTable:
     pair_margin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     pair_ranking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     response_place: list[str | None] = field(default_factory=list)
+    order: RowOrder | None = None
 
     def __post_init__(self) -> None:
         for name, absent in OPTIONAL_COLUMNS.items():
@@ -120,6 +123,21 @@ class PreferenceTable:
             (self.pair_prompt, self.pair_subset),
             (self.response_prompt, self.response_subset),
         )
+
+    @property
+    def row_order(self) -> RowOrder:
+        """The rows in the order they were read; pairs first where it is not known."""
+        if self.order is not None:
+            return self.order
+        sides = np.concatenate([self.pair_first, self.pair_second])
+        return RowOrder.pairs_first(sides, self.pair_id, self.response_id)
+
+    @property
+    def pair_names(self) -> list[str]:
+        """Id of the row of each pair, ``pair-7`` for row 7 without one."""
+        order = self.row_order
+        named = dict(zip(order.pair.tolist(), order.names, strict=True))
+        return [named[n] for n in range(self.num_pairs)]
 
     @property
     def ranking_numbers(self) -> list[int]:
@@ -180,6 +198,7 @@ class PreferenceTable:
         kept = self._with_pairs(new_prompt[self.pair_prompt] >= 0)
         return replace(
             kept,
+            order=kept._order_of(responses),
             prompts=[self.prompts[index] for index in chosen],
             responses=[self.responses[index] for index in responses],
             response_prompt=new_prompt[self.response_prompt[responses]],
@@ -216,6 +235,7 @@ class PreferenceTable:
         kept = self._with_pairs(~lost)
         kept = replace(
             kept,
+            order=kept._order_of(rest),
             responses=[self.responses[i] for i in rest],
             response_prompt=self.response_prompt[rest],
             pair_first=place[kept.pair_first],
@@ -275,7 +295,27 @@ class PreferenceTable:
             values[name] = values[name][pairs]
         for name in ("pair_id", "pair_subset", "pair_source"):
             values[name] = [values[name][index] for index in pairs]
+        if self.order is not None:
+            everything = np.arange(self.num_responses)
+            values["order"] = self.order.kept(places(self.num_pairs, pairs), everything)
         return PreferenceTable(**values)
+
+    def _order_of(self, responses: NDArray[np.int64]) -> RowOrder | None:
+        """Return the order once only some responses are left, and all pairs."""
+        if self.order is None:
+            return None
+        return self.order.kept(np.arange(self.num_pairs), places(self.num_responses, responses))
+
+
+def places(count: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the new index of each of ``count`` items, -1 where it is not among those kept.
+
+    >>> places(4, np.array([1, 3])).tolist()
+    [-1, 0, -1, 1]
+    """
+    found = np.full(count, NOTHING)
+    found[kept] = np.arange(len(kept))
+    return found
 
 
 def first_subsets(

@@ -176,12 +176,12 @@ def find_row(
     """Return the responses of the row with an id, and their labels in the row.
 
     A ranking gives all its responses. Rows without an id are named ``pair-0`` and so on by
-    position, as in score files.
+    position in the input, as in score files.
 
     Raises:
         InputError: If no comparison has this id, or comparisons of several prompts have it.
     """
-    names = [given or f"pair-{n}" for n, given in enumerate(table.pair_id)]
+    names = table.pair_names
     pairs = np.flatnonzero(np.array([given == name for given in names], dtype=bool))
     if len(pairs) == 0:
         if name in table.response_id:

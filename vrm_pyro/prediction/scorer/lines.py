@@ -46,12 +46,15 @@ def table_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yield a line for each response of each row.
 
-    A comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
+    Lines come in the order of the rows; equal rows and responses have lines of their own. A
+    comparison gives two lines with its ``id``: ``response_index`` 0 is the one called chosen, 1
     the other, and both carry ``p_chosen``, the probability that the first is preferred, and
     the two parts of the variance of the reward difference; with the likelihood ``Lapse`` also
     ``p_chosen_without_lapse``, the probability of the label before label noise. A single
-    response gives one line with ``response_index`` 0. Comparisons come first, each kind in the
-    order of the rows; a row without an id is called ``pair-0`` or ``response-0`` by its position.
+    response gives one line with ``response_index`` 0, and a row of several ``responses`` without
+    ``ranks`` a line for each, ``response_index`` its place. A row without an id is called
+    ``pair-7`` or ``response-7`` by its position in the input. A table that does not know its
+    rows, such as that of a feature store, gives comparisons first and each single response once.
 
     Args:
         scores: Scores of all responses and pairs of the table.
@@ -59,15 +62,16 @@ def table_lines(
         objectives: Names of the objectives.
         ranges: Ranges of the training ratings, as far as they are known: :func:`entry`.
     """
-    paired = np.zeros(table.num_responses, dtype=bool)
-    for n in range(table.num_pairs):
-        sides = (int(table.pair_first[n]), int(table.pair_second[n]))
-        paired[list(sides)] = True
-        name = table.pair_id[n] if table.pair_id[n] is not None else f"pair-{n}"
+    order = table.row_order
+    for item, (name, n) in enumerate(zip(order.names, order.pair.tolist(), strict=True)):
+        if n < 0:
+            said = entry(scores, objectives, int(order.response[item]), ranges)
+            yield {"id": name, "response_index": int(order.index[item]), **said}
+            continue
         clean = {}
         if scores.p_without_lapse is not None:
             clean["p_chosen_without_lapse"] = short(scores.p_without_lapse[n])
-        for index, j in enumerate(sides):
+        for index, j in enumerate((int(table.pair_first[n]), int(table.pair_second[n]))):
             yield {
                 "id": name,
                 "response_index": index,
@@ -77,12 +81,6 @@ def table_lines(
                 "delta_variance_ambiguity": short(scores.delta[1, n]),
                 "delta_variance_epistemic": short(scores.delta[2, n]),
             }
-    for j in range(table.num_responses):
-        name = table.response_id[j]
-        if paired[j] and name is None:
-            continue
-        name = f"response-{j}" if name is None else name
-        yield {"id": name, "response_index": 0, **entry(scores, objectives, j, ranges)}
 
 
 def write_scores(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:

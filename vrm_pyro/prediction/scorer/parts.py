@@ -59,7 +59,9 @@ def parts_key(
     digest = hashlib.sha256()
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update((Path(model_dir) / name).read_bytes())
-    names = json.dumps([table.pair_id, table.response_id]).encode()
+    order = table.row_order
+    columns = (order.pair, order.response, order.index)
+    names = json.dumps([order.names, *(column.tolist() for column in columns)]).encode()
     key: dict[str, Any] = {
         "version": vrm_pyro.__version__,
         "model": digest.hexdigest(),

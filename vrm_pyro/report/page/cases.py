@@ -55,7 +55,7 @@ def case_of(inputs: PageInputs, pair: int, texts: bool = True) -> Case:
     if 0 < label < 1 and said is not None:
         verdict += f" with probability {max(label, 1 - label):.2f}"
     prompt = int(table.response_prompt[sides[0]])
-    name = table.pair_id[pair] or f"pair-{pair}"
+    name = table.pair_names[pair]
     return Case(
         title=f"{name} · {inputs.kinds[prompt]}",
         facts=(
