@@ -22,7 +22,7 @@ GROUPS: dict[str, Callable[[Path], list[Trial]]] = {
     "store": lambda place: tampered_stores.description_trials(place, 70),
     "arrays": lambda place: tampered_stores.array_trials(place, 80),
     "manifest": lambda place: tampered_runs.manifest_trials(place, 30),
-    "trainer state": lambda place: tampered_runs.state_trials(place, 50),
+    "trainer state": lambda place: tampered_runs.state_trials(place, 60),
     "checkpoint": lambda place: tampered_runs.checkpoint_trials(),
     "settings": lambda place: tampered_runs.settings_trials(),
     "score parts": lambda place: tampered_runs.part_trials(12),

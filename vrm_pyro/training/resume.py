@@ -119,7 +119,8 @@ class _Callback(Schema):
 
 
 # The norm of a gradient may be NaN.
-_Logged = str | bool | int | Annotated[float, Field(allow_inf_nan=True)] | None
+_Logged = Annotated[float, Field(allow_inf_nan=True)] | None
+_Steps = Annotated[float, Field(ge=0)]
 
 
 class _State(Schema):
@@ -133,9 +134,9 @@ class _State(Schema):
     best_global_step: Count | None = None
     best_metric: float | None = None
     best_model_checkpoint: str | None = None
-    eval_steps: float = 0.0
-    logging_steps: float = 0.0
-    save_steps: float = 0.0
+    eval_steps: _Steps = 0.0
+    logging_steps: _Steps = 0.0
+    save_steps: _Steps = 0.0
     num_input_tokens_seen: Count = 0
     total_flos: float = 0.0
     log_history: list[dict[str, _Logged]] = []
