@@ -38,7 +38,7 @@ DAY = "2025-03-09"
 
 @cache
 def backbone():
-    found = tiny_backbone("llama-chat")
+    found = tiny_backbone("llama-chat", pooling="last")
     assert found.weights_hash  # computed once
     return found
 

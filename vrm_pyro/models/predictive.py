@@ -61,8 +61,8 @@ def preference_probability(
     pairs: tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Int[Tensor, " pairs"]],
     reward: RewardParameters,
     likelihood: PreferenceLikelihood,
-    extra_variance: Float[Tensor, "pairs features"] | None = None,
     num_draws: int = NUM_DRAWS,
+    extra_variance: Float[Tensor, "pairs features"] | None = None,
 ) -> Float[Tensor, " pairs"]:
     """Return p(first preferred) with w and z integrated out (spec 2.9).
 
@@ -75,9 +75,9 @@ def preference_probability(
         pairs: Prompt row, first and second response row of every pair, each (N,).
         reward: Parameters of the reward function.
         likelihood: Preference likelihood.
+        num_draws: Draws of w.
         extra_variance: Variance of z_first - z_second beside that of ``features``, such as from
             parameters that both responses share.
-        num_draws: Draws of w.
     """
     prompt, first, second = pairs
     gaussian = as_gaussian(features)

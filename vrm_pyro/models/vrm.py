@@ -250,7 +250,7 @@ class VRM(RewardModel):
             (batch.pair_prompt, batch.pair_first, batch.pair_second),
             self.reward(),
             self.likelihood,
-            variance,
+            extra_variance=variance,
         )
 
     def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:

@@ -17,6 +17,10 @@ from vrm_pyro.prediction.scorer import Scorer
 PROMPT, RESPONSES = text(0, 4), [text(1, 4), text(2, 6)]
 
 
+# Those that the run was trained on.
+STATES = {"pooling": "last", "layer": None, "max_length": 120, "dtype": "float32"}
+
+
 @pytest.fixture
 def on(monkeypatch):
     def set_day(day):
@@ -38,7 +42,7 @@ def model(tmp_path_factory):
     tokenizer = llama_tokenizer(chat=True)
     tokenizer.chat_template = "{{ strftime_now('%d %B %Y') }}" + CHAT_TEMPLATE
     tokenizer.save_pretrained(folder / "llama-chat")
-    backbone = load_backbone(str(folder / "llama-chat"), max_length=120, dtype="float32")
+    backbone = load_backbone(str(folder / "llama-chat"), **STATES)
     backbone = backbone.with_settings(reading.ReadingSettings("2025-03-09"))
     loaded = load_model(run)
     loaded.backbone = {**facts_of(backbone, str(folder / "llama-chat")), **backbone.settings.key()}
@@ -77,7 +81,7 @@ def test_a_model_without_a_day_reads_todays_with_a_warning(model, on):
     found = []
     for day in ("2026-11-30", "2026-12-25"):
         on(day)
-        backbone = load_backbone(loaded.backbone["name"], max_length=120, dtype="float32")
+        backbone = load_backbone(loaded.backbone["name"], **STATES)
         with pytest.warns(UserWarning, match="does not say on which day it was trained"):
             found.append(rewards(Scorer(loaded, backbone)))
     assert np.abs(found[0] - found[1]).max() > 1e-4

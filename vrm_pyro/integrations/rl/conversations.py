@@ -6,6 +6,8 @@ from typing import Any
 from vrm_pyro.backbone.messages import Messages, as_answer, as_messages
 from vrm_pyro.data.turns import REASONING
 
+_NUL = "\0"
+
 
 def prompt_messages(prompt: str | Sequence[Mapping[str, Any]]) -> Messages:
     """Return a prompt as messages in their one form; plain text is one user message.
@@ -26,20 +28,28 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
     Several assistant messages (a completion with tool calls) are joined by a blank line. Tool
     calls and their results are not read: the reward model was trained on single responses.
+    The character NUL, which a policy may sample, is left out: it must not end a training run.
 
-    >>> completion_text([{"role": "assistant", "content": "4"}])
+    >>> completion_text([{"role": "assistant", "content": "4" + chr(0)}])
     '4'
 
     Raises:
         InputError: If a message has no role, or content other than text.
     """
     if isinstance(completion, str):
-        return as_answer(completion, "completion")
-    own = [m for m in completion if not _of_others(m)]
+        return as_answer(completion.replace(_NUL, ""), "completion")
+    own = [_without_nul(m) for m in completion if not _of_others(m)]
     turns = as_messages(own, "completion") if own else []
     if len(turns) == 1 and REASONING in turns[0] and "tool_calls" not in turns[0]:
         return as_answer(turns[0], "completion")
     return "\n\n".join(turn["content"] for turn in turns if turn["content"].strip())
+
+
+def _without_nul(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return (
+        {**message, "content": content.replace(_NUL, "")} if isinstance(content, str) else message
+    )
 
 
 def _of_others(message: Any) -> bool:

@@ -41,12 +41,10 @@ class ModelConfig:
     """Settings of the reward model.
 
     Args:
-        backbone: Local folder, GGUF file, Hub id of a transformers model, or ``smollm2``. Frozen
-            by default; see ``tuning.method``.
+        backbone: Local folder, GGUF file, Hub id, or ``smollm2``; see also ``tuning.method``.
         pooling: How token states become one vector: ``mean`` of all, ``response_mean``, ``last``,
             ``last+mean`` (one after the other), or ``auto`` by kind of backbone.
-        layer: Layer whose states are read, from 1; null: last; ``auto``: that at two thirds of a
-            frozen decoder's depth, else last.
+        layer: Layer to read, from 1; null: last; ``auto``: two thirds up a frozen decoder.
         max_length: Maximum length in tokens of prompt and response together; null: what the
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
