@@ -15,13 +15,13 @@ import vrm_pyro
 from sweeps.options import SweepSettings
 from sweeps.states import SweepStates, Withheld
 from vrm_pyro.atomic import claim_directory, write_file
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.models.checkpoint import settings_to_json
 from vrm_pyro.models.settings.config import ModelConfig, check_data, check_settings
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.preparation import data_facts
-from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.train import TrainResult, train
 
 MARKER: Final = "sweep.json"
@@ -85,9 +85,7 @@ class Sweep:
         self.settings, self.name = settings, name
         out, overwrite = settings.out, settings.given.overwrite
         data = settings.data
-        RunDirectory(str(out), overwrite=overwrite, resume=not overwrite).protect(
-            [data.train, data.validation, data.test]
-        )
+        refuse_input_as_output(out, [data.train, data.validation, data.test])
         content = json.dumps({"sweep": name}) + "\n"
         claim_directory(out, marker=MARKER, content=content, overwrite=overwrite)
 

@@ -142,7 +142,7 @@ def test_saved_settings_without_a_layer_are_of_the_last():
     for layer in ("auto", None, 3):
         assert settings_from_json({"layer": layer}, "config.json").layer == layer
     for layer in ("first", True, 1.5):
-        with pytest.raises(InputError, match="setting 'layer' is .*, which does not fit"):
+        with pytest.raises(InputError, match="'layer' is .*, but must be a whole number or one"):
             settings_from_json({"layer": layer}, "config.json")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.atomic import check_file
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.errors import InputError
-from vrm_pyro.output_places import refuse_input_as_output
 
 if TYPE_CHECKING:
     from vrm_pyro.diagnostics.certificates.certify import Declared

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model
 
-from vrm_pyro.artefacts import Count, Names, Positive, Scalar, Schema, checked, read_json
+from vrm_pyro.data.artefacts import Count, Names, Positive, Scalar, Schema, checked, read_json
 from vrm_pyro.data.rows import RowReport
 from vrm_pyro.data.source import OPTIONAL_COLUMNS
 from vrm_pyro.errors import InputError

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from vrm_pyro.artefacts import Schema, read_json_lines
 from vrm_pyro.atomic import write_file
+from vrm_pyro.data.artefacts import Schema, read_json_lines
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.turns import REASONING, Answer
 

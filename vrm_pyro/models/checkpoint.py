@@ -9,7 +9,7 @@ from typing import Any, Final
 from safetensors.torch import save
 
 import vrm_pyro
-from vrm_pyro.artefacts import read_json
+from vrm_pyro.data.artefacts import read_json
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.description import (
     FORMAT,

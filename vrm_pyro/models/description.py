@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, get_type_hints
 from pydantic import ConfigDict, Field, model_validator
 
 import vrm_pyro
-from vrm_pyro.artefacts import Names, Positive, Scalar, Schema, checked, short
+from vrm_pyro.data.artefacts import Names, Positive, Scalar, Schema, checked, short
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.models.settings.tables import TABLES

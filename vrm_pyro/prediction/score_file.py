@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from vrm_pyro.atomic import check_file
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
 from vrm_pyro.features.reading import DataLike, data_name, read_data
 from vrm_pyro.features.refused import without_refused
 from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.models.checkpoint import LoadedModel
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.opening import ModelLike, as_model, as_scorer, read_inputs
 from vrm_pyro.prediction.rating_range import log_outside, outside
 from vrm_pyro.prediction.scorer.lines import table_lines, write_scores

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME
 from transformers.trainer_pt_utils import safe_globals
 
-from vrm_pyro.artefacts import short
+from vrm_pyro.data.artefacts import short
 from vrm_pyro.errors import InputError
 
 _REMEDY: Final = "Resume from another checkpoint, or start over with --overwrite."

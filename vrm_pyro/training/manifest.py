@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from vrm_pyro.artefacts import Count, Positive, Schema, checked, read_json
 from vrm_pyro.atomic import write_file
+from vrm_pyro.data.artefacts import Count, Positive, Schema, checked, read_json
 from vrm_pyro.errors import InputError
 
 MANIFEST: Final = "manifest.json"

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from vrm_pyro.artefacts import Count, Positive, Scalar, Schema, checked, read_json
 from vrm_pyro.backbone.sharding import shard_like
+from vrm_pyro.data.artefacts import Count, Positive, Scalar, Schema, checked, read_json
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import WEIGHTS_FILE
 from vrm_pyro.models.weights import check_finite, read_tensors

@@ -313,7 +313,7 @@ class TestRefusals:
         assert len(cells(tmp_path / "out")) == 3
 
     def test_rows_that_overwrite_would_delete(self, run, store):
-        with pytest.raises(InputError, match="contains .*, which is read; it would be lost"):
+        with pytest.raises(InputError, match="is .*, which is read; it would be lost"):
             run(output_dir=store, overwrite=True)
 
     def test_optuna_is_missing(self, run, monkeypatch):

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from vrm_pyro.cli.options import add_device_option, add_row_options, rows_of
 from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 from vrm_pyro.cli.sharing import add_share_options, share_of
-from vrm_pyro.output_places import refuse_input_as_output
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.processes import part
 
 # Settings of vrm_pyro.ModelConfig that states depend on: name, type, default, meaning.

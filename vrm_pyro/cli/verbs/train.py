@@ -8,8 +8,8 @@ from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import config_files, new_parser
 from vrm_pyro.cli.settings import add_help_all, read_settings, run_parser, short_help
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.errors import InputError
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import is_main, part
 
 if TYPE_CHECKING:

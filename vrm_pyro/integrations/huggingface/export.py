@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from vrm_pyro.artefacts import read_json
 from vrm_pyro.atomic import write_directory
 from vrm_pyro.backbone import quiet_transformers
+from vrm_pyro.data.artefacts import read_json
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.diagnostics.evaluate import evaluate
 from vrm_pyro.diagnostics.evaluation import Evaluation
 from vrm_pyro.errors import InputError
@@ -37,7 +38,6 @@ from vrm_pyro.models.checkpoint import (
 )
 from vrm_pyro.models.description import RESTORE, check_description
 from vrm_pyro.models.settings.run_file import read_run_file
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.opening import ModelLike, as_scorer, read_inputs
 from vrm_pyro.prediction.scorer import Scorer, score_source
 from vrm_pyro.report.plots import reliability

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic_core import from_json, to_json
 
-from vrm_pyro.artefacts import Count, Positive, Schema, checked
+from vrm_pyro.data.artefacts import Count, Positive, Schema, checked
 
 WHERE = "config.json"
 REMEDY = "Export the model again."

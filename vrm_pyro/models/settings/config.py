@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.guides import GUIDES, Guide, OutcomeAwareGuide
@@ -20,18 +20,7 @@ from vrm_pyro.models.priors import (
     WeightPrior,
 )
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
-
-#: The most that settings may be: beyond, no memory is large enough.
-MOST: Final = {
-    "num_objectives": 10_000,
-    "extra_objectives": 10_000,
-    "latent_dim": 10_000,
-    "head_size": 100_000,
-    "num_draws": 10_000,
-    "head_draws": 10_000,
-    "ensemble_size": 1_000,
-    "max_length": 10_000_000,
-}
+from vrm_pyro.models.settings.limits import check_sizes
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -196,16 +185,7 @@ def check_settings(config: ModelConfig) -> None:
         value = getattr(config, item.name)
         if isinstance(value, float):
             _require(math.isfinite(value), item.name, config, "a finite number")
-    for key, most in MOST.items():
-        value = getattr(config, key)
-        _require(value is None or value <= most, key, config, f"at most {most:,}")
-    for name in ("weight_prior", "feature_prior", "guide", "likelihood", "rating_likelihood"):
-        part = getattr(config, name)
-        for key, value in vars(part).items():
-            if isinstance(value, int) and value > MOST["head_size"]:
-                raise InputError(
-                    f"model.{name}: {key} is {value:,}, but must be at most {MOST['head_size']:,}."
-                )
+    check_sizes(config)
     if not config.backbone.strip():
         raise InputError("model.backbone is empty; give a local folder or the id of a model.")
     for key in ("layer", "max_length"):

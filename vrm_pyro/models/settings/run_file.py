@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vrm_pyro.artefacts import Schema, checked, read_yaml
+from vrm_pyro.data.artefacts import Schema, checked, read_yaml
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.settings.tables import TABLES
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import vrm_pyro
-from vrm_pyro.artefacts import Scalar, Schema, checked, read_json
 from vrm_pyro.atomic import claim_directory, write_file
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.artefacts import Scalar, Schema, checked, read_json
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE

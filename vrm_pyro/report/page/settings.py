@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from vrm_pyro.artefacts import Schema, checked, read_json
+from vrm_pyro.data.artefacts import Schema, checked, read_json
 from vrm_pyro.diagnostics.certificates.certify import Declared, check_declared
 from vrm_pyro.diagnostics.checks import Diagnosis
 from vrm_pyro.diagnostics.metrics.power_scaling import MIN_DRAWS

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, create_model
 
-from vrm_pyro.artefacts import Count, Names, Scalar, Schema, checked, read_json
+from vrm_pyro.data.artefacts import Count, Names, Scalar, Schema, checked, read_json
 from vrm_pyro.diagnostics.evaluation import RATES
 
 METRICS_FILE: Final = "metrics.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentError
 
-from vrm_pyro.artefacts import parse_yaml, short
+from vrm_pyro.data.artefacts import parse_yaml, short
 from vrm_pyro.errors import InputError
 from vrm_pyro.training.run.messages import UsageError, options_of, readable
 
@@ -27,7 +27,8 @@ class ConfigFile(ActionConfigFile):
             # Or jsonargparse may take forever over it.
             content = parse_yaml(text, str(path), "Mend it.")
             for group in ("model", "data", "tuning", "train"):
-                if not isinstance(content.get(group, {}), dict):
+                own = f"--{group}" in options_of(parser)  # evaluate has a model that is a path
+                if not own and not isinstance(content.get(group, {}), dict):
                     raise UsageError(
                         f"{path}: {group} is {short(content[group])}, but must hold settings, one "
                         "a line, below it."

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import set_seed
 
 from vrm_pyro.backbone import Backbone, choose_precision
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import log_date, read_backbone, store_reading
@@ -18,7 +19,6 @@ from vrm_pyro.features.sharing import TOKENIZER
 from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import count_ignored_margins
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.processes import from_main, is_main, num_processes
 from vrm_pyro.training.data_config import check_data_settings

@@ -14,8 +14,8 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 import vrm_pyro
-from vrm_pyro.artefacts import Count, Schema, checked, read_json
 from vrm_pyro.atomic import write_json
+from vrm_pyro.data.artefacts import Count, Schema, checked, read_json
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import settings_to_json
 from vrm_pyro.prediction.predict import predict

@@ -12,9 +12,9 @@ from filelock import FileLock
 import vrm_pyro
 from vrm_pyro.atomic import claim_directory
 from vrm_pyro.backbone import Backbone
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.errors import InputError, Terminated
 from vrm_pyro.features.reading import DataLike
-from vrm_pyro.output_places import refuse_input_as_output
 from vrm_pyro.processes import num_processes
 from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.fit import IN_MEMORY, settings_of, spec_of

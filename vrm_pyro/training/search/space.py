@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vrm_pyro.artefacts import check_size, read_yaml, short
+from vrm_pyro.data.artefacts import check_size, read_yaml, short
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.models.settings.run_file import is_own
 from vrm_pyro.models.settings.tables import TABLES

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.errors import InputError
-from vrm_pyro.output_places import refuse_input_as_output
 
 
 @pytest.fixture
