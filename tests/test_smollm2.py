@@ -108,10 +108,10 @@ def test_special_tokens_and_digits_are_those_of_the_original_tokenizer(backbone)
     assert tokenizer("a  12<|im_end|>").tokens() == ["a", "ĠĠ", "1", "2", "<|im_end|>"]
 
 
-def test_it_is_a_language_model(backbone):
+def test_it_is_a_language_model(whole):
     """Its own words are far likelier than the same ones in another order."""
-    lm = policy_of(backbone)
-    ids = backbone.tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
+    lm = policy_of(whole)
+    ids = whole.tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
     with torch.inference_mode():
         right = lm(ids, labels=ids).loss
         wrong = lm(ids.flip(1), labels=ids.flip(1)).loss
@@ -157,6 +157,13 @@ def test_lora_changes_the_states(backbone, tmp_path):
     assert np.isfinite(scorer("Why?", "So.")[0]["reward_mean"])
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """With all its layers: states come from below the last by default."""
+    path = str(packaged_folder("smollm2"))
+    return load_backbone(path, layer=None, max_length=64, dtype="float32", device="cpu")
+
+
 def policy_of(backbone):
     """Return a language model with the backbone's weights; its output layer is its input's."""
     lm = LlamaForCausalLM(backbone.model.config)
@@ -165,7 +172,7 @@ def policy_of(backbone):
     return lm.eval()
 
 
-def test_grpo_with_it_as_policy_and_as_backbone(backbone, run, tmp_path):
+def test_grpo_with_it_as_policy_and_as_backbone(whole, run, tmp_path):
     trl = pytest.importorskip("trl")
     from datasets import Dataset
     from helpers.policies import arguments, train
@@ -176,11 +183,11 @@ def test_grpo_with_it_as_policy_and_as_backbone(backbone, run, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the trainer says of itself
         trainer = trl.GRPOTrainer(
-            model=policy_of(backbone).train(),
+            model=policy_of(whole).train(),
             reward_funcs=[reward],
             args=trl.GRPOConfig(**settings, num_generations=2, max_completion_length=8, beta=0.0),
             train_dataset=Dataset.from_dict({"prompt": chats}),
-            processing_class=backbone.tokenizer,
+            processing_class=whole.tokenizer,
         )
         lines, changed = train(trainer)
     assert changed

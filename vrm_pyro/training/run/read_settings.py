@@ -129,6 +129,11 @@ def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
         check_tuned(made.model)
     arguments = _arguments(values["train"])
     check_arguments(arguments)
+    if arguments.gradient_checkpointing and made.tuning.method == "frozen":
+        raise InputError(
+            "train.gradient_checkpointing is True, but heads keep no activations worth computing "
+            "again; it is for a backbone that is trained (tuning.method lora or full)."
+        )
     check_optimization(arguments)
     overwrite = bool(parsed.get("overwrite", False))
     return RunSettings(made.model, made.data, arguments, made.tuning, values, overwrite)

@@ -150,7 +150,6 @@ def _check_ranges(arguments: TrainArguments) -> None:
                     "train.dataloader_num_workers, or leave it out."
                 )
     for name, why in (
-        ("gradient_checkpointing", "heads keep no activations worth computing again"),
         ("neftune_noise_alpha", "the heads have no embedding to add noise to"),
         ("push_to_hub", "a run is no model of transformers; push what vrm-pyro export wrote"),
     ):
