@@ -128,14 +128,11 @@ class TrainingModule(nn.Module):
 
     def _vrm_loss(self, model: VRM, batch: FeatureBatch) -> Tensor:
         loss = model.with_drawn_head(lambda: self._loss_at_head(model, batch))
-        for prior in (model.weight_prior, model.feature_prior):
-            if isinstance(prior, ShrinkageMap):
-                divergence = prior.divergence()
-                self._note({"kl_map": divergence.detach()}, step=False)
-                loss = loss + divergence / self.population
-        if isinstance(model.weight_prior, ShrinkageMap):
-            self._note({"tau": model.weight_prior.tau.detach()}, step=False)
-        if model.parameter_posterior is None or model.parameter_posterior.charged_elsewhere:
+        if isinstance(model.weight_prior, ShrinkageMap):  # that of features is a posterior below
+            divergence, tau = model.weight_prior.divergence(), model.weight_prior.tau
+            self._note({"kl_map": divergence.detach(), "tau": tau.detach()}, step=False)
+            loss = loss + divergence / self.population
+        if model.parameter_posterior is None:
             return loss
         # The penalty counts once for the data set, and the loss is per prompt.
         penalty = model.parameter_posterior.penalty(model)

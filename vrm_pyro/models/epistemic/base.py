@@ -29,8 +29,6 @@ class ParameterPosterior(nn.Module):
 
     #: Name of the penalty in the training log.
     penalty_name: ClassVar[str]
-    #: Whether its divergence is in the loss already, apart from :meth:`penalty`.
-    charged_elsewhere: ClassVar[bool] = False
     #: Names of parameters that stay point estimates.
     leaves_out: ClassVar[frozenset[str]] = frozenset()
 

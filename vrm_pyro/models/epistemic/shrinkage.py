@@ -12,8 +12,8 @@ from vrm_pyro.models.priors.shrinkage_normal import ShrinkageNormal
 class ShrinkagePosterior(ParameterPosterior):
     """Draws of the map V of a prior such as ``ShrinkageNormalPrior`` under its q(V) (spec 2.2).
 
-    It has no parameters: a :class:`ShrinkageNormal` holds prior and posterior, and training draws
-    and charges them there.
+    It has no parameters: a :class:`ShrinkageNormal` holds prior and posterior, and draws V itself
+    in training.
 
     Args:
         name: Name of the prior in the model.
@@ -21,7 +21,6 @@ class ShrinkagePosterior(ParameterPosterior):
     """
 
     penalty_name = "kl_map"
-    charged_elsewhere = True  # as that of a map without draws in predictions
 
     def __init__(self, name: str, num_draws: int) -> None:
         super().__init__({}, 1.0, num_draws)
@@ -29,7 +28,7 @@ class ShrinkagePosterior(ParameterPosterior):
         self.names = (f"{name}.loc",)
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """Return KL(q(V) || p(V)) in nats for the whole data set."""
+        """Return KL(q(V) || p(V)): training maximises the evidence lower bound over q."""
         return self.divergence(model)
 
     def training_draw(self, model: nn.Module) -> dict[str, Tensor]:
