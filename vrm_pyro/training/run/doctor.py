@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.errors import InputError
-from vrm_pyro.features.reading import DataLike, data_name, read_backbone, read_data
+from vrm_pyro.features.reading import DataLike, data_name, read_data
 from vrm_pyro.training.preflight import Check, check_environment, environment, preflight
 from vrm_pyro.training.preflight.all_checks import MOST_RESPONSES
+from vrm_pyro.training.run.backbone import backbone_of
 from vrm_pyro.training.run.settings import RunSettings
 
 
@@ -25,7 +26,7 @@ def doctor(
     """
     if max_responses < 2:
         raise InputError(f"--max_responses is {max_responses}, but must be at least 2.")
-    data, model = settings.data, settings.model
+    data = settings.data
     rows = data.train if settings.train_rows is None else settings.train_rows
     if not rows:
         yield from check_environment(environment())
@@ -35,17 +36,13 @@ def doctor(
     validation = None
     if held_out:
         validation = _texts(data.read_as(held_out), data.skip_invalid, "validation")
-    backbone = read_backbone(
-        model.backbone,
-        data.reading,
-        pooling=model.pooling,
-        layer=settings.layer,
-        max_length=model.max_length,
-        dtype=model.dtype,
-        device="cpu" if settings.arguments.use_cpu else "auto",
-    )
     yield from preflight(
-        model, backbone, train, validation, max_responses=max_responses, progress=progress
+        settings.model,
+        backbone_of(settings),
+        train,
+        validation,
+        max_responses=max_responses,
+        progress=progress,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from vrm_pyro.backbone import Backbone, choose_precision
+from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.output_places import refuse_input_as_output
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
@@ -20,10 +20,11 @@ from vrm_pyro.features.store import FeatureStore
 from vrm_pyro.models.checkpoint import LoadedModel, load_model
 from vrm_pyro.models.settings.row_checks import count_ignored_margins
 from vrm_pyro.prediction.scorer import Scorer
-from vrm_pyro.processes import from_main, is_main, num_processes
+from vrm_pyro.processes import from_main, is_main
 from vrm_pyro.training.data_config import check_data_settings
 from vrm_pyro.training.finetuning import Tuner
 from vrm_pyro.training.run.artefacts import read_log, read_metrics
+from vrm_pyro.training.run.backbone import backbone_of
 from vrm_pyro.training.run.directory import RunDirectory
 from vrm_pyro.training.run.inputs import TrainingRows, adopt_reading, adopt_store
 from vrm_pyro.training.run.results import Save, write_results
@@ -186,27 +187,6 @@ def run(settings: RunSettings) -> Run:
     # One process writes the results.
     metrics = from_main(lambda: write_results(directory.path, result, validation, savers, facts))
     return Run(directory.path, metrics)
-
-
-def backbone_of(settings: RunSettings) -> Backbone:
-    """Return the backbone of a run: the one given, else the one that its settings name."""
-    reading = settings.data.reading
-    if settings.backbone is not None:
-        return settings.backbone.with_settings(reading)
-    device = "cpu" if settings.arguments.use_cpu else "auto"
-    dtype: str = settings.model.dtype
-    if settings.tuning.shard and num_processes() > 1:
-        # Whole, it may fit no device. What computes it decides the precision all the same.
-        device, dtype = "cpu", choose_precision(dtype, settings.arguments.device)
-    return read_backbone(
-        settings.model.backbone,
-        reading,
-        pooling=settings.model.pooling,
-        layer=settings.layer,
-        max_length=settings.model.max_length,
-        dtype=dtype,
-        device=device,
-    )
 
 
 def _tokenizer(backbone: Backbone | None, stores: list[FeatureStore]) -> Save:

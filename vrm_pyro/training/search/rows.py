@@ -19,8 +19,8 @@ from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.reading import DataLike, store_reading
 from vrm_pyro.features.store import FeatureStore, open_store
 from vrm_pyro.models.settings.config import ModelConfig
+from vrm_pyro.training.run.backbone import backbone_of
 from vrm_pyro.training.run.inputs import NamedRows, TrainingRows, adopt_store, warn_overlap
-from vrm_pyro.training.run.run import backbone_of
 from vrm_pyro.training.run.settings import RunSettings
 
 #: Settings of the model that decide its states: each combination is computed once.
