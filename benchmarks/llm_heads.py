@@ -13,7 +13,6 @@ are kept, so an interrupted run resumes.
 """
 
 import argparse
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,11 @@ from typing import Any
 import numpy as np
 from cells import Cells
 from emit import write_result
-from llm_states import FOLDS, SPLITS, States, encode, pick, read_set
+from llm_states import FOLDS, States, encode, pick, read_set
 from tqdm import tqdm
 
 from vrm_pyro.backbone import load_backbone
-from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt, load_table
+from vrm_pyro.data.rows import PreferenceTable, fold_by_prompt
 from vrm_pyro.diagnostics.metrics.pair_metrics import cluster_mean, log_loss_values
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.run.read_settings import read_settings
@@ -100,7 +99,7 @@ def main() -> None:
     parser.add_argument("--out", help="file of the results, JSON")
     args = parser.parse_args()
 
-    table = read_set(args.set, args.pairs)
+    table = read_set(args.set, args.pairs, tuple(args.objectives) or None)
     backbone = load_backbone("smollm2", pooling="last", layer=None, max_length=args.length)
     work = Path(args.work) / (args.set if args.pairs is None else f"{args.set}-{args.pairs}")
     identity = {"weights": backbone.weights_hash, "layers": args.layers}
@@ -109,13 +108,6 @@ def main() -> None:
         pick(kept.read([s.digest for s in part]), args.layers.index(args.layer), args.pooling)
         for part in encode(table, backbone, args.length)
     )
-    if args.objectives:
-        root = Path(os.environ["VRM_PYRO_DATA"]) / args.set
-        paths = [str(root / f"{split}.jsonl.gz") for split in SPLITS]
-        rated = load_table(paths, objectives=tuple(args.objectives), skip_invalid=True)
-        assert args.pairs is None
-        assert rated.responses == table.responses
-        table = rated
     folds = fold_by_prompt(table, FOLDS)
     cells = Cells(work / "heads")
     key = {**identity, "rows": table.content_hash(), "length": args.length, "layer": args.layer}

@@ -286,11 +286,21 @@ def pick(states: np.ndarray, layer: int, pooling: str) -> np.ndarray:
     return np.concatenate(chosen, axis=1).astype(np.float32)
 
 
-def read_set(name: str, pairs: int | None) -> PreferenceTable:
-    """Return the comparisons of all splits of a set, or those of the first prompts of a part."""
+def read_set(
+    name: str, pairs: int | None, objectives: tuple[str, ...] | None = None
+) -> PreferenceTable:
+    """Return the comparisons of all splits of a set, or those of the first prompts of a part.
+
+    Args:
+        name: Folder of the set.
+        pairs: Most pairs of a part; None for all.
+        objectives: Rated objectives to keep; None for all.
+    """
     root = Path(os.environ["VRM_PYRO_DATA"])
     table = load_table(
-        [str(root / name / f"{split}.jsonl.gz") for split in SPLITS], skip_invalid=True
+        [str(root / name / f"{split}.jsonl.gz") for split in SPLITS],
+        objectives=objectives,
+        skip_invalid=True,
     )
     if pairs is None or table.num_pairs <= pairs:
         return table

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from helpers.tampering import Trial, Words, json_faults
+from helpers.tampering import Trial, Words, json_faults, rewritten
 from safetensors.torch import load_file, save_file
 
 _CERTIFY = ("--backbone_saw_these_labels", "no", "--draws", 20, "--steps", 2)
@@ -51,10 +51,6 @@ def _with(verb: str, change: Callable[[Path], object]) -> Callable[[Path, Path],
     return build
 
 
-def _file(name: str, text: str) -> Callable[[Path], object]:
-    return lambda model: (model / name).write_text(text, encoding="utf-8")
-
-
 def turns(count: int) -> list[str]:
     """Return verbs that read a model, in turn."""
     names = list(VERBS)
@@ -76,7 +72,7 @@ def description_trials(place: Path, count: int) -> list[Trial]:
     return [
         Trial(
             f"{verb}: config.json: {what}",
-            _with(verb, _file("config.json", json.dumps(changed))),
+            _with(verb, rewritten("config.json", changed)),
             ("config.json", key),
         )
         for verb, (what, key, changed) in zip(turns(len(faults)), faults, strict=True)
@@ -134,7 +130,7 @@ def metric_trials(place: Path, count: int) -> list[Trial]:
     return [
         Trial(
             f"{verb}: metrics.json: {what}",
-            _with(verb, _file("metrics.json", json.dumps(changed))),
+            _with(verb, rewritten("metrics.json", changed)),
             ("metrics.json", key),
         )
         for verb, (what, key, changed) in zip(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 from helpers.tampered_models import SPOILS, use
-from helpers.tampering import Trial, Words, json_faults
+from helpers.tampering import Trial, Words, json_faults, rewritten
 from helpers.workspace import options
 from safetensors.torch import load_file, save_file
 
@@ -49,10 +49,6 @@ def _seal(checkpoint: Path) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def _file(name: str, text: str) -> Change:
-    return lambda folder: (folder / name).write_text(text, encoding="utf-8")
-
-
 def manifest_trials(place: Path, count: int) -> list[Trial]:
     """Return trials with the manifest of a checkpoint."""
     content = json.loads((place / "model" / CHECKPOINT / "manifest.json").read_text())
@@ -60,7 +56,7 @@ def manifest_trials(place: Path, count: int) -> list[Trial]:
     return [
         Trial(
             f"train: manifest.json: {what}",
-            _resumed(_file("manifest.json", json.dumps(changed)), seal=False),
+            _resumed(rewritten("manifest.json", changed), seal=False),
             (CHECKPOINT, "manifest.json"),
         )
         for what, _, changed in faults
@@ -85,7 +81,7 @@ def state_trials(place: Path, count: int) -> list[Trial]:
     return [
         Trial(
             f"train: trainer_state.json: {what}",
-            _resumed(_file("trainer_state.json", json.dumps(changed))),
+            _resumed(rewritten("trainer_state.json", changed)),
             ("trainer_state.json", key),
         )
         for what, key, changed in faults

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.tampered_models import use
-from helpers.tampering import Trial, Words, json_faults
+from helpers.tampering import Trial, Words, json_faults, rewritten
 from helpers.workspace import options
 
 VERBS = ("train", "evaluate", "score", "certify", "doctor")
@@ -27,10 +27,6 @@ def _with(verb: str, change: Callable[[Path], object]) -> Callable[[Path, Path],
     return build
 
 
-def _file(name: str, text: str) -> Callable[[Path], object]:
-    return lambda store: (store / name).write_text(text, encoding="utf-8")
-
-
 def turns(count: int) -> list[str]:
     """Return verbs that read a store, in turn."""
     return [("train", "evaluate", "score", "posterior", "report")[i % 5] for i in range(count)]
@@ -45,7 +41,7 @@ def description_trials(place: Path, count: int) -> list[Trial]:
     return [
         Trial(
             f"{verb}: store.json: {what}",
-            _with(verb, _file("store.json", json.dumps(changed))),
+            _with(verb, rewritten("store.json", changed)),
             ("store.json", key),
         )
         for verb, (what, key, changed) in zip(turns(len(faults)), faults, strict=True)

@@ -22,6 +22,11 @@ SECONDS = 60
 Words = Sequence[object]
 
 
+def rewritten(name: str, content: Any) -> Callable[[Path], object]:
+    """Return a change of a folder: JSON content in the place of one of its files."""
+    return lambda folder: (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
 class Trial(NamedTuple):
     """One input that must be refused.
 
