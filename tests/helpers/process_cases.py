@@ -290,6 +290,7 @@ def end_pair(pair):
     finally:
         for process in pair:
             process.kill()
+            process.communicate()
     return [process.returncode for process in pair], said
 
 

@@ -118,12 +118,13 @@ def test_features_and_scores_of_two_processes_are_those_of_one(rows, finished, t
     features = ["features", "--data", data, *model, "--device", "cpu"]
     score = ["score", "--model", finished, "--data", data, "--shard_rows", 10, "--device", "cpu"]
     commands = (features, "states"), (score, "scores.jsonl")
-    lines = [[str(part) for part in (*v, "--out", tmp_path / "two" / out)] for v, out in commands]
-    both = f"import sys; from vrm_pyro.cli import main; sys.exit(sum(map(main, {lines})))"
-    codes, said = end_pair(start_pair("-c", both))
-    assert codes == [0, 0], said
-    for words in ("states of 16 prompts", "responses scored"):  # one process talks
-        assert "".join(said).count(words) == 1
+    words = "states of 16 prompts", "responses scored"
+    for (verb, out), word in zip(commands, words, strict=True):
+        codes, said = end_pair(
+            start_pair("-m", "vrm_pyro.cli", *verb, "--out", tmp_path / "two" / out)
+        )
+        assert codes == [0, 0], said
+        assert "".join(said).count(word) == 1  # one process talks
     for verb, out in commands:
         succeed(*verb, "--out", tmp_path / "one" / out)
     files = [
