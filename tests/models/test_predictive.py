@@ -3,7 +3,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from helpers.problems import random_conditionals
-from scipy.stats import beta, kstest
+from scipy.integrate import quad
+from scipy.special import expit
+from scipy.stats import beta, kstest, norm
 
 from vrm_pyro.diagnostics.metrics.pair_metrics import PROBABILITY_FLOOR as NUMPY_FLOOR
 from vrm_pyro.diagnostics.metrics.pair_metrics import log_loss_values as numpy_log_loss
@@ -12,9 +14,14 @@ from vrm_pyro.models.likelihoods import BradleyTerry
 from vrm_pyro.models.predictive import (
     NUM_DRAWS,
     PROBABILITY_FLOOR,
+    ResponsePrediction,
     log_loss_values,
+    mixed_predictions,
     preference_probability,
+    rating_moments,
 )
+from vrm_pyro.models.ratings.bernoulli import BernoulliValues
+from vrm_pyro.models.reward import Moments
 
 
 def dirichlet_nodes(concentration, num_draws=NUM_DRAWS):
@@ -97,6 +104,43 @@ def test_more_spread_of_features_moves_towards_one_half():
         for factor in (0.1, 3.0)
     )
     assert (unsure - 0.5).abs().mean() < 0.8 * (sure - 0.5).abs().mean()
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(0.4, 1.5), (-1.0, 0.5)])
+def test_expected_rating_is_averaged_over_the_score(loc, scale):
+    """E sigmoid(s + o) and its sd by adaptive quadrature; at the mean score it is another."""
+    ratings = BernoulliValues(torch.tensor([0.3]).double(), 1.0)
+    mean, sd = rating_moments(
+        ratings, torch.tensor([[loc]]).double(), torch.tensor([[scale]]).double()
+    )
+
+    def expect(function):
+        def weighted(s):
+            return function(expit(s + 0.3)) * norm.pdf(s, loc, scale)
+
+        return quad(weighted, loc - 12 * scale, loc + 12 * scale, epsabs=1e-12)[0]
+
+    exact = expect(lambda y: y)
+    assert mean.item() == pytest.approx(exact, abs=1e-6)
+    assert sd.item() == pytest.approx(expect(lambda y: (y - exact) ** 2) ** 0.5, abs=1e-6)
+    assert abs(exact - expit(loc + 0.3)) > 1e-3
+
+
+def test_scores_over_parameters_have_the_total_variance():
+    """Two values of the parameters: mean of the variances plus variance of the means."""
+    zero = torch.zeros(1).double()
+    draws = [
+        ResponsePrediction(
+            Moments(*[zero] * 6),
+            torch.full((1, 1), 1.0).double(),
+            torch.full((1, 1), mean).double(),
+            torch.full((1, 1), sd).double(),
+        )
+        for mean, sd in ((1.0, 0.3), (3.0, 0.4))
+    ]
+    found = mixed_predictions(draws)
+    assert found.score_mean.item() == pytest.approx(2.0)
+    assert found.score_sd.item() ** 2 == pytest.approx((0.09 + 0.16) / 2 + 2.0)
 
 
 def test_log_loss_agrees_with_its_numpy_twin():

@@ -219,6 +219,15 @@ def test_predictions_take_raw_states(mode):
     else:
         expected = model.guide.weights(standard, model.conditionals(standard))
     assert torch.equal(q_weights.concentration, expected.concentration)
+    deviation = batch.responses.std(0, unbiased=False)
+    assert torch.allclose(standard.responses.mean(0), 1 / (3 * deviation))
+    q_features = model.predictive_features(batch.responses)
+    if mode == "conditional":
+        expected = model.conditionals(standard).features
+    else:
+        expected = model.guide.features(standard, model.conditionals(standard))
+    assert torch.equal(q_features.mean, expected.mean)
+    assert torch.equal(q_features.variance, expected.variance)
     assert torch.equal(standard.preference, batch.preference)
 
 

@@ -1,5 +1,6 @@
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -132,6 +133,27 @@ def test_certificate_is_made_of_its_parts(world):
         assert found.best(loss).value == min(values)
     assert found.bounds["error"]["prior"].kl == 0
     assert found.best("error").posterior == "fitted"
+
+
+def test_draws_that_measure_are_none_of_those_that_choose(world, monkeypatch):
+    """Otherwise the smallest of several noisy means would pass for its own expectation."""
+    model, _, source = world
+    choosing, measuring = [], []
+
+    def risks(_model, _parameters, posterior, _source, num_draws, seed, _tick):
+        (measuring if num_draws == 7 else choosing).append((seed, posterior))
+        return {name: np.full(num_draws, 0.2) for name in LOSSES}
+
+    def fit(_model, parameters, scale, *_, **__):
+        return GaussianHead.prior(parameters, scale / 2)
+
+    place = sys.modules[certify_head.__module__]  # the function hides it in the package
+    monkeypatch.setattr(place, "gibbs_risks", risks)
+    monkeypatch.setattr(place, "fit_head", fit)
+    certify_head(model, source, num_draws=7, prior_scales=(0.1, 1.0))
+    assert len(choosing) == 4
+    assert len(measuring) == len({seed for seed, _ in measuring}) == 2
+    assert not {seed for seed, _ in choosing} & {seed for seed, _ in measuring}
 
 
 def test_seed_fixes_everything_and_leaves_torch_alone(world):

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from vrm_pyro.diagnostics.certificates import (
+    binary_kl,
     binary_kl_inverse,
     chernoff_upper,
     clopper_pearson_upper,
@@ -41,6 +42,12 @@ def test_chernoff_is_above_clopper_pearson():
         exact = clopper_pearson_upper(errors, n, DELTA)
         chernoff = chernoff_upper(errors / n, n, DELTA)
         assert exact < chernoff < exact + 0.05
+
+
+@pytest.mark.parametrize(("risk", "n"), [(0.0, 20), (0.1, 100), (0.4, 37)])
+def test_chernoff_spends_delta_on_one_side(risk, n):
+    limit = chernoff_upper(risk, n, DELTA)
+    assert n * float(binary_kl(risk, limit)) == pytest.approx(-math.log(DELTA), rel=1e-9)
 
 
 def test_pairs_of_a_prompt_are_one_unit():

@@ -35,6 +35,13 @@ def test_standard_error_of_the_slope_is_its_spread():
     assert slopes.std() == pytest.approx(errors.mean(), rel=0.25)
 
 
+def test_copies_of_a_pair_tell_nothing_new_about_the_slope():
+    p, c, _, _ = pairs(num=200)
+    once = calibration_slope(p, c, np.ones(200), np.arange(200))
+    copied = (np.repeat(part, 3) for part in (p, c, np.ones(200), np.arange(200)))
+    assert calibration_slope(*copied) == pytest.approx(once, rel=1e-6)
+
+
 def test_order_of_a_pair_does_not_matter():
     p, c, w, prompt = pairs(0.7)
     flip = np.random.default_rng(1).random(len(p)) < 0.5

@@ -1,5 +1,7 @@
 """k-hat, gaps, prior, rating PIT and predictive checks, each on arrays with known truth."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_khat_of_weights_that_are_not_finite_counts_as_bad():
     weight = log_weights(1.0)
     weight[0, :30] = np.nan
     assert khat(weight).value == pytest.approx(0.5)
+
+
+def test_khat_may_be_bad_on_a_tenth_of_all_prompts():
+    """The p-value is the chance of so many bad ones, or more, where a tenth is bad."""
+    weight = np.zeros((200, 20))
+    for bad, alarm in ((4, False), (7, True)):
+        weight[0, :bad] = np.nan
+        found = khat(weight)
+        below = sum(math.comb(20, k) * 0.1**k * 0.9 ** (20 - k) for k in range(bad))
+        assert found.p_value == pytest.approx(1 - below)
+        assert found.alarm is alarm
 
 
 def test_gaps_name_the_part_that_is_too_large():

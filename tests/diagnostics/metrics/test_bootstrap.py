@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from vrm_pyro.diagnostics.metrics.bootstrap import (
+    Difference,
     paired_bootstrap,
     paired_statistic,
     prompt_bootstrap,
@@ -14,10 +15,12 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import (
 
 
 def clustered(rng, num_prompts=60):
+    """Return values of two models and prompts: levels and gaps are those of the prompt."""
     prompt = np.repeat(np.arange(num_prompts), rng.integers(1, 6, num_prompts))
     shared = rng.normal(0, 1, num_prompts)[prompt]
-    noise = rng.normal(0, 0.3, (2, len(prompt)))
-    return shared + noise[0] + 0.1, shared + noise[1], prompt
+    gap = rng.normal(0.1, 0.4, num_prompts)[prompt]
+    noise = rng.normal(0, 0.1, (2, len(prompt)))
+    return shared + noise[0] + gap, shared + noise[1], prompt
 
 
 def test_difference_of_two_models_is_far_better_known_than_each():
@@ -26,6 +29,9 @@ def test_difference_of_two_models_is_far_better_known_than_each():
     assert found.difference == pytest.approx((a - b).mean())
     exact = cluster_mean(a - b, np.ones(len(a)), prompt).standard_error
     assert found.standard_error == pytest.approx(exact, rel=0.1)
+    # Pairs as units would claim to know it far better.
+    alone = cluster_mean(a - b, np.ones(len(a)), np.arange(len(a))).standard_error
+    assert alone < 0.7 * exact
     assert found.standard_error < 0.5 * cluster_mean(a, np.ones(len(a)), prompt).standard_error
 
 
@@ -67,12 +73,17 @@ def test_a_model_never_differs_from_itself():
 
 def test_statistic_of_a_mean_equals_the_closed_form():
     rng = np.random.default_rng(6)
-    p, c = rng.uniform(0.05, 0.95, 300), rng.integers(0, 2, 300).astype(float)
+    p, c = rng.uniform(0.05, 0.95, 100), rng.integers(0, 2, 100).astype(float)
     prompt = np.arange(300) // 3
-    values, weight = log_loss_values(p, c), np.ones(300)
+    values, weight = log_loss_values(p, c)[prompt], np.ones(300)  # three pairs tell one story
     draws = prompt_bootstrap(lambda w: np.average(values, weights=w), weight, prompt, 1000)
     exact = cluster_mean(values, weight, prompt)
     assert draws.std() == pytest.approx(exact.standard_error, rel=0.1)
+
+
+def test_standard_error_is_the_sample_s():
+    found = Difference.of_draws(2.0, np.array([1.0, 3.0]), 0.9)
+    assert found.standard_error == pytest.approx(2**0.5)
 
 
 def test_refuses_arrays_of_different_length():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vrm_pyro.diagnostics.metrics.bootstrap import prompt_bootstrap
 from vrm_pyro.diagnostics.metrics.pair_metrics import (
     accuracy,
     accuracy_at_50,
@@ -46,6 +47,21 @@ def test_ratio_estimator_by_hand():
     # T = (1, 2), W = (2, 2), R = 3/4: residuals -1/2 and 1/2; G/(G-1) = 2.
     assert found.value == 0.75
     assert found.standard_error == pytest.approx(np.sqrt(2 * 0.5) / 4)
+
+
+def test_standard_error_of_a_plain_mean_is_the_textbook_s():
+    values = np.array([1.0, 4.0, 4.0, 9.0])
+    found = cluster_mean(values, np.ones(4), np.arange(4))
+    assert found.standard_error == pytest.approx(values.std(ddof=1) / 2)
+    # The bootstrap divides by one less than its draws too.
+    p, c, prompt = np.array([0.9, 0.6, 0.7]), np.array([1.0, 0.0, 1.0]), np.arange(3)
+
+    def error(weight):
+        return expected_calibration_error(p, c, weight)
+
+    draws = prompt_bootstrap(error, np.ones(3), prompt, num_draws=4, seed=2)
+    found = ece(p, c, np.ones(3), prompt, num_draws=4, seed=2)
+    assert found.standard_error == pytest.approx(draws.std(ddof=1))
 
 
 def test_swapping_the_answers_changes_nothing():
@@ -159,6 +175,8 @@ def test_certain_and_wrong_is_finite_and_rounding_is_a_tie():
     assert log_loss_values(np.array([0.0]), np.array([1.0]))[0] == pytest.approx(24 * np.log(2))
     near = np.array([0.5 + 1e-8, 0.5 - 1e-8])
     assert (accuracy_values(near, np.array([1.0, 0.0])) == 0.5).all()
+    apart = np.array([0.5 + 2e-6, 0.5 - 2e-6])
+    assert (accuracy_values(apart, np.array([1.0, 0.0])) == 1.0).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, 1.2, -0.1])

@@ -226,6 +226,13 @@ class TestSmoothing:
         np.testing.assert_allclose(found.weights[:, 0], 1 / 200)
         assert found.weights[150, 1] / found.weights[50, 1] == pytest.approx(math.exp(3))
 
+    def test_rounding_is_no_tail_and_anything_above_it_is(self):
+        noise = np.random.default_rng(8).standard_t(3, size=(400, 1))
+        assert smooth(1e-12 * noise).khat[0] == 0
+        _, khat = array_stats.psislw(-1e-7 * noise[:, 0])
+        assert smooth(1e-7 * noise).khat[0] == pytest.approx(float(khat))
+        assert khat > 0.1
+
     def test_a_ratio_that_is_not_finite_is_never_reliable(self):
         ratio = np.random.default_rng(6).normal(size=(200, 2))
         ratio[7, 1] = -np.inf

@@ -134,6 +134,15 @@ class TestGroups:
             expected = line["reward_mean"] - 1.5 * half
             assert reward_found == pytest.approx(expected, abs=0.015 * half + 1e-4)
 
+    def test_a_completion_given_twice_weighs_twice_in_its_group(self, model_dir):
+        """Of [a, a, b] the group's mean is (2 r_a + r_b) / 3: a third of Delta, not half."""
+        bound = VRMReward(model_dir, "lower_bound", k=1.0, dtype="float32")
+        mean = np.array(call(VRMReward(model_dir, dtype="float32"), PROMPTS[:2], COMPLETIONS[:2]))
+        half = mean - call(bound, PROMPTS[:2], COMPLETIONS[:2])
+        first, again, other = call(bound, PROMPTS[:3], [COMPLETIONS[i] for i in (0, 0, 1)])
+        assert first == again
+        assert [mean[0] - first, mean[1] - other] == pytest.approx(half * [2 / 3, 4 / 3], rel=1e-3)
+
     def test_a_level_has_no_effect(self, model_dir):
         """Raising all scores by a constant raises all rewards by it, whatever the spread of w."""
         for aggregation in ("lower_bound", "quantile"):

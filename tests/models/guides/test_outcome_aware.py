@@ -80,6 +80,22 @@ def test_ratings_alone_give_the_conjugate_posterior(guide, batch, conditionals):
     assert divergence(scale) < min(divergence(0.99 * scale), divergence(1.01 * scale))
 
 
+def test_ratings_count_as_often_as_their_power_says(guide, batch, conditionals):
+    """Row by row from spec 2.7: lambda A' diag(m / tau^2) A joins the precision of the prior."""
+    data, power = without_pairs(batch), 0.3
+    ratings = replace(conditionals.ratings, power=power)
+    q_features = guide.features(data, replace(conditionals, ratings=ratings))
+    reward, prior = conditionals.reward, conditionals.features.base_dist
+    for j in range(data.num_responses):
+        counts = power * data.rating_mask[j] / ratings.scale**2
+        precision = torch.diag(prior.scale[j] ** -2)
+        precision = precision + reward.loading.T @ (counts.unsqueeze(-1) * reward.loading)
+        gap = data.ratings[j] - ratings.offset - reward.scores(prior.loc[j])
+        moved = torch.linalg.solve(precision, reward.loading.T @ (counts * gap))
+        assert torch.allclose(q_features.mean[j], prior.loc[j] + moved)
+        assert torch.allclose(q_features.variance[j], precision.diagonal().reciprocal())
+
+
 def test_values_of_missing_ratings_never_matter(guide, batch, conditionals):
     other = replace(batch, ratings=torch.where(batch.rating_mask, batch.ratings, 1e6))
     before, after = guide.posterior(batch, conditionals), guide.posterior(other, conditionals)

@@ -1,5 +1,6 @@
 """Families of q(w): of the prior, or the one that was asked for."""
 
+import functools
 from dataclasses import replace
 
 import pyro.distributions as dist
@@ -13,9 +14,11 @@ from vrm_pyro.models.distributions import (
     as_dirichlet,
     as_logistic_normal,
     weight_moments,
+    weight_nodes,
 )
 from vrm_pyro.models.guides import FlowGuide, FullCovarianceGuide, OutcomeAwareGuide
 from vrm_pyro.models.guides.outcome_aware import check_outcome_aware
+from vrm_pyro.models.likelihoods import expect_normal
 
 DIRICHLET = dist.Dirichlet
 PAIRS = ("pair_first", "pair_second", "preference", "pair_weight")
@@ -65,25 +68,47 @@ def test_another_family_is_refused():
         check_outcome_aware(OutcomeAwareGuide(), 16, "gaussian")
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("prior", ["dirichlet", "logistic_normal"])
-@pytest.mark.parametrize("weights", ["dirichlet", "logistic_normal"])
-def test_many_pairs_give_nearly_the_exact_posterior(prior, weights, seed):
-    """40 labels at known scores, gains not yet learned: E[w] and sd against importance draws."""
+@functools.cache
+def exact_posterior(prior, spread, seed):
+    """Return mean and sd of w given 40 labels, by importance weights of quasi-random nodes."""
     batch, heads, difference = labelled_prompt(seed=seed)
     law = prior_of(prior, torch.tensor([[1.5, 1.0, 2.0, 1.0]]).double())
-    w = law.sample((100_000,))[:, 0]
-    sign = 2 * batch.preference - 1
-    mass = torch.softmax(logsigmoid(sign * (w @ difference.T)).sum(-1), 0)
+    loc = heads.features.mean
+    features = dist.Normal(loc, torch.full_like(loc, spread)).to_event(1)
+    heads = replace(heads, weights=law, features=features)
+    w = weight_nodes(law, 4096)[:, 0]
+    delta = (2 * batch.preference - 1) * (w @ difference.T)
+    variance = 2 * (heads.reward.scale * spread) ** 2 * w.square().sum(-1, keepdim=True)
+    chance = expect_normal(torch.sigmoid, delta, variance.expand_as(delta), num_nodes=16)
+    mass = torch.softmax(chance.log().sum(-1), 0)
     mean = mass @ w
-    sd = (mass @ (w - mean) ** 2).sqrt()
+    return batch, heads, mean, (mass @ (w - mean) ** 2).sqrt()
+
+
+# The largest |E_q w - E w| in posterior standard deviations and of sd_q / sd. A logistic-normal q
+# has its mode where the posterior of u has it, so its mean is off where that is skewed.
+LIMITS = {
+    ("dirichlet", "dirichlet"): (0.35, 1.35),
+    ("dirichlet", "logistic_normal"): (0.5, 1.75),
+    ("logistic_normal", "dirichlet"): (0.45, 1.35),
+    ("logistic_normal", "logistic_normal"): (0.7, 1.9),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("prior", "weights"), LIMITS)
+@pytest.mark.parametrize("spread", [1e-3, 1.5])
+def test_many_pairs_give_nearly_the_exact_posterior(prior, weights, spread, seed):
+    """40 labels, gains not yet learned, scores known or not: E[w] and sd."""
+    batch, heads, mean, sd = exact_posterior(prior, spread, seed)
     guide = OutcomeAwareGuide(weights=weights).build(HIDDEN_SIZE, 4, 4).double()
-    found = weight_moments(guide.weights(batch, replace(heads, weights=law)))
-    assert ((found.mean[0] - mean).abs() < 0.75 * sd).all()
+    found = weight_moments(guide.weights(batch, heads))
+    furthest, widest = LIMITS[prior, weights]
+    assert ((found.mean[0] - mean).abs() < furthest * sd).all()
     ratio = found.covariance[0].diagonal().sqrt() / sd
-    assert ((ratio > 0.55) & (ratio < 2)).all(), ratio
+    assert ((ratio > 0.9) & (ratio < widest)).all(), ratio
     # The labels say more than the prior does.
-    assert ((weight_moments(law).mean[0] - mean).abs() > 2 * sd).any()
+    assert ((weight_moments(heads.weights).mean[0] - mean).abs() > (2 - spread / 2) * sd).any()
 
 
 @pytest.mark.parametrize("seed", range(3))

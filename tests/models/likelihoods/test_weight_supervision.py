@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pyro.distributions as dist
 import pytest
@@ -142,6 +143,8 @@ def test_gradient_of_every_loss_against_finite_differences(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_objective_adds_lambda_times_the_score_of_rated_prompts(loss):
     model, batch = supervised_model(loss), small_batch()
+    mask = batch.rating_mask & (batch.response_prompt != 1).unsqueeze(-1)
+    batch = replace(batch, rating_mask=mask)
     model.rating_loc.fill_(3.0)
     model.rating_scale.fill_(2.0)
     conditionals = model.conditionals(batch)
@@ -153,6 +156,7 @@ def test_objective_adds_lambda_times_the_score_of_rated_prompts(loss):
         return terms.objective
 
     target, present = weight_targets(batch, model.rating_loc, model.rating_scale)
+    assert present.tolist() == [True, False, True, True, True]
     law = model.guide.weights(batch, conditionals)
     score = {
         "cross_entropy": expected_cross_entropy(law, target),

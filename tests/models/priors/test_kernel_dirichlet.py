@@ -87,6 +87,18 @@ def test_a_wide_bandwidth_shares_among_all_prompts():
     assert (wide[:, 0] - wide[:, 1]).abs().max() < 0.02
 
 
+def test_the_kernel_falls_with_the_distance_to_centres_of_any_length():
+    """Means of directions are shorter than 1, and shorter where prompts are spread more."""
+    states = torch.eye(6)[:2]
+    module = fitted(states, num_centres=2, bandwidth=0.5)
+    with torch.no_grad():
+        module.centres[:, :6] = torch.tensor([[0.9], [0.3]]) * torch.eye(6)[0]
+    found = kernel(module, states)
+    distance = torch.cdist(torch.eye(6)[:2], module.centres[:, :6]).square()
+    expected = torch.softmax(-distance / 0.5, -1)
+    assert torch.allclose(found / found.sum(-1, keepdim=True), expected, atol=0.01)
+
+
 def rated_by_kind(states, kind):
     """Objective 0 is always rated, objective k on kind k - 1 only."""
     return torch.stack([kind >= 0, kind == 0, kind == 1], -1)

@@ -81,6 +81,7 @@ def test_predictions_average_draws_and_their_spread_is_epistemic():
     torch.manual_seed(0)
     config = ModelConfig(feature_prior=ShrinkageNormalPrior(), head_draws=400)
     model = build_model(config, 6, 3, rated=False).eval()
+    model.response_scaler.set_statistics(torch.full((6,), 0.5), torch.full((6,), 1.5))
     batch = FeatureBatch(
         prompts=torch.randn(2, 6),
         responses=torch.randn(4, 6),

@@ -67,6 +67,19 @@ def problem(name, **settings):
     return model, batch, model.conditionals(batch)
 
 
+@EACH
+def test_what_ratings_say_of_scores_counts_by_their_power(name):
+    """The site that updates z: lambda times the precision, at the same target."""
+    model, batch, heads = problem(name)
+    scores = heads.reward.scores(heads.features.mean)
+    (once, target), (tempered, same) = (
+        build(name, power)().site(batch, scores) for power in (1.0, POWER)
+    )
+    assert once.max() > 0
+    assert torch.allclose(tempered, POWER * once)
+    assert torch.allclose(torch.where(once > 0, same - target, 0.0), torch.zeros_like(target))
+
+
 def law_of_rating(name, values):
     """Return possible ratings (S, 1, 1), their probabilities (S, scores, K), at SCORES."""
     if name in LEVELS:

@@ -180,6 +180,31 @@ def test_a_draw_of_the_head_is_no_independent_draw():
     assert (found.p_best_se[p > 0.05] > (p * (1 - p) / NUM_DRAWS)[p > 0.05] ** 0.5).all()
 
 
+def test_standard_error_with_a_head_is_that_of_means_over_its_draws():
+    """Of 8 draws at 4 values of the parameters, draws i and i + 4 belong together."""
+    model, source = model_of("head"), Arrays(one_prompt())
+    model.parameter_posterior.num_draws = 4
+    found = decide(model, source, num_draws=8, seed=3)
+    batch = one_prompt().to(torch.float32)
+    draws = latent_draws(model, batch, 8, torch.Generator().manual_seed(3))
+    best = draws.contributions.sum(-1).argmax(-1)
+    share = torch.nn.functional.one_hot(best, 4).double()
+    by_head = (share[:4] + share[4:]) / 2
+    assert found.p_best == pytest.approx(share.mean(0).numpy())
+    assert found.p_best_se == pytest.approx(by_head.std(0).numpy() / 2)
+
+
+def test_responses_that_tie_share_being_the_best():
+    model, states = model_of("plain"), one_prompt(2)
+    plain = model.predictive_features
+    model.predictive_features = lambda r: dist.Normal(plain(r).mean, 1e-30).to_event(1)
+    states = replace(states, responses=states.responses[[0, 0]])
+    found = decide(model, Arrays(states), num_draws=50)
+    assert found.p_best.tolist() == [0.5, 0.5]
+    assert found.p_best_se.tolist() == [0, 0]
+    assert found.pairs[0].p_higher == 0.5
+
+
 def test_one_response_is_refused_with_the_reason():
     states = one_prompt(2)
     alone = replace(
