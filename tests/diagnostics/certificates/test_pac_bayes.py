@@ -69,3 +69,20 @@ def test_brier_needs_no_factor_two():
 def test_too_few_units():
     with pytest.raises(InputError, match="at least 8 independent units, here are 7.5"):
         pac_bayes_upper(0.2, 0.0, 7.5, 0.05)
+
+
+@pytest.mark.parametrize(("risk", "share"), [(0.1, 0.37), (0.05, 0.49), (0.0, 0.69)])
+def test_where_the_bound_stops_to_say_anything(risk, share):
+    """At a KL of n kl(risk || 1/2), less a term that vanishes with n."""
+    n = 10**6
+    assert pac_bayes_upper(risk, (share - 0.01) * n, n, 0.05) < 0.5
+    assert pac_bayes_upper(risk, (share + 0.01) * n, n, 0.05) > 0.5
+
+
+def test_draws_and_a_grid_make_it_stop_sooner():
+    upper = monte_carlo_upper(0.1, 1000, 0.01 / 2)
+    assert (
+        pac_bayes_upper(upper, 280, 1000, 0.05, 5)
+        < 0.5
+        < pac_bayes_upper(upper, 290, 1000, 0.05, 5)
+    )

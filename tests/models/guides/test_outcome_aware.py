@@ -9,7 +9,8 @@ from helpers.problems import HIDDEN_SIZE, labelled_prompt, random_conditionals, 
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conjugate import features_given_ratings
-from vrm_pyro.models.guides import OutcomeAwareGuide
+from vrm_pyro.models.distributions import divergence
+from vrm_pyro.models.guides import FullCovarianceGuide, OutcomeAwareGuide
 from vrm_pyro.models.networks import CONCENTRATION_CAP, CONCENTRATION_FLOOR
 
 
@@ -50,6 +51,24 @@ def test_without_outcomes_it_is_the_prior(guide, batch, conditionals):
     assert torch.equal(q_weights.concentration, conditionals.weights.concentration)
     assert torch.allclose(q_features.mean, conditionals.features.mean)
     assert torch.allclose(q_features.variance, conditionals.features.variance)
+
+
+def test_without_outcomes_a_correlated_prior_is_kept_as_far_as_the_family_goes(
+    batch, conditionals
+):
+    """Diagonal: means and precisions, at the price of a divergence. Full: the prior itself."""
+    factor = 0.4 * torch.randn(batch.num_responses, 4, 4).double().tril(-1) + torch.eye(4).double()
+    prior = dist.MultivariateNormal(conditionals.features.mean, scale_tril=factor)
+    heads, data = replace(conditionals, features=prior), without_ratings(without_pairs(batch))
+    diagonal, full = (
+        kind().build(HIDDEN_SIZE, 4, 4).double().features(data, heads)
+        for kind in (OutcomeAwareGuide, FullCovarianceGuide)
+    )
+    precision = prior.precision_matrix.diagonal(dim1=-2, dim2=-1)
+    assert torch.allclose(diagonal.mean, prior.mean)
+    assert torch.allclose(diagonal.variance, precision.reciprocal())
+    assert (divergence(diagonal, prior) > 0.01).all()
+    assert divergence(full, prior).abs().max() < 1e-12
 
 
 def test_pairs_of_weight_zero_say_nothing(guide, batch, conditionals):

@@ -35,9 +35,10 @@ class OutcomeAwareGuide(Guide):
     Ratings update z: exactly (conjugate) if they are Gaussian, else by their curvature at the
     mode. Preferences update z by a learned Gaussian site on w'A z per pair, and w by unrolled
     Newton steps with learned gains, which stay accurate with many pairs per prompt. Without data
-    the guide equals the prior, so missing ratings need no special case. Swapping the two answers
-    and the label leaves the result unchanged. q(z) is diagonal; `FullCovarianceGuide` keeps the
-    covariance.
+    the guide equals the prior as far as its families hold it, so missing ratings need no special
+    case: q(z) is diagonal, and of a prior with correlations keeps means and precisions alone
+    (`FullCovarianceGuide` keeps the covariance); q(w) of another family than the prior has its
+    matched moments. Swapping the two answers and the label leaves the result unchanged.
 
     Args:
         hidden_size: Hidden units of the network of the preference site on z.

@@ -90,6 +90,8 @@ def integrated_terms(
 class IntegratedObjective(Objective):
     """ELBO with z integrated out: ``sampled`` in expectation, less gradient noise (spec 2.6).
 
+    Equal up to the quadrature of E log p(c | Delta) over z.
+
     Args:
         num_draws: Draws of w per prompt and step.
     """
