@@ -43,18 +43,8 @@ def test_one_is_refused(group, place, tmp_path):
     assert wrong(GROUPS[group](place)[1:2], place, tmp_path) == {}
 
 
-# Groups with a few trials that are not refused yet: keys that files of earlier versions may lack
-# (rating_ranges, appended), and faults still to be mended.
-OPEN = ("description", "metrics", "settings", "options", "options of train", "export")
-MARKED = [
-    pytest.param(name, marks=pytest.mark.xfail(reason="some trials are open")) if name in OPEN
-    else name
-    for name in GROUPS
-]  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("group", MARKED)
+@pytest.mark.parametrize("group", GROUPS)
 def test_all_are_refused(group, tampered, tmp_path):
     assert wrong(GROUPS[group](tampered), tampered, tmp_path) == {}
 

@@ -22,7 +22,7 @@ NESTED = {"by_subset", "length_baseline"}
 KEYS = {
     "n_pairs", "n_prompts", "accuracy", "log_loss", "brier", "ece", "accuracy_at_50",
     "kl_weights", "kl_features", "active_units_weights", "active_units_features",
-    "by_subset", "length_baseline",
+    "by_subset", "length_baseline", "ratings",
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_one_json_object_with_every_name_of_the_contract(source):
     assert set(found["length_baseline"]) == {"longest", "longest_se", "shortest", "shortest_se"}
     assert set(found["by_subset"]) == {"chat", NO_SUBSET}
     latent = {"kl_weights", "kl_weights_se", "kl_features", "kl_features_se"}
-    latent |= {"active_units_weights", "active_units_features", "by_subset"}
+    latent |= {"active_units_weights", "active_units_features", "by_subset", "ratings"}
     assert set(found["by_subset"]["chat"]) == set(found) - latent
 
 
@@ -179,7 +179,7 @@ def test_subset_without_weight_is_left_out(source):
 
 
 def test_refuses_rows_it_cannot_rate(source):
-    model = problems.small_model().float()
+    model = problems.small_model(ratings=False).float()  # else their ratings are rated
     with pytest.raises(InputError, match="no comparison"):
         evaluate(model, sources.without_pairs(source))
     with pytest.raises(InputError, match="positive weight"):

@@ -153,6 +153,21 @@ def export_trials(place: Path, count: int) -> list[Trial]:
         Trial(f"from_pretrained: {what}", _loading({**rest, **changed}), ("config.json", key))
         for what, key, changed in faults
     ]
+    described_backbone = content["backbone"]["config"]
+    for name, value in (
+        ("adapter", 3),
+        ("adapter", {"nosuch": 1}),
+        ("without_boundary", 3),
+        ("without_boundary", "perhaps"),
+        ("backbone", None),
+        ("backbone", {"config": 3}),
+        ("backbone", {"config": {}}),
+        ("backbone", {"config": {**described_backbone, "model_type": "nosuch"}}),
+        ("backbone", {"config": {**described_backbone, "hidden_size": "wide"}}),
+        ("backbone", {"config": {**described_backbone, "intermediate_size": 48}}),
+    ):
+        build = _loading({**content, name: value})
+        trials.append(Trial(f"from_pretrained: {name} {str(value)[-30:]}", build, (name,)))
     for part in ("head.", "backbone."):
         for kind in ("nan", "inf"):
             trials.append(Trial(f"from_pretrained: {part} {kind}", _weights(part, kind), (part,)))

@@ -7,19 +7,22 @@ import time
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
-from helpers.sources import NumberSource
+from helpers.sources import NumberSource, without_pairs
 from helpers.tiny_backbones import save_tiny_backbone, text
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from vrm_pyro.cli import main
 from vrm_pyro.data.source import with_objectives
+from vrm_pyro.diagnostics.rating_rates import rating_rates
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import load_model, save_model
 from vrm_pyro.models.guides import LabelBlindGuide
 from vrm_pyro.models.likelihoods import Lapse
 from vrm_pyro.models.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
+from vrm_pyro.models.ratings import DifferenceRatings
 from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.distributed.validation import VALIDATION_METRICS
@@ -335,6 +338,48 @@ class TestSources:
         )
         with pytest.raises(InputError, match="validation rows hold no pair"):
             fit(tmp_path, sources=(TRAIN, none))
+
+
+class TestRatingsAlone:
+    SOURCES = tuple(without_pairs(source) for source in (TRAIN, VALIDATION))
+
+    def test_training_stops_by_their_log_score_and_learns(self, tmp_path):
+        settings = {"num_train_epochs": 40, "learning_rate": 3e-2, "early_stopping_patience": 3}
+        config = ModelConfig(objective="integrated")
+        result = train(config, arguments(tmp_path, **settings), *self.SOURCES)
+        scores = [e["eval_rating_log_score"] for e in result.log_history if "eval_elbo" in e]
+        found = result.metrics["eval_rating_log_score"]
+        assert found == pytest.approx(max(scores[:-1]), abs=1e-5)
+        # The marginal of the training ratings, each objective by itself.
+        loc, scale = TRAIN.ratings.mean(0), TRAIN.ratings.std(0)
+        unit = rating_unit(TRAIN)[1]
+        marginal = scipy.stats.norm(loc, scale).logpdf(VALIDATION.ratings).mean() + np.log(unit)
+        assert found > marginal + 0.1
+        assert "eval_log_loss" not in result.metrics
+        model = result.loaded.model
+        assert rating_rates(model, VALIDATION, ("a", "b"))["r2"] > 0.3
+
+    @pytest.mark.parametrize(
+        ("ratings", "settings", "words"),
+        [
+            (np.nan, {}, "neither a pair nor a rating of a, b"),
+            (1.0, {"metric_for_best_model": "accuracy", "greater_is_better": True}, "is accuracy"),
+        ],
+    )
+    def test_what_cannot_stop_training_is_refused(self, ratings, settings, words, tmp_path):
+        train_rows, held = self.SOURCES
+        held = NumberSource(**{**vars(held), "ratings": held.ratings * ratings})
+        with pytest.raises(InputError, match=words):
+            fit(tmp_path, sources=(train_rows, held), **settings)
+
+    def test_differences_need_two_responses_of_a_prompt(self, tmp_path):
+        train_rows, held = self.SOURCES
+        ratings = held.ratings.copy()
+        ratings[np.arange(len(ratings)) % 4 > 0] = np.nan
+        one = NumberSource(**{**vars(held), "ratings": ratings})
+        config = ModelConfig(rating_likelihood=DifferenceRatings(), objective="integrated")
+        with pytest.raises(InputError, match="two responses of one prompt"):
+            train(config, arguments(tmp_path), train_rows, one)
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ def read_scorer(options: Namespace, loaded: "LoadedModel") -> "Scorer":
 
 
 def read_inputs(
-    options: Namespace, loaded: "LoadedModel", *, needs_pairs: bool = False
+    options: Namespace, loaded: "LoadedModel", *, needs_outcomes: bool = False
 ) -> "Inputs":
     """Return the rows that the options name, with states from the model's backbone."""
     from vrm_pyro.prediction import opening
@@ -227,7 +227,7 @@ def read_inputs(
     return opening.read_inputs(
         loaded,
         rows_of(options),
-        needs_pairs=needs_pairs,
+        needs_outcomes=needs_outcomes,
         skip_invalid=options.skip_invalid,
         split=options.split,
         device=options.device,

@@ -12,10 +12,12 @@ from vrm_pyro.diagnostics.evaluation import RATES, Evaluation
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
 from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean, pair_metrics
+from vrm_pyro.diagnostics.rating_rates import rating_rates
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.reward_model import RewardModel
-from vrm_pyro.prediction.opening import ModelLike, check_pairs, open_both
+from vrm_pyro.prediction.opening import ModelLike, as_model, check_outcomes, open_both
 from vrm_pyro.prediction.predict import Predictions, predict
+from vrm_pyro.prediction.scorer import Scorer
 
 NO_SUBSET = "(none)"
 
@@ -37,7 +39,9 @@ def evaluate(
     Rates have standard errors over prompts, in all rows and by subset, beside the rates of "the
     longer response is better" and "the shorter one is". With the likelihood ``Lapse``, rates are
     computed on the labels as given, flipped ones included; ``without_lapse`` holds those of the
-    prediction before label noise, for rows whose labels are right.
+    prediction before label noise, for rows whose labels are right. ``ratings`` holds how well
+    ratings are foretold (:func:`~vrm_pyro.diagnostics.rating_rates.rating_rates`), of a model
+    that was trained with ratings; its rows need no comparison then.
 
     Args:
         model: The folder of a run, a run, a loaded model or a scorer; or a module.
@@ -49,15 +53,21 @@ def evaluate(
             rows, where it is known.
 
     Raises:
-        InputError: If model or rows cannot be read, or no pair has a positive weight.
+        InputError: If model or rows cannot be read, or no pair has a positive weight and no
+            rating is one that the model foretells.
         ValueError: If ``subset`` or ``lengths`` do not fit the rows.
     """
-    module, source, table = open_both(model, data, needs_pairs=True)
+    if not isinstance(model, RewardModel | Scorer):
+        model = as_model(model)
+    module, source, table = open_both(model, data, needs_outcomes=True)
+    objectives = (
+        source.objectives if isinstance(model, RewardModel) else as_model(model).objectives
+    )
     if table is not None:
         subset = table.pair_subset if subset is None else subset
         lengths = [len(text) for text in table.responses] if lengths is None else lengths
     weight = np.asarray(source.pair_weight, dtype=np.float64)
-    check_pairs(source)
+    check_outcomes(source, module, objectives)
     if subset is not None and len(subset) != len(weight):
         raise ValueError(f"evaluate: {len(subset)} subsets for {len(weight)} pairs.")
     if lengths is not None and len(lengths) != source.responses.shape[0]:
@@ -72,6 +82,7 @@ def evaluate(
         rows = np.arange(len(weight))
         result["without_lapse"] = _pair_rates(predictions.p_without_lapse, source, rows)
     result |= _latents(predictions, source)
+    result["ratings"] = rating_rates(module, source, objectives)
     result["by_subset"] = {
         name: _rates(predictions.p_first, source, size, rows)
         for name, rows in _subsets(subset, weight).items()
@@ -103,6 +114,9 @@ def _rates(
 def _pair_rates(
     p_first: NDArray[np.float64], source: FeatureSource, rows: NDArray[np.int64]
 ) -> dict[str, Any]:
+    if not (np.asarray(source.pair_weight)[rows] > 0).any():
+        none = {key: None for name in RATES for key in (name, f"{name}_se")}
+        return {"n_pairs": 0, "n_prompts": 0, **none}
     metrics = pair_metrics(
         p_first[rows],
         np.asarray(source.preference, dtype=np.float64)[rows],

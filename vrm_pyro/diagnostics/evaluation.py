@@ -19,7 +19,8 @@ class Evaluation(dict[str, Any]):
     not defined (KL of a model without latents, a standard error from a single prompt, lengths that
     were not given) is None. ``by_subset`` holds the same rates without the KL and active-unit
     entries, which describe the model on all rows; pairs without a subset are under ``(none)`` when
-    others have one.
+    others have one. ``ratings`` holds log score and R^2 of ratings, where the model's scores are
+    ratings (:func:`~vrm_pyro.diagnostics.rating_rates.rating_rates`).
 
     >>> found = Evaluation({"n_pairs": 2, "n_prompts": 2, "accuracy": 0.5, "accuracy_se": None})
     >>> found.rate("accuracy")
@@ -63,25 +64,38 @@ class Evaluation(dict[str, Any]):
         return Estimate(*(float("nan") if value is None else value for value in pair))
 
     def __repr__(self) -> str:
+        if not self["n_pairs"] and self._rated:
+            return f"Evaluation({rating_words(self['ratings'])})"
         shown = ("accuracy", "log_loss")
         rates = ", ".join(f"{_COLUMNS[name]} {_cell(self, name)}" for name in shown)
         return f"Evaluation({rates} on {self['n_pairs']:,} pairs of {self['n_prompts']:,} prompts)"
 
     def __str__(self) -> str:
-        head, *rows = self._table()
-        width = max(len(row[0]) for row in rows)
-        lines = [f"{name:<{width}}" + "".join(f"{c:>17}" for c in cells) for name, *cells in rows]
-        title = f"{head[0]:<{width}}" + "".join(f"{cell:>17}" for cell in head[1:])
-        return "\n".join([title.rstrip(), *(line.rstrip() for line in lines)])
+        return "\n\n".join(_as_text(table) for table in self._tables())
 
     def _repr_html_(self) -> str:
-        head, *rows = self._table()
-        title = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join(
-            f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-            for name, *cells in rows
-        )
-        return f"<table><tr>{title}</tr>{body}</table>"
+        return "".join(_as_html(table) for table in self._tables())
+
+    @property
+    def _rated(self) -> bool:
+        return bool((self.get("ratings") or {}).get("n_ratings"))
+
+    def _tables(self) -> list[list[list[str]]]:
+        """Return tables of the pairs and of the ratings, as far as there are any."""
+        found = [self._table()] if self["n_pairs"] or not self._rated else []
+        return [*found, self._rating_table()] if self._rated else found
+
+    def _rating_table(self) -> list[list[str]]:
+        """Return the rows of a table, a title first: all ratings, each objective."""
+        held = self["ratings"]
+        named = {"all ratings": held, **held["by_objective"]}
+        return [
+            ["", "log score", "R2", "ratings"],
+            *(
+                [name, _cell(v, "log_score"), _number(v["r2"]), f"{v['n_ratings']:,}"]
+                for name, v in named.items()
+            ),
+        ]
 
     def _table(self) -> list[list[str]]:
         """Return the rows of a table, a title first: all pairs, length rules, subsets."""
@@ -95,6 +109,38 @@ class Evaluation(dict[str, Any]):
         return table + [_row(name, found) for name, found in self["by_subset"].items()]
 
 
+def rating_words(values: Mapping[str, Any]) -> str:
+    """Return the rates of ratings in one line.
+
+    >>> rating_words({"log_score": -1.25, "log_score_se": None, "r2": 0.2, "n_ratings": 1200})
+    'log score of ratings -1.250, R2 0.200 on 1,200 ratings'
+    """
+    score, r2 = _cell(values, "log_score"), _number(values["r2"])
+    return f"log score of ratings {score}, R2 {r2} on {values['n_ratings']:,} ratings"
+
+
+def _as_text(table: list[list[str]]) -> str:
+    head, *rows = table
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{name:<{width}}" + "".join(f"{c:>17}" for c in cells) for name, *cells in rows]
+    title = f"{head[0]:<{width}}" + "".join(f"{cell:>17}" for cell in head[1:])
+    return "\n".join([title.rstrip(), *(line.rstrip() for line in lines)])
+
+
+def _as_html(table: list[list[str]]) -> str:
+    head, *rows = table
+    title = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
+    return f"<table><tr>{title}</tr>{body}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     rates = [_cell(values, rate) for rate in _COLUMNS]
     return [name, *rates, f"{values['n_pairs']:,}", f"{values['n_prompts']:,}"]
@@ -104,4 +150,4 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
     value, error = values[name], values[f"{name}_se"]
     if value is None:
         return "-"
-    return f"{value:.3f}" + ("" if error is None else f" +- {error:.3f}")
+    return _number(value) + ("" if error is None else f" +- {error:.3f}")

@@ -33,7 +33,7 @@ CONFIG_FILE: Final = "config.json"
 SETTINGS_FILE: Final = "config.yaml"
 STATES_FOLDER: Final = "features"
 
-# Optional in a description: earlier versions did not write it.
+# Optional in a description of format 1.
 RANGES: Final = "rating_ranges"
 
 
@@ -141,7 +141,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "rated": loaded.rated,
         "hidden_size": loaded.hidden_size,
         "backbone": loaded.backbone,
-        **({RANGES: ranges} if ranges else {}),
+        RANGES: ranges,
     }
 
 

@@ -13,7 +13,9 @@ from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.models.settings.tables import TABLES
 
 MODEL_TYPE: Final = "vrm_pyro"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""What is written: 2 since ``rating_ranges``, which 1 may lack, is always there."""
+
 RESTORE: Final = "Restore the file, or train again."
 COMPARED: Final = (
     "pooling",
@@ -64,6 +66,13 @@ class Description(Schema):
     version: str = ""
 
 
+class _Described(Description):
+    rating_ranges: dict[str, _Ends]
+
+
+_BY_FORMAT: Final[dict[int, type[Description]]] = {1: Description, FORMAT: _Described}
+
+
 def check_description(description: Any, path: str) -> None:
     """Raise InputError unless JSON values are a description of a model, in this format.
 
@@ -77,11 +86,12 @@ def check_description(description: Any, path: str) -> None:
             "directory that `vrm-pyro train` wrote."
         )
     found = description.get("format")
-    if found != FORMAT or isinstance(found, bool):
+    if type(found) is not int or found not in _BY_FORMAT:
         raise InputError(
-            f"{path}: format {found!r}, but this version reads {FORMAT}; update vrm-pyro."
+            f"{path}: format {short(found)}, but this version reads "
+            f"{' and '.join(map(str, _BY_FORMAT))}; update vrm-pyro."
         )
-    checked(Description, description, path, RESTORE)
+    checked(_BY_FORMAT[found], description, path, RESTORE)
 
 
 def settings_from_json(

@@ -102,6 +102,7 @@ def read_inputs(
     data: DataLike,
     *,
     needs_pairs: bool = False,
+    needs_outcomes: bool = False,
     skip_invalid: bool = False,
     split: str = "train",
     device: str | torch.device = "auto",
@@ -118,6 +119,8 @@ def read_inputs(
         model: The model in any form.
         data: Rows in any form, or inputs, which are returned as they are.
         needs_pairs: Refuse rows without a comparison, before any text is encoded.
+        needs_outcomes: Refuse rows with neither a comparison nor a rating that the model
+            foretells.
         skip_invalid: Leave out and count unusable rows instead of stopping at them.
         split: Split of a Hub id or of a data set with several.
         device: Where the backbone runs, if it has to.
@@ -134,6 +137,8 @@ def read_inputs(
     table = rows_of(rows)
     if needs_pairs:
         check_pairs(table)
+    if needs_outcomes:
+        check_outcomes(table, loaded.model, loaded.objectives)
     if isinstance(rows, Inputs):
         return rows
     if isinstance(rows, FeatureStore):
@@ -166,7 +171,7 @@ class Opened(NamedTuple):
 
 
 def open_both(
-    model: ModelLike | RewardModel, data: DataLike | FeatureSource, *, needs_pairs: bool = False
+    model: ModelLike | RewardModel, data: DataLike | FeatureSource, *, needs_outcomes: bool = False
 ) -> Opened:
     """Return module and states of a model and rows in any form.
 
@@ -176,13 +181,13 @@ def open_both(
     Args:
         model: A trained model in any form, or a module.
         data: Rows in any form; for a module rows with states.
-        needs_pairs: Refuse rows without a comparison, before any text is encoded.
+        needs_outcomes: See :func:`read_inputs`.
 
     Raises:
         InputError: As :func:`read_inputs`; or if a module is given rows without states.
     """
     if not isinstance(model, nn.Module):
-        inputs = read_inputs(model, cast(DataLike, data), needs_pairs=needs_pairs)
+        inputs = read_inputs(model, cast(DataLike, data), needs_outcomes=needs_outcomes)
         return Opened(as_model(model).model, inputs.source, inputs.table)
     if isinstance(data, Inputs):
         return Opened(model, data.source, data.table)
@@ -211,6 +216,21 @@ def check_pairs(rows: PreferenceTable | FeatureSource) -> None:
             "the rows hold no comparison with a positive weight. Give rows with "
             '"prompt", "chosen" and "rejected".'
         )
+
+
+def check_outcomes(
+    rows: PreferenceTable | FeatureSource, model: RewardModel, objectives: Sequence[str]
+) -> None:
+    """Raise InputError unless some comparison counts, or some rating is of a model's objectives.
+
+    Args:
+        rows: The rows.
+        model: The model; ratings count if its scores are ratings.
+        objectives: Its objectives.
+    """
+    known = [rows.objectives.index(name) for name in objectives if name in rows.objectives]
+    if not model.scores_are_ratings or np.isnan(np.asarray(rows.ratings)[:, known]).all():
+        check_pairs(rows)
 
 
 def check_store(store: FeatureStore, loaded: LoadedModel) -> None:

@@ -14,6 +14,10 @@ from transformers import (
 # Wrong shapes, wrong supports and a violated mean-field condition show in any step. Values that
 # become non-finite later are found when they are logged.
 VALIDATED_STEPS: Final = 10
+_SHOWN: Final = {
+    "eval_log_loss": "log loss",
+    "eval_rating_log_score": "log score of ratings",
+}
 
 
 class ValidateFirstSteps(TrainerCallback):
@@ -48,6 +52,8 @@ class StepBar(ProgressCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Show the validation log loss beside the bar."""
-        if self.training_bar is not None and logs and "eval_log_loss" in logs:
-            self.training_bar.set_postfix_str(f"validation log loss {logs['eval_log_loss']:.4f}")
+        """Show the validation log loss beside the bar, or the log score of ratings."""
+        for name, words in _SHOWN.items():
+            if self.training_bar is not None and logs and name in logs:
+                self.training_bar.set_postfix_str(f"validation {words} {logs[name]:.4f}")
+                return

@@ -13,6 +13,7 @@ from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.objectives import IntegratedObjective, SampledObjective, Terms, Weights
 from vrm_pyro.models.predictive import count_active, log_loss_values
 from vrm_pyro.models.priors.shrinkage import ShrinkageMap
+from vrm_pyro.models.rating_scores import rating_scores
 from vrm_pyro.models.reference_kl import (
     FEATURE_THRESHOLD,
     kl_features,
@@ -94,19 +95,27 @@ class TrainingModule(nn.Module):
             return {"loss": -each.sum() / batch.num_prompts}
 
     def _evaluate(self, batch: FeatureBatch) -> dict[str, Tensor]:
-        """Return the log loss and, per prompt, sums of log score, hits, weight and ELBO."""
+        """Return the log loss and sums per prompt: pairs, ELBO, ratings.
+
+        Sums of log score, hits and weight of the pairs; the ELBO and its part of preferences; log
+        score and number of the ratings.
+        """
         probability = self.model.predict_pairs(batch)
         log_prob = -log_loss_values(probability, batch.preference)
         right = ((probability > 0.5) == (batch.preference > 0.5)).to(log_prob.dtype)
         right = torch.where(probability == 0.5, 0.5, right)
         weight = batch.pair_weight
         zero = torch.zeros_like(weight)
-        sums = log_prob.new_zeros(batch.num_prompts, 5).index_add(
+        sums = log_prob.new_zeros(batch.num_prompts, 7).index_add(
             0,
             batch.pair_prompt,
-            torch.stack([weight * log_prob, weight * right, weight, zero, zero], dim=-1),
+            torch.stack([weight * log_prob, weight * right, weight, *[zero] * 4], dim=-1),
         )
         sums[:, 3], sums[:, 4] = self._validation_elbo(batch)
+        if self.model.scores_are_ratings and batch.has_ratings:
+            scores = rating_scores(self.model, batch)
+            each = torch.stack([scores.log_prob.sum(-1), scores.counts.sum(-1)], dim=-1)
+            sums[:, 5:].index_add_(0, batch.response_prompt, each.to(sums.dtype))
         return {"loss": -sums[:, 0].sum() / sums[:, 2].sum().clamp(min=1e-12), "sums": sums}
 
     @torch.no_grad()

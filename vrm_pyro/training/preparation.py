@@ -5,14 +5,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import TrainingArguments
 
-from vrm_pyro.data.source import FeatureSource
+from vrm_pyro.data.source import FeatureSource, with_objectives
+from vrm_pyro.errors import InputError
 from vrm_pyro.models.networks import Standardize
 from vrm_pyro.models.priors.base import FittedFeaturePrior, FittedPrior
 from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.config import (
     DataFacts,
+    ModelConfig,
+    objective_names,
+    uses_ratings,
 )
 
 
@@ -29,6 +34,60 @@ def data_facts(source: FeatureSource) -> DataFacts:
     ]
     rated = tuple(name for name, seen in zip(source.objectives, observed, strict=True) if seen)
     return DataFacts(rated, busiest, pairs)
+
+
+def has_pairs(source: FeatureSource) -> bool:
+    """Return whether some comparison counts."""
+    return bool((np.asarray(source.pair_weight) > 0).any())
+
+
+def check_validation(config: ModelConfig, train: DataFacts, validation: FeatureSource) -> None:
+    """Raise InputError unless training can be stopped by the validation rows.
+
+    By their comparisons; by their ratings where no comparison is trained on.
+
+    Args:
+        config: Settings of the model.
+        train: Facts of the training rows.
+        validation: Validation rows, with states or without.
+    """
+    if has_pairs(validation):
+        return
+    remedy = "Name rows with --data.validation, or raise data.validation_fraction."
+    if train.num_pairs or not uses_ratings(config, train):
+        raise InputError(
+            f"The validation rows hold no pair; early stopping needs preferences. {remedy}"
+        )
+    names = objective_names(config, train)
+    observed = ~np.isnan(np.asarray(with_objectives(validation, names).ratings))
+    where = np.asarray(validation.response_prompt)
+    if not config.rating_likelihood.levels_known:  # a level of each prompt's own says nothing
+        count = np.zeros((int(where.max(initial=-1)) + 1, len(names)), dtype=np.int64)
+        np.add.at(count, where, observed)
+        observed = observed & (count[where] > 1)
+    if not observed.any():
+        of = "" if config.rating_likelihood.levels_known else " two responses of one prompt with"
+        raise InputError(
+            f"The validation rows hold neither a pair nor{of} a rating of {', '.join(names)}; "
+            f"early stopping needs one of them. {remedy}"
+        )
+
+
+def stop_by_ratings(arguments: TrainingArguments) -> None:
+    """Set what is best to the log score of ratings, for validation rows without a comparison.
+
+    Raises:
+        InputError: If the settings ask for the accuracy, which such rows do not have.
+    """
+    metric = str(arguments.metric_for_best_model).removeprefix("eval_")
+    if metric == "accuracy":
+        raise InputError(
+            "train.metric_for_best_model is accuracy, but the validation rows hold no pair. Leave "
+            "it out to stop by the log score of ratings."
+        )
+    if metric == "log_loss":
+        arguments.metric_for_best_model = "rating_log_score"
+        arguments.greater_is_better = True
 
 
 def rating_unit(

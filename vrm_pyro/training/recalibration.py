@@ -16,6 +16,7 @@ from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.priors.spread import SPREAD, has_spread
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.posterior import log_evidence, standard_batch
+from vrm_pyro.training.preparation import useful_prompts
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ def recalibrate(
         fitted, and ``evidence_before`` and ``evidence_after`` in nats per prompt.
     """
     used = np.unique(np.asarray(validation.response_prompt)[np.asarray(validation.pair_first)])
+    if len(used) == 0:  # ratings alone
+        used = useful_prompts(validation, rated=True)
     if len(used) > MOST_PROMPTS:
         used = np.sort(np.random.default_rng(seed).choice(used, MOST_PROMPTS, replace=False))
     trial = copy.deepcopy(model).double().eval()

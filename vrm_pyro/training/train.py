@@ -46,10 +46,13 @@ from vrm_pyro.training.finetuning.tuner import SCALER_TEXTS
 from vrm_pyro.training.laplace_fit import fit_laplace
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preparation import (
+    check_validation,
     data_facts,
     fit_scalers,
+    has_pairs,
     rating_ranges,
     rating_unit,
+    stop_by_ratings,
     useful_prompts,
 )
 from vrm_pyro.training.recalibration import recalibrate
@@ -90,7 +93,8 @@ def train(
         arguments: Settings of the run. ``resume_from_checkpoint`` resumes an interrupted run,
             with the numbers of an uninterrupted one.
         train_source: States, pairs and ratings to train on, such as ``encode_table`` returns.
-        validation_source: States and pairs for early stopping.
+        validation_source: States and pairs for early stopping; ratings alone, where no pair is
+            trained on.
         backbone: Facts of the backbone, kept in the checkpoint.
         callbacks: Further Trainer callbacks.
         tuner: Trains the backbone as well. Sources must then come from
@@ -108,8 +112,7 @@ def train(
         check_tuned(config)
     check_rankings(config, known)
     check_data(config, data_facts(known))
-    if len(other.pair_first) == 0:
-        raise InputError("The validation rows hold no pair; early stopping needs preferences.")
+    check_validation(config, data_facts(known), other)
     return train_checked(config, arguments, known, other, backbone, callbacks, tuner)
 
 
@@ -147,9 +150,12 @@ def train_checked(
     dataset = PromptDataset if tuner is None else tuner.dataset
     train_data = dataset(view, loc, scale, items)
     validation_view = with_objectives(validation_source, objectives if rated else ())
-    validation_items = useful_prompts(validation_view, False)
+    alone = not has_pairs(validation_view)
+    validation_items = useful_prompts(validation_view, rated=alone)
     validation_data = dataset(validation_view, loc, scale, validation_items)
     arguments.label_names = ["pair_weight"]  # tells the Trainer that forward returns a loss
+    if alone:
+        stop_by_ratings(arguments)
     patience = getattr(arguments, "early_stopping_patience", 0)
     checkpoint = find_start(arguments, bool(tuner and tuner.config.max_batch_tokens))
     stop = StopOnSignal()
@@ -192,7 +198,7 @@ def train_checked(
         "train_runtime": runtime,
         **scales,
     }
-    if not math.isfinite(metrics["eval_log_loss"]):
+    if not math.isfinite(metrics["eval_rating_log_score" if alone else "eval_log_loss"]):
         raise diverged(arguments)
     facts_now = dict(backbone or {}) if tuner is None else tuner.facts()
     # Ratings with a level of each prompt's own give scores no level to compare a range with.

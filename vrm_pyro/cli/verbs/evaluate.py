@@ -34,6 +34,6 @@ def run(argv: Sequence[str]) -> None:
 
     check_outputs(options)
     loaded = read_model(options)
-    found = evaluate(loaded, read_inputs(options, loaded, needs_pairs=True))
+    found = evaluate(loaded, read_inputs(options, loaded, needs_outcomes=True))
     write_json(options.out, found.to_dict())
     print(f"{found}\n\nwritten: {options.out}")

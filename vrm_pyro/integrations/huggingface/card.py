@@ -202,16 +202,27 @@ def _metrics(origin: Origin, evaluation: CardMetrics | None) -> str:
     parts = []
     for found in known:
         values = found.metrics
+        ratings = values.get("ratings") or {}
+        counts = [
+            f"{values['n_pairs']:,} comparisons on {values['n_prompts']:,} prompts"
+            if values["n_pairs"]
+            else "",
+            f"{ratings['n_ratings']:,} ratings" if ratings.get("n_ratings") else "",
+        ]
         rows = [
-            f"{values['n_pairs']:,} comparisons on {values['n_prompts']:,} prompts: {found.rows}.",
+            f"{' and '.join(filter(None, counts))}: {found.rows}.",
             "",
             "| rate | value | standard error, by prompt |",
             "| --- | --- | --- |",
         ]
-        for key, words in RATES.items():
-            error = values.get(f"{key}_se")
-            shown = "-" if error is None else f"{error:.3f}"
-            rows.append(f"| {words} | {values[key]:.3f} | {shown} |")
+        for held, key, words in (
+            *((values, key, words) for key, words in RATES.items()),
+            (ratings, "log_score", "log score of a rating"),
+        ):
+            if held.get(key) is not None:
+                error = held.get(f"{key}_se")
+                shown = "-" if error is None else f"{error:.3f}"
+                rows.append(f"| {words} | {held[key]:.3f} | {shown} |")
         baseline = values.get("length_baseline") or {}
         if baseline.get("longest") is not None:
             rows += ["", f"The longer response is preferred in {baseline['longest']:.3f} of them."]

@@ -1,11 +1,14 @@
 """Configuration of an exported model (``config.json``)."""
 
-from typing import Any, Literal, no_type_check
+from typing import Any, no_type_check
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from vrm_pyro.data.artefacts import short
 from vrm_pyro.errors import InputError
+from vrm_pyro.integrations.huggingface.schemas import OwnSchema, check_part
 
 NOT_A_SCALAR_MODEL = (
     "a reward model of vrm_pyro, not one of this class: import vrm_pyro.integrations.huggingface"
@@ -43,7 +46,7 @@ class VRMConfig(PreTrainedConfig):
     reading: dict[str, Any] | None = None
     adapter: dict[str, Any] | None = None
     self_test: dict[str, Any] | None = None
-    without_boundary: Literal["raise", "whole_text"] = "raise"
+    without_boundary: str = "raise"
 
     def __post_init__(self, **kwargs: Any) -> None:
         asked = kwargs.pop("num_labels", 1)
@@ -52,10 +55,22 @@ class VRMConfig(PreTrainedConfig):
         if self.id2label is None:
             self.id2label, self.label2id = {0: "reward"}, {"reward": 0}
         kwargs.pop("hidden_size", None)
-        held = kwargs.pop("backbone", None)
-        if held is not None:
-            self.text_config = dict(held["config"])
-        super().__post_init__(**kwargs)
+        own: dict[str, Any] = {"adapter": self.adapter, "without_boundary": self.without_boundary}
+        if "backbone" not in kwargs:
+            check_part(OwnSchema, "not what vrm-pyro export writes", own)
+            super().__post_init__(**kwargs)
+            return
+        own["backbone"] = kwargs.pop("backbone") or {}
+        check_part(OwnSchema, "not what vrm-pyro export writes", own)
+        self.text_config = dict(own["backbone"]["config"])
+        try:
+            super().__post_init__(**kwargs)
+        except (AttributeError, KeyError, TypeError, ValueError, StrictDataclassError) as error:
+            why = short(" ".join(str(error).split()), 200)
+            raise InputError(
+                f"config.json: 'backbone' is no configuration of a model of transformers ({why}). "
+                "Export the model again."
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file, see the class."""

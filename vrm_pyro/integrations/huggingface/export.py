@@ -4,7 +4,7 @@ import copy
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -75,7 +75,7 @@ def export_model(
     *,
     adapter: str = "merge",
     dtype: str = "float32",
-    without_boundary: Literal["raise", "whole_text"] = "raise",
+    without_boundary: str = "raise",
     max_shard_size: str = "5GB",
     backbone: str | None = None,
     device: str | torch.device = "auto",
@@ -102,7 +102,8 @@ def export_model(
         adapter: See :class:`~vrm_pyro.integrations.huggingface.writing.ExportSettings`, also for
             the next three.
         dtype: Precision of the backbone's weights in the folder.
-        without_boundary: What the exported model does with a row in which no answer begins.
+        without_boundary: What the exported model does with a row in which no answer begins:
+            ``raise`` or ``whole_text``.
         max_shard_size: Largest file of weights.
         backbone: Where the model's backbone is now, if it was moved.
         device: Where the backbone runs.

@@ -142,6 +142,7 @@ class VRMForSequenceClassification(PreTrainedModel):
         with_info = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True
         kwargs.setdefault("key_mapping", _OLD_NAMES)
+        kwargs["ignore_mismatched_sizes"] = True  # check_loaded names them
         loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )

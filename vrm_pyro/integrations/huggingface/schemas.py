@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import from_json, to_json
 
 from vrm_pyro.data.artefacts import Count, Positive, Schema, checked
@@ -52,6 +52,31 @@ class ReadingSchema(_Closed):
     repeats: bool = False
     blank: _Ids = []
     others: list[_Ids] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ReadingSchema":
+        """Refuse some of the fields that version 0.1.0 lacked: it lacked them all."""
+        later = {name for name, item in type(self).model_fields.items() if not item.is_required()}
+        lacking = later - self.model_fields_set
+        if lacking and lacking != later:
+            raise ValueError(f"one with {min(lacking)!r}, which is missing")
+        return self
+
+
+class _Described(Schema):
+    model_type: str  # or transformers takes a large model of its own choice
+
+
+class _Backbone(_Closed):
+    config: _Described
+
+
+class OwnSchema(_Closed):
+    """What the configuration of an export adds to that of a model of transformers."""
+
+    backbone: _Backbone | None = None
+    adapter: dict[str, Any] | None
+    without_boundary: Literal["raise", "whole_text"]
 
 
 class SelfTestSchema(_Closed):

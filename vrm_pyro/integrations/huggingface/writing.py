@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 
@@ -54,7 +54,7 @@ class ExportSettings:
 
     adapter: str = "merge"
     dtype: str = "float32"
-    without_boundary: Literal["raise", "whole_text"] = "raise"
+    without_boundary: str = "raise"
     max_shard_size: str = "5GB"
 
     def __post_init__(self) -> None:

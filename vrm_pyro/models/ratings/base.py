@@ -110,11 +110,19 @@ class RatingValues:
 
         A composite likelihood: it ignores that ratings of one response share its features.
         """
+        return self.each_log_prob(batch, loc, variance).sum(-1)
+
+    def each_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
+        """Return log E p(y | s)^lambda of each rating, shape (R, K); 0 where nothing is rated."""
         nodes, mass = hermite_nodes(loc)
         scores = loc.unsqueeze(-1) + root(variance).unsqueeze(-1) * nodes
         log_prob = self.power * self._nodes_log_prob(scores, batch.ratings.unsqueeze(-1))
         value = torch.logsumexp(log_prob + mass.log(), -1)
-        return torch.where(batch.rating_mask, value, 0.0).sum(-1)
+        return torch.where(batch.rating_mask, value, 0.0)
+
+    def informs(self, batch: FeatureBatch) -> Tensor:
+        """Return which ratings say something about their score, shape (R, K)."""
+        return batch.rating_mask
 
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return a Gaussian approximation of the ratings' likelihood near ``scores``.

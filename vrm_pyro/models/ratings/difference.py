@@ -91,7 +91,11 @@ class DifferenceValues(RatingValues):
         share = 1 - 1 / count.clamp(min=1)
         return self.power * self._log_prob(batch, loc, extra=variance * share)
 
-    def composite_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
+    def informs(self, batch: FeatureBatch) -> Tensor:
+        """Return the ratings that have another one of the same prompt to differ from."""
+        return batch.rating_mask & (self._count(batch) > 1)
+
+    def each_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
         """Return log E p of each response's difference to the mean of its prompt (spec 2.6).
 
         A composite likelihood: R differences to a mean stand for R - 1 independent ones, so each
@@ -109,8 +113,7 @@ class DifferenceValues(RatingValues):
         )
         tempering = (1 - self.power) * torch.log(2 * torch.pi * noise)
         each = distribution.log_prob(residual) + 0.5 * (tempering - math.log(self.power))
-        usable = batch.rating_mask & (count > 1)
-        return torch.where(usable, (1 - inverse) * each, torch.zeros_like(each)).sum(-1)
+        return torch.where(self.informs(batch), (1 - inverse) * each, torch.zeros_like(each))
 
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Gaussian update of each response with the others held at ``scores``."""

@@ -129,6 +129,14 @@ class GaussianValues(RatingValues):
         each = -0.5 * (squared / self.scale**2 + torch.log(2 * torch.pi * self.scale**2))
         return self.power * torch.where(batch.rating_mask, each, torch.zeros_like(each)).sum(-1)
 
+    def each_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
+        """Return log E p(y | s)^lambda of each rating in closed form, shape (R, K) (spec 2.6)."""
+        spread = (variance + self.scale**2 / self.power).sqrt()
+        tempering = (1 - self.power) * torch.log(2 * torch.pi * self.scale**2)
+        each = dist.Normal(loc + self.offset, spread).log_prob(batch.ratings)
+        each = each + 0.5 * (tempering - math.log(self.power))
+        return torch.where(batch.rating_mask, each, torch.zeros_like(each))
+
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return lambda m / tau^2 and y - o: exact wherever ``scores`` are."""
         precision = batch.rating_mask.to(self.scale.dtype) * (self.power / self.scale**2)

@@ -21,6 +21,7 @@ TRAINING_PANELS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
     ("objective\n(nats a prompt)", (("elbo", "ELBO", 0), ("objective", "objective", 2))),
     ("loss", (("loss", "training", 0),)),
     ("log loss\n(nats a pair)", (("eval_log_loss", "validation", 1),)),
+    ("log score\n(nats a rating)", (("eval_rating_log_score", "validation", 1),)),
     ("accuracy", (("accuracy", "training", 0), ("eval_accuracy", "validation", 1))),
     (
         "KL(q ‖ p), nats",
@@ -31,7 +32,7 @@ TRAINING_PANELS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
         (("active_units_weights", "of w", 3), ("active_units_features", "of z", 4)),
     ),
 )
-BEST_KEY = "eval_log_loss"
+BEST_KEY, BEST_OF_RATINGS = "eval_log_loss", "eval_rating_log_score"
 
 
 def training_curves(
@@ -40,7 +41,7 @@ def training_curves(
     """Plot training curves from the ``log_history`` of transformers' Trainer.
 
     Each panel of :data:`TRAINING_PANELS` with a value gets a strip. A dashed line marks the step
-    with the best validation log loss.
+    with the best validation log loss; without pairs, with the best log score of ratings.
 
     Args:
         log_history: Log entries with ``step``, as the Trainer keeps them.
@@ -66,6 +67,9 @@ def training_curves(
     figure = new_figure(6.4, 0.9 + 1.45 * len(panels), title)
     strips = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     best = min(series[BEST_KEY], key=lambda point: point[1], default=None)
+    what = "log loss"
+    if best is None and series[BEST_OF_RATINGS]:
+        best, what = max(series[BEST_OF_RATINGS], key=lambda point: point[1]), "log score"
     # Markers for few points; only a line for many.
     few = max(len(points) for _, shown in panels for _, _, points in shown) < 40
     for axes, (label, shown) in zip(strips, panels, strict=True):
@@ -101,7 +105,7 @@ def training_curves(
     figure.align_ylabels(strips)
     strips[-1].set_xlabel("step")
     if best:
-        text = f"best validation log loss {best[1]:.3f} at step {best[0]}"
+        text = f"best validation {what} {best[1]:.3f} at step {best[0]}"
         panel_title(strips[0], text, loc="right")
     return figure
 

@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from vrm_pyro.data.dataset import idle
 
 # The metrics of validation; ``train.metric_for_best_model`` names one of them.
-VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings")
+VALIDATION_METRICS = ("log_loss", "accuracy", "elbo", "elbo_given_ratings", "rating_log_score")
 
 
 class OwnShare(Sampler[list[int]]):
@@ -61,28 +61,33 @@ class Totals:
         device: Device on which processes add their sums.
 
     Examples:
-        One prompt with one pair: log score -0.25, correct, weight 1.
+        One prompt with one pair: log score -0.25, correct, weight 1; and no rating.
 
         >>> totals = Totals(torch.device("cpu"))
-        >>> totals.add(torch.tensor([[-0.25, 1.0, 1.0, -2.0, -0.5]]))
+        >>> totals.add(torch.tensor([[-0.25, 1.0, 1.0, -2.0, -0.5, 0.0, 0.0]]))
         >>> metrics, prompts = totals.metrics(world_size=1)
         >>> metrics["log_loss"], metrics["accuracy"], prompts
         (0.25, 1.0, 1)
     """
 
     def __init__(self, device: torch.device) -> None:
-        # Log score, correct pairs, pair weight, ELBO, its preference part, number of prompts.
-        self.values = torch.zeros(6, dtype=torch.float64, device=device)
+        # Log score, correct pairs, pair weight, ELBO, its preference part, log score of ratings,
+        # their number, number of prompts.
+        self.values = torch.zeros(8, dtype=torch.float64, device=device)
 
-    def add(self, sums: Float[Tensor, "prompts 5"]) -> None:
-        """Add the prompts of a batch: five sums for each prompt."""
-        self.values[:5] += sums.detach().double().sum(0)
-        self.values[5] += len(sums)
+    def add(self, sums: Float[Tensor, "prompts 7"]) -> None:
+        """Add the prompts of a batch: seven sums for each prompt."""
+        self.values[:7] += sums.detach().double().sum(0)
+        self.values[7] += len(sums)
 
     def metrics(self, world_size: int) -> tuple[dict[str, float], int]:
-        """Return the metrics over all prompts of all processes, and the number of prompts."""
+        """Return the metrics over all prompts of all processes, and the number of prompts.
+
+        Rates of pairs only where there are any, and likewise of ratings.
+        """
         if world_size > 1:
             dist.all_reduce(self.values)
-        log_prob, right, weight, elbo, given_ratings, count = self.values.tolist()
-        values = (-log_prob / weight, right / weight, elbo / count, given_ratings / count)
-        return dict(zip(VALIDATION_METRICS, values, strict=True)), int(count)
+        log_prob, right, weight, elbo, given_ratings, rating, ratings, count = self.values.tolist()
+        found = {"log_loss": -log_prob / weight, "accuracy": right / weight} if weight else {}
+        found |= {"elbo": elbo / count, "elbo_given_ratings": given_ratings / count}
+        return found | ({"rating_log_score": rating / ratings} if ratings else {}), int(count)

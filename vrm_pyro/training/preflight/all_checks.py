@@ -16,6 +16,11 @@ from vrm_pyro.training.preflight.encoding import check_drift, check_encoding
 from vrm_pyro.training.preflight.environment import check_environment, environment
 from vrm_pyro.training.preflight.labels import check_labels
 from vrm_pyro.training.preflight.overfit import check_overfit
+from vrm_pyro.training.preflight.ratings import (
+    check_rating_fit,
+    check_rating_signal,
+    check_ratings,
+)
 from vrm_pyro.training.preflight.signal import check_signal
 
 MOST_RESPONSES: Final = 600
@@ -44,9 +49,13 @@ def preflight(
         InputError: If settings and rows do not fit.
     """
     yield from check_environment(environment())
-    yield from check_labels(train)
-    if train.num_pairs == 0:
-        return
+    ratings_alone = train.num_pairs == 0 and train.has_ratings and learns_from_ratings(config)
+    if ratings_alone:
+        yield check_ratings(train)
+    else:
+        yield from check_labels(train)
+        if train.num_pairs == 0:
+            return
     if isinstance(backbone, TransformerBackbone):
         refused = refused_responses(train, backbone)
         if refused:
@@ -56,10 +65,22 @@ def preflight(
         yield from check_encoding(backbone, train)
     yield check_drift(backbone, train)
     sample = _encoded(train, backbone, max_responses, progress)
+    if ratings_alone:
+        yield check_rating_fit(config, sample)
+        yield check_rating_signal(sample)
+        if validation is not None and validation.has_ratings:
+            held = _encoded(validation, backbone, max_responses, progress)
+            yield check_rating_signal(sample, held)
+        return
     yield check_overfit(config, sample)
     yield check_signal(sample)
     if validation is not None and validation.num_pairs:
         yield check_signal(sample, _encoded(validation, backbone, max_responses, progress))
+
+
+def learns_from_ratings(config: ModelConfig) -> bool:
+    """Return whether ratings act on the scores of a model, so that they can train it alone."""
+    return config.has_latents and config.supervision == "scores"
 
 
 def check_refused(table: PreferenceTable, refused: Mapping[int, str]) -> Check:
@@ -89,8 +110,14 @@ def _encoded(
 
 
 def sample_prompts(table: PreferenceTable, max_responses: int, seed: int = 0) -> PreferenceTable:
-    """Return random prompts with pairs, which have about ``max_responses`` responses in total."""
-    prompts = np.random.default_rng(seed).permutation(np.unique(table.pair_prompt))
+    """Return random prompts, which have about ``max_responses`` responses in total.
+
+    Those with pairs; where there is no pair, those with ratings.
+    """
+    known = table.pair_prompt
+    if table.num_pairs == 0:
+        known = table.response_prompt[~np.isnan(table.ratings).all(axis=1)]
+    prompts = np.random.default_rng(seed).permutation(np.unique(known))
     counts = np.bincount(table.response_prompt, minlength=table.num_prompts)[prompts]
     kept = int(np.searchsorted(np.cumsum(counts), max_responses, side="right"))
     return table.select_prompts(np.sort(prompts[: max(kept, 1)]))

@@ -23,7 +23,8 @@ def check_labels(table: PreferenceTable) -> list[Check]:
                 "labels",
                 "fail",
                 "the rows hold no comparison",
-                'Add rows with "prompt", "chosen" and "rejected".',
+                'Add rows with "prompt", "chosen" and "rejected"; or rate single responses, and '
+                "train with --config ratings.",
             )
         ]
     return [

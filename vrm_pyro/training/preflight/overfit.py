@@ -1,5 +1,6 @@
 """Check that the configured model can memorise a few pairs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -139,6 +140,35 @@ def _fit(
     rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
     view = with_objectives(source, objectives if rated else ())
     items = _first_prompts(view, num_pairs)
+    fit = None
+    for step, module, batch in memorise(config, source, items, num_steps, seed):
+        if module is None:
+            return Fit(batch.num_pairs, step, float("nan"), float("nan"))
+        fit = Fit(batch.num_pairs, step, *_rates(module, batch))
+        if step and fit.learned:
+            break
+    assert fit is not None
+    return fit
+
+
+def memorise(
+    config: ModelConfig, source: FeatureSource, items: NDArray[np.int64], num_steps: int, seed: int
+) -> Iterator[tuple[int, TrainingModule | None, FeatureBatch]]:
+    """Train the configured model on some prompts; yield now and then the step and the module.
+
+    Args:
+        config: Settings of the model.
+        source: States and labels.
+        items: The prompts, one batch.
+        num_steps: Most AdamW steps.
+        seed: Seed of the initial weights; torch's global random state is unchanged.
+
+    Yields:
+        Steps taken, the module (None once the loss is not finite), and the batch.
+    """
+    facts = data_facts(source)
+    rated, objectives = uses_ratings(config, facts), objective_names(config, facts)
+    view = with_objectives(source, objectives if rated else ())
     loc, scale = rating_unit(view, type(config.rating_likelihood))
     batch = PromptDataset(view, loc, scale, items).batch()
     with torch.random.fork_rng(devices=[]):
@@ -149,21 +179,19 @@ def _fit(
             model.set_rating_unit(loc, scale)
         module = TrainingModule(model, config, batch.num_prompts)
         optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-        fit = Fit(batch.num_pairs, 0, *_rates(module, batch))
+        yield 0, module, batch
         module.train()
         for step in range(1, num_steps + 1):
             optimizer.zero_grad()
             loss = module(**batch.as_dict())["loss"]
             if not torch.isfinite(loss):
-                return Fit(batch.num_pairs, step, float("nan"), float("nan"))
+                yield step, None, batch
+                return
             loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
             optimizer.step()
             if step % LOOK_EVERY == 0 or step == num_steps:
-                fit = Fit(batch.num_pairs, step, *_rates(module, batch))
-                if fit.learned:
-                    break
-    return fit
+                yield step, module, batch
 
 
 def _first_prompts(source: FeatureSource, num_pairs: int) -> NDArray[np.int64]:

@@ -27,8 +27,9 @@ class ConfigFile(ActionConfigFile):
             # Or jsonargparse may take forever over it.
             content = parse_yaml(text, str(path), "Mend it.")
             for group in ("model", "data", "tuning", "train"):
-                own = f"--{group}" in options_of(parser)  # evaluate has a model that is a path
-                if not own and not isinstance(content.get(group, {}), dict):
+                # evaluate has a model that is a path
+                holds = any(o.startswith(f"--{group}.") for o in options_of(parser))
+                if holds and not isinstance(content.get(group, {}), dict):
                     raise UsageError(
                         f"{path}: {group} is {short(content[group])}, but must hold settings, one "
                         "a line, below it."

@@ -30,7 +30,7 @@ from vrm_pyro.models.settings.config import (
 from vrm_pyro.models.settings.row_checks import check_rankings
 from vrm_pyro.training.data_config import DataConfig
 from vrm_pyro.training.finetuning import read_texts
-from vrm_pyro.training.preparation import data_facts
+from vrm_pyro.training.preparation import check_validation, data_facts
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class TrainingRows:
         """Read the rows that the settings name, or use the rows given instead.
 
         Raises:
-            InputError: If rows or a store are not usable, or validation holds no pair.
+            InputError: If rows or a store are not usable.
         """
         given = data.train if train is None else train
         held_out = (data.validation or None) if validation is None else validation
@@ -127,18 +127,7 @@ class TrainingRows:
         if held_out is not None:
             other = NamedRows.read(data.read_as(held_out), data.skip_invalid, "validation")
             warn_overlap(known.table, other.table, "validation", "training prompts")
-        rows = cls(data, known, other, _check_labels(known.table, data))
-        table = known.table if other is None else other.table
-        counts = table.pair_weight > 0
-        if other is None:
-            counts = counts & rows._held_out(table)[table.pair_prompt]
-        pairs = int(counts.sum())
-        if pairs == 0:
-            raise InputError(
-                "The validation rows hold no pair; early stopping needs preferences. Name rows "
-                "with --data.validation, or raise data.validation_fraction."
-            )
-        return rows
+        return cls(data, known, other, _check_labels(known.table, data))
 
     @property
     def stores(self) -> list[FeatureStore]:
@@ -165,16 +154,21 @@ class TrainingRows:
         return replace(self, train=train, validation=kept(self.validation))
 
     def check_learnable(self, model: ModelConfig) -> None:
-        """Raise InputError unless a model with these settings can learn from the training rows."""
+        """Raise InputError unless a model with these settings can learn from the rows."""
         table = self.train.table
         if 0 < self.data.max_prompts < table.num_prompts:
             table = table.select_prompts(
                 _first(table, self.data.max_prompts, self.data.split_seed)
             )
         if self.validation is None:
-            table = table.select_prompts(~self._held_out(table))
+            held_out = self._held_out(table)
+            validation, table = table.select_prompts(held_out), table.select_prompts(~held_out)
+        else:
+            validation = self.validation.table
         check_rankings(model, cast(FeatureSource, table))
         check_data(model, self.facts(table))
+        trained = data_facts(cast(FeatureSource, table))  # dropped pairs still stop training
+        check_validation(model, trained, cast(FeatureSource, validation))
 
     def facts(self, table: PreferenceTable | None = None) -> DataFacts:
         """Return what settings of a model have to fit in some rows (default: training rows)."""

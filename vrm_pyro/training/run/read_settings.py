@@ -1,7 +1,6 @@
 """Read the settings of a run: a config and its overrides."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from os import PathLike
@@ -155,14 +154,25 @@ def _arguments(values: dict[str, Any]) -> TrainArguments:
         arguments = TrainArguments(**values)
     except Exception as error:  # torch and transformers raise many kinds
         message = " ".join(str(error).split()).replace("--", "train.")
-        # An unknown choice is named without the setting that it was given for.
-        found = re.match(r"'?([^' ]+)'? is not a valid", message)
-        names = [f"train.{n}" for n, v in values.items() if found and v == found[1]]
-        where = f" ({', '.join(names)})" if names else ""
+        name = _at_fault(values)
+        where = f" (train.{name})" if name and f"train.{name}" not in message else ""
         raise InputError(f"settings of train{where}: {message}") from error
     # Absolute, because transformers stores paths of checkpoints and the working folder may change.
     arguments.output_dir = str(Path(arguments.output_dir or "").resolve())
     return arguments
+
+
+def _at_fault(values: Mapping[str, Any]) -> str:
+    """Return the setting without which arguments are taken; transformers does not always say."""
+    usual = {item.name: item.default for item in fields(TrainArguments)}
+    for name, value in values.items():
+        if name != "output_dir" and value != usual.get(name):
+            try:
+                TrainArguments(**{key: held for key, held in values.items() if key != name})
+            except Exception:  # noqa: BLE001 - the fault is another setting
+                continue
+            return name
+    return ""
 
 
 def _as_text(value: Any) -> str:

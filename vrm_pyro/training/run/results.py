@@ -78,7 +78,8 @@ def training_facts(result: TrainResult) -> dict[str, Any]:
     named = {name.removeprefix("eval_"): value for name, value in result.metrics.items()}
     facts: dict[str, Any] = {
         "architecture": config.architecture,
-        "validation_log_loss": named["log_loss"],
+        "validation_log_loss": named.get("log_loss"),
+        "validation_rating_log_score": named.get("rating_log_score"),
         "steps": named["steps"],
         "best_step": named["best_step"],
         "epochs": named.get("epoch"),

@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.data.output_places import refuse_input_as_output
+from vrm_pyro.diagnostics.evaluation import rating_words
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.reading import log_date, read_backbone, store_reading
@@ -68,12 +69,16 @@ class Run:
         rows = "".join(
             f"<tr><th>{words}</th><td>{value}</td></tr>" for words, value in self._rates().items()
         )
+        if not self.metrics["n_pairs"]:
+            return f"<p>Run <code>{escape(str(self.path))}</code>: {escape(self.summary())}</p>"
         pairs = f"{self.metrics['n_pairs']:,} pairs of {self.metrics['n_prompts']:,} prompts"
         caption = f"Run <code>{escape(str(self.path))}</code>, validation on {pairs}"
         return f"<table><caption>{caption}</caption>{rows}</table>"
 
     def summary(self) -> str:
         """Return the validation metrics in one line."""
+        if not self.metrics["n_pairs"]:
+            return rating_words(self.metrics["ratings"])
         rates = ", ".join(f"{words} {value}" for words, value in self._rates().items())
         counts = f"{self.metrics['n_pairs']} pairs of {self.metrics['n_prompts']} prompts"
         return f"{rates} ({counts})"

@@ -1,0 +1,68 @@
+"""Log scores of ratings against draws of the scores, mixtures and hand-made numbers."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.problems import small_batch, small_model
+
+from vrm_pyro.models.distributions.gaussian import as_gaussian
+from vrm_pyro.models.ensemble import VRMEnsemble
+from vrm_pyro.models.rating_scores import rating_scores
+from vrm_pyro.models.ratings import DifferenceRatings, GaussianRatings, OrdinalRatings
+
+POWER = 0.1
+
+
+@pytest.mark.parametrize("kind", [GaussianRatings(0.7), OrdinalRatings()])
+@torch.no_grad()
+def test_a_rating_scores_by_its_density_given_the_text(kind):
+    """The power of training plays no part."""
+    model = small_model()
+    model.ratings = kind.build(3, POWER).double()
+    batch = small_batch()
+    if isinstance(kind, OrdinalRatings):
+        batch = replace(batch, ratings=batch.ratings.sigmoid().round())
+    found = rating_scores(model, batch)
+    features = as_gaussian(model.predictive_features(batch.responses))
+    reward, values = model.reward(), kind.build(3, 1.0).double()
+    values.load_state_dict(model.ratings.state_dict())
+    sd = features.mapped_variance(reward.loading).sqrt()
+    grid = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None, None]
+    mass = torch.exp(-0.5 * grid**2) * (16 / 2000) / (2 * torch.pi) ** 0.5
+    each = values().log_prob(reward.scores(features.loc) + sd * grid, batch.ratings)
+    exact = (mass * each.exp()).sum(0).log()
+    assert torch.equal(found.counts, batch.rating_mask)
+    assert torch.allclose(found.log_prob, exact.where(batch.rating_mask, exact * 0), atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_ensemble_scores_by_the_mean_of_its_members_densities():
+    members = [small_model(seed=seed) for seed in (1, 2)]
+    batch = small_batch()
+    each = torch.stack([rating_scores(member, batch).log_prob for member in members])
+    found = rating_scores(VRMEnsemble(members), batch)
+    mean = each.exp().mean(0).log().where(batch.rating_mask, torch.zeros(()).double())
+    assert torch.allclose(found.log_prob, mean)
+
+
+@torch.no_grad()
+def test_differences_within_a_prompt_score_where_levels_are_unknown():
+    model = small_model(num_objectives=1, latent_dim=1)
+    model.ratings = DifferenceRatings(0.5).build(1, POWER).double()
+    batch = small_batch(num_prompts=1, num_objectives=1)
+    batch = replace(batch, rating_mask=torch.ones_like(batch.rating_mask))  # of 2 responses
+    found = rating_scores(model, batch)
+    moved = rating_scores(model, replace(batch, ratings=batch.ratings + 7))
+    assert torch.allclose(found.log_prob, moved.log_prob)  # the level plays no part
+    features = as_gaussian(model.predictive_features(batch.responses))
+    reward = model.reward()
+    gap = (batch.ratings - reward.scores(features.loc))[:, 0]
+    variance = features.mapped_variance(reward.loading).sum() + 2 * 0.5**2
+    # Half the residual of the difference to the mean is the difference of the two, over 2.
+    normal = torch.distributions.Normal(0.0, variance.sqrt())
+    exact = normal.log_prob(gap[0] - gap[1]) + math.log(2)
+    assert found.log_prob.sum() == pytest.approx(float(exact), rel=1e-6)
+    alone = replace(batch, rating_mask=torch.tensor([[True], [False]]))
+    assert not rating_scores(model, alone).counts.any()
