@@ -31,9 +31,9 @@ def rating_rates(
     The log score is the mean of log p(rating | texts) over ratings, in nats, a rating in standard
     deviations of all training ratings (a step or a yes has a probability instead). Always to
     expect the mean and the spread of the training ratings has about -1.42. ``r2`` is the share of
-    the variance of an objective's ratings, as they are in these rows, that expected ratings
-    explain; together, the mean over objectives. Of ratings known up to a level of their prompt,
-    both look at differences within prompts.
+    the variance of an objective's ratings about their mean in these rows that expected ratings
+    explain; of all ratings together, about the mean of each objective. Of ratings known up to a
+    level of their prompt, both look at differences within prompts.
 
     Source: marginal likelihoods of ratings, spec 2.6, at lambda = 1.
 
@@ -69,22 +69,20 @@ def rating_rates(
             mean, _ = model.in_rating_unit(found.score_mean, found.score_sd)
             expected[chunk.responses] = mean.double().cpu().numpy()
     differ = isinstance(latent_members(model)[0].ratings, DifferenceRatingsModule)
-    by_objective = {
-        name: {
-            **_log_score(log_prob[:, [k]], counts[:, [k]], response_prompt),
-            "r2": _r2(
-                truth[counts[:, k], k],
-                expected[counts[:, k], k],
-                response_prompt[counts[:, k]] if differ else None,
-            ),
-        }
-        for k, name in enumerate(objectives)
-    }
-    known = [held["r2"] for held in by_objective.values() if held["r2"] is not None]
+    squares = np.zeros((2, len(objectives)))  # of errors, and about the mean
+    for k, seen in enumerate(counts.T):
+        owner = response_prompt[seen] if differ else None
+        squares[:, k] = _squares(truth[seen, k], expected[seen, k], owner)
     return {
         **_log_score(log_prob, counts, response_prompt),
-        "r2": float(np.mean(known)) if known else None,
-        "by_objective": by_objective,
+        "r2": _r2(*squares.sum(1)),
+        "by_objective": {
+            name: {
+                **_log_score(log_prob[:, [k]], counts[:, [k]], response_prompt),
+                "r2": _r2(*squares[:, k]),
+            }
+            for k, name in enumerate(objectives)
+        },
     }
 
 
@@ -103,14 +101,17 @@ def _log_score(
     }
 
 
-def _r2(truth: Floats, expected: Floats, prompt: NDArray[Any] | None) -> float | None:
-    """Return 1 - mean squared error / variance; within prompts where levels are unknown."""
-    if prompt is not None and len(truth):
+def _squares(truth: Floats, expected: Floats, prompt: NDArray[Any] | None) -> tuple[float, float]:
+    """Return squared errors and squares about the mean; of a prompt where levels are unknown."""
+    if len(truth) == 0:
+        return 0.0, 0.0
+    if prompt is not None:
         _, group = np.unique(prompt, return_inverse=True)
         size = np.bincount(group)
         truth = truth - (np.bincount(group, truth) / size)[group]
         expected = expected - (np.bincount(group, expected) / size)[group]
-    spread = float(np.square(truth - truth.mean()).sum()) if len(truth) else 0.0
-    if spread == 0:
-        return None
-    return 1 - float(np.square(truth - expected).sum()) / spread
+    return float(np.square(truth - expected).sum()), float(np.square(truth - truth.mean()).sum())
+
+
+def _r2(errors: float, spread: float) -> float | None:
+    return None if spread == 0 else 1 - float(errors) / float(spread)

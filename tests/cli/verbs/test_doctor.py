@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from helpers.workspace import everything, lines, options, rows, succeed, vrm_pyro, write_rows
 
@@ -88,3 +90,47 @@ def test_table_wraps_below_the_finding():
     start = held[0].index("word")
     assert all(line[:start].strip() == "" for line in held[1:])
     assert sum(line[start:].startswith("->") for line in held) == 1
+
+
+def rated(pairs):
+    """Return the responses of pairs as rated rows, each once."""
+    found = {}
+    for pair in pairs:
+        for side in ("chosen", "rejected"):
+            key = (pair["prompt"], pair[side])
+            found[key] = {
+                "prompt": key[0], "response": key[1], "ratings": pair[f"{side}_ratings"],
+            }  # fmt: skip
+    return list(found.values())
+
+
+def test_ratings_alone_are_checked_and_trained_on(place, tmp_path):
+    train, held = (
+        write_rows(tmp_path / f"{name}.jsonl", rated(rows(count, seed=seed)))
+        for name, count, seed in (("train", 24, 0), ("held", 8, 1))
+    )
+    run = doctor(place, "--config", "ratings", "--data", train, "--data.validation", held)
+    assert run.code == 0, run.err
+    named = [line.split()[1] for line in run.out.splitlines() if line.startswith(("ok", "warn"))]
+    assert named[-4:] == ["batch", "overfit", "signal", "signal"]
+    assert "144 ratings of 72 responses" in " ".join(run.out.split())
+    unlearnable = doctor(place, "--config", "bradley_terry", "--data", train)
+    assert (unlearnable.code, "--config ratings" in unlearnable.out) == (2, True)
+
+    settings = {"data.train": train, "data.validation": held, "train.num_train_epochs": 3}
+    settings["train.output_dir"] = tmp_path / "run"
+    told = succeed("train", "--config", "ratings", *options(place, **settings))
+    assert "validation: log score of ratings -" in told.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    training = metrics["training"]
+    assert (training["train_pairs"], training["validation_log_loss"]) == (0, None)
+    best = training["validation_rating_log_score"]
+    assert metrics["ratings"]["log_score"] == pytest.approx(best, abs=1e-4)
+    model = ("--model", tmp_path / "run", "--data", held)
+    told = succeed("evaluate", *model, "--out", tmp_path / "m.json")
+    assert json.loads((tmp_path / "m.json").read_text())["ratings"] == metrics["ratings"]
+    assert "all ratings" in told.out
+    card = succeed("export", *model[:2], "--out", tmp_path / "e", warnings_are="ignore")
+    assert "log score of a rating" in (tmp_path / "e" / "README.md").read_text()
+    refused = vrm_pyro("report", *model, "--out", tmp_path / "r.html")
+    assert (refused.code, "no comparison" in refused.err, card.code) == (2, True, 0)

@@ -215,3 +215,49 @@ class TestParquet:
         assert [{k: v for k, v in r.items() if v is not None} for r in found] == lines(
             tmp_path / "s.jsonl"
         )
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    """Rows of several responses without labels, and one more response of the first prompt."""
+    made = [
+        {"id": f"q{i}", "prompt": row["prompt"], "responses": [row["chosen"], row["rejected"]]}
+        for i, row in enumerate(rows(8, seed=5, ratings=False)[::3])
+    ]
+    made.append({"id": "late", "prompt": made[0]["prompt"], "response": "one more"})
+    return write_rows(tmp_path_factory.mktemp("groups") / "rows.jsonl", made)
+
+
+class TestByPrompt:
+    def test_parts_parquet_and_resumed_runs_hold_the_same(self, place, groups, tmp_path):
+        per = ("--per", "prompt", "--dtype", "float32")
+        out = tmp_path / "whole.jsonl"
+        run = succeed(*command(place, groups, out, *per, "--shard_rows", 4))
+        assert "8 prompts scored" in run.out
+        whole = lines(out)
+        assert [line["id"] for line in whole] == [f"q{i}" for i in range(8)]
+        assert [r["id"] for r in whole[0]["responses"]] == ["q0", "q0", "late"]
+        split = command(place, groups, tmp_path / "s.parquet", *per, "--shard_rows", 4)
+        split += ("--num_shards", 2)
+        succeed(*split, "--shard", 1)
+        succeed(*split, "--shard", 0)
+        succeed(*split, "--merge")
+        assert pq.read_table(tmp_path / "s.parquet").to_pylist() == whole
+        # As if it had been killed: the first part is there, under the same settings.
+        again = command(place, groups, tmp_path / "again.jsonl", *per, "--shard_rows", 4)
+        succeed(*again, "--num_shards", 2, "--shard", 0)
+        other = vrm_pyro(*command(place, groups, tmp_path / "again.jsonl", "--shard_rows", 4))
+        assert (other.code, "kind of lines" in other.err) == (2, True)
+        assert "shards are there already" in succeed(*again).err
+        assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
+
+    @pytest.mark.parametrize(("option", "value"), [("--per", "row"), ("--k", ".nan")])
+    def test_what_it_does_not_know_is_refused(self, place, groups, option, value, tmp_path):
+        run = vrm_pyro(*command(place, groups, tmp_path / "s.jsonl", option, value))
+        assert (run.code, option in run.err) == (2, True)
+
+    def test_a_store_gives_lines_by_prompt_too(self, place, tmp_path):
+        succeed(*command(place, place / "store", tmp_path / "s.jsonl", "--per", "prompt"))
+        found = lines(tmp_path / "s.jsonl")
+        assert [len(line["responses"]) for line in found] == [6] * 24
+        assert all(r["rank"] <= 5 for line in found for r in line["responses"])

@@ -24,16 +24,30 @@ def build_parser() -> ArgumentParser:
         "score",
         "Write one line for each response of each row: reward_mean, reward_sd, weights and "
         "scores by objective, and p_chosen for comparisons. Labels and ratings are not read. "
-        "Compare rewards only between responses to the same prompt. A stopped run resumes where "
-        "it stopped; finished shards are kept in OUT.parts until then.",
+        "Compare rewards only between responses to the same prompt; --per prompt does. A stopped "
+        "run resumes where it stopped; finished shards are kept in OUT.parts until then.",
     )
     add_model_options(parser)
     add_output_option(parser, "JSONL file to write, or Parquet if its name ends in .parquet")
     parser.add_argument(
+        "--per",
+        type=str,
+        default="response",
+        metavar="response|prompt",
+        help="What has a line. By prompt, the responses of all its rows stand side by side: "
+        "reward_mean, reward_sd, p_best, lower_bound and rank of each.",
+    )
+    parser.add_argument(
+        "--k",
+        type=float,
+        default=1.0,
+        help="Standard deviations that lower_bound of a line by prompt subtracts.",
+    )
+    parser.add_argument(
         "--shard_rows",
         type=int,
         default=SHARD_ROWS,
-        help="Rows whose states are held in memory at once.",
+        help="Rows whose states are held in memory at once; by prompt, whole ones.",
     )
     add_share_options(parser)
     parser.add_argument(
@@ -55,6 +69,8 @@ def run(argv: Sequence[str]) -> None:
         read_model(options),
         rows_of(options),
         options.out,
+        per=options.per,
+        k=options.k,
         shard_rows=options.shard_rows,
         share=share,
         merge=options.merge,
@@ -80,7 +96,7 @@ def run(argv: Sequence[str]) -> None:
     elif found.precision is not None:
         print(f"the backbone computed in {found.precision}")
     if found.lines is not None:
-        print(f"{found.lines} responses scored: {found.path}")
+        print(f"{found.lines} {options.per}s scored: {found.path}")
     elif found.parts is not None:
         folder, done, count = found.parts
         print(f"{done} of {count} parts are done: {folder}")

@@ -19,12 +19,12 @@ from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.rl.conversations import completion_text
 from vrm_pyro.integrations.rl.settings import RewardSettings
-from vrm_pyro.integrations.rl.streams import text_streams
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.group_rewards import group_rewards
 from vrm_pyro.prediction.reward_draws import predictive_draws
 from vrm_pyro.prediction.scorer import Scorer
+from vrm_pyro.prediction.text_streams import text_streams
 
 Text = str | Sequence[Mapping[str, Any]]
 

@@ -1,11 +1,13 @@
 """The rows of a score file before they are scored: what a part of the file needs of a table."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 
 from vrm_pyro.data.rows import PreferenceTable
 from vrm_pyro.data.rows.table import places
+from vrm_pyro.features.shards import shard_ranges
 
 
 class OutputRows:
@@ -13,10 +15,44 @@ class OutputRows:
 
     Args:
         table: The rows that are scored.
+        by_prompt: Put the rows of a prompt together, where its first one is.
     """
 
-    def __init__(self, table: PreferenceTable) -> None:
-        self.table, self._order = table, table.row_order
+    def __init__(self, table: PreferenceTable, by_prompt: bool = False) -> None:
+        self.table, self._order, self.by_prompt = table, table.row_order, by_prompt
+        self._prompt = self._prompts()
+        if by_prompt:
+            _, first, group = np.unique(self._prompt, return_index=True, return_inverse=True)
+            together = np.argsort(first[group], kind="stable")
+            self._order, self._prompt = self._order.items(together), self._prompt[together]
+
+    def _prompts(self) -> np.ndarray:
+        """Return the prompt of each comparison and single response."""
+        order, table = self._order, self.table
+        response = order.response.copy()
+        paired = order.pair >= 0
+        response[paired] = table.pair_first[order.pair[paired]]
+        return table.response_prompt[response]
+
+    def shards(self, size: int) -> list[tuple[int, int]]:
+        """Return the half-open range of each shard of ``size`` rows; by prompt, of whole prompts.
+
+        >>> from vrm_pyro.data.rows import load_table
+        >>> asked = ("a?", "b?", "a?", "b?", "a?")
+        >>> rows = [{"prompt": p, "response": str(i)} for i, p in enumerate(asked)]
+        >>> OutputRows(load_table(rows)).shards(2)
+        [(0, 2), (2, 4), (4, 5)]
+        >>> OutputRows(load_table(rows), by_prompt=True).shards(2)
+        [(0, 3), (3, 5)]
+        """
+        if not self.by_prompt:
+            return shard_ranges(len(self), size)
+        starts = np.flatnonzero(np.diff(self._prompt, prepend=-1))
+        cuts = [0]
+        for start in [*starts[1:].tolist(), len(self)]:
+            if start - cuts[-1] >= size or start == len(self) > cuts[-1]:
+                cuts.append(start)
+        return list(itertools.pairwise(cuts))
 
     def __len__(self) -> int:
         """Return the number of comparisons and single responses."""

@@ -45,6 +45,20 @@ def score_schema(loaded: LoadedModel) -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
+def prompt_schema() -> pa.Schema:
+    """Return the columns of a score file by prompt: the keys of its lines."""
+    numbers = ("reward_mean", "reward_sd", "p_best", "lower_bound")
+    response = pa.struct(
+        [
+            ("id", pa.string()),
+            ("response_index", pa.int64()),
+            *((name, pa.float64()) for name in numbers),
+            ("rank", pa.int64()),
+        ]
+    )
+    return pa.schema([("id", pa.string()), ("responses", pa.list_(response))])
+
+
 def write_parquet(
     lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], schema: pa.Schema
 ) -> int:
@@ -53,7 +67,7 @@ def write_parquet(
     Args:
         lines: Lines of a score file.
         path: The file.
-        schema: Its columns, of :func:`score_schema`.
+        schema: Its columns, of :func:`score_schema` or :func:`prompt_schema`.
 
     Raises:
         InputError: If the file cannot be written there.

@@ -37,6 +37,7 @@ KEY_PARTS: Final[Mapping[str, str]] = {
     "precision": "precision of the backbone",
     "token_budget": "tokens in a batch",
     "shard_rows": "rows in a shard",
+    "lines": "kind of lines",
 }
 """All that decides the lines of a part: name in the file, and what it is called to the user."""
 
@@ -46,6 +47,7 @@ def parts_key(
     table: PreferenceTable,
     shard_rows: int,
     backbone: Backbone | None,
+    lines: str = "response",
 ) -> dict[str, Any]:
     """Return what a part's lines follow from.
 
@@ -55,6 +57,7 @@ def parts_key(
         shard_rows: Rows in a shard.
         backbone: What reads the texts. Without it its parts are left out: the model's own
             description names the backbone, so a merge need not load it.
+        lines: What has a line.
     """
     digest = hashlib.sha256()
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -68,6 +71,7 @@ def parts_key(
         "rows": table.content_hash(),
         "ids": hashlib.sha256(names).hexdigest(),
         "shard_rows": shard_rows,
+        "lines": lines,
     }
     if backbone is not None:
         key |= backbone.key()

@@ -21,6 +21,7 @@ from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.meta import differ
 from vrm_pyro.models.checkpoint import ADAPTER_FOLDER, BACKBONE_FOLDER, LoadedModel, load_model
 from vrm_pyro.prediction.scorer.lines import entry, short, table_lines
+from vrm_pyro.prediction.scorer.prompt_lines import prompt_lines
 from vrm_pyro.prediction.scorer.scores import score_source
 
 Prompt = str | Messages
@@ -166,6 +167,26 @@ class Scorer:
         source = encode_table(table, self.backbone, drop_identical=False, progress=progress)
         scores = score_source(self.model, cast(FeatureSource, source))
         return table_lines(scores, table, self.loaded.objectives, self.loaded.rating_ranges)
+
+    def score_prompts(
+        self, table: PreferenceTable, *, k: float = 1.0, progress: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a line for each prompt: its responses against each other.
+
+        :func:`~vrm_pyro.prediction.scorer.prompt_lines.prompt_lines` says what a line holds::
+
+            rows = [{"prompt": "2 + 2?", "responses": ["4", "5", "22"]}]
+            (line,) = scorer.score_prompts(load_table(rows, every_row=True))
+            best = max(line["responses"], key=lambda response: response["p_best"])
+
+        Args:
+            table: Rows; labels and ratings are not read.
+            k: Standard deviations that ``lower_bound`` subtracts.
+            progress: Whether to show a progress bar while texts are encoded.
+        """
+        source = encode_table(table, self.backbone, drop_identical=False, progress=progress)
+        states = cast(FeatureSource, source)
+        return prompt_lines(self.model, states, score_source(self.model, states), table, k)
 
     def encode(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> FeatureSource:
         """Return the states of responses and of their prompts, equal prompts once.

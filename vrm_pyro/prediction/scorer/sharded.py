@@ -12,12 +12,12 @@ from tqdm import tqdm
 from vrm_pyro.data.rows.counts import RowReport, add_counts
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.features.shards import shard_ranges
 from vrm_pyro.features.tokens import cut_summary
 from vrm_pyro.prediction.rating_range import log_outside, outside
 from vrm_pyro.prediction.scorer.lines import table_lines
 from vrm_pyro.prediction.scorer.output_rows import OutputRows
 from vrm_pyro.prediction.scorer.parts import ScoreParts
+from vrm_pyro.prediction.scorer.prompt_lines import prompt_lines
 from vrm_pyro.prediction.scorer.scorer import Scorer
 from vrm_pyro.prediction.scorer.scores import score_source
 
@@ -60,8 +60,12 @@ def score_shards(
     *,
     progress: bool = False,
     cache: bool = False,
+    k: float = 1.0,
 ) -> Throughput:
     """Score some shards of a table; those that are finished are left alone.
+
+    Lines are those of :func:`~vrm_pyro.prediction.scorer.lines.table_lines`; of rows by prompt,
+    those of :func:`~vrm_pyro.prediction.scorer.prompt_lines.prompt_lines`.
 
     States and scores of one shard at a time are in memory, beside the texts of all. A shard's
     lines depend on its rows alone, so a run that was killed and resumed gives the same file bit
@@ -75,8 +79,9 @@ def score_shards(
         shard_rows: Rows in a shard.
         progress: Whether to show a progress bar with responses and tokens per second.
         cache: See :func:`~vrm_pyro.features.memory.encode_table`.
+        k: See :func:`~vrm_pyro.prediction.scorer.prompt_lines.prompt_lines`.
     """
-    ranges = shard_ranges(len(rows), shard_rows)
+    ranges = rows.shards(shard_rows)
     missing = set(parts.missing())
     work = [index for index in shards if index in missing]
     if len(work) < len(shards):
@@ -100,8 +105,13 @@ def score_shards(
                 responses_done=bar.update,
                 cache=cache,
             )
-            scores = score_source(scorer.model, cast(FeatureSource, states))
-            parts.write(index, table_lines(scores, states.rows, names, rated))
+            source = cast(FeatureSource, states)
+            scores = score_source(scorer.model, source)
+            if rows.by_prompt:
+                made = prompt_lines(scorer.model, source, scores, states.rows, k)
+            else:
+                made = table_lines(scores, states.rows, names, rated)
+            parts.write(index, made)
             if scores.scores is not None:
                 far += outside(scores.scores, names, rated).sum(0)
             tokens += int(states.prompt_tokens.sum() + states.response_tokens.sum())

@@ -16,7 +16,9 @@ from vrm_pyro.training.preflight.overfit import NUM_STEPS, memorise
 from vrm_pyro.training.preparation import data_facts
 
 NUM_RATED: Final = 32
-R2_LIMIT: Final = 0.5
+R2_LIMIT: Final = 0.25
+"""Ratings count little beside labels (lambda), so none are learned by heart; a model that does not
+learn has about 0."""
 
 
 def check_ratings(table: PreferenceTable) -> Check:
