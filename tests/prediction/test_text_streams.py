@@ -2,7 +2,7 @@
 
 import torch
 
-from vrm_pyro.integrations.rl.streams import text_streams
+from vrm_pyro.prediction.text_streams import text_streams
 
 ASKED = [[{"role": "user", "content": word}] for word in ("why", "how")]
 
