@@ -8,11 +8,10 @@ import pytest
 import torch
 from helpers.problems import small_batch
 
-from vrm_pyro.models.ratings import DifferenceRatings
-from vrm_pyro.models.ratings.difference import DifferenceValues
+from vrm_pyro.models.ratings import DifferenceRatings, SharedLevelValues
 
 SCALE = torch.tensor([0.5, 0.8, 1.1]).double()
-VALUES = DifferenceValues(SCALE, 1.0)
+VALUES = SharedLevelValues(SCALE, 1.0)
 
 
 def by_prompt(batch, value):
@@ -92,39 +91,34 @@ def test_a_lone_rating_says_nothing(batch, scores):
 
 
 @pytest.mark.parametrize("power", [1.0, 0.4])
-def test_composite_by_a_fine_grid(batch, scores, power):
-    """(R - 1) / R of log E N(y_j - mean y; s_j - mean s, tau^2 (1 - 1 / R))^lambda each."""
+def test_composite_is_exact_for_independent_scores(batch, scores, power):
+    """Tempered differences to the last rated response, with their scores integrated out."""
     values = replace(VALUES, power=power)
     variance = torch.rand_like(scores) + 0.1
-    found = values.composite_log_prob(batch, scores, variance)
-    grid = torch.linspace(-9, 9, 4001, dtype=torch.float64)
-    mass = dist.Normal(0.0, 1.0).log_prob(grid).exp() * (18 / 4000)
-    for row in range(batch.num_responses):
-        mates, exact = batch.response_prompt == batch.response_prompt[row], 0.0
+    found = by_prompt(batch, values.composite_log_prob(batch, scores, variance))
+    for prompt in range(batch.num_prompts):
+        rows, exact = batch.response_prompt == prompt, 0.0
         for k in range(3):
-            seen = mates & batch.rating_mask[:, k]
+            seen = rows & batch.rating_mask[:, k]
             count = int(seen.sum())
-            if not batch.rating_mask[row, k] or count < 2:
+            if count < 2:
                 continue
-            contrast = torch.full((count,), -1 / count).double()
-            contrast[seen.nonzero().squeeze(-1) == row] += 1
-            spread = (contrast**2 @ variance[seen, k]).sqrt()
+            contrast = torch.cat([torch.eye(count - 1), -torch.ones(count - 1, 1)], 1).double()
             gap = contrast @ (batch.ratings[seen, k] - scores[seen, k])
-            noise = SCALE[k] * (1 - 1 / count) ** 0.5
-            law = dist.Normal(gap + spread * grid, noise)
-            each = (mass * (power * law.log_prob(torch.zeros(()).double())).exp()).sum().log()
-            exact += (1 - 1 / count) * each.item()
-        assert found[row].item() == pytest.approx(exact, abs=1e-7)
+            noise = SCALE[k] ** 2 * contrast @ contrast.T
+            spread = contrast @ variance[seen, k].diag() @ contrast.T
+            law = torch.distributions.MultivariateNormal(
+                torch.zeros_like(gap), spread + noise / power
+            )
+            constant = (1 - power) * torch.logdet(2 * math.pi * noise)
+            constant = constant - (count - 1) * math.log(power)
+            exact += (law.log_prob(gap) + 0.5 * constant).item()
+        assert found[prompt].item() == pytest.approx(exact, abs=1e-9)
 
 
-def test_composite_without_spread_is_the_likelihood_up_to_a_constant(batch, scores):
-    zero = torch.zeros_like(scores)
-
-    def gap(s):
-        composite = VALUES.composite_log_prob(batch, s, zero)
-        return by_prompt(batch, composite - log_prob(batch, s))
-
-    assert torch.allclose(gap(scores), gap(torch.randn_like(scores)), atol=1e-9)
+def test_composite_without_spread_is_the_likelihood(batch, scores):
+    composite = VALUES.composite_log_prob(batch, scores, torch.zeros_like(scores))
+    assert torch.allclose(composite, log_prob(batch, scores), atol=1e-9)
 
 
 def test_site_is_the_best_score_with_the_others_held(batch, scores):

@@ -241,7 +241,7 @@ def test_law_is_one_of_pyro_s(name):
 
 # How far the mean of z may lie from the mode, in standard deviations of z: a few steps of
 # Fisher scoring; alternating between the responses of a prompt takes more of them.
-FROM_MODE = {"GaussianRatings": 1e-6, "DifferenceRatings": 0.1}
+FROM_MODE = {"GaussianRatings": 1e-6, "DifferenceRatings": 0.1, "PromptLevelRatings": 0.1}
 
 
 @EACH

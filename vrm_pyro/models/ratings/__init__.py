@@ -14,12 +14,14 @@ from vrm_pyro.models.ratings.bernoulli import BernoulliRatings
 from vrm_pyro.models.ratings.difference import DifferenceRatings
 from vrm_pyro.models.ratings.gaussian import GaussianRatings, GaussianValues
 from vrm_pyro.models.ratings.ordinal import OrdinalRatings
+from vrm_pyro.models.ratings.prompt_level import PromptLevelRatings, SharedLevelValues
 
 RATING_LIKELIHOODS: dict[str, type[RatingLikelihood]] = {
     "BernoulliRatings": BernoulliRatings,
     "DifferenceRatings": DifferenceRatings,
     "GaussianRatings": GaussianRatings,
     "OrdinalRatings": OrdinalRatings,
+    "PromptLevelRatings": PromptLevelRatings,
 }
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "GaussianRatings",
     "GaussianValues",
     "OrdinalRatings",
+    "PromptLevelRatings",
     "RatingDistribution",
     "RatingLikelihood",
     "RatingModule",
     "RatingValues",
+    "SharedLevelValues",
 ]
