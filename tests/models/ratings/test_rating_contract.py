@@ -323,6 +323,24 @@ def test_gradients_reach_every_parameter(name):
 
 
 @EACH
+def test_an_objective_that_nobody_rated_leaves_gradients_finite(name):
+    module, batch = build(name).float(), rated_batch(name).to(torch.float32)
+    mask = batch.rating_mask.clone()
+    mask[:, 1] = False
+    batch = replace(batch, rating_mask=mask)
+    loc = torch.randn(batch.num_responses, 3, requires_grad=True)
+    variance = torch.ones_like(loc, requires_grad=True)
+    values = module()
+    total = values.expected_log_prob(batch, loc, variance).sum()
+    total = total + values.composite_log_prob(batch, loc, variance).sum()
+    total = total + values.given_scores(loc, batch).log_prob(batch.ratings).sum()
+    precision, target = values.site(batch, loc)
+    (total + (precision * target).sum()).backward()
+    for tensor in (loc, variance, *module.parameters()):
+        assert torch.isfinite(tensor.grad).all()
+
+
+@EACH
 def test_float32_agrees_with_float64(name):
     batch, loc = rated_batch(name), torch.randn(14, 3).double()
     results = []

@@ -21,7 +21,6 @@ from vrm_pyro.models.ratings.base import (
 )
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule, RatingScale
 
-TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -193,14 +192,14 @@ class SharedLevelValues(RatingValues):
             if self.level_scale is None
             else (1 + self.level_scale**2 / level_power * precision)
         )
-        level = level.clamp(min=TINY).log() / _count(batch).clamp(min=1)
+        level = _positive(level).log() / _count(batch).clamp(min=1)
         value = noise.log() + level + self._degrees(batch) * math.log(2 * math.pi)
         return torch.where(self._usable(batch), value, torch.zeros_like(value))
 
     def _pull(self, precision: Tensor, level_power: float = 1.0) -> Tensor:
         """Return omega^2 / (1 + omega^2 precision): the variance of a level given residuals."""
         if self.level_scale is None:
-            return 1 / precision.clamp(min=TINY)
+            return 1 / _positive(precision)
         level = self.level_scale**2 / level_power
         return level / (1 + level * precision)
 
@@ -219,6 +218,11 @@ class SharedLevelValues(RatingValues):
         return (
             used if self.level_scale is not None else used * (1 - 1 / _count(batch).clamp(min=1))
         )
+
+
+def _positive(precision: Tensor) -> Tensor:
+    """Return 1 where nothing is rated: neither value nor gradient may be infinite there."""
+    return torch.where(precision > 0, precision, 1.0)
 
 
 def _count(batch: FeatureBatch) -> Tensor:
