@@ -1,6 +1,6 @@
 """Conjugate Gaussian updates of semantic features by ratings."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyro.distributions as dist
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
-from vrm_pyro.models.ratings import GaussianValues
+from vrm_pyro.models.ratings import GaussianValues, SharedLevelValues
 
 # Number of Fisher-scoring steps towards the mode where ratings are not Gaussian.
 SCORING_STEPS: Final = 3
@@ -50,6 +50,78 @@ def features_given_ratings(
     natural, precision = rating_update(batch, conditionals)
     covariance = torch.linalg.inv(precision)
     return (covariance @ natural.unsqueeze(-1)).squeeze(-1), covariance
+
+
+class SharedLevelUpdate(NamedTuple):
+    """z of a prompt's responses given all its ratings, which share levels (spec 2.7).
+
+    Given standardised levels v, responses are independent: z ~ N(loc + slope v, covariance).
+
+    Attributes:
+        log_evidence: log p(ratings | texts)^lambda of each prompt, shape (P,).
+        levels: p(v | ratings), batch (P,), event (K,).
+        loc: Shape (R, d_z).
+        slope: Shape (R, d_z, K).
+        covariance: Shape (R, d_z, d_z).
+    """
+
+    log_evidence: Tensor
+    levels: dist.MultivariateNormal
+    loc: Tensor
+    slope: Tensor
+    covariance: Tensor
+
+    def features(self, levels: Tensor, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        """Return mean (S, R, d_z) and covariance of z given draws of the levels, (S, P, K)."""
+        moved = torch.einsum("rdk,srk->srd", self.slope, levels[:, batch.response_prompt])
+        return self.loc + moved, self.covariance
+
+
+def shared_level_update(batch: FeatureBatch, conditionals: Conditionals) -> SharedLevelUpdate:
+    """Return the exact update of all responses of a prompt by ratings with a shared level.
+
+    Scores of a prompt have the precision diag(t) - u u' of each objective. With T of each
+    response from t alone and W = A' diag(u), the precision of all z is diag(T) - W W', which is
+    inverted by matrices of K rows a prompt.
+    """
+    ratings, reward, prior = conditionals.ratings, conditionals.reward, conditionals.gaussian
+    assert isinstance(ratings, SharedLevelValues)
+    scores = reward.scores(prior.loc)
+    weight, shared = ratings.coupling(batch)
+    site_precision, target = ratings.site(batch, scores)
+    slope_of_log_prob = (site_precision * (target - scores)) @ reward.loading
+    prior_precision = prior.natural()[1]
+    outer = reward.loading.unsqueeze(-1) * reward.loading.unsqueeze(-2)
+    factor = torch.linalg.cholesky(prior_precision + torch.einsum("rk,kde->rde", weight, outer))
+    coupled = reward.loading.T * shared.unsqueeze(-2)  # W, (R, d_z, K)
+    slope = torch.cholesky_solve(coupled, factor)
+    moved = torch.cholesky_solve(slope_of_log_prob.unsqueeze(-1), factor).squeeze(-1)
+
+    def by_prompt(value: Tensor) -> Tensor:
+        zero = value.new_zeros(batch.num_prompts, *value.shape[1:])
+        return zero.index_add(0, batch.response_prompt, value)
+
+    identity = torch.eye(shared.shape[-1]).to(shared)
+    levels = torch.linalg.cholesky(identity - by_prompt(coupled.mT @ slope))
+    projected = by_prompt((coupled.mT @ moved.unsqueeze(-1)).squeeze(-1))
+    centre = torch.cholesky_solve(projected.unsqueeze(-1), levels).squeeze(-1)
+    square = by_prompt((slope_of_log_prob * moved).sum(-1)) + (projected * centre).sum(-1)
+    log_det = by_prompt(_log_det(factor) - torch.linalg.slogdet(prior_precision)[1])
+    at_prior = ratings.given_scores(scores, batch).log_prob(batch.ratings)
+    log_evidence = ratings.power * by_prompt(at_prior)
+    log_evidence = log_evidence + 0.5 * (square - log_det - _log_det(levels))
+    return SharedLevelUpdate(
+        log_evidence,
+        dist.MultivariateNormal(centre, precision_matrix=levels @ levels.mT),
+        prior.loc + moved,
+        slope,
+        torch.cholesky_inverse(factor),
+    )
+
+
+def _log_det(factor: Tensor) -> Tensor:
+    """Return log |L L'| of Cholesky factors L."""
+    return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def marginal_ratings(

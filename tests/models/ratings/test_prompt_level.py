@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.problems import assert_within, small_batch
+from helpers.problems import assert_within, small_batch, small_model
 from torch.distributions import MultivariateNormal
 
+from vrm_pyro.models.conjugate import shared_level_update
 from vrm_pyro.models.ratings import GaussianRatings, PromptLevelRatings, SharedLevelValues
 
 SCALE = torch.tensor([0.5, 0.8, 1.1]).double()
@@ -120,6 +121,60 @@ def test_site_is_the_best_score_with_the_others_held(batch, scores):
         curvature = -torch.autograd.functional.hessian(value, scores[row]).diagonal()
         assert torch.allclose(precision[row], curvature, atol=1e-10)
         assert torch.allclose(precision[row] * (target[row] - scores[row]), slope, atol=1e-9)
+
+
+@POWERS
+@pytest.mark.parametrize("free", [False, True])
+def test_update_of_all_responses_is_the_joint_one(power, free):
+    """Evidence and law of all z of a prompt, against one dense Gaussian."""
+    model, batch = small_model(), small_batch(6)
+    model.ratings = PromptLevelRatings().build(3, power).double()
+    conditionals = model.conditionals(batch).detach()
+    values = SharedLevelValues(SCALE, power) if free else replace(VALUES, power=power)
+    conditionals = replace(conditionals, ratings=values)
+    found = shared_level_update(batch, conditionals)
+    prior, reward = conditionals.gaussian, conditionals.reward
+    scores = reward.scores(prior.loc)
+    for prompt in range(batch.num_prompts):
+        rows = (batch.response_prompt == prompt).nonzero().squeeze(-1)
+        places = [(i, k) for k in range(3) for i in rows.tolist() if batch.rating_mask[i, k]]
+        contrasts, noise = [], []
+        for k in range(3):
+            own = [p for p, (_, j) in enumerate(places) if j == k]
+            one = torch.eye(len(places)).double()[own]
+            count = len(own)
+            if free and count > 1:  # differences to the last
+                one = one[:-1] - one[-1:]
+                noise.append(SCALE[k] ** 2 * (torch.eye(count - 1) + 1).double())
+            elif not free and count:
+                noise.append(SCALE[k] ** 2 * torch.eye(count).double() + LEVEL[k] ** 2)
+            else:
+                continue
+            contrasts.append(one)
+        loading = torch.zeros(len(places), len(rows) * reward.loading.shape[1]).double()
+        for place, (i, k) in enumerate(places):
+            start = int((rows == i).nonzero()) * reward.loading.shape[1]
+            loading[place, start : start + reward.loading.shape[1]] = reward.loading[k]
+        contrast, noise = torch.cat(contrasts), torch.block_diag(*noise)
+        loading = contrast @ loading
+        mean = torch.stack([values.mean(scores)[i, k] for i, k in places])
+        gap = contrast @ (torch.stack([batch.ratings[i, k] for i, k in places]) - mean)
+        covariance = torch.block_diag(*prior.covariance[rows])
+        spread = loading @ covariance @ loading.T + noise / power
+        evidence = MultivariateNormal(torch.zeros_like(gap), spread).log_prob(gap)
+        evidence = evidence + 0.5 * (1 - power) * torch.logdet(2 * math.pi * noise)
+        evidence = evidence - 0.5 * len(gap) * math.log(power)
+        assert found.log_evidence[prompt].item() == pytest.approx(evidence.item(), abs=1e-8)
+        gain = covariance @ loading.T @ torch.linalg.inv(spread)
+        loc = prior.loc[rows].flatten() + gain @ gap
+        posterior = covariance - gain @ loading @ covariance
+        slope = found.slope[rows].flatten(0, 1)
+        levels = found.levels
+        own = found.loc[rows].flatten() + slope @ levels.mean[prompt]
+        assert torch.allclose(own, loc, atol=1e-8)
+        shared = slope @ levels.covariance_matrix[prompt] @ slope.T
+        own = torch.block_diag(*found.covariance[rows]) + shared
+        assert torch.allclose(own, posterior, atol=1e-8)
 
 
 def test_draws_share_the_level_of_their_prompt(batch, scores):

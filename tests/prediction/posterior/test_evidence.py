@@ -6,6 +6,7 @@ from helpers import golden, problems
 from pyro import poutine
 
 from vrm_pyro import names
+from vrm_pyro.models.ratings import DifferenceRatings, PromptLevelRatings
 from vrm_pyro.prediction.posterior.evidence import log_evidence
 from vrm_pyro.prediction.posterior.refine import FixedGuide
 
@@ -47,11 +48,19 @@ def test_golden_evidence_is_exact(ratings):
 
 
 @pytest.mark.parametrize("single_use", [False, True])
-@pytest.mark.parametrize("mode", ["conditional", "vib"])
-def test_agrees_with_plain_monte_carlo(mode, single_use):
+@pytest.mark.parametrize(
+    ("mode", "ratings"),
+    [
+        ("conditional", None), ("vib", None),
+        ("conditional", PromptLevelRatings(1.0, 0.7)), ("conditional", DifferenceRatings(1.0)),
+    ],
+)  # fmt: skip
+def test_agrees_with_plain_monte_carlo(mode, ratings, single_use):
     batch = problems.small_batch(4, single_use=single_use)
     batch = type(batch)(**{**batch.as_dict(), "ratings": 0.5 * batch.ratings})
     model = problems.small_model(mode, power=0.5)
+    if ratings is not None:
+        model.ratings = ratings.build(3, 0.5).double()
     with torch.no_grad():
         batch = model.standardize(batch)
         found = log_evidence(model, batch, model.conditionals(batch), num_draws=1024)

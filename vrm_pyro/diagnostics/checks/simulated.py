@@ -55,7 +55,7 @@ def simulated_outcomes(
                 if not isinstance(ratings, GaussianValues):
                     raise ValueError("simulated_outcomes: tempered ratings that are not Gaussian.")
                 ratings = replace(ratings, scale=ratings.scale / ratings.power**0.5)
-            drawn = ratings.given_scores(scores, batch).sample()
+            drawn = ratings.sample_rows(scores, batch)
             made = replace(made, ratings=drawn.to(batch.ratings))
     return made, w, z
 

@@ -91,6 +91,10 @@ class RatingValues:
         """Draw y given s, elementwise, without gradient."""
         raise NotImplementedError
 
+    def sample_rows(self, scores: Tensor, batch: FeatureBatch) -> Tensor:
+        """Draw y of all responses of a batch, (..., R, K): those of a prompt may share a level."""
+        return self.sample(scores)
+
     def detach(self) -> "RatingValues":
         """Return the same values without gradients."""
         raise NotImplementedError

@@ -22,7 +22,6 @@ from vrm_pyro.models.ratings.base import (
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule, RatingScale
 
 
-
 @dataclass(frozen=True)
 class PromptLevelRatings(RatingLikelihood):
     """y_jk ~ N(s_jk + o_k + c_pk, tau_k^2), c_pk ~ N(0, omega_k^2) (spec 2.5 i).
@@ -118,6 +117,16 @@ class SharedLevelValues(RatingValues):
             variance = variance + self.level_scale**2
         return dist.Normal(self.mean(scores), variance.sqrt()).sample()
 
+    def sample_rows(self, scores: Tensor, batch: FeatureBatch) -> Tensor:
+        """Draw y of all responses, with one level for each prompt and objective."""
+        with torch.no_grad():
+            drawn = dist.Normal(self.mean(scores), self.scale).sample()
+            if self.level_scale is None:
+                return drawn
+            size = (*drawn.shape[:-2], batch.num_prompts, drawn.shape[-1])
+            levels = self.level_scale * drawn.new_empty(size).normal_()
+            return drawn + levels[..., batch.response_prompt, :]
+
     def given_scores(self, scores: Tensor, batch: FeatureBatch) -> dist.Distribution:
         """Return the likelihood of the ratings of a prompt, split over the rated responses."""
         return _SharedLevelDistribution(self, scores, batch)
@@ -140,11 +149,21 @@ class SharedLevelValues(RatingValues):
             -1
         )
 
+    def coupling(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        """Return t and u of the precision diag(t) - u u' of a prompt's scores, each (R, K).
+
+        Given the level, ratings are independent with precision t; integrating it out takes
+        u u' off, of all rated responses of the prompt, for each objective alone.
+        """
+        noise = (self.scale**2).expand(batch.rating_mask.shape)
+        pull = self._pull(_total(batch, batch.rating_mask / noise))
+        used = self._usable(batch).to(noise.dtype) * self.power
+        return used / noise, used.sqrt() * pull.sqrt() / noise
+
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Gaussian update of each response with the others held at ``scores``."""
         noise = (self.scale**2).expand_as(scores)
-        precision = batch.rating_mask / noise
-        share = self._pull(_total(batch, precision)) / noise
+        share = self._pull(_total(batch, batch.rating_mask / noise)) / noise
         residual = self._residual(batch, scores)
         others = _total(batch, residual) - residual
         usable = self._usable(batch)
@@ -254,14 +273,8 @@ class _SharedLevelDistribution(RatingDistribution):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw ratings, masked ones too, with one level for each prompt and objective."""
-        values, shape = self.values, self._extended_shape(torch.Size(sample_shape))
-        with torch.no_grad():
-            drawn = dist.Normal(values.mean(self.scores.expand(shape)), values.scale).sample()
-            if values.level_scale is None:
-                return drawn
-            size = (*shape[:-2], self.batch.num_prompts, shape[-1])
-            levels = values.level_scale * drawn.new_empty(size).normal_()
-            return drawn + levels[..., self.batch.response_prompt, :]
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.values.sample_rows(self.scores.expand(shape), self.batch)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return each response's share of the log-likelihood, without the power."""

@@ -258,7 +258,7 @@ def _outcomes(
             drawn = torch.where(batch.ranked, ranked, drawn)
         outcomes[PREFERENCE] = drawn
     if conditionals.ratings is not None:
-        drawn = conditionals.ratings.given_scores(scores, batch).sample()
+        drawn = conditionals.ratings.sample_rows(scores, batch)
         outcomes[RATING] = drawn * model.rating_scale + model.rating_loc
     return outcomes
 

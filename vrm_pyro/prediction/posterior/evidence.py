@@ -10,12 +10,17 @@ from torch import Tensor
 from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
-from vrm_pyro.models.conjugate import features_given_ratings, rating_evidence
+from vrm_pyro.models.conjugate import (
+    features_given_ratings,
+    rating_evidence,
+    shared_level_update,
+)
 from vrm_pyro.models.distributions import as_gaussian, is_gaussian, weight_nodes
 from vrm_pyro.models.guides import LabelBlindModule
 from vrm_pyro.models.likelihoods import Ranking
 from vrm_pyro.models.likelihoods.quadrature import hermite_nodes, root
 from vrm_pyro.models.objectives.traces import scored_traces
+from vrm_pyro.models.ratings import SharedLevelValues
 from vrm_pyro.models.vrm import VRM
 
 NUM_NODES = 48
@@ -64,20 +69,25 @@ def log_evidence(
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if (
-            conditionals.ratings is not None
-            and batch.has_ratings
-            and not conditionals.ratings.conjugate
-        ):
+        rated = batch.has_ratings and conditionals.ratings is not None
+        shared = isinstance(conditionals.ratings, SharedLevelValues)
+        if rated and not (shared or conditionals.ratings.conjugate):
             _, _, log_probs = weighted_draws(model, batch, conditionals, 8 * num_draws)
             return _mean_weight(log_probs["log_weight"])
         constant = conditionals.reward.scale.new_zeros(batch.num_prompts)
-        if conditionals.ratings is not None and batch.has_ratings:
-            evidence = rating_evidence(batch, conditionals)
-            constant = constant.index_add(0, batch.response_prompt, evidence)
+        if rated and shared:
+            update = shared_level_update(batch, conditionals)
+            constant = update.log_evidence
+            levels = update.levels.sample(torch.Size([2 * (num_draws // 2)]))
+            target = update.features(levels, batch)
+        else:
+            target = features_given_ratings(batch, conditionals)
+            if rated:
+                evidence = rating_evidence(batch, conditionals)
+                constant = constant.index_add(0, batch.response_prompt, evidence)
         if batch.num_pairs == 0:
             return Evidence(constant, torch.zeros_like(constant))
-        log_weight = _log_weights(model, batch, conditionals, num_draws)
+        log_weight = _log_weights(model, batch, conditionals, num_draws, target)
     found = _mean_weight(log_weight)
     return Evidence(found.log_prob + constant, found.standard_error)
 
@@ -139,10 +149,17 @@ def weighted_draws(
 
 
 def _log_weights(
-    model: VRM, batch: FeatureBatch, conditionals: Conditionals, num_draws: int
+    model: VRM,
+    batch: FeatureBatch,
+    conditionals: Conditionals,
+    num_draws: int,
+    target: Distribution,
 ) -> Tensor:
-    """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P)."""
-    target: Distribution = features_given_ratings(batch, conditionals)
+    """Return log p(c, w, r | ratings) / proposal(w, r), shape (S, P).
+
+    ``target`` is p(z | ratings), its mean with a leading dimension of draws where levels of the
+    ratings were drawn: the draws of w and r are then given these.
+    """
     q_weights, proposal = conditionals.weights, target
     if not isinstance(model.guide, LabelBlindModule):
         q_weights, q_features = model.guide.posterior(batch, conditionals)
@@ -158,7 +175,13 @@ def _log_weights(
     )
     from_guide = torch.arange(2 * half) < half
     parts = [
-        _preferences(batch, conditionals, w[rows], from_guide[rows], target, proposal)
+        _preferences(
+            batch,
+            conditionals,
+            w[rows],
+            from_guide[rows],
+            *((loc[rows] if loc.dim() == 3 else loc, cov) for loc, cov in (target, proposal)),
+        )
         for rows in torch.arange(2 * half).split(SLICE)
     ]
     log_lik, log_p, log_q = (torch.cat(part) for part in zip(*parts, strict=True))
