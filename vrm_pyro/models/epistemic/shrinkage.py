@@ -51,6 +51,12 @@ class ShrinkagePosterior(ParameterPosterior):
         """Return the variance over q(V) of E z_first - E z_second; standardised states in."""
         return self._map(model).difference_variance(states, batch.pair_first, batch.pair_second)
 
+    def variance_within(
+        self, model: nn.Module, batch: FeatureBatch
+    ) -> Float[Tensor, "responses features"]:
+        """Return the variance over q(V) of each E z within its prompt; standardised batch in."""
+        return self._map(model).variance_within(batch.responses, batch.response_prompt)
+
     def _map(self, model: nn.Module) -> ShrinkageNormal:
         owner = model.get_submodule(self.prior)
         assert isinstance(owner, ShrinkageNormal)

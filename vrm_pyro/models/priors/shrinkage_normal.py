@@ -99,6 +99,20 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
         variance = self.tau.square() * (gap.square() @ self._scale.square().T)
         return variance[:, : self.latent_dim]
 
+    def variance_within(
+        self, states: Tensor, prompt: Int[Tensor, " responses"]
+    ) -> Float[Tensor, "responses features"]:
+        """Return the variance of each loc beside those of its prompt under q(V).
+
+        Scaled so that the two of a prompt with two responses add up to that of their difference.
+        """
+        count = prompt.bincount()[prompt].unsqueeze(-1)
+        zero = states.new_zeros(int(prompt.max()) + 1, states.shape[1])
+        mean = zero.index_add(0, prompt, states)[prompt] / count
+        gap = (states - mean) @ self.directions.T
+        variance = self.tau.square() * (gap.square() @ self._scale.square().T)
+        return variance[:, : self.latent_dim] * count / (count - 1).clamp(min=1)
+
     def draw_map(self, generator: torch.Generator | None = None) -> Tensor:
         """Return a draw of the part of ``loc`` that gives E z; that of log sigma is its mean."""
         drawn = super().draw_map(generator)

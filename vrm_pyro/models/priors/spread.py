@@ -17,11 +17,19 @@ SPREAD: Final = "spread_factor"
 _LEAST_CONCENTRATION = 1e-3
 
 
-def add_spread(*priors: nn.Module) -> None:
-    """Let the distributions of priors have their standard deviations times a buffer, now 1."""
-    for prior in priors:
-        prior.register_buffer(SPREAD, torch.ones(()))
-        prior.register_forward_hook(_spread)
+def add_spread(prior: nn.Module, *shape: int) -> None:
+    """Let the distribution of a prior have its standard deviations times a buffer, now 1.
+
+    Files of before have one number where there is one for each feature now.
+    """
+    prior.register_buffer(SPREAD, torch.ones(shape))
+    prior.register_forward_hook(_spread)
+    prior.register_load_state_dict_pre_hook(_expand)
+
+
+def _expand(prior: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    if (name := prefix + SPREAD) in state:
+        state[name] = state[name].expand(prior.get_buffer(SPREAD).shape)
 
 
 def _spread(prior: nn.Module, _: Any, distribution: Any) -> Any:
@@ -29,11 +37,12 @@ def _spread(prior: nn.Module, _: Any, distribution: Any) -> Any:
 
 
 @singledispatch
-def with_spread(distribution: Any, factor: Float[Tensor, ""]) -> Any:
+def with_spread(distribution: Any, factor: Float[Tensor, "*features"]) -> Any:
     """Return a distribution with the same mean (or median) and ``factor`` times the spread.
 
     A Normal's standard deviations, a logistic-normal's scale of log ratios, and a Dirichlet's
-    1 / sqrt(concentration) are multiplied. A family that is not known stays as it is at factor 1.
+    1 / sqrt(concentration) are multiplied; a Normal's by one factor or by one for each feature.
+    A family that is not known stays as it is at factor 1.
 
     >>> with_spread(dist.Dirichlet(torch.tensor([4.0, 8.0])), torch.tensor(2.0)).concentration
     tensor([1., 2.])
@@ -41,7 +50,7 @@ def with_spread(distribution: Any, factor: Float[Tensor, ""]) -> Any:
     Raises:
         TypeError: If the factor is not 1 and the family is not known.
     """
-    if float(factor) == 1.0:
+    if bool((factor == 1.0).all()):
         return distribution
     raise TypeError(f"{type(distribution).__name__} has no known spread to multiply.")
 
@@ -63,7 +72,9 @@ def _(distribution: dist.Independent, factor: Tensor) -> Any:
 
 @with_spread.register
 def _(distribution: dist.MultivariateNormal, factor: Tensor) -> dist.MultivariateNormal:
-    return dist.MultivariateNormal(distribution.loc, scale_tril=distribution.scale_tril * factor)
+    return dist.MultivariateNormal(
+        distribution.loc, scale_tril=distribution.scale_tril * factor[..., None]
+    )
 
 
 @with_spread.register

@@ -8,7 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.priors.base import check_positive
@@ -19,7 +19,7 @@ from vrm_pyro.models.ratings.base import (
     RatingModule,
     RatingValues,
 )
-from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule, RatingScale
+from vrm_pyro.models.ratings.gaussian import RatingScale
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PromptLevelRatings(RatingLikelihood):
         )
 
 
-class PromptLevelRatingsModule(GaussianRatingsModule):
+class PromptLevelRatingsModule(RatingModule):
     """Offset o and scales tau and omega of :class:`PromptLevelRatings` (spec 2.5 i)."""
 
     def __init__(
@@ -69,7 +69,10 @@ class PromptLevelRatingsModule(GaussianRatingsModule):
         learn_scale: bool,
         power: float,
     ) -> None:
-        super().__init__(num_objectives, scale, learn_scale, power)
+        super().__init__()
+        self.scale = RatingScale(num_objectives, scale, learn_scale)
+        self.offset = nn.Parameter(torch.zeros(num_objectives))
+        self.power = power
         self.level_scale = RatingScale(num_objectives, level_scale, learn_scale)
 
     def forward(self) -> "SharedLevelValues":

@@ -65,5 +65,6 @@ def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
         WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )
     if config.recalibrate:
-        add_spread(model.weight_prior, model.feature_prior)
+        add_spread(model.weight_prior)
+        add_spread(model.feature_prior, model.latent_dim)
     return model

@@ -27,6 +27,7 @@ from vrm_pyro.models.likelihoods import Preference, Ranking
 from vrm_pyro.models.objectives.base import kl_terms
 from vrm_pyro.models.predictive import NUM_DRAWS
 from vrm_pyro.models.ratings.gaussian import GaussianRatingsModule
+from vrm_pyro.models.ratings.prompt_level import PromptLevelRatingsModule
 from vrm_pyro.models.reference_kl import kl_features, kl_weights
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
@@ -155,7 +156,7 @@ def draw_posterior(
     label_blind = isinstance(first.guide, LabelBlindModule)
     predictive = "posterior_predictive" if label_blind else "prior_predictive"
     unit: dict[str, Any] = {}
-    if isinstance(first.ratings, GaussianRatingsModule):
+    if isinstance(first.ratings, GaussianRatingsModule | PromptLevelRatingsModule):
         offset = first.ratings.offset.double()
         if first is not drawn:  # scores of an ensemble have the members' offsets in them
             offset = torch.zeros_like(offset)

@@ -69,20 +69,20 @@ def log_evidence(
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        rated = batch.has_ratings and conditionals.ratings is not None
-        shared = isinstance(conditionals.ratings, SharedLevelValues)
-        if rated and not (shared or conditionals.ratings.conjugate):
+        ratings = conditionals.ratings if batch.has_ratings else None
+        shared = isinstance(ratings, SharedLevelValues)
+        if ratings is not None and not (shared or ratings.conjugate):
             _, _, log_probs = weighted_draws(model, batch, conditionals, 8 * num_draws)
             return _mean_weight(log_probs["log_weight"])
         constant = conditionals.reward.scale.new_zeros(batch.num_prompts)
-        if rated and shared:
+        if shared:
             update = shared_level_update(batch, conditionals)
             constant = update.log_evidence
             levels = update.levels.sample(torch.Size([2 * (num_draws // 2)]))
             target = update.features(levels, batch)
         else:
             target = features_given_ratings(batch, conditionals)
-            if rated:
+            if ratings is not None:
                 evidence = rating_evidence(batch, conditionals)
                 constant = constant.index_add(0, batch.response_prompt, evidence)
         if batch.num_pairs == 0:
