@@ -181,3 +181,18 @@ def test_it_is_the_ridge_regression_of_its_own_scales(tmp_path):
     share = torch.exp(30 * prior.raw_scale[0]).detach().numpy()
     ratio = np.log(share / np.diag(precision) ** -0.5)  # one by one, noise of the last steps
     assert abs(ratio.mean()) < 0.2
+
+
+def test_doubt_within_a_prompt_adds_up_to_that_of_differences():
+    """Of two responses the sum is that of their difference; of more, the mean over pairs is."""
+    torch.manual_seed(0)
+    prior = ShrinkageNormalPrior().build(6, 2).double()
+    states, prompt = torch.randn(5, 6).double(), torch.tensor([0, 0, 1, 1, 1])
+    prior.fit_responses(states, prompt)
+    own = prior.variance_within(states, prompt)
+    first, second = torch.tensor([0, 2, 2, 3]), torch.tensor([1, 3, 4, 4])
+    gaps = prior.difference_variance(states, first, second)
+    assert torch.allclose(own[:2].sum(0), gaps[0])
+    assert torch.allclose(2 * own[2:].mean(0), gaps[1:].mean(0))
+    lone = prior.variance_within(states, torch.arange(5))
+    assert torch.equal(lone, torch.zeros_like(lone))
