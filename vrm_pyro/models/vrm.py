@@ -26,7 +26,7 @@ from vrm_pyro.models.distributions import (
 )
 from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.epistemic.choose import choose_posterior
-from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
+from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior, features_beside
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
 from vrm_pyro.models.likelihoods import (
     BradleyTerry,
@@ -49,7 +49,6 @@ from vrm_pyro.models.predictive import (
 )
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
 from vrm_pyro.models.priors.one_objective import OneObjective
-from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 from vrm_pyro.models.ratings import RatingModule
 from vrm_pyro.models.reward import (
     LinearReward,
@@ -144,10 +143,9 @@ class VRM(RewardModel):
     @local_parameters()
     def conditionals(self, batch: FeatureBatch) -> Conditionals:
         """Evaluate the priors and parameters on a standardised batch, once a step."""
-        groups = (batch.response_prompt,) if isinstance(self.feature_prior, ShrinkageMap) else ()
         return Conditionals(
             self.weight_prior(batch.prompts),
-            self.feature_prior(batch.responses, *groups),
+            features_beside(self, batch),
             self.reward(),
             None if self.ratings is None else self.ratings(),
             self.likelihood,

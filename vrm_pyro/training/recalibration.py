@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import pyro.distributions as dist
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
@@ -18,6 +17,7 @@ from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import rating_evidence, shared_level_update
+from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
 from vrm_pyro.models.priors.spread import SPREAD, has_spread, with_spread
 from vrm_pyro.models.ratings import GaussianValues, SharedLevelValues
@@ -119,21 +119,14 @@ def _evidence(model: VRM, batch: FeatureBatch, seed: int) -> float:
     """Return the mean log evidence of a prompt; -inf where it is not finite."""
     with torch.no_grad():
         conditionals = model.conditionals(batch)
-        features = _widened(model, batch, conditionals.features)
-    conditionals = replace(conditionals, features=features)
     found = float(log_evidence(model, batch, conditionals, _DRAWS, seed).log_prob.mean())
     return found if math.isfinite(found) else -math.inf
 
 
-def _widened(model: VRM, batch: FeatureBatch, features: Any) -> Any:
-    """Return p(z | x, y) with the doubt about its map, which predictions add to it."""
-    posterior = model.parameter_posterior
-    if not isinstance(posterior, ShrinkagePosterior):
-        return features
+def _features(model: VRM, batch: FeatureBatch) -> Any:
+    """Return p(z | x, y) at the mean of its map: what the factors multiply."""
     with torch.no_grad():
-        doubt = posterior.variance_within(model, batch)
-    base = features.base_dist
-    return dist.Normal(base.loc, (base.scale.square() + doubt).sqrt()).to_event(1)
+        return model.feature_prior(batch.responses)
 
 
 def _log_tensors(model: VRM) -> dict[str, Tensor]:
@@ -201,6 +194,7 @@ def _fit_totals(model: VRM, batch: FeatureBatch) -> None:
     if not _has_totals(batch, conditionals):
         return
     ratings: Any = conditionals.ratings
+    at_mean = _features(model, batch)
     logs = _log_scales(model)
     size = model.num_objectives if _features_are_scores(model) else 1
     own = logs["ratings"].new_zeros(size, requires_grad=True)
@@ -213,7 +207,9 @@ def _fit_totals(model: VRM, batch: FeatureBatch) -> None:
         changed = replace(ratings, scale=ratings.scale * own.exp())
         if "levels" in logs:
             changed = replace(changed, level_scale=ratings.level_scale * level.exp())
-        features = _widened(model, batch, with_spread(conditionals.features, own.exp()))
+        features = with_spread(at_mean, own.exp())
+        if isinstance(model.parameter_posterior, ShrinkagePosterior):
+            features = model.parameter_posterior.widened(model, features, batch)
         tried = replace(conditionals, features=features, ratings=changed)
         prior = 0.5 * (own.square().sum() + level.square().sum())
         value = prior - evidence(batch, tried).sum()
@@ -241,7 +237,8 @@ class _Change:
             conditionals = model.conditionals(batch)
         if _has_totals(batch, conditionals):
             ratings: Any = conditionals.ratings
-            score = conditionals.gaussian.mapped_variance(conditionals.reward.loading)
+            features = as_gaussian(_features(model, batch))
+            score = features.mapped_variance(conditionals.reward.loading)
             count = batch.rating_mask.sum(0).clamp(min=1)
             variance = torch.where(batch.rating_mask, score, 0.0).sum(0) / count
             share = ratings.scale**2 / variance.clamp(min=1e-12)

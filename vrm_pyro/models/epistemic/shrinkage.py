@@ -1,11 +1,15 @@
 """The posterior that a feature prior of the shrinkage kind has of its own map."""
 
+from typing import Any
+
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.epistemic.base import ParameterPosterior
+from vrm_pyro.models.priors.shrinkage import ShrinkageMap
 from vrm_pyro.models.priors.shrinkage_normal import ShrinkageNormal
 
 
@@ -51,13 +55,35 @@ class ShrinkagePosterior(ParameterPosterior):
         """Return the variance over q(V) of E z_first - E z_second; standardised states in."""
         return self._map(model).difference_variance(states, batch.pair_first, batch.pair_second)
 
-    def variance_within(
-        self, model: nn.Module, batch: FeatureBatch
-    ) -> Float[Tensor, "responses features"]:
-        """Return the variance over q(V) of each E z within its prompt; standardised batch in."""
-        return self._map(model).variance_within(batch.responses, batch.response_prompt)
+    def widened(
+        self, model: nn.Module, features: dist.Independent, batch: FeatureBatch
+    ) -> dist.Independent:
+        """Return p(z | x, y) with V integrated out, responses of a prompt beside each other.
+
+        Args:
+            model: The model.
+            features: p(z | x, y) at the mean of q(V).
+            batch: Standardised batch.
+        """
+        doubt = self._map(model).variance_within(batch.responses, batch.response_prompt)
+        base = features.base_dist
+        return dist.Normal(base.loc, (base.scale.square() + doubt).sqrt()).to_event(1)
 
     def _map(self, model: nn.Module) -> ShrinkageNormal:
         owner = model.get_submodule(self.prior)
         assert isinstance(owner, ShrinkageNormal)
         return owner
+
+
+def features_beside(model: Any, batch: FeatureBatch) -> dist.Distribution:
+    """Return p(z | x, y) of the responses of each prompt beside each other (spec 2.2).
+
+    Under a shrinkage prior responses of a prompt share the draw of V in training, and V is
+    integrated out in evaluation mode; other priors take each response alone.
+    """
+    if model.training and isinstance(model.feature_prior, ShrinkageMap):
+        return model.feature_prior(batch.responses, batch.response_prompt)
+    features = model.feature_prior(batch.responses)
+    if model.training or not isinstance(model.parameter_posterior, ShrinkagePosterior):
+        return features
+    return model.parameter_posterior.widened(model, features, batch)
