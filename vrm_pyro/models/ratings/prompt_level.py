@@ -137,20 +137,18 @@ class SharedLevelValues(RatingValues):
     def expected_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
         """Return lambda E log p(y | s) in closed form, shape (R,) (spec 2.6)."""
         noise = (self.scale**2).expand_as(loc)
-        return self.power * self._log_prob(batch, loc, noise, extra=variance)
+        return self.power * self._each(batch, loc, noise, extra=variance).sum(-1)
 
-    def composite_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
-        """Return log E p(y | s)^lambda of each prompt, split over its responses (spec 2.6).
+    def each_log_prob(self, batch: FeatureBatch, loc: Tensor, variance: Tensor) -> Tensor:
+        """Return log E p(y | s)^lambda of each prompt, split over its ratings (spec 2.6).
 
         Exact for independent scores: composite, as scores of a response share its features.
         """
         power, noise = self.power, (self.scale**2).expand_as(loc)
-        value = self._log_prob(batch, loc, noise / power + variance, level_power=power)
+        value = self._each(batch, loc, noise / power + variance, level_power=power)
         # p^lambda is the density with the covariance divided by lambda, times this constant.
-        log_det = self._log_det(batch, noise)
-        return value + 0.5 * ((1 - power) * log_det - math.log(power) * self._degrees(batch)).sum(
-            -1
-        )
+        constant = (1 - power) * self._log_det(batch, noise)
+        return value + 0.5 * (constant - math.log(power) * self._degrees(batch))
 
     def coupling(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
         """Return t and u of the precision diag(t) - u u' of a prompt's scores, each (R, K).
@@ -160,7 +158,7 @@ class SharedLevelValues(RatingValues):
         """
         noise = (self.scale**2).expand(batch.rating_mask.shape)
         pull = self._pull(_total(batch, batch.rating_mask / noise))
-        used = self._usable(batch).to(noise.dtype) * self.power
+        used = self.informs(batch).to(noise.dtype) * self.power
         return used / noise, used.sqrt() * pull.sqrt() / noise
 
     def site(self, batch: FeatureBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,13 +167,13 @@ class SharedLevelValues(RatingValues):
         share = self._pull(_total(batch, batch.rating_mask / noise)) / noise
         residual = self._residual(batch, scores)
         others = _total(batch, residual) - residual
-        usable = self._usable(batch)
+        usable = self.informs(batch)
         # The square form of the residuals is least in s_j where r_j = share (r_j + others).
         best = share * others / (1 - share).clamp(min=LEAST_INFORMATION)
         target = torch.where(usable, scores + residual - best, scores)
         return torch.where(usable, self.power * (1 - share) / noise, 0.0), target
 
-    def _log_prob(
+    def _each(
         self,
         batch: FeatureBatch,
         scores: Tensor,
@@ -183,7 +181,7 @@ class SharedLevelValues(RatingValues):
         extra: Tensor | None = None,
         level_power: float = 1.0,
     ) -> Tensor:
-        """Return each response's share of log p(y | s), shape (..., R).
+        """Return each rating's share of log p(y | s), shape (..., R, K).
 
         Args:
             batch: Its ratings.
@@ -204,7 +202,7 @@ class SharedLevelValues(RatingValues):
             prior = level_power * (level / self.level_scale) ** 2
             each = each + prior / _count(batch).clamp(min=1)
         each = -0.5 * each
-        return torch.where(self._usable(batch), each, torch.zeros_like(each)).sum(-1)
+        return torch.where(self.informs(batch), each, torch.zeros_like(each))
 
     def _log_det(self, batch: FeatureBatch, noise: Tensor, level_power: float = 1.0) -> Tensor:
         """Return each response's share of the log of |2 pi covariance|, (R, K)."""
@@ -216,7 +214,7 @@ class SharedLevelValues(RatingValues):
         )
         level = _positive(level).log() / _count(batch).clamp(min=1)
         value = noise.log() + level + self._degrees(batch) * math.log(2 * math.pi)
-        return torch.where(self._usable(batch), value, torch.zeros_like(value))
+        return torch.where(self.informs(batch), value, torch.zeros_like(value))
 
     def _pull(self, precision: Tensor, level_power: float = 1.0) -> Tensor:
         """Return omega^2 / (1 + omega^2 precision): the variance of a level given residuals."""
@@ -229,14 +227,14 @@ class SharedLevelValues(RatingValues):
         residual = batch.ratings - self.mean(scores)
         return torch.where(batch.rating_mask, residual, torch.zeros_like(residual))
 
-    def _usable(self, batch: FeatureBatch) -> Tensor:
+    def informs(self, batch: FeatureBatch) -> Tensor:
         """Return which ratings say something: a lone one of a free level does not."""
         least = 2 if self.level_scale is None else 1
         return batch.rating_mask & (_count(batch) >= least)
 
     def _degrees(self, batch: FeatureBatch) -> Tensor:
         """Return each rating's share of the rank of the covariance: a free level takes 1."""
-        used = self._usable(batch).to(self.scale.dtype)
+        used = self.informs(batch).to(self.scale.dtype)
         return (
             used if self.level_scale is not None else used * (1 - 1 / _count(batch).clamp(min=1))
         )
@@ -282,4 +280,5 @@ class _SharedLevelDistribution(RatingDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return each response's share of the log-likelihood, without the power."""
         noise = (self.values.scale**2).expand(self.scores.shape[-2:])
-        return self.values._log_prob(replace(self.batch, ratings=value), self.scores, noise)
+        each = self.values._each(replace(self.batch, ratings=value), self.scores, noise)
+        return each.sum(-1)
