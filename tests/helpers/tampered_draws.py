@@ -157,6 +157,8 @@ def export_trials(place: Path, count: int) -> list[Trial]:
     for name, value in (
         ("adapter", 3),
         ("adapter", {"nosuch": 1}),
+        ("empty_reward", "low"),
+        ("empty_reward", float("inf")),
         ("without_boundary", 3),
         ("without_boundary", "perhaps"),
         ("backbone", None),

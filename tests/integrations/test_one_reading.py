@@ -17,7 +17,7 @@ from helpers.chat_families import (
     family_tokenizer,
 )
 from helpers.reward_models import facts_of, loaded_model
-from helpers.tiny_backbones import tiny_backbone
+from helpers.tiny_backbones import llama_tokenizer, tiny_backbone
 from jinja2 import TemplateError
 
 from vrm_pyro.backbone.chat import ChatEncoder
@@ -27,7 +27,7 @@ from vrm_pyro.data.rows import load_table
 from vrm_pyro.integrations.huggingface.boundary import reading_of
 from vrm_pyro.integrations.huggingface.exported_template import exported_tokenizer
 from vrm_pyro.integrations.rl import VRMReward, assessment
-from vrm_pyro.integrations.rl.frameworks import SwiftReward, VerlReward
+from vrm_pyro.integrations.rl.frameworks import OpenRLHFReward, SwiftReward, VerlReward
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.prediction.scorer import scorer as scorer_module
 
@@ -41,6 +41,11 @@ def backbone():
     found = tiny_backbone("llama-chat", pooling="last")
     assert found.weights_hash  # computed once
     return found
+
+
+@cache
+def policy_tokenizer():
+    return llama_tokenizer(chat=True)
 
 
 @cache
@@ -115,6 +120,15 @@ class Doors:
         SwiftReward(reward=self.reward)([response], messages=[turns])
         return self.seen
 
+    def openrlhf(self, prompt, response, more):
+        """The policy has a template of its own, with special tokens."""
+        tokenizer = policy_tokenizer()
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        query = f"{asked}{response}{tokenizer.eos_token}"
+        OpenRLHFReward(self.reward, tokenizer)([query], [asked])
+        return self.seen
+
     def ids(self, prompt, response, more, special):
         """As TRL renders a conversation for a reward model, and tokenizes it without special."""
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -172,6 +186,8 @@ def test_one_conversation_is_the_same_ids_at_every_door(name, reasoning, everyth
             several = [doors.scoring, doors.rl, doors.trainer, doors.pipeline]
             if isinstance(response, str) and not more:
                 several += [doors.verl, doors.swift]
+                if kind in ("text", "message"):  # one user text, as OpenRLHF passes it
+                    several.append(doors.openrlhf)
             for door in several:
                 assert door(prompt, response, more) == expected, (kind, response, door.__name__)
                 compared += 1

@@ -64,6 +64,26 @@ def test_a_pipeline_says_what_the_scorer_says(exported, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_response_has_no_reward_and_ends_nothing(exported, kind, monkeypatch):
+    """A policy may stop at once: as VRMReward, the model leaves it without a reward."""
+    made = exported(kind)
+    tokens = made.tokens(PROMPTS[:3], [RESPONSES[0], "", RESPONSES[2]])
+    with torch.no_grad():
+        found = made.model(**tokens, num_draws=4)
+        whole = made.model(**made.tokens(PROMPTS[:3:2], RESPONSES[:3:2]))
+    for name in ("logits", "reward_sd", "weights", "scores", "scores_sd"):
+        assert found[name][1].isnan().all()
+        torch.testing.assert_close(found[name][[0, 2]], whole[name], **CLOSE)
+    assert found.draws.shape == (4, 3)
+    assert found.draws.isnan().any(0).tolist() == [False, True, False]
+    alone = made.model(**made.tokens(PROMPTS[:2], ["", ""]), num_draws=4)
+    assert alone.logits.isnan().all()
+    assert alone.draws.shape == (4, 2)
+    monkeypatch.setattr(made.model.config, "empty_reward", -7.5)
+    assert made.model(**tokens).logits[1].item() == -7.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_the_scorer_says(exported, kind):
     made = exported(kind)
     output = made.model(**made.tokens(PROMPTS, RESPONSES))

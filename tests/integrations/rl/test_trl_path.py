@@ -73,6 +73,19 @@ def test_the_precision_of_the_policy(folders, tmp_path):
     assert lines[0][f"rewards/{folder.name}/std"] > 0
 
 
+@pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
+def test_a_policy_that_says_nothing_goes_on(kind, folders, tmp_path):
+    """Every completion is empty: none is scored, and the run goes on."""
+    _, folder = folders
+    tokenizer = tiny_backbones.llama_tokenizer(chat=True)
+    words = [i for i in range(len(tokenizer)) if i != tokenizer.eos_token_id]
+    silent = {"max_steps": 1, "generation_kwargs": {"suppress_tokens": words}}
+    lines, changed = train(group_trainer(kind, tmp_path, str(folder), **silent))
+    assert len(lines) == 1
+    assert lines[0]["loss"] == 0
+    assert not changed
+
+
 def test_online_dpo(folders, tmp_path):
     online_dpo = pytest.importorskip("trl.experimental.online_dpo")
     _, folder = folders

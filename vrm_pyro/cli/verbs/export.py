@@ -53,6 +53,14 @@ def build_parser() -> ArgumentParser:
         "--max_shard_size", type=str, default="5GB", help="Largest file of weights."
     )
     parser.add_argument(
+        "--empty_reward",
+        type=float | None,
+        default=None,
+        metavar="NUMBER",
+        help="Reward of token ids whose response is empty; NaN if omitted, which trainers take "
+        "for not scored.",
+    )
+    parser.add_argument(
         "--data",
         type=str | list[str],
         metavar="ROWS",
@@ -84,6 +92,7 @@ def run(argv: Sequence[str]) -> None:
         dtype=options.dtype,
         without_boundary=options.without_boundary,
         max_shard_size=options.max_shard_size,
+        empty_reward=options.empty_reward,
         backbone=options.backbone,
         device=options.device,
         skip_invalid=options.skip_invalid,

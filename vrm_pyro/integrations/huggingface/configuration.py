@@ -34,6 +34,8 @@ class VRMConfig(PreTrainedConfig):
             :class:`~vrm_pyro.integrations.huggingface.self_check.SelfTest`.
         without_boundary: What to do if no answer begins in a row: ``raise``, or ``whole_text``,
             which uses the whole text as both prompt and response.
+        empty_reward: Reward of a row whose response is empty; NaN if None, which trainers take
+            for "not scored", as of :class:`vrm_pyro.VRMReward`.
     """
 
     model_type = "vrm"
@@ -47,6 +49,7 @@ class VRMConfig(PreTrainedConfig):
     adapter: dict[str, Any] | None = None
     self_test: dict[str, Any] | None = None
     without_boundary: str = "raise"
+    empty_reward: float | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         asked = kwargs.pop("num_labels", 1)
@@ -55,7 +58,8 @@ class VRMConfig(PreTrainedConfig):
         if self.id2label is None:
             self.id2label, self.label2id = {0: "reward"}, {"reward": 0}
         kwargs.pop("hidden_size", None)
-        own: dict[str, Any] = {"adapter": self.adapter, "without_boundary": self.without_boundary}
+        names = ("adapter", "without_boundary", "empty_reward")
+        own: dict[str, Any] = {name: getattr(self, name) for name in names}
         if "backbone" not in kwargs:
             check_part(OwnSchema, "not what vrm-pyro export writes", own)
             super().__post_init__(**kwargs)

@@ -77,6 +77,7 @@ def export_model(
     dtype: str = "float32",
     without_boundary: str = "raise",
     max_shard_size: str = "5GB",
+    empty_reward: float | None = None,
     backbone: str | None = None,
     device: str | torch.device = "auto",
     skip_invalid: bool = False,
@@ -105,6 +106,7 @@ def export_model(
         without_boundary: What the exported model does with a row in which no answer begins:
             ``raise`` or ``whole_text``.
         max_shard_size: Largest file of weights.
+        empty_reward: Reward of a row whose response is empty; NaN, "not scored", if None.
         backbone: Where the model's backbone is now, if it was moved.
         device: Where the backbone runs.
         skip_invalid: Leave out and count unusable rows instead of stopping at them.
@@ -118,7 +120,7 @@ def export_model(
             model or rows cannot be read, ``out`` cannot be written, or the written folder does
             not give the model's rewards.
     """
-    settings = ExportSettings(adapter, dtype, without_boundary, max_shard_size)
+    settings = ExportSettings(adapter, dtype, without_boundary, max_shard_size, empty_reward)
     loaded, folder = _open(model, out)
     refuse_input_as_output(out, [data, loaded.backbone.get("name"), backbone])
     scorer = as_scorer(loaded, backbone=backbone, device=device, dtype="float32")

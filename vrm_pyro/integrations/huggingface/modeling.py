@@ -22,7 +22,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.huggingface.adapter import add_adapter
 from vrm_pyro.integrations.huggingface.configuration import VRMConfig
 from vrm_pyro.integrations.huggingface.loading import check_loaded, check_tokenizer
-from vrm_pyro.integrations.huggingface.reading import Reading, rows_of_tokens
+from vrm_pyro.integrations.huggingface.reading import EmptyResponse, Reading, rows_of_tokens
 from vrm_pyro.integrations.huggingface.self_check import SelfTest
 from vrm_pyro.models.checkpoint import build_described
 from vrm_pyro.models.evaluation import evaluation_mode
@@ -180,12 +180,15 @@ class VRMForSequenceClassification(PreTrainedModel):
         return_dict: bool | None = None,
         num_draws: int = 0,
         seed: int = 0,
+        use_cache: bool | None = None,
     ) -> VRMOutput | tuple[Tensor, ...]:
         """Return the rewards of a batch of conversations.
 
         A row is a conversation that ends with the assistant, written by the chat template.
         Padding may be on either side, and the mask may have holes. Rows with the same prompt
-        share its computation. Rows above the model's maximum length are cut as texts are.
+        share its computation. Rows above the model's maximum length are cut as texts are. A row
+        whose response is empty, as a policy may sample it, has the reward ``config.empty_reward``
+        and NaN for everything else.
 
         Args:
             input_ids: Shape (B, tokens).
@@ -194,6 +197,8 @@ class VRMForSequenceClassification(PreTrainedModel):
             return_dict: Whether to return an object; a tuple without None entries if False.
             num_draws: S, the number of joint draws of the rewards; none by default.
             seed: Seed of the draws.
+            use_cache: Not used. Pipelines of transformers set it, and no trainer does: with it an
+                empty response is refused, since nobody looks for NaN there.
 
         Raises:
             InputError: If no answer begins in a row (see ``config.without_boundary``), or a
@@ -201,17 +206,22 @@ class VRMForSequenceClassification(PreTrainedModel):
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         ids, kept = (t.detach().cpu().numpy() for t in (input_ids, mask))
-        pairs = [
-            self.reading.split(row, self.config.without_boundary)
-            for row in rows_of_tokens(ids, kept)
-        ]
+        pairs, scored = [], []
+        for i, row in enumerate(rows_of_tokens(ids, kept)):
+            try:
+                pairs.append(self.reading.split(row, self.config.without_boundary))
+            except EmptyResponse:
+                if use_cache is not None:
+                    raise
+                continue
+            scored.append(i)
         with evaluation_mode(self):
             source = self._source(pairs)
             # The backbone uses an outer autocast; the heads do not.
             with torch.autocast(self.device.type, enabled=False):
                 found = score_source(self.head, source)
                 draws = self._draws(source, num_draws, seed) if num_draws else None
-        output = self._output(found, draws)
+        output = self._output(found, draws, len(ids), scored)
         return output.to_tuple() if return_dict is False else output
 
     def _source(self, pairs: list[tuple[TokenSequence, TokenSequence]]) -> UnlabelledStates:
@@ -237,6 +247,8 @@ class VRMForSequenceClassification(PreTrainedModel):
     def _states(self, sequences: list[TokenSequence], owner: NDArray[np.int64]) -> Floats:
         """Return the states of prompts, then of responses; ``owner`` gives their prompts."""
         reading, device = self.reading, self.device
+        if not sequences:
+            return np.empty((0, state_size(reading.pooling, self._text_config.hidden_size)), "f4")
         num_prompts = len(sequences) - len(owner)
         prefix = np.concatenate([np.arange(num_prompts), owner])
         if not (reading.shares_prompts and self._takes_block_masks()):
@@ -277,6 +289,8 @@ class VRMForSequenceClassification(PreTrainedModel):
     def _draws(self, source: UnlabelledStates, num_draws: int, seed: int) -> Tensor:
         """Return joint draws of the rewards, shape (S, B)."""
         dataset = PromptDataset(source)
+        if not len(dataset):
+            return torch.empty(num_draws, 0, device=self.device)
         device = next(self.head.parameters()).device
         found = predictive_draws(
             self.head,
@@ -288,12 +302,25 @@ class VRMForSequenceClassification(PreTrainedModel):
         draws[:, torch.from_numpy(dataset.rows_of(dataset.items)[0]).to(device)] = found
         return draws
 
-    def _output(self, found: Scores, draws: Tensor | None) -> VRMOutput:
-        def tensor(values: Floats | None) -> Tensor | None:
-            return None if values is None else torch.from_numpy(values).to(self.device)
+    def _output(
+        self, found: Scores, draws: Tensor | None, size: int, scored: list[int]
+    ) -> VRMOutput:
+        """Return the output of ``size`` rows, of which those that are scored have values."""
 
+        def tensor(values: Floats | None, missing: float | None = None) -> Tensor | None:
+            if values is None:
+                return None
+            fill = torch.nan if missing is None else missing
+            whole = torch.full((size, *values.shape[1:]), fill, device=self.device)
+            whole[scored] = torch.from_numpy(values).to(self.device)
+            return whole
+
+        if draws is not None:
+            drawn = draws.new_full((len(draws), size), torch.nan)
+            drawn[:, scored] = draws
+            draws = drawn
         return VRMOutput(
-            logits=torch.from_numpy(found.reward).to(self.device).unsqueeze(-1),
+            logits=tensor(found.reward[:, None], self.config.empty_reward),
             reward_sd=tensor(np.sqrt(found.variance)),
             weights=tensor(found.weights),
             scores=tensor(found.scores),

@@ -22,6 +22,10 @@ _EMPTY = (
 )
 
 
+class EmptyResponse(InputError):
+    """A row whose response is empty."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """Facts needed to read rows of token ids as the model was trained to read texts.
@@ -119,6 +123,7 @@ class Reading:
             without_boundary: ``raise``, or ``whole_text``, which uses the whole text as both.
 
         Raises:
+            EmptyResponse: If the response has no token.
             InputError: If the row is empty, or no response begins in it.
         """
         opening = [i for i, _ in self.layout.pair.before]
@@ -141,7 +146,7 @@ class Reading:
                 start, marker, header = later, other, other
         if start is None:
             if self.marker and last_occurrence(whole, self.marker) is not None:
-                raise InputError(_EMPTY)
+                raise EmptyResponse(_EMPTY)
             return self._undivided(body, without_boundary)
         end = start + len(marker)
         for token in header[len(marker) :]:
@@ -150,7 +155,7 @@ class Reading:
             else:
                 break
         if body[end:] == list(self.blank):
-            raise InputError(_EMPTY)
+            raise EmptyResponse(_EMPTY)
         # The layout writes the tokens between the two texts of a pair itself.
         if self.layout.pair.between:
             prompt = before = body[:start]

@@ -77,6 +77,7 @@ class OwnSchema(_Closed):
     backbone: _Backbone | None = None
     adapter: dict[str, Any] | None
     without_boundary: Literal["raise", "whole_text"]
+    empty_reward: float | None
 
 
 class SelfTestSchema(_Closed):

@@ -1,6 +1,7 @@
 """Write a trained model as a transformers model."""
 
 import copy
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class ExportSettings:
         without_boundary: What the model does if no answer begins in a row: ``raise`` or
             ``whole_text``.
         max_shard_size: Largest file of weights, such as ``5GB``.
+        empty_reward: Reward of a row whose response is empty; NaN if None.
 
     Raises:
         InputError: If a value is none of these.
@@ -56,6 +58,7 @@ class ExportSettings:
     dtype: str = "float32"
     without_boundary: str = "raise"
     max_shard_size: str = "5GB"
+    empty_reward: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -67,6 +70,10 @@ class ExportSettings:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}."
                 )
+        if self.empty_reward is not None and not math.isfinite(self.empty_reward):
+            raise InputError(
+                f"empty_reward is {self.empty_reward}, but must be a finite number, or None."
+            )
         size = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:[KMGT]i?B)?", self.max_shard_size, re.I)
         if size is None or float(size[1]) == 0:
             raise InputError(
@@ -107,6 +114,7 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
         reading=reading.to_json(),
         adapter=adapter,
         without_boundary=settings.without_boundary,
+        empty_reward=settings.empty_reward,
     )
     with torch.device("meta"):
         model = VRMForSequenceClassification(config)

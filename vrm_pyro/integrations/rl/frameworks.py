@@ -62,9 +62,10 @@ class OpenRLHFReward:
                 f"OpenRLHF: a query does not begin with its prompt {prompt[:60]!r}, so the place "
                 "where the response begins is unknown."
             )
-        response = query.removeprefix(prompt).rstrip()
-        while ending := next((s for s in self.special if response.endswith(s)), ""):
-            response = response.removesuffix(ending).rstrip()
+        response = query.removeprefix(prompt)
+        # A template may write white space after its special tokens; what stands before is said.
+        while ending := next((s for s in self.special if response.rstrip().endswith(s)), ""):
+            response = response.rstrip().removesuffix(ending)
         fits = prompt.startswith(self.before) and prompt.endswith(self.after)
         text = prompt.removeprefix(self.before).removesuffix(self.after)
         if not fits or any(token in text for token in self.special):
