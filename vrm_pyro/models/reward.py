@@ -213,6 +213,30 @@ def reward_covariance(
     )
 
 
+def delta_over_nodes(
+    weights: Float[Tensor, "pairs objectives draws"],
+    first: Gaussian,
+    second: Gaussian,
+    reward: RewardParameters,
+) -> tuple[Float[Tensor, "pairs draws"], Float[Tensor, "pairs draws"]]:
+    """Return what :func:`delta_given_weights` does, fast for many draws of w.
+
+    w'd and w'Mw with d = beta (s_first - s_second), M = beta^2 A (Sigma_first + Sigma_second) A'.
+
+    Args:
+        weights: Nodes of w of each pair's prompt.
+        first: Distribution of z of the first response, N rows.
+        second: Distribution of z of the second response, N rows.
+        reward: Parameters of the reward function.
+    """
+    gap = reward.scale * (first.loc - second.loc) @ reward.loading.T
+    factor = torch.cat([first.factor(reward.loading), second.factor(reward.loading)], -1)
+    spread = reward.scale**2 * factor @ factor.mT
+    mean = (gap.unsqueeze(-2) @ weights).squeeze(-2)
+    # Rounding may leave a difference of equal products below 0.
+    return mean, (weights * (spread @ weights)).sum(-2).clamp(min=0)
+
+
 def delta_given_weights(
     weights: Float[Tensor, "*draws pairs objectives"],
     first: Gaussian,

@@ -11,6 +11,7 @@ from vrm_pyro.models.distributions import (
     weight_moments,
     weight_nodes,
 )
+from vrm_pyro.models.distributions.simplex import node_reader
 
 CONCENTRATIONS = torch.tensor(
     [[0.1, 0.3, 1.0, 5.0], [50.0, 0.5, 2.0, 10.0], [1.0, 1.0, 1.0, 1.0]]
@@ -64,6 +65,13 @@ def test_a_prompt_has_its_nodes_whatever_stands_beside_it(name):
     }
     alone = weight_nodes(parts[name](), 32)
     assert torch.allclose(alone, weight_nodes(law, 32)[:, order], rtol=1e-12)
+
+
+@EACH
+def test_nodes_of_some_rows_are_theirs(name):
+    law, rows = laws()[name], torch.tensor([2, 0])
+    found = node_reader(law, 64)(rows)
+    assert torch.allclose(found, weight_nodes(law, 64)[:, rows], rtol=1e-12)
 
 
 @EACH

@@ -77,7 +77,7 @@ def test_the_amortized_guide_comes_near_it(ratings):
         even = torch.full((64,), 1 / 64).double().log()
         for _ in range(60):
             q_weights, q_features = guide.posterior(batch, conditionals)
-            nodes = weight_nodes(q_weights)  # unlike Gauss-Jacobi nodes, they follow alpha
+            nodes = weight_nodes(q_weights, 64)  # unlike Gauss-Jacobi nodes, they follow alpha
             terms = integrated_terms(
                 batch, conditionals, q_weights, q_features, nodes, even, Weights()
             )

@@ -81,6 +81,23 @@ def test_outcomes_are_symmetric(likelihood):
 
 
 @ALL
+def test_expectations_over_a_normal_difference(likelihood):
+    """Closed or by nodes: against a fine grid, for every outcome and soft label."""
+    loc, variance = NEAR, torch.linspace(0.01, 6, 25).double()
+    z = torch.linspace(-9, 9, 1801, dtype=torch.float64)
+    mass = torch.softmax(-(z**2) / 2, 0)
+    delta = loc.unsqueeze(-1) + variance.sqrt().unsqueeze(-1) * z
+    with torch.no_grad():
+        exact = likelihood.probability(delta) @ mass
+        found = likelihood.expected_probability(loc, variance)
+        assert torch.allclose(found, exact, rtol=0, atol=2e-6)
+        for label in labels(likelihood):
+            exact = likelihood.log_prob(delta, label) @ mass
+            found = likelihood.expected_log_prob(loc, variance, label.expand_as(loc))
+            assert torch.allclose(found, exact, rtol=0, atol=5e-6)
+
+
+@ALL
 def test_outcomes_are_normalised(likelihood):
     with torch.no_grad():
         terms = [likelihood.log_prob(FAR, c).exp() for c in outcomes_of(likelihood)]

@@ -3,8 +3,10 @@ import torch
 from scipy.integrate import quad
 from scipy.special import log_expit
 from scipy.stats import norm
+from torch.autograd import gradcheck
 
 from vrm_pyro.models.likelihoods import expect_normal, hermite_nodes, root
+from vrm_pyro.models.likelihoods.quadrature import expect_log_sigmoid, expect_sigmoid
 
 
 def test_weights_sum_to_one_and_moments_are_normal():
@@ -50,3 +52,35 @@ def test_root_has_a_finite_gradient_at_zero(dtype):
     assert variance.grad.isfinite().all()
     assert root(variance)[2] == 2
     assert variance.grad[2] == 0.25
+
+
+def by_grid(function, loc, sd):
+    """Return E function(x) for x ~ N(loc, sd^2) on a grid that is fine for any width."""
+    z = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
+    mass = torch.exp(-(z**2) / 2)
+    return function(loc.unsqueeze(-1) + sd * z) @ (mass / mass.sum())
+
+
+@pytest.mark.parametrize("sd", [1e-6, 0.5, 2.0, 8.0, 20.0])
+def test_closed_forms_hold_for_any_spread(sd):
+    loc = torch.tensor([-40.0, -12.0, -3.0, 0.0, 0.7, 5.0, 25.0]).double()
+    variance = torch.full_like(loc, sd**2)
+    log = by_grid(torch.nn.functional.logsigmoid, loc, sd)
+    assert (expect_log_sigmoid(loc, variance) - log).abs().max() < 1e-7
+    chance, found = by_grid(torch.sigmoid, loc, sd), expect_sigmoid(loc, variance)
+    assert (found - chance).abs().max() < 3e-7
+    assert torch.allclose(found + expect_sigmoid(-loc, variance), torch.ones_like(loc))
+    # Small probabilities are right to some digits too.
+    assert ((found / chance - 1).abs() < 1e-5)[loc > -17].all()
+
+
+def test_slopes_of_closed_forms():
+    loc = torch.tensor([-6.0, 0.0, 2.0]).double().requires_grad_()
+    variance = torch.tensor([[0.0], [3.0], [100.0]]).double().requires_grad_()
+    assert gradcheck(expect_log_sigmoid, (loc, variance + 1e-3))
+    assert gradcheck(expect_sigmoid, (loc, variance + 1e-3))
+    infinite = torch.tensor([torch.inf, 1.0], requires_grad=True)
+    value = expect_log_sigmoid(infinite, torch.ones(2))
+    assert value[0] == 0
+    value.sum().backward()
+    assert infinite.grad.isfinite().all()

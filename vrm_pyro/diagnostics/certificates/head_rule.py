@@ -18,8 +18,7 @@ from vrm_pyro.diagnostics.certificates.prompt_losses import LOSSES, prompt_means
 from vrm_pyro.models.distributions import Gaussian, as_gaussian, weight_nodes
 from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.likelihoods import expect_normal
-from vrm_pyro.models.reward import delta_given_weights
+from vrm_pyro.models.predictive import num_nodes, probability_over_nodes
 from vrm_pyro.models.vrm import VRM
 
 Rule = Callable[[Tensor], Tensor]
@@ -58,14 +57,19 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
 
         return predict
     nodes, features = distributions
-    nodes = nodes[:, batch.pair_prompt]
     first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
 
     def predict_fast(theta: Tensor) -> Tensor:
         values = parameters.unflatten(theta, like)
         reward = run_with(model, values, model.reward)
-        mean, var = delta_given_weights(nodes, first, second, reward)
-        return expect_normal(model.likelihood.probability, mean, var).mean(0)
+        return probability_over_nodes(
+            lambda rows: nodes[:, rows],
+            len(nodes),
+            batch.pair_prompt,
+            (first, second),
+            reward,
+            model.likelihood,
+        )
 
     return predict_fast
 
@@ -77,7 +81,8 @@ def _fixed_laws(
     if not all(name.startswith("reward.") for name in parameters.shapes):
         return None
     weights = model.predictive_weights(batch.prompts)
-    return weight_nodes(weights), as_gaussian(model.predictive_features(batch.responses))
+    nodes = weight_nodes(weights, num_nodes(weights))
+    return nodes, as_gaussian(model.predictive_features(batch.responses))
 
 
 def gibbs_risks(

@@ -104,18 +104,19 @@ class LogisticNormal(dist.TorchDistribution):
 
     def nodes(self, num_draws: int) -> Tensor:
         """Return fixed, equally weighted nodes of w, shape (S, ..., K)."""
-        return self.to_simplex(self._base_nodes(num_draws))
+        return torch.softmax(self._log_ratio_nodes(num_draws), -2).movedim(-1, 0)
 
     def expected_normaliser(self) -> Tensor:
         """Return E logsumexp(H u), batch shape: what E log w lacks of a closed form."""
-        basis = contrast_basis(self.loc.shape[-1] + 1, self.loc)
-        return torch.logsumexp(self._base_nodes(NUM_LOG_NODES) @ basis.T, -1).mean(0)
+        return torch.logsumexp(self._log_ratio_nodes(NUM_LOG_NODES), -2).mean(-1)
 
-    def _base_nodes(self, num_draws: int) -> Tensor:
-        noise = normals(num_draws, self.loc.shape[-1], self.loc)
-        # noise @ L' as one product for each row, whatever stands before the rows.
-        spread = torch.einsum("...de,se->s...d", self.scale_tril, noise)
-        return self.loc + spread
+    def _log_ratio_nodes(self, num_draws: int) -> Tensor:
+        """Return nodes of H u, shape (..., K, S): softmax runs fastest over the last but one."""
+        size = self.loc.shape[-1]
+        basis, noise = contrast_basis(size + 1, self.loc), normals(num_draws, size, self.loc)
+        # One product for each row, whatever stands beside it.
+        spread = (basis @ self.scale_tril) @ noise.T.expand(*self.loc.shape[:-1], size, num_draws)
+        return (self.loc @ basis.T).unsqueeze(-1) + spread
 
     @property
     def mean(self) -> Tensor:

@@ -1,11 +1,14 @@
 """Base class of preference likelihoods."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vrm_pyro.models.likelihoods.quadrature import expect_normal, hermite_nodes, root
 
 
 class PreferenceLikelihood(ABC):
@@ -32,6 +35,8 @@ class PreferenceLikelihood(ABC):
     joint_rankings: ClassVar[bool] = False
     #: Whether the likelihood has label noise: flips at a rate that does not depend on Delta.
     lapses: ClassVar[bool] = False
+    #: c with E p(1 | Delta) near p(1 | E Delta / sqrt(1 + c Var Delta)): pi / 8 for a sigmoid.
+    flattening: ClassVar[float] = math.pi / 8
 
     @property
     def outcomes(self) -> tuple[float, ...]:
@@ -78,6 +83,28 @@ class PreferenceLikelihood(ABC):
         It is p(c > 1/2 | Delta) + p(c = 1/2 | Delta) / 2: a tie counts half for each answer, so
         the probabilities at Delta and -Delta sum to 1.
         """
+
+    def expected_log_prob(
+        self,
+        loc: Float[Tensor, "*#shape"],
+        variance: Float[Tensor, "*#shape"],
+        preference: Float[Tensor, "*#shape"],
+    ) -> Float[Tensor, "*#shape"]:
+        """Return E log p(c | Delta) for Delta ~ N(loc, variance), elementwise (spec 2.6).
+
+        By Gauss-Hermite quadrature, which is right to 1e-4 up to a variance of 16; likelihoods of
+        sigmoids have a closed form.
+        """
+        nodes, mass = (
+            part.reshape(-1, *[1] * loc.dim()) for part in hermite_nodes(loc)
+        )  # first, so that margins and labels broadcast
+        return (mass * self.log_prob(loc + root(variance) * nodes, preference)).sum(0)
+
+    def expected_probability(
+        self, loc: Float[Tensor, "*shape"], variance: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """Return E p(first preferred | Delta) for Delta ~ N(loc, variance), elementwise."""
+        return expect_normal(self.probability, loc, variance)
 
     @abstractmethod
     def score(

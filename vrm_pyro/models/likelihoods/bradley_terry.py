@@ -5,29 +5,25 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
+from vrm_pyro.models.likelihoods.logistic import Elementwise, LogisticLikelihood
 
 
 @dataclass(frozen=True)
-class BradleyTerry(PreferenceLikelihood):
+class BradleyTerry(LogisticLikelihood):
     """c ~ Bernoulli(sigmoid(Delta)) (spec 2.4), extended to soft labels c in [0, 1].
 
     >>> BradleyTerry().probability(torch.tensor([0.0, 1.0, -1.0]))
     tensor([0.5000, 0.7311, 0.2689])
     """
 
-    def log_prob(
-        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
-    ) -> Float[Tensor, "*#shape"]:
+    def _log_prob(self, delta: Tensor, preference: Tensor, log_sigmoid: Elementwise) -> Tensor:
         """Return c log sigmoid(Delta) + (1 - c) log sigmoid(-Delta)."""
-        # Do not use softplus: torch's is linear above 20, so the two outcomes would not sum to 1.
-        return logsigmoid(delta) - (1 - preference) * delta
+        return log_sigmoid(delta) - (1 - preference) * delta
 
-    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def _probability(self, delta: Tensor, sigmoid: Elementwise) -> Tensor:
         """Return sigmoid(Delta)."""
-        return torch.sigmoid(delta)
+        return sigmoid(delta)
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]

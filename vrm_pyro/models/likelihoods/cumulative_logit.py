@@ -11,9 +11,10 @@ from torch.nn.functional import logsigmoid
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
 from vrm_pyro.models.likelihoods.learned import PositiveLikelihood
+from vrm_pyro.models.likelihoods.logistic import Elementwise, LogisticLikelihood
 
 
-class CumulativeLogit(PreferenceLikelihood):
+class CumulativeLogit(LogisticLikelihood):
     """P(c >= l / (L - 1) | Delta) = sigmoid(Delta - t_l) for L ordered outcomes (spec 2.4).
 
     The cutpoints t_1 < ... < t_{L-1} are symmetric about 0, so that exchanging the answers
@@ -45,24 +46,22 @@ class CumulativeLogit(PreferenceLikelihood):
         last = self.num_levels - 1
         return tuple(level / last for level in range(self.num_levels))
 
-    def log_prob(
-        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
-    ) -> Float[Tensor, "*#shape"]:
+    def _log_prob(self, delta: Tensor, preference: Tensor, log_sigmoid: Elementwise) -> Tensor:
         """Return the interpolation of log(sigmoid(a) - sigmoid(b)) between two levels."""
         lower, share = between_levels(preference.to(delta.dtype), self.num_levels)
         cuts, log_width = self._cutpoints(delta)
 
         def level_log_prob(level: Tensor) -> Tensor:
-            tails = logsigmoid(delta - cuts[level]) + logsigmoid(cuts[level + 1] - delta)
+            tails = log_sigmoid(delta - cuts[level]) + log_sigmoid(cuts[level + 1] - delta)
             return tails + log_width[level]
 
         return (1 - share) * level_log_prob(lower) + share * level_log_prob(lower + 1)
 
-    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def _probability(self, delta: Tensor, sigmoid: Elementwise) -> Tensor:
         """Return the mean of sigmoid(Delta - t) over the two cutpoints around the middle."""
         cuts, _ = self._cutpoints(delta)
         below, above = cuts[self.num_levels // 2], cuts[(self.num_levels + 1) // 2]
-        return 0.5 * (torch.sigmoid(delta - below) + torch.sigmoid(delta - above))
+        return 0.5 * (sigmoid(delta - below) + sigmoid(delta - above))
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]

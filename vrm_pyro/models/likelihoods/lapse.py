@@ -12,12 +12,13 @@ from torch.nn.functional import logsigmoid
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
 from vrm_pyro.models.likelihoods.learned import LearnedLikelihood
+from vrm_pyro.models.likelihoods.logistic import Elementwise, LogisticLikelihood
 
 # Beta(1, 20) prior on the rate: mean 0.048, so most labels are expected to be right (spec 2.4).
 PRIOR_CONCENTRATION: Final = 20.0
 
 
-class _LapseFormulas(PreferenceLikelihood):
+class _LapseFormulas(LogisticLikelihood):
     """Formulas of the lapse likelihood (spec 2.4), for a fixed or learned ``rate`` eps."""
 
     lapses = True
@@ -37,10 +38,21 @@ class _LapseFormulas(PreferenceLikelihood):
         loss = torch.logaddexp(log_rate, log_rest + logsigmoid(-delta))
         return preference * win + (1 - preference) * loss
 
-    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def _log_prob(self, delta: Tensor, preference: Tensor, log_sigmoid: Elementwise) -> Tensor:
+        """Return the same from log sigmoids: p(1 | Delta) = (eps + (1 - eps) e^D) / (1 + e^D).
+
+        For expectations alone, as it loses digits where Delta is large.
+        """
+        rate = like(self.rate, delta)
+        shift = torch.log1p(-rate) - rate.log()
+        win = log_sigmoid(-delta) - log_sigmoid(-delta - shift)
+        loss = log_sigmoid(delta) - log_sigmoid(delta - shift)
+        return preference * win + (1 - preference) * loss + rate.log()
+
+    def _probability(self, delta: Tensor, sigmoid: Elementwise) -> Tensor:
         """Return eps + (1 - 2 eps) sigmoid(Delta)."""
         rate = like(self.rate, delta)
-        return rate + (1 - 2 * rate) * torch.sigmoid(delta)
+        return rate + (1 - 2 * rate) * sigmoid(delta)
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]

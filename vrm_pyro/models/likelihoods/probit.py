@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,8 @@ class Probit(PreferenceLikelihood):
     tensor([0.5000, 0.8413])
     """
 
+    flattening: ClassVar[float] = 1.0
+
     def log_prob(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
     ) -> Float[Tensor, "*#shape"]:
@@ -31,6 +34,12 @@ class Probit(PreferenceLikelihood):
     def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return Phi(Delta)."""
         return torch.special.ndtr(delta)
+
+    def expected_probability(
+        self, loc: Float[Tensor, "*shape"], variance: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """Return Phi(loc / sqrt(1 + variance)), exactly."""
+        return torch.special.ndtr(loc * torch.rsqrt(1 + variance))
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood, like
 from vrm_pyro.models.likelihoods.cumulative_logit import CumulativeLogit
 from vrm_pyro.models.likelihoods.learned import PositiveLikelihood
+from vrm_pyro.models.likelihoods.logistic import Elementwise, LogisticLikelihood
 
 
 class _RaoKupperFormulas(CumulativeLogit):
@@ -82,7 +82,7 @@ class _RaoKupperModule(PositiveLikelihood, _RaoKupperFormulas):
         return self.values
 
 
-class KnownThreshold(PreferenceLikelihood):
+class KnownThreshold(LogisticLikelihood):
     """Rao-Kupper likelihood with a threshold per pair, which may be 0 (spec 2.4).
 
     At t = 0 it is Bradley-Terry: a tie has probability 0 and log-probability -inf, and so does
@@ -103,24 +103,22 @@ class KnownThreshold(PreferenceLikelihood):
         """Loss, tie and win of the first: 0, 1/2, 1."""
         return (0.0, 0.5, 1.0)
 
-    def log_prob(
-        self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
-    ) -> Float[Tensor, "*#shape"]:
+    def _log_prob(self, delta: Tensor, preference: Tensor, log_sigmoid: Elementwise) -> Tensor:
         """Return the interpolation of the log-probabilities of loss, tie and win."""
         threshold = self._threshold(delta)
         loss_share, tie_share, win_share = _shares(preference.to(delta.dtype))
         tied = tie_share > 0
         # Where nothing is tied, avoid log(0) of the width, whose gradient is NaN.
         width = -torch.expm1(-2 * torch.where(tied, threshold, 1.0))
-        tie = logsigmoid(delta + threshold) + logsigmoid(threshold - delta) + width.log()
-        decided = win_share * logsigmoid(delta - threshold)
-        decided = decided + loss_share * logsigmoid(-delta - threshold)
+        tie = log_sigmoid(delta + threshold) + log_sigmoid(threshold - delta) + width.log()
+        decided = win_share * log_sigmoid(delta - threshold)
+        decided = decided + loss_share * log_sigmoid(-delta - threshold)
         return decided + torch.where(tied, tie_share * tie, 0.0)
 
-    def probability(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def _probability(self, delta: Tensor, sigmoid: Elementwise) -> Tensor:
         """Return the mean of sigmoid(Delta - t) and sigmoid(Delta + t)."""
         threshold = self._threshold(delta)
-        return 0.5 * (torch.sigmoid(delta - threshold) + torch.sigmoid(delta + threshold))
+        return 0.5 * (sigmoid(delta - threshold) + sigmoid(delta + threshold))
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.distributions import as_gaussian
-from vrm_pyro.models.likelihoods import expect_normal
 from vrm_pyro.models.likelihoods.weight_supervision import weight_targets
 from vrm_pyro.models.objectives.base import Objective, Terms, Weights, charged, kl_terms
 from vrm_pyro.models.reward import delta_given_weights
@@ -45,9 +44,8 @@ def expected_preference(
         gaussian.rows(batch.pair_second),
         conditionals.reward,
     )
-    label = batch.preference.unsqueeze(-1)
-    likelihood = conditionals.likelihood.given_margin(batch.margin_column)
-    value = expect_normal(lambda delta: likelihood.log_prob(delta, label), mean, var)
+    likelihood = conditionals.likelihood.given_margin(batch.pair_margin)
+    value = likelihood.expected_log_prob(mean, var, batch.preference)
     mass = log_mass.exp()
     mass = mass.unsqueeze(-1) if mass.dim() == 1 else mass[:, pair_prompt]
     return (mass * value).sum(0)
