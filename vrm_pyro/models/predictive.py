@@ -142,8 +142,10 @@ def probability_over_nodes(
         exact = likelihood.expected_probability(*few).mean(-1)
         if num_draws > _NUM_EXACT:
             near = likelihood.probability(mean * torch.rsqrt(1 + likelihood.flattening * variance))
-            correction = _logit(near.mean(-1)) - _logit(near[:, :_NUM_EXACT].mean(-1))
-            exact = torch.sigmoid(_logit(exact) + correction)
+            # Before label noise, in which a label's probability is linear.
+            means = near.mean(-1), near[:, :_NUM_EXACT].mean(-1), exact
+            every, same, known = (_logit(likelihood.without_lapse(mean)) for mean in means)
+            exact = likelihood.with_lapse(torch.sigmoid(known + every - same))
         found.append(exact)
     return torch.cat(found)
 

@@ -126,6 +126,10 @@ class PreferenceLikelihood(ABC):
         """
         return probability
 
+    def with_lapse(self, probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the probability of the label from that before label noise."""
+        return probability
+
     def outcome_probabilities(
         self, delta: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape outcomes"]:

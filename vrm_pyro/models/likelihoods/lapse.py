@@ -51,8 +51,7 @@ class _LapseFormulas(LogisticLikelihood):
 
     def _probability(self, delta: Tensor, sigmoid: Elementwise) -> Tensor:
         """Return eps + (1 - 2 eps) sigmoid(Delta)."""
-        rate = like(self.rate, delta)
-        return rate + (1 - 2 * rate) * sigmoid(delta)
+        return self.with_lapse(sigmoid(delta))
 
     def score(
         self, delta: Float[Tensor, "*#shape"], preference: Float[Tensor, "*#shape"]
@@ -72,6 +71,11 @@ class _LapseFormulas(LogisticLikelihood):
         rate = like(self.rate, probability)
         # Rounding may move p outside [eps, 1 - eps].
         return ((probability - rate) / (1 - 2 * rate)).clamp(0, 1)
+
+    def with_lapse(self, probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return eps + (1 - 2 eps) p."""
+        rate = like(self.rate, probability)
+        return rate + (1 - 2 * rate) * probability
 
     def _density(self, delta: Tensor) -> Tensor:
         return (1 - 2 * like(self.rate, delta)) * torch.sigmoid(delta) * torch.sigmoid(-delta)
