@@ -86,7 +86,7 @@ def main() -> None:
     """Measure one set, and write the results after each number of labels."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", help="folder under VRM_PYRO_DATA")
-    parser.add_argument("--configs", nargs="+", default=["bradley_terry", "ratings", "evidence"])
+    parser.add_argument("--configs", nargs="+", default=["bradley_terry", "ratings"])
     parser.add_argument("--labels", type=int, nargs="+", default=[0], help="0 for all")
     parser.add_argument("--objectives", nargs="+", default=[], help="rated ones; none: all")
     parser.add_argument("--seeds", type=int, default=5)

@@ -142,6 +142,7 @@ def test_lora_changes_the_states(backbone, tmp_path):
     own = copy.copy(backbone)
     own.model = copy.deepcopy(backbone.model)
     settings = SETTINGS | {
+        "model.recalibrate": False,
         "tuning.method": "lora",
         "tuning.rank": 2,
         "train.num_train_epochs": 1,

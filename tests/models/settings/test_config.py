@@ -222,11 +222,13 @@ class TestShipped:
         "default": set(),
         "ratings": {
             "objective",
-            "rating_power",
-            "rating_likelihood",
             "hyperprior_weight",
+            "scores",
+            "latent_dim",
+            "rating_likelihood",
             "weight_prior",
             "feature_prior",
+            "recalibrate",
         },
         "bradley_terry": {"architecture"},
         "paper": {
@@ -251,16 +253,6 @@ class TestShipped:
         },
         "logistic_normal": {"objective", "weight_prior", "guide"},
         "same_weights": {"objective", "weight_prior"},
-        "evidence": {
-            "objective",
-            "hyperprior_weight",
-            "scores",
-            "latent_dim",
-            "rating_likelihood",
-            "weight_prior",
-            "feature_prior",
-            "recalibrate",
-        },
         "few_prompts": {"objective", "weight_prior", "hyperprior_weight"},
         "bayesian_head": {"bayesian_head"},
         "point_estimate": {
@@ -276,7 +268,7 @@ class TestShipped:
     }
 
     # A map that the evidence shrinks gains from steps after which a network would overfit.
-    TRAINING = {"evidence": {"num_train_epochs": 150, "early_stopping_patience": 20}}
+    TRAINING = {"ratings": {"num_train_epochs": 150, "early_stopping_patience": 20}}
 
     def read(self, name):
         parser = run_parser("train", "test")

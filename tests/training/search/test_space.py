@@ -99,13 +99,16 @@ def test_subsets_of_objectives_and_a_learned_spread_can_be_tried():
         {"class_path": "GaussianRatings", "init_args": {"scale": 1.0, "learn_scale": learn}}
         for learn in (False, True)
     ]
+    likelihoods.append(
+        {"class_path": "DifferenceRatings", "init_args": {"scale": 0.5, "learn_scale": True}}
+    )
     space = {"model.objectives": subsets, "model.rating_likelihood": likelihoods}
     (item,) = read_candidates("ratings", space, {"data.train": "rows.jsonl"})
     trial = Trial(objectives=label(subsets[2]), rating_likelihood=label(likelihoods[1]))
     model = item.settings(item.space.suggest(trial)).model
     assert model.objectives == subsets[2]
     assert model.rating_likelihood.learn_scale
-    assert set(item.start()) == set(space)  # the first trial: all objectives, the spread fixed
+    assert set(item.start()) == set(space)  # the first trial: all objectives, differences
 
 
 class Trial:
