@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import yaml
 from matplotlib.figure import Figure
 
 import vrm_pyro
@@ -42,42 +41,13 @@ DRAWS = 200
 # Four responses per prompt with all six comparisons: half as many texts to encode.
 PAIRS_PER_PROMPT, RESPONSES_PER_PROMPT = 6, 4
 
-_TRAIN = {"learning_rate": 2.0e-3, "early_stopping_patience": 8}
-VRM_SETTINGS: dict[str, Any] = {
-    "model": {
-        "mode": "conditional",
-        "objective": "integrated",
-        "latent_dim": 4,
-        "num_draws": 8,
-        "supervision": "scores",
-        "rating_power": 1.0,
-        # Initial beta; it is learned. From 1, weights would take three times as long to separate.
-        "reward_scale": 3.0,
-        "hyperprior_weight": 0.02,
-        "weight_prior": {
-            "class_path": "ConditionalDirichletPrior",
-            # Few prompts, many state dimensions: a linear map with dropout generalises best.
-            "init_args": {"hidden_size": 0, "dropout": 0.5},
-        },
-        "feature_prior": {
-            "class_path": "ConditionalNormalPrior",
-            "init_args": {"hidden_size": 128, "dropout": 0.5},
-        },
-    },
-    "train": _TRAIN,
-}
-BASELINE_SETTINGS: dict[str, Any] = {
-    "model": {"architecture": "bradley_terry", "head_size": 128, "head_dropout": 0.5},
-    "train": _TRAIN,
-}
-
-
 # Heads alone for most steps: their gradients come without those of the backbone, which take twice
 # the time.
-LORA_SETTINGS = {
-    "train": {**_TRAIN, "num_train_epochs": 4, "per_device_train_batch_size": 8},
-    "tuning": {"method": "lora", "frozen_fraction": 0.5, "rank": 8, "alpha": 16},
-}
+_LORA = shlex.split(
+    "--train.learning_rate 2e-3 --train.early_stopping_patience 8 "
+    "--train.num_train_epochs 4 --train.per_device_train_batch_size 8 "
+    "--tuning.method lora --tuning.frozen_fraction 0.5 --tuning.rank 8 --tuning.alpha 16"
+)
 
 
 def run_demo(
@@ -142,9 +112,9 @@ class _Demo:
                 rows = ["--data", data / f"{split}.jsonl", "--out", features / split]
                 self._verb("features", *rows, *self.reading, "--overwrite")
         with self._step("model", "train the variational reward model on preferences and ratings"):
-            self._train("vrm.yaml", VRM_SETTINGS, self.model)
+            self._train("ratings", self.model)
         with self._step("bradley_terry", "train a Bradley-Terry model on the same states"):
-            self._train("bradley_terry.yaml", BASELINE_SETTINGS, self.baseline)
+            self._train("bradley_terry", self.baseline)
         with self._step("compare", "evaluate both on test prompts, draw posteriors and figures"):
             for folder in (self.model, self.baseline):
                 self._verb("evaluate", *self._test_rows(folder), folder / "test.json")
@@ -187,24 +157,19 @@ class _Demo:
         with contextlib.redirect_stdout(io.StringIO()):
             importlib.import_module(f"vrm_pyro.cli.verbs.{verb}").run(argv)
 
-    def _train(
-        self, name: str, settings: dict[str, Any], folder: Path, rows: list[Any] | None = None
-    ) -> None:
-        path = self.out / name
-        with write_file(path) as partial:
-            partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    def _train(self, config: str, folder: Path, rows: list[Any] | None = None) -> None:
+        """Train a shipped config as it is: no setting was chosen on these texts."""
         features = self.out / "features"
         data = ["--data.train", features / "train", "--data.validation", features / "validation"]
         where = ["--train.output_dir", folder, "--train.seed", self.seed, "--overwrite"]
-        self._verb("train", "--config", path, *(rows or data), *where)
+        self._verb("train", "--config", config, *(rows or data), *where)
 
     def _train_lora(self) -> dict[str, Any]:
         """Train heads and adapters on texts, and return the rates on the test texts."""
         data, folder = self.out / "data", self.out / "lora"
         rows = ["--data.train", data / "train.jsonl", "--data.validation"]
         rows += [data / "validation.jsonl", "--data.max_prompts", self.lora_prompts]
-        settings = {"model": VRM_SETTINGS["model"], **LORA_SETTINGS}
-        self._train("lora.yaml", settings, folder, [*rows, *self.reading])
+        self._train("networks", folder, [*rows, *self.reading, *_LORA])
         where = ["--model", folder, "--data", data / "test.jsonl"]
         self._verb("evaluate", *where, "--out", folder / "test.json")
         return _read(folder / "test.json")
@@ -266,7 +231,9 @@ class _Demo:
                 ),
             },
             "weights": compare_weights(mean, truth, objectives),
-            "scores_correlation": compare_scores(loaded.model, inputs, truth, objectives),
+            "scores_correlation": compare_scores(
+                loaded.model, inputs, truth, objectives, within_prompts=True
+            ),
             "files": self._files(figures),
         }
 

@@ -48,7 +48,7 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
-            f"  scores, correlation:  {found}",
+            f"  scores in a prompt, correlation:  {found}",
             "",
             f"All of it is in {out} ({total:.0f} s):",
             "  figures/        reliability, weights, reward, training (.png)",

@@ -142,13 +142,12 @@ def test_lora_changes_the_states(backbone, tmp_path):
     own = copy.copy(backbone)
     own.model = copy.deepcopy(backbone.model)
     settings = SETTINGS | {
-        "model.recalibrate": False,
         "tuning.method": "lora",
         "tuning.rank": 2,
         "train.num_train_epochs": 1,
     }
     trained = fit(
-        read_data(ROWS), config="ratings", output_dir=tmp_path / "lora", settings=settings,
+        read_data(ROWS), config="networks", output_dir=tmp_path / "lora", settings=settings,
         backbone=own,
     )  # fmt: skip
     facts = load_model(trained.path).backbone

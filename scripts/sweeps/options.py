@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demo_run import VRM_SETTINGS
 from jsonargparse import ArgumentParser
 
 from vrm_pyro.cli.parsing import Help, UsageError
@@ -21,6 +20,36 @@ DEFAULT_PAIRS = 3000
 #: The config for real rows without ``--config``.
 DEFAULT_CONFIG = "ratings"
 
+# Networks, small and with dropout, for the few prompts of the simulation.
+_TRAIN = {"learning_rate": 2.0e-3, "early_stopping_patience": 8}
+VRM_SETTINGS: dict[str, Any] = {
+    "model": {
+        "mode": "conditional",
+        "objective": "integrated",
+        "latent_dim": 4,
+        "num_draws": 8,
+        "supervision": "scores",
+        "rating_power": 1.0,
+        # Initial beta; it is learned. From 1, weights would take three times as long to separate.
+        "reward_scale": 3.0,
+        "hyperprior_weight": 0.02,
+        "weight_prior": {
+            "class_path": "ConditionalDirichletPrior",
+            # Few prompts, many state dimensions: a linear map with dropout generalises best.
+            "init_args": {"hidden_size": 0, "dropout": 0.5},
+        },
+        "feature_prior": {
+            "class_path": "ConditionalNormalPrior",
+            "init_args": {"hidden_size": 128, "dropout": 0.5},
+        },
+    },
+    "train": _TRAIN,
+}
+BASELINE_SETTINGS: dict[str, Any] = {
+    "model": {"architecture": "bradley_terry", "head_size": 128, "head_dropout": 0.5},
+    "train": _TRAIN,
+}
+
 # lambda and tau of Gaussian ratings are one parameter (spec 2.5), so a sweep fixes tau. 0.5 is
 # close to the noise of simulated ratings.
 _FIXED_SCALE = {"class_path": "GaussianRatings", "init_args": {"scale": 0.5, "learn_scale": False}}
@@ -32,8 +61,8 @@ SIMULATED_SETTINGS: dict[str, Any] = {
 _MORE = (
     "Rows are those of vrm-pyro train: files, or folders that vrm-pyro features wrote. Without "
     "--data.train the command simulates texts with ratings, as scripts/demo.py does; --config is "
-    "then the demo's model, else the shipped config ratings. All settings of vrm-pyro train can "
-    "be given too, --model.NAME and --train.NAME; vrm-pyro train --help explains them. "
+    "then a small model of networks, else the shipped config ratings. All settings of vrm-pyro "
+    "train can be given too, --model.NAME and --train.NAME; vrm-pyro train --help explains them. "
     "train.output_dir and train.seed are set by the sweep.\n\n"
     "Numbers are means over seeds, with the lowest and the highest seed. Seeds share the test "
     "prompts, so this range does not include variation over prompts; the limits of the "

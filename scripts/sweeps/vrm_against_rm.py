@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from demo_run import BASELINE_SETTINGS
 from jsonargparse import ArgumentParser
 
 from sweeps.cells import Cell, Result, Sweep
 from sweeps.figures import learning_curves
 from sweeps.options import (
+    BASELINE_SETTINGS,
     SweepSettings,
     as_options,
     other_model,

@@ -121,14 +121,29 @@ def compare_weights(mean: Floats, truth: Truth, objectives: tuple[str, ...]) -> 
 
 
 def compare_scores(
-    model: RewardModel, inputs: Inputs, truth: Truth, objectives: tuple[str, ...]
+    model: RewardModel,
+    inputs: Inputs,
+    truth: Truth,
+    objectives: tuple[str, ...],
+    within_prompts: bool = False,
 ) -> dict[str, float | None]:
-    """Return the correlation of E[s | text] with the true scores over responses, by objective."""
-    found = score_source(model, inputs.source).scores
+    """Return the correlation of E[s | text] with the true scores over responses, by objective.
+
+    ``within_prompts`` takes both from the mean of their prompt: for scores whose level is unknown.
+    """
+    found, true = score_source(model, inputs.source).scores, truth.scores
     assert found is not None
-    return {
-        name: _correlation(found[:, k], truth.scores[:, k]) for k, name in enumerate(objectives)
-    }
+    if within_prompts:
+        prompt = np.asarray(inputs.source.response_prompt)
+        found, true = (values - _prompt_means(values, prompt) for values in (found, true))
+    return {name: _correlation(found[:, k], true[:, k]) for k, name in enumerate(objectives)}
+
+
+def _prompt_means(values: Floats, prompt: NDArray[np.int64]) -> Floats:
+    """Return the mean of each value's prompt, (R, K)."""
+    total = np.zeros((int(prompt.max()) + 1, values.shape[1]))
+    np.add.at(total, prompt, values)
+    return (total / np.bincount(prompt)[:, None].clip(1))[prompt]
 
 
 def truth_rates(inputs: Inputs, truth: Truth) -> dict[str, Any]:

@@ -230,6 +230,14 @@ class TestShipped:
             "feature_prior",
             "recalibrate",
         },
+        "networks": {
+            "objective",
+            "rating_power",
+            "rating_likelihood",
+            "hyperprior_weight",
+            "weight_prior",
+            "feature_prior",
+        },
         "bradley_terry": {"architecture"},
         "paper": {
             "mode",
