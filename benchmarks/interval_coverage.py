@@ -1,16 +1,16 @@
 """Count how often 90% intervals hold the truth, on simulated texts whose truth is known.
 
-For every seed of texts and every variant: train on three fifths of the prompts, validate on one,
-and test on the last. Intervals are quantiles of draws given the text alone (`new`) and given the
-outcomes too (`posterior`); rewards are centred per prompt, as preferences tell no more. Beside
-coverage: the standard deviation of the mean rewards divided by that of the true ones, the root
-mean square errors, and the log loss on test pairs, also of Bradley-Terry.
+For every seed of texts and shipped config, used as it is: train on three fifths of the prompts,
+validate on one, and test on the last. Intervals are quantiles of draws given the text alone
+(`new`) and given the outcomes too (`posterior`); rewards are centred per prompt, as preferences
+tell no more. Beside coverage: the standard deviation of the mean rewards divided by that of the
+true ones, the root mean square errors, and the log loss on test pairs, also of Bradley-Terry.
 
     python benchmarks/interval_coverage.py --seeds 5 --work runs/coverage --out coverage.json
 """
 
 import argparse
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +22,14 @@ from vrm_pyro import names
 from vrm_pyro.diagnostics.metrics.pair_metrics import log_loss_values
 from vrm_pyro.diagnostics.recovery import Truth
 from vrm_pyro.features.inputs import Inputs
-from vrm_pyro.models.priors import ConditionalNormalPrior, ShrinkageDirichletPrior
-from vrm_pyro.models.ratings import GaussianRatings
-from vrm_pyro.models.settings.config import ModelConfig
-from vrm_pyro.training.arguments import TrainArguments
+from vrm_pyro.training.run.read_settings import read_settings
 from vrm_pyro.training.train import train
 
 PAIRS = 2400
 LEVEL = 0.9
 DRAWS = 500
 
-LEARNED = ModelConfig(
-    objective="integrated",
-    rating_power=1.0,
-    rating_likelihood=GaussianRatings(1.0, learn_scale=True),
-    hyperprior_weight=0.0,
-    weight_prior=ShrinkageDirichletPrior(),
-    feature_prior=ConditionalNormalPrior(64, 0.5, 0.5),
-)
-VARIANTS = {
-    "bradley_terry": ModelConfig(architecture="bradley_terry"),
-    "as trained": LEARNED,
-    "scales from validation": replace(LEARNED, recalibrate=True),
-}
+CONFIGS = ("bradley_terry", "networks", "ratings")
 
 
 def parts_of(seed: int, backbone) -> tuple[list[Inputs], object]:
@@ -60,19 +45,19 @@ def parts_of(seed: int, backbone) -> tuple[list[Inputs], object]:
     ], simulation.truth
 
 
-def measure(config: ModelConfig, rows: list[Inputs], truth, seed: int, folder: Path) -> dict:
+def measure(config: str, rows: list[Inputs], truth, seed: int, folder: Path) -> dict:
     """Train one model and compare its intervals with the truth."""
     training, validation, test = rows
-    arguments = TrainArguments(
-        output_dir=str(folder), num_train_epochs=60, per_device_train_batch_size=64,
-        learning_rate=1e-3, weight_decay=0.1, early_stopping_patience=5, seed=seed, use_cpu=True,
-        disable_tqdm=True, logging_steps=1000,
+    settings = read_settings(
+        config,
+        {"train.output_dir": str(folder), "train.seed": seed, "train.use_cpu": True,
+         "train.disable_tqdm": True},
     )  # fmt: skip
-    result = train(config, arguments, training, validation)
+    result = train(settings.model, settings.arguments, training, validation)
     loaded = result.loaded
     p_first = vrm_pyro.predict(loaded, test).p_first
     found = {"log_loss": float(log_loss_values(p_first, test.table.preference).mean())}
-    if not config.has_latents:
+    if not settings.model.has_latents:
         return found
     true = Truth.of(truth, test, tuple(loaded.objectives))
     draws = vrm_pyro.to_datatree(vrm_pyro.draw_posterior(loaded, test, DRAWS, seed=seed))
@@ -126,18 +111,15 @@ def main() -> None:
     args = parser.parse_args()
     cells = Cells(Path(args.work) / "cells")
     backbone = vrm_pyro.load_backbone(dtype="float32")
-    runs: dict[str, list[dict]] = {name: [] for name in VARIANTS}
+    runs: dict[str, list[dict]] = {name: [] for name in CONFIGS}
     for seed in range(args.seeds):
         rows, truth = parts_of(seed, backbone)
-        for name, config in VARIANTS.items():
-            key = {"variant": repr(config), "seed": seed, "pairs": PAIRS, "draws": DRAWS}
+        for name in CONFIGS:
+            held = read_settings(name, {"train.output_dir": "unused"}).values
+            own = str({k: v for k, v in held.items() if k in ("model", "train")})
+            key = {"settings": own, "seed": seed, "pairs": PAIRS, "draws": DRAWS}
             folder = Path(args.work) / "checkpoints"
-            run = cells.get(
-                key,
-                lambda config=config, rows=rows, truth=truth, folder=folder, seed=seed: measure(
-                    config, rows, truth, seed, folder
-                ),
-            )
+            run = cells.get(key, partial(measure, name, rows, truth, seed, folder))
             runs[name].append(run)
             print(seed, name, run, flush=True)
     base = np.array([run["log_loss"] for run in runs["bradley_terry"]])
