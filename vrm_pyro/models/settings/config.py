@@ -64,7 +64,7 @@ class ModelConfig:
         hyperprior_weight: gamma of the penalty gamma KL(p_theta || Dir(1) x N(0, I)) of mode
             ``conditional``. A penalty, not part of any ELBO.
         recalibrate: After training in mode ``conditional``, multiply the standard deviations of
-            p(z | x, y) and p(w | x), beta and the scale of the ratings by the four factors that
+            p(z | x, y) and p(w | x), beta and the scales of the ratings by the factors that
             maximise the evidence of the validation rows, so that intervals hold on new rows. For
             frozen backbones.
         bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
