@@ -18,7 +18,7 @@ from vrm_pyro.training.run.settings import RunSettings
 
 DEFAULT_PAIRS = 3000
 #: The config for real rows without ``--config``.
-DEFAULT_CONFIG = "ratings"
+DEFAULT_CONFIG = "networks"
 
 # Networks, small and with dropout, for the few prompts of the simulation.
 _TRAIN = {"learning_rate": 2.0e-3, "early_stopping_patience": 8}
@@ -61,7 +61,7 @@ SIMULATED_SETTINGS: dict[str, Any] = {
 _MORE = (
     "Rows are those of vrm-pyro train: files, or folders that vrm-pyro features wrote. Without "
     "--data.train the command simulates texts with ratings, as scripts/demo.py does; --config is "
-    "then a small model of networks, else the shipped config ratings. All settings of vrm-pyro "
+    "then a small model of networks, else the shipped config networks. All settings of vrm-pyro "
     "train can be given too, --model.NAME and --train.NAME; vrm-pyro train --help explains them. "
     "train.output_dir and train.seed are set by the sweep.\n\n"
     "Numbers are means over seeds, with the lowest and the highest seed. Seeds share the test "

@@ -31,7 +31,7 @@ def build_parser() -> ArgumentParser:
         "results.json, and prints a table. In the manner of the paper's Figure 5, known here by "
         "its caption alone.",
         (
-            "--data.train rows.jsonl --config ratings --out runs/lambda",
+            "--data.train rows.jsonl --config networks --out runs/lambda",
             "--powers 0 0.1 1 --seeds 5 --out runs/lambda",
             "--config paper   # lambda of the supervision of weights",
         ),

@@ -95,7 +95,7 @@ def build_parser() -> ArgumentParser:
         "seeds. Writes figure.png and results.json, and prints a table. In the manner "
         "of the paper's Figure 3, known here by its caption alone.",
         (
-            "--data.train rows.jsonl --config ratings --out runs/supervision",
+            "--data.train rows.jsonl --config networks --out runs/supervision",
             "--types none gaussian ordinal --powers 0.03 0.1 0.3",
         ),
     )

@@ -42,7 +42,7 @@ def build_parser() -> ArgumentParser:
         "(validation over steps, test against training pairs) and results.json, and prints "
         "a table. In the manner of the paper's Figure 4, known here by its caption alone.",
         (
-            "--data.train rows.jsonl --config ratings --out runs/curves",
+            "--data.train rows.jsonl --config networks --out runs/curves",
             "--shares 0.1 0.3 1 --withhold labels   # few labels, all ratings",
         ),
     )
