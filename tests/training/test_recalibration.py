@@ -126,6 +126,18 @@ def test_each_objective_gets_its_own_total_spread(ratings):
         assert (found.abs() < 4 * error).all()
 
 
+def test_ratings_alone_set_their_spread():
+    model, source = drawn(num_prompts=60)
+    source.pair_first = source.pair_second = np.zeros(0, int)
+    source.preference = source.pair_weight = np.zeros(0)
+    with torch.no_grad():
+        model.feature_prior.get_buffer(SPREAD).fill_(0.5)
+    found = recalibrate(model, source, progress=False)
+    assert found["evidence_after"] > found["evidence_before"]
+    assert (found["weights"], found["reward"]) == (1.0, 1.0)
+    assert min(found["features"]) > 1.0
+
+
 def test_a_file_with_one_factor_is_read():
     model, _ = drawn(num_prompts=2)
     state = model.state_dict()

@@ -71,7 +71,10 @@ def recalibrate(
         ``weights`` and ``reward``. 1 where none was fitted. ``evidence_before`` and
         ``evidence_after`` in nats per prompt.
     """
-    used = np.unique(np.asarray(validation.response_prompt)[np.asarray(validation.pair_first)])
+    told = np.asarray(validation.pair_first)
+    if len(told) == 0:  # ratings alone
+        told = np.flatnonzero((~np.isnan(np.asarray(validation.ratings))).any(1))
+    used = np.unique(np.asarray(validation.response_prompt)[told])
     if len(used) == 0:  # ratings alone
         used = useful_prompts(validation, rated=True)
     if len(used) > MOST_PROMPTS:
@@ -83,8 +86,8 @@ def recalibrate(
         names = _fitted(trial, batch, trial.conditionals(batch))
     num = _EVALUATIONS * len(names)
     with tqdm(total=2 * num, desc="scales", unit="evaluation", disable=not progress) as bar:
-        for first_step in _FIRST_STEPS:  # the two depend on each other
-            _fit_totals(trial, batch)
+        for first_step in _FIRST_STEPS if batch.num_pairs else ():
+            _fit_totals(trial, batch)  # the two depend on each other
             change = _Change(trial, batch)
 
             def loss(log_factors: np.ndarray, change: _Change = change) -> float:
@@ -107,11 +110,11 @@ def recalibrate(
     _set_log_scales(model, end)
     factors: dict[str, Any] = {"ratings": [1.0] * model.num_objectives}
     factors |= {name: (end[name] - start[name]).exp().tolist() for name in start}
-    told = ", ".join(
+    shown = ", ".join(
         f"{name} x " + " ".join(f"{f:.2f}" for f in np.atleast_1d(value))
         for name, value in factors.items()
     )
-    log.info("scales set by %d validation prompts: %s", len(used), told)
+    log.info("scales set by %d validation prompts: %s", len(used), shown)
     return factors | {"evidence_before": before, "evidence_after": after}
 
 
