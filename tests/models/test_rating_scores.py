@@ -1,6 +1,5 @@
 """Log scores of ratings against draws of the scores, mixtures and hand-made numbers."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -60,9 +59,7 @@ def test_differences_within_a_prompt_score_where_levels_are_unknown():
     reward = model.reward()
     gap = (batch.ratings - reward.scores(features.loc))[:, 0]
     variance = features.mapped_variance(reward.loading).sum() + 2 * 0.5**2
-    # Half the residual of the difference to the mean is the difference of the two, over 2.
-    normal = torch.distributions.Normal(0.0, variance.sqrt())
-    exact = normal.log_prob(gap[0] - gap[1]) + math.log(2)
+    exact = torch.distributions.Normal(0.0, variance.sqrt()).log_prob(gap[0] - gap[1])
     assert found.log_prob.sum() == pytest.approx(float(exact), rel=1e-6)
     alone = replace(batch, rating_mask=torch.tensor([[True], [False]]))
     assert not rating_scores(model, alone).counts.any()

@@ -82,7 +82,7 @@ def test_a_model_built_by_hand_reads_states(place):
 
 
 def test_rows_without_a_comparison_are_refused_before_a_backbone_is_loaded(place):
-    single = [{"prompt": "why", "response": "the bird", "ratings": {"clear": 3.0}}]
+    single = [{"prompt": "why", "response": "the bird", "ratings": {"unknown": 3.0}}]
     loaded = as_model(place / "model", backbone="not there")
     with pytest.raises(vrm_pyro.InputError, match="no comparison with a positive weight"):
         vrm_pyro.evaluate(loaded, single)

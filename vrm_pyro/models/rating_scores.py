@@ -34,8 +34,8 @@ def rating_scores(model: RewardModel, batch: FeatureBatch) -> RatingScores:
 
     Each rating by itself: log of the mean over members and draws of the parameters of
     E p(y | s), s Gaussian given the text, without the power lambda, which weighs ratings in
-    training alone. Ratings known up to a level score by their difference to the mean of their
-    prompt, R of them for R - 1 free ones, each times (R - 1) / R.
+    training alone. Ratings that share a level of their prompt score together, each by its share
+    of the log density of all R, or of the R - 1 differences where levels are free.
 
     Source: the marginal likelihoods of spec 2.6, at lambda = 1.
 

@@ -68,7 +68,8 @@ def log_gamma_quantiles(
         num_points: S.
     """
     place = (concentration.log() - _LOWEST) / _STEP
-    knot = place.detach().floor().clamp(1, _NUM_KNOTS - 3)
+    # No knot of a diverged model is one; its quantiles are NaN by t.
+    knot = place.detach().floor().nan_to_num(1.0).clamp(1, _NUM_KNOTS - 3)
     t = (place - knot).unsqueeze(-1)
     # Lagrange's cubic through the knots at -1, 0, 1 and 2.
     shares = (
