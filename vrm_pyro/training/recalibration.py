@@ -71,10 +71,7 @@ def recalibrate(
         ``weights`` and ``reward``. 1 where none was fitted. ``evidence_before`` and
         ``evidence_after`` in nats per prompt.
     """
-    told = np.asarray(validation.pair_first)
-    if len(told) == 0:  # ratings alone
-        told = np.flatnonzero((~np.isnan(np.asarray(validation.ratings))).any(1))
-    used = np.unique(np.asarray(validation.response_prompt)[told])
+    used = np.unique(np.asarray(validation.response_prompt)[np.asarray(validation.pair_first)])
     if len(used) == 0:  # ratings alone
         used = useful_prompts(validation, rated=True)
     if len(used) > MOST_PROMPTS:
