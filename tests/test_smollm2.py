@@ -71,10 +71,11 @@ def store(backbone, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smollm2") / "frozen"
-    rows = read_data(ROWS)
+    settings = SETTINGS | {"train.num_train_epochs": 30}  # on states: cheap
     return fit(
-        rows, config="ratings", output_dir=folder, settings=SETTINGS, backbone=copy.copy(backbone)
-    )
+        read_data(ROWS), config="ratings", output_dir=folder, settings=settings,
+        backbone=copy.copy(backbone),
+    )  # fmt: skip
 
 
 def test_texts_are_chatml_with_the_models_system_turn(backbone):
