@@ -263,3 +263,9 @@ def allowed(config, facts):
     except InputError:
         return False
     return True
+
+
+def by_prompt(batch, value):
+    """Return the sum over the responses of each prompt, (..., P), of values (..., R)."""
+    zero = value.new_zeros(*value.shape[:-1], batch.num_prompts)
+    return zero.index_add(-1, batch.response_prompt, value)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyro.distributions as dist
 import pytest
 import torch
-from helpers.problems import small_batch
+from helpers.problems import by_prompt, small_batch
 
 from vrm_pyro.models.ratings import DifferenceRatings, SharedLevelValues
 
@@ -14,22 +14,8 @@ SCALE = torch.tensor([0.5, 0.8, 1.1]).double()
 VALUES = SharedLevelValues(SCALE, 1.0)
 
 
-def by_prompt(batch, value):
-    return torch.zeros(batch.num_prompts).double().index_add(0, batch.response_prompt, value)
-
-
 def log_prob(batch, scores, values=VALUES):
     return values.given_scores(scores, batch).log_prob(batch.ratings)
-
-
-@pytest.fixture
-def batch():
-    return small_batch(6)
-
-
-@pytest.fixture
-def scores(batch):
-    return torch.randn(batch.num_responses, 3).double()
 
 
 def test_two_responses_give_the_law_of_their_difference():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.problems import assert_within, small_batch, small_model
+from helpers.problems import assert_within, by_prompt, small_batch, small_model
 from torch.distributions import MultivariateNormal
 
 from vrm_pyro.models.conjugate import shared_level_update
@@ -18,10 +18,6 @@ VALUES = SharedLevelValues(SCALE, 1.0, OFFSET, LEVEL)
 POWERS = pytest.mark.parametrize("power", [1.0, 0.4])
 
 
-def by_prompt(batch, value):
-    return torch.zeros(batch.num_prompts).double().index_add(0, batch.response_prompt, value)
-
-
 def laws(batch):
     """Yield prompt, objective, rated rows and the covariance of their ratings given scores."""
     for prompt in range(batch.num_prompts):
@@ -31,16 +27,6 @@ def laws(batch):
             if count:
                 shared = LEVEL[k] ** 2 * torch.ones(count, count).double()
                 yield prompt, k, seen, SCALE[k] ** 2 * torch.eye(count).double() + shared
-
-
-@pytest.fixture
-def batch():
-    return small_batch(6)
-
-
-@pytest.fixture
-def scores(batch):
-    return torch.randn(batch.num_responses, 3).double()
 
 
 def test_likelihood_is_the_joint_law_of_a_prompt_s_ratings(batch, scores):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyro
 import pytest
 import torch
-from helpers.problems import assert_within, small_batch, small_model
+from helpers.problems import assert_within, by_prompt, small_batch, small_model
 from pyro import poutine
 
 from vrm_pyro import names
@@ -149,14 +149,11 @@ def test_expected_log_prob_by_draws(name):
     log_prob = POWER * conditionals.ratings.given_scores(scores, batch).log_prob(batch.ratings)
     exact = conditionals.ratings.expected_log_prob(batch, loc, variance)
 
-    def by_prompt(value):  # what responses of a prompt share may be booked on any of them
-        zero = value.new_zeros(*value.shape[:-1], batch.num_prompts)
-        return zero.index_add(-1, batch.response_prompt, value)
-
     if elementwise(name):
         assert_within(exact, log_prob.mean(0), log_prob.std(0) / 40_000**0.5 + 1e-12, 4.5)
-    drawn = by_prompt(log_prob)
-    assert_within(by_prompt(exact), drawn.mean(0), drawn.std(0) / 40_000**0.5 + 1e-12, 4.5)
+    # What responses of a prompt share may be booked on any of them.
+    drawn = by_prompt(batch, log_prob)
+    assert_within(by_prompt(batch, exact), drawn.mean(0), drawn.std(0) / 40_000**0.5 + 1e-12, 4.5)
 
 
 @ALONE

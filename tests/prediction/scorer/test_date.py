@@ -1,9 +1,10 @@
 """A chat template that writes today's date reads as on the day of training, on any day."""
 
-import datetime
+from functools import partial
 
 import numpy as np
 import pytest
+from helpers.clock import set_day
 from helpers.reward_models import facts_of, save_reward_model
 from helpers.tiny_backbones import CHAT_TEMPLATE, llama_tokenizer, text
 from transformers import AutoTokenizer
@@ -23,15 +24,7 @@ STATES = {"pooling": "last", "layer": None, "max_length": 120, "dtype": "float32
 
 @pytest.fixture
 def on(monkeypatch):
-    def set_day(day):
-        class Day(datetime.date):
-            @classmethod
-            def today(cls):
-                return datetime.date.fromisoformat(day)
-
-        monkeypatch.setattr(reading.datetime, "date", Day)
-
-    return set_day
+    return partial(set_day, monkeypatch)
 
 
 @pytest.fixture(scope="module")

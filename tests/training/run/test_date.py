@@ -1,28 +1,19 @@
 """A run whose chat template writes the date keeps that of its first day, also when resumed."""
 
-import datetime
 import json
 import shutil
+from functools import partial
 
 import pytest
 import yaml
+from helpers.clock import set_day
 from helpers.tiny_backbones import CHAT_TEMPLATE, llama_tokenizer, save_tiny_backbone
 from helpers.workspace import rows, succeed, vrm_pyro, write_rows
-
-from vrm_pyro.backbone import reading
 
 
 @pytest.fixture
 def on(monkeypatch):
-    def set_day(day):
-        class Day(datetime.date):
-            @classmethod
-            def today(cls):
-                return datetime.date.fromisoformat(day)
-
-        monkeypatch.setattr(reading.datetime, "date", Day)
-
-    return set_day
+    return partial(set_day, monkeypatch)
 
 
 LORA = ("--tuning.method", "lora", "--tuning.rank", 2)
