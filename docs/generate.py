@@ -89,6 +89,7 @@ def public_groups() -> dict[str, Group]:
                 "Scorer",
                 "predict",
                 "evaluate",
+                "benchmark",
                 "explain",
                 "draw_posterior",
                 "to_datatree",

@@ -53,6 +53,7 @@ _MODULES = {
     "Scorer": "vrm_pyro.prediction.scorer",
     "predict": "vrm_pyro.prediction.predict",
     "evaluate": "vrm_pyro.diagnostics.evaluate",
+    "benchmark": "vrm_pyro.diagnostics.suites",
     "explain": "vrm_pyro.prediction.explanation.explain",
     "draw_posterior": "vrm_pyro.prediction.posterior.draws",
     "to_datatree": "vrm_pyro.prediction.posterior.to_xarray",

@@ -12,6 +12,7 @@ from vrm_pyro.diagnostics.checks import Finding as Finding
 from vrm_pyro.diagnostics.checks import diagnose as diagnose
 from vrm_pyro.diagnostics.evaluate import evaluate as evaluate
 from vrm_pyro.diagnostics.sensitivity import sensitivity as sensitivity
+from vrm_pyro.diagnostics.suites import benchmark as benchmark
 from vrm_pyro.errors import InputError as InputError
 from vrm_pyro.features.inputs import Inputs as Inputs
 from vrm_pyro.features.memory import encode_table as encode_table

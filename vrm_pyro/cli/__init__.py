@@ -13,6 +13,7 @@ VERBS = {
     "train": "Train a reward model on rows or on stored states.",
     "search": "Search settings of one or several configs, with equal budgets, on grouped folds.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
+    "benchmark": "Score a published benchmark by its official rule, and say how sure it is.",
     "score": "Write reward, its spread, weights and scores of every response.",
     "explain": "Explain why a response is preferred, how surely, and what would flip it.",
     "report": "Write an HTML page about a model on rows: metrics, weights, checks, single pairs.",

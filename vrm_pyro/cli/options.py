@@ -22,10 +22,22 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser, data_required: bool = True) -> None:
     """Add the options of verbs that use a trained model on rows."""
+    add_model_option(parser)
+    add_row_options(parser, data_required)
+    add_loading_options(parser)
+    if data_required:  # else a verb reads one row: not worth caching
+        add_cache_option(parser)
+
+
+def add_model_option(parser: ArgumentParser) -> None:
+    """Add the option that names the trained model."""
     parser.add_argument(
         "--model", type=str, required=True, metavar="DIR", help="Folder that train wrote."
     )
-    add_row_options(parser, data_required)
+
+
+def add_loading_options(parser: ArgumentParser) -> None:
+    """Add the options that say how a trained model and its backbone are loaded."""
     parser.add_argument(
         "--classes",
         type=str | list[str],
@@ -40,8 +52,6 @@ def add_model_options(parser: ArgumentParser, data_required: bool = True) -> Non
         help="New path of the model's backbone, if it was moved. Its weights must be the same.",
     )
     add_device_options(parser)
-    if data_required:  # else a verb reads one row: not worth caching
-        add_cache_option(parser)
 
 
 def add_row_options(parser: ArgumentParser, required: bool = True) -> None:

@@ -1,6 +1,5 @@
 """How well a model predicts the preferences of some rows."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vrm_pyro.data.source import FeatureSource
-from vrm_pyro.diagnostics.evaluation import RATES, Evaluation
+from vrm_pyro.diagnostics.evaluation import RATES, Evaluation, entry
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
-from vrm_pyro.diagnostics.metrics.pair_metrics import Estimate, cluster_mean, pair_metrics
+from vrm_pyro.diagnostics.metrics.pair_metrics import cluster_mean, pair_metrics
 from vrm_pyro.diagnostics.rating_rates import rating_rates
 from vrm_pyro.features.reading import DataLike
 from vrm_pyro.models.reward_model import RewardModel
@@ -105,8 +104,8 @@ def _rates(
         weight = np.asarray(source.pair_weight, dtype=np.float64)[rows]
         rules = length_baseline(lengths[first], lengths[second], preference, weight, prompt)
         result["length_baseline"] = {
-            **_entry("longest", rules.longest),
-            **_entry("shortest", rules.shortest),
+            **entry("longest", rules.longest),
+            **entry("shortest", rules.shortest),
         }
     return result
 
@@ -125,7 +124,7 @@ def _pair_rates(
     )
     result: dict[str, Any] = {"n_pairs": metrics.num_pairs, "n_prompts": metrics.num_prompts}
     for name in RATES:
-        result |= _entry(name, getattr(metrics, name))
+        result |= entry(name, getattr(metrics, name))
     return result
 
 
@@ -140,11 +139,11 @@ def _latents(predictions: Predictions, source: FeatureSource) -> dict[str, Any]:
     active = active_units(predictions.expected_weights, predictions.expected_features)
     response_prompt = np.asarray(source.response_prompt)
     return {
-        **_entry(
+        **entry(
             "kl_weights",
             cluster_mean(predictions.kl_weights, np.ones(num_prompts), np.arange(num_prompts)),
         ),
-        **_entry(
+        **entry(
             "kl_features",
             cluster_mean(predictions.kl_features, np.ones(num_responses), response_prompt),
         ),
@@ -165,12 +164,3 @@ def _subsets(
     return {
         name: np.array(held) for name, held in sorted(rows.items()) if (weight[held] > 0).any()
     }
-
-
-def _entry(name: str, estimate: Estimate) -> dict[str, float | None]:
-    return {name: _finite(estimate.value), f"{name}_se": _finite(estimate.standard_error)}
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None

@@ -1,5 +1,6 @@
 """The result of an evaluation: rates with standard errors, as a table, HTML or JSON."""
 
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
@@ -107,6 +108,16 @@ class Evaluation(dict[str, Any]):
             if name in rules:
                 table.append([words, _cell(rules, name), *[""] * 5])
         return table + [_row(name, found) for name, found in self["by_subset"].items()]
+
+
+def entry(name: str, estimate: Estimate) -> dict[str, float | None]:
+    """Return a rate and its standard error as JSON values, which know no NaN.
+
+    >>> entry("accuracy", Estimate(0.5, float("nan")))
+    {'accuracy': 0.5, 'accuracy_se': None}
+    """
+    pair = {name: estimate.value, f"{name}_se": estimate.standard_error}
+    return {key: float(value) if math.isfinite(value) else None for key, value in pair.items()}
 
 
 def rating_words(values: Mapping[str, Any]) -> str:
