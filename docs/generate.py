@@ -90,6 +90,7 @@ def public_groups() -> dict[str, Group]:
                 "predict",
                 "evaluate",
                 "benchmark",
+                "best_of_n",
                 "explain",
                 "draw_posterior",
                 "to_datatree",

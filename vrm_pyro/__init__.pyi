@@ -7,6 +7,7 @@ from vrm_pyro.data.rows import fold_by_prompt as fold_by_prompt
 from vrm_pyro.data.rows import load_table as load_table
 from vrm_pyro.data.rows import split_by_prompt as split_by_prompt
 from vrm_pyro.data.simulation import simulate_texts as simulate_texts
+from vrm_pyro.diagnostics.best_of_n import best_of_n as best_of_n
 from vrm_pyro.diagnostics.certificates.certify import certify as certify
 from vrm_pyro.diagnostics.checks import Finding as Finding
 from vrm_pyro.diagnostics.checks import diagnose as diagnose

@@ -14,6 +14,7 @@ VERBS = {
     "search": "Search settings of one or several configs, with equal budgets, on grouped folds.",
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "benchmark": "Score a published benchmark by its official rule, and say how sure it is.",
+    "best_of_n": "Measure the gold reward of the best of n candidates, by rule of choosing.",
     "score": "Write reward, its spread, weights and scores of every response.",
     "explain": "Explain why a response is preferred, how surely, and what would flip it.",
     "report": "Write an HTML page about a model on rows: metrics, weights, checks, single pairs.",
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vrm-pyro {vrm_pyro.__version__}")
         return OK
     with guard(f"vrm-pyro {verb}".strip()) as outcome:
+        verb = verb.replace("-", "_")
         check_verb(verb)
         importlib.import_module(f"vrm_pyro.cli.verbs.{verb}").run(arguments[1:])
     return outcome.code
@@ -74,8 +76,8 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "vrm-pyro VERB --help shows the options of a verb with their defaults. Options are",
-            "written with underscores; --skip-invalid means --skip_invalid.",
+            "vrm-pyro VERB --help shows the options of a verb with their defaults. Both are",
+            "written with underscores: best-of-n means best_of_n, --skip-invalid --skip_invalid.",
             "A first run: vrm-pyro simulate --out data, then",
             "vrm-pyro train --data.train data/train.jsonl --train.output_dir runs/first.",
         ]

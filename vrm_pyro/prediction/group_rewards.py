@@ -50,15 +50,20 @@ class GroupRewards:
             total = total + self.loc.mean(1).var(0)
         return total.sqrt()
 
-    def quantile(self, level: float) -> Float[Tensor, " responses"]:
-        """Return its quantile at a level in (0, 1), shape (R,), by bisection."""
+    def quantile(self, level: float, halvings: int = _HALVINGS) -> Float[Tensor, " responses"]:
+        """Return its quantile at a level in (0, 1), shape (R,), by bisection.
+
+        Args:
+            level: The level.
+            halvings: Halvings of the interval in which it lies.
+        """
         loc = self.loc.flatten(0, 1).double()
         scale = self.variance.flatten(0, 1).double().sqrt()
         # A mixture's quantile lies between those of its components.
         ends = loc + scale * torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
         low, high = ends.amin(0), ends.amax(0)
         scale = scale.clamp(min=torch.finfo(torch.float64).tiny)
-        for _ in range(_HALVINGS):
+        for _ in range(halvings):
             middle = (low + high) / 2
             below = torch.special.ndtr((middle - loc) / scale).mean(0) < level
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)

@@ -63,6 +63,13 @@ def as_model(
     return replace(loaded, backbone={**loaded.backbone, "name": backbone_name(backbone)})
 
 
+def model_name(model: ModelLike) -> str:
+    """Return what a model is called in tables: its folder."""
+    loaded = model.loaded if isinstance(model, Scorer) else model
+    folder = loaded.directory if isinstance(loaded, LoadedModel) else loaded
+    return "model" if folder is None else str(folder)
+
+
 def as_scorer(
     model: ModelLike,
     *,

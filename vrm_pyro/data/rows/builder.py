@@ -81,7 +81,7 @@ class TableBuilder:
         if isinstance(row, SeveralResponses):
             name = row.labels["id"]
             for place, text in enumerate(row.responses):
-                index = self.add_response(prompt, text, {}, name, subset)
+                index = self.add_response(prompt, text, row.ratings[place], name, subset)
                 self.add_item(NOTHING, index, name, place)
             return
         if isinstance(row, RankedResponses):

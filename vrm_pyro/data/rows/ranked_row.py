@@ -51,15 +51,17 @@ class SeveralResponses:
         prompt: Chat messages, the last not from the assistant.
         responses: Texts in the order of the row, at least one.
         labels: ``id``, ``subset`` and ``source``, None where absent.
+        ratings: Finite ratings of each response by objective, missing ones absent.
     """
 
     prompt: list[Message]
     responses: list[str]
     labels: dict[str, str | None]
+    ratings: list[dict[str, float]]
 
 
 def parse_several(row: Mapping[str, Any]) -> SeveralResponses:
-    """Check a row with ``responses`` that nothing ranks; their ratings are not read.
+    """Check a row with ``responses`` that nothing ranks.
 
     Raises:
         RowProblem: With the reason and the fix, if the row is not usable.
@@ -67,10 +69,14 @@ def parse_several(row: Mapping[str, Any]) -> SeveralResponses:
     given = _list(row, "responses")
     if not given:
         raise RowProblem("empty text", '"responses" is an empty list; give at least one text.')
+    ratings = [None] * len(given)
+    if row.get("ratings") is not None:
+        ratings = _list(row, "ratings", len(given))
     return SeveralResponses(
         prompt=row_prompt(required(row, "prompt"), row),
         responses=[check_response(text, f"responses[{n}]") for n, text in enumerate(given)],
         labels=labels_of(row),
+        ratings=[rating_object(held, f"ratings[{n}]") for n, held in enumerate(ratings)],
     )
 
 

@@ -21,7 +21,7 @@ from vrm_pyro.diagnostics.suites.table import SUITES
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.features.memory import encode_table
 from vrm_pyro.features.states import Features
-from vrm_pyro.prediction.opening import ModelLike, as_scorer, log_losses
+from vrm_pyro.prediction.opening import ModelLike, as_scorer, log_losses, model_name
 from vrm_pyro.prediction.scorer import Scorer, Scores, score_source
 
 LEVEL = 0.9
@@ -84,7 +84,7 @@ def benchmark(
         rewards = [scores.reward[held].astype(np.float64) for held in texts.responses]
         official = official_scores(rule, rule.credits(cases, rewards), prompt)
         more = beside(scores, pairs, scorer.loaded.objectives)
-        scored.append(_Scored(_name(which), scorer, states, scores, rewards, official, more))
+        scored.append(_Scored(model_name(which), scorer, states, scores, rewards, official, more))
     first = scored[0]
     missing = [name for name in rule.needed if name not in first.official.names]
     content = {
@@ -125,13 +125,6 @@ class _Scored(NamedTuple):
             "subsets": official.subsets,
             "beside": self.beside,
         }
-
-
-def _name(model: ModelLike) -> str:
-    """Return what a model is called: its folder."""
-    loaded = model.loaded if isinstance(model, Scorer) else model
-    folder = getattr(loaded, "directory", loaded)
-    return str(folder) if folder is not None else "model"
 
 
 def _states(
