@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.problems import small_batch, small_model
+from helpers.problems import assert_within, small_batch, small_model
 
 from vrm_pyro.models.distributions.gaussian import as_gaussian
 from vrm_pyro.models.ensemble import VRMEnsemble
+from vrm_pyro.models.priors import ShrinkageNormalPrior
 from vrm_pyro.models.rating_scores import rating_scores
 from vrm_pyro.models.ratings import DifferenceRatings, GaussianRatings, OrdinalRatings
+from vrm_pyro.models.settings.build import build_model
+from vrm_pyro.models.settings.config import ModelConfig
 
 POWER = 0.1
 
@@ -63,3 +66,38 @@ def test_differences_within_a_prompt_score_where_levels_are_unknown():
     assert found.log_prob.sum() == pytest.approx(float(exact), rel=1e-6)
     alone = replace(batch, rating_mask=torch.tensor([[True], [False]]))
     assert not rating_scores(model, alone).counts.any()
+
+
+@torch.no_grad()
+def test_the_map_of_a_shrinkage_prior_is_integrated_out_of_differences():
+    """The closed form is the mean density over draws of the map, where a prompt has two."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        scores="identity",
+        latent_dim=3,
+        feature_prior=ShrinkageNormalPrior(),
+        rating_likelihood=DifferenceRatings(0.5),
+        head_draws=4000,
+    )
+    model = build_model(config, 3, 3, rated=True).eval().double()
+    batch = replace(
+        small_batch(num_prompts=1),
+        rating_mask=torch.ones(2, 3, dtype=torch.bool),
+    )
+    found = rating_scores(model, batch).log_prob.sum(0)
+    density = density_of_the_difference(model, batch)
+    drawn = torch.stack(model.over_parameters(density)).exp()
+    assert_within(found.exp(), drawn.mean(0), drawn.std(0) / 4000**0.5, 4.5)
+
+
+def density_of_the_difference(model, batch):
+    """Return the log density of the difference of the two ratings at a value of the map."""
+
+    def density():
+        features = as_gaussian(model.predictive_features(batch.responses))
+        variance = features.mapped_variance(model.reward().loading).sum(0)
+        gap = batch.ratings - model.reward().scores(features.loc)
+        noise = 2 * model.ratings().scale ** 2
+        return torch.distributions.Normal(0.0, (variance + noise).sqrt()).log_prob(gap[0] - gap[1])
+
+    return density

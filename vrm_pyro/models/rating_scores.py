@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
+from pyro.distributions import Distribution
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions.gaussian import as_gaussian
 from vrm_pyro.models.ensemble import latent_members
+from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
@@ -56,9 +58,18 @@ def _draws(model: VRM, batch: FeatureBatch) -> list[Tensor]:
         assert model.ratings is not None
         values = copy.copy(model.ratings())
         object.__setattr__(values, "power", 1.0)  # values may be frozen
-        features = as_gaussian(model.predictive_features(batch.responses))
+        features = as_gaussian(_features(model, batch))
         reward = model.reward()
         loc, variance = reward.scores(features.loc), features.mapped_variance(reward.loading)
         return values.each_log_prob(batch, loc, variance)
 
+    if isinstance(model.parameter_posterior, ShrinkagePosterior):
+        return [score()]
     return model.over_parameters(score)
+
+
+def _features(model: VRM, batch: FeatureBatch) -> Distribution:
+    if isinstance(model.parameter_posterior, ShrinkagePosterior):
+        features = model.predictive_features(batch.responses)
+        return model.parameter_posterior.widened(model, features, model.standardize(batch))
+    return model.predictive_features(batch.responses)
