@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from emit import emit, spread
+from networks import network_config
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
@@ -48,7 +49,6 @@ from vrm_pyro.data.dataset import collate
 from vrm_pyro.data.rows import PreferenceTable, load_table
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.finetuning import TextModule, Tuner, TuningConfig, read_texts
@@ -166,7 +166,7 @@ def work(side: str, ratio: str, steps: int, seed: int) -> dict[str, Any]:
                 **common, load_best_model_at_end=False, early_stopping_patience=0
             )
             sources = (read_texts(table, backbone) for table in (rows, few))
-            train(ModelConfig(), arguments, *sources, callbacks=[times], tuner=tuner)
+            train(network_config(), arguments, *sources, callbacks=[times], tuner=tuner)
     seconds = np.diff(times.ends)[SKIPPED_STEPS - 1 :]
     return {
         "seconds_a_step": seconds.tolist(),
@@ -248,7 +248,7 @@ def head(ratio: str, options: argparse.Namespace) -> dict[str, Any]:
     alone: dict[str, list[float]] = {}
     steps = {}
     for side in ("vrm", "bradley_terry"):
-        config = ModelConfig(architecture="vrm" if side == "vrm" else "bradley_terry")
+        config = network_config(architecture="vrm" if side == "vrm" else "bradley_terry")
         torch.manual_seed(0)
         conditionals = build_model(
             config, backbone.hidden_size, config.num_objectives, rated=False
@@ -317,7 +317,7 @@ def alternate(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, list
 def scorer_on(backbone: TransformerBackbone) -> Scorer:
     """Return a scorer with random heads."""
     torch.manual_seed(1)
-    config = ModelConfig()
+    config = network_config()
     model = build_model(config, backbone.hidden_size, config.num_objectives, rated=False).eval()
     names = tuple(f"objective_{k}" for k in range(config.num_objectives))
     facts = {"name": backbone.name, "weights_hash": backbone.weights_hash}

@@ -38,6 +38,7 @@ from decoder_throughput import (
     write_pairs,
 )
 from emit import emit
+from networks import network_config
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -48,7 +49,6 @@ from transformers import (
 from vrm_pyro.backbone import TransformerBackbone, wrap_model
 from vrm_pyro.data.rows import PreferenceTable, load_table
 from vrm_pyro.features.memory import encode_table
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
 from vrm_pyro.training.train import train
@@ -136,7 +136,7 @@ def train_ours(
         load_best_model_at_end=False, early_stopping_patience=0,
     )  # fmt: skip
     sources = (read_texts(table, backbone) for table in (rows, few))
-    train(ModelConfig(), made, *sources, callbacks=[times], tuner=tuner)
+    train(network_config(), made, *sources, callbacks=[times], tuner=tuner)
 
 
 def train_trl(

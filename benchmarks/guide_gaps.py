@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from emit import emit
+from networks import network_config
 from real_pairs import part
 
 from vrm_pyro.data.batch import FeatureBatch
@@ -33,7 +34,6 @@ from vrm_pyro.models.guides import FlowGuide, FullCovarianceGuide, Guide, Outcom
 from vrm_pyro.models.objectives.base import kl_terms
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.ratings import GaussianRatings
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
 from vrm_pyro.prediction.posterior.refine import refine
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _measure(guide: Guide, parts: dict, args: argparse.Namespace, seed: int) -> dict:
-    config = ModelConfig(
+    config = network_config(
         weight_prior=ConditionalDirichletPrior(0, 0.5, 5.0),
         feature_prior=ConditionalNormalPrior(64, 0.5, 0.5),
         guide=guide,
@@ -99,7 +99,7 @@ def _measure(guide: Guide, parts: dict, args: argparse.Namespace, seed: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainArguments(
             output_dir=folder, num_train_epochs=args.epochs, seed=seed, use_cpu=True,
-            disable_tqdm=True, logging_steps=10_000,
+            disable_tqdm=True, logging_steps=10_000, early_stopping_patience=5,
         )  # fmt: skip
         model = train(config, arguments, parts["train"], parts["validation"]).loaded.model
     assert isinstance(model, VRM)

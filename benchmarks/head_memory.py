@@ -104,14 +104,14 @@ def train_and_watch(
     """Train on a store; return the anonymous memory before, at the peak and at the end."""
     # Import here: the parent does not need these, and a child should start small.
     import torch
+    from networks import network_config
 
     from vrm_pyro.features.store import open_store
-    from vrm_pyro.models.settings.config import ModelConfig
     from vrm_pyro.training.arguments import TrainArguments
     from vrm_pyro.training.train import train
 
     torch.set_num_threads(1)
-    config = ModelConfig(objective=options.objective)
+    config = network_config(objective=options.objective)
     arguments = TrainArguments(
         output_dir=str(folder / "run"),
         max_steps=options.steps,

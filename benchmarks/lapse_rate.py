@@ -24,6 +24,7 @@ import torch
 from cells import Cells
 from emit import write_result
 from label_noise import CLOSE, noisy, texts, without_lapse
+from networks import network_config
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from tqdm import tqdm
@@ -56,7 +57,7 @@ FOLDS = 5
 def config(way: str, likelihood: PreferenceLikelihood) -> ModelConfig:
     """Return the model settings of a way: those of the demo with its changes."""
     linear = way.startswith("linear")
-    return ModelConfig(
+    return network_config(
         objective="integrated",
         num_objectives=4,
         latent_dim=4,

@@ -21,11 +21,11 @@ import pyro
 import torch
 from by_hand import HandWritten
 from emit import emit
+from networks import network_config
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.training.module import TrainingModule
 
@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
 def case(objective: str, pairs: int, options: argparse.Namespace) -> dict[str, object]:
     """Measure one objective at one batch size."""
     torch.manual_seed(options.seed)
-    config = ModelConfig(objective=objective)  # type: ignore[arg-type]
+    config = network_config(objective=objective)  # type: ignore[arg-type]
     model = build_model(config, options.hidden_size, config.num_objectives, rated=False)
     assert isinstance(model, VRM)
     twin = copy.deepcopy(model)

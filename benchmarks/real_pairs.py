@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from emit import write_result
+from networks import network_config
 from scipy.special import expit, logit
 
 from vrm_pyro.backbone import load_backbone
@@ -113,7 +114,7 @@ def _vrm(draw: dict, rated: bool) -> ModelConfig:
             "rating_power": draw["rating_power"],
             "rating_likelihood": GaussianRatings(scale=1.0, learn_scale=False),
         }
-    return ModelConfig(
+    return network_config(
         weight_prior=ConditionalDirichletPrior(
             draw["weights_hidden"], 0.5, draw["weights_concentration"]
         ),

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from emit import write_result
+from networks import network_config
 from scipy.special import expit
 from scipy.stats import spearmanr
 
@@ -27,7 +28,12 @@ from vrm_pyro.backbone import load_backbone
 from vrm_pyro.data.rows import check_label_identification, load_table
 from vrm_pyro.diagnostics.metrics.identification import weight_standard_errors
 from vrm_pyro.features.writing import write_store
-from vrm_pyro.models.priors import ConditionalNormalPrior, KernelDirichletPrior
+from vrm_pyro.models.priors import (
+    ConditionalNormalPrior,
+    KernelDirichletPrior,
+    ShrinkageDirichletPrior,
+    WeightPrior,
+)
 from vrm_pyro.models.ratings import GaussianRatings
 from vrm_pyro.models.settings.config import DEFAULT_BACKBONE, ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
@@ -185,9 +191,16 @@ def identification(store, target: np.ndarray, kinds: np.ndarray, beta: float) ->
     return result
 
 
+def weight_prior(args: argparse.Namespace) -> WeightPrior:
+    """Return the prior of the weights: as shipped, or the kernel prior as set."""
+    if args.prior == "shrinkage":
+        return ShrinkageDirichletPrior()
+    return KernelDirichletPrior(args.centres, args.bandwidth, args.relevance, args.concentration)
+
+
 def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, TrainArguments]:
-    """Return the settings: identity scores, near-exact ratings, a kernel prior over weights."""
-    config = ModelConfig(
+    """Return the settings: identity scores, near-exact ratings, and the prior over weights."""
+    config = network_config(
         objective="integrated",
         num_draws=2,
         scores="identity",
@@ -195,9 +208,7 @@ def settings(args: argparse.Namespace, scale: float) -> tuple[ModelConfig, Train
         rating_likelihood=GaussianRatings(scale=0.02, learn_scale=False),
         reward_scale=args.beta * scale,
         hyperprior_weight=0.0,
-        weight_prior=KernelDirichletPrior(
-            args.centres, args.bandwidth, args.relevance, args.concentration
-        ),
+        weight_prior=weight_prior(args),
         feature_prior=ConditionalNormalPrior(128, 0.3, 1.0, learn_scale=False),
     )
     arguments = TrainArguments(
@@ -262,6 +273,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=5, help="number of label draws, each with its own training"
     )
+    parser.add_argument("--prior", choices=["kernel", "shrinkage"], default="kernel")
     parser.add_argument("--centres", type=int, default=32)
     parser.add_argument("--bandwidth", type=float, default=0.1)
     parser.add_argument("--relevance", type=float, default=1.0)

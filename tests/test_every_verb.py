@@ -4,6 +4,7 @@ import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.configs import network_config
 from helpers.tiny_backbones import save_tiny_backbone, text
 from helpers.workspace import rows, write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -16,7 +17,6 @@ from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_expo
 from vrm_pyro.models.guides import LogisticNormalGuide
 from vrm_pyro.models.likelihoods import Lapse
 from vrm_pyro.models.priors import LogisticNormalPrior, NormalPrior
-from vrm_pyro.models.settings.config import ModelConfig
 
 ONE = {"supervision": "none", "num_objectives": 1}
 KINDS = {
@@ -57,7 +57,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def run(request, place):
-    config = ModelConfig(
+    config = network_config(
         backbone=str(place / "bert"), max_length=60, dtype="float32", **KINDS[request.param]
     )
     return vrm_pyro.fit(

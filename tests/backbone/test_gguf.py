@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.reward_models import OBJECTIVES
 from helpers.tiny_backbones import qwen3_tokenizer
 from helpers.tiny_gguf import gguf_model, write_gguf
@@ -19,7 +20,6 @@ from vrm_pyro.features.writing import write_store
 from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_export
 from vrm_pyro.models.checkpoint import LoadedModel, load_model, save_model
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.opening import read_inputs
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.training.run.fit import fit
@@ -116,8 +116,8 @@ def test_store_and_model_keep_the_hash_of_the_file_and_refuse_another(tmp_path, 
         write_store(table, other, tmp_path / "store", progress=False)
     facts = backbone_facts(store)
     assert (facts["name"], facts["file_sha256"]) == (str(plain), sha256)
-    model = build_model(ModelConfig(), backbone.hidden_size, len(OBJECTIVES), False)
-    loaded = LoadedModel(model.eval(), ModelConfig(), OBJECTIVES, False, facts)
+    model = build_model(network_config(), backbone.hidden_size, len(OBJECTIVES), False)
+    loaded = LoadedModel(model.eval(), network_config(), OBJECTIVES, False, facts)
     save_model(loaded, tmp_path / "run")
     assert np.isfinite(Scorer.from_pretrained(tmp_path / "run")("a", "b")[0]["reward_mean"])
     with pytest.raises(InputError, match="its GGUF file changed since the model was trained"):
@@ -129,8 +129,8 @@ def test_store_and_model_keep_the_hash_of_the_file_and_refuse_another(tmp_path, 
 
 def test_model_of_full_weights_refuses_quantized_ones(tmp_path, plain, original):
     store = write_store(load_table(ROWS), original, tmp_path / "store", progress=False)
-    model = build_model(ModelConfig(), original.hidden_size, len(OBJECTIVES), False).eval()
-    loaded = LoadedModel(model, ModelConfig(), OBJECTIVES, False, backbone_facts(store))
+    model = build_model(network_config(), original.hidden_size, len(OBJECTIVES), False).eval()
+    loaded = LoadedModel(model, network_config(), OBJECTIVES, False, backbone_facts(store))
     # Equal weights in another container are the same backbone.
     assert Scorer(loaded, load(plain)).backbone.file_sha256 is not None
     small = load(write_gguf(tmp_path / "small.gguf", quantized=True))

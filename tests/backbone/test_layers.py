@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.text_rows import write_rows
 from helpers.tiny_backbones import (
     save_tiny_backbone,
@@ -25,7 +26,7 @@ from vrm_pyro.features.store import open_store
 from vrm_pyro.features.writing import write_store
 from vrm_pyro.integrations.huggingface.writing import ExportSettings, write_export
 from vrm_pyro.models.checkpoint import load_model, settings_from_json
-from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.config import check_settings
 from vrm_pyro.prediction.opening import read_inputs
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.training.run.fit import fit
@@ -151,13 +152,13 @@ def test_settings_take_the_layer_of_a_store(tmp_path):
     for layer in (1, None):
         backbone = tiny_backbone("llama", layer=layer)
         store = write_store(table, backbone, tmp_path / str(layer), progress=False)
-        model = ModelConfig()
+        model = network_config()
         adopt_store(model, [store])
         assert (model.layer, model.pooling) == (layer, "last+mean")
     with pytest.raises(InputError, match="model.layer is 1, but the states .* with None"):
-        adopt_store(ModelConfig(layer=1), [store])
+        adopt_store(network_config(layer=1), [store])
     with pytest.raises(InputError, match="model.layer is None, but the states .* with 1"):
-        adopt_store(ModelConfig(layer=None), [open_store(tmp_path / "1")])
+        adopt_store(network_config(layer=None), [open_store(tmp_path / "1")])
 
 
 @pytest.mark.parametrize("pooling", ["last", "last+mean"])
@@ -195,7 +196,7 @@ def test_model_without_a_list_of_its_layers_is_refused():
 @pytest.mark.parametrize(("key", "value"), [("layer", 0), ("max_length", 0)])
 def test_settings_are_checked(key, value):
     with pytest.raises(InputError, match=rf"model.{key} is 0, but must be at least 1, or null"):
-        check_settings(ModelConfig(**{key: value}))
+        check_settings(network_config(**{key: value}))
 
 
 def test_longest_text_is_what_the_model_reads():

@@ -6,6 +6,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.exact import exact_draws, rated_pairs
 from helpers.problems import Arrays, small_batch, small_model
 
@@ -13,7 +14,6 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import expected_calibration_error
 from vrm_pyro.models.distributions import Gaussian, as_gaussian
 from vrm_pyro.models.guides import FullCovarianceGuide
 from vrm_pyro.models.likelihoods import Lapse
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.posterior.refine import refine
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.train import train
@@ -117,7 +117,7 @@ def well_specified(num_prompts, num_pairs, seed, rate=0.0):
 @pytest.mark.slow
 def test_predictions_of_a_well_specified_model_are_calibrated(tmp_path):
     """20,000 held-out pairs: ECE < .02, slope in [.9, 1.1], log loss within .01 of the oracle."""
-    fitted = fit(tmp_path, ModelConfig(objective="pairwise", **SMALL), 0.0)
+    fitted = fit(tmp_path, network_config(objective="pairwise", **SMALL), 0.0)
     batch, chance = well_specified(10_000, 20_000, 21)
     with torch.no_grad():
         p = fitted.predict_pairs(batch).double().numpy()
@@ -131,7 +131,7 @@ def test_predictions_of_a_well_specified_model_are_calibrated(tmp_path):
 @pytest.mark.slow
 def test_label_noise_is_recovered(tmp_path):
     """Labels flipped at eps = .1: the learned rate is within .03."""
-    config = ModelConfig(objective="pairwise", likelihood=Lapse(0.05), **SMALL)
+    config = network_config(objective="pairwise", likelihood=Lapse(0.05), **SMALL)
     fitted = fit(tmp_path, config, 0.1)
     assert abs(fitted.likelihood.rate.item() - 0.1) < 0.03
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import Arrays, assert_within, small_batch, small_model
 from helpers.sources import source_of
 from helpers.tiny_backbones import tiny_backbone
@@ -30,7 +31,6 @@ from vrm_pyro.models.objectives import (
 )
 from vrm_pyro.models.objectives.collapsed import prompt_log_weights
 from vrm_pyro.models.objectives.pairwise import pair_log_prob
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.settings.row_checks import warn_ignored_margins
 from vrm_pyro.prediction.posterior import draw_posterior
 from vrm_pyro.prediction.posterior.evidence import log_evidence
@@ -254,10 +254,10 @@ class TestRowsToBatches:
 def test_margins_that_a_model_ignores_are_counted_in_one_warning():
     table = load_table(ROWS)
     with pytest.warns(UserWarning, match='"margin" is ignored in 2 rows: .*BradleyTerry') as seen:
-        warn_ignored_margins(ModelConfig(), table)
+        warn_ignored_margins(network_config(), table)
     assert len(seen) == 1
-    baseline = ModelConfig(architecture="bradley_terry", likelihood=RaoKupper())
+    baseline = network_config(architecture="bradley_terry", likelihood=RaoKupper())
     with pytest.warns(UserWarning, match="model.architecture bradley_terry"):
         warn_ignored_margins(baseline, table)
-    warn_ignored_margins(ModelConfig(likelihood=RaoKupper()), table)
-    warn_ignored_margins(ModelConfig(), load_table([{**ROWS[0], "margin": None}]))
+    warn_ignored_margins(network_config(likelihood=RaoKupper()), table)
+    warn_ignored_margins(network_config(), load_table([{**ROWS[0], "margin": None}]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import golden
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, assert_within, small_model
 from helpers.sources import source_of
 from helpers.tiny_backbones import tiny_backbone
@@ -27,7 +28,6 @@ from vrm_pyro.features.writing import write_store
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.likelihoods import BradleyTerry, PlackettLuce
 from vrm_pyro.models.objectives import OBJECTIVES, SampledObjective, Weights
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.models.settings.row_checks import check_rankings, warn_rankings_as_pairs
 from vrm_pyro.prediction.posterior import draw_posterior
 from vrm_pyro.prediction.posterior.evidence import log_evidence, weighted_draws
@@ -257,17 +257,17 @@ class TestObjectives:
     def test_settings_and_rows_are_checked_together(self):
         table = load_table([{"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 2, 3]}])
         for objective in ("pairwise", "integrated", "collapsed"):
-            config = ModelConfig(likelihood=PlackettLuce(), objective=objective)
+            config = network_config(likelihood=PlackettLuce(), objective=objective)
             with pytest.raises(InputError, match=f"model.objective is {objective}.*1 rankings"):
                 check_rankings(config, table)
-        check_rankings(ModelConfig(likelihood=PlackettLuce(), objective="sampled"), table)
-        check_rankings(ModelConfig(), table)
+        check_rankings(network_config(likelihood=PlackettLuce(), objective="sampled"), table)
+        check_rankings(network_config(), table)
         with pytest.warns(UserWarning, match="1 rankings .* composite likelihood") as caught:
-            warn_rankings_as_pairs(ModelConfig(), table)
+            warn_rankings_as_pairs(network_config(), table)
         assert len(caught) == 1
         for likelihood in (PlackettLuce(), BradleyTerry()):
             plain = load_table([{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2]}])
-            config = ModelConfig(likelihood=likelihood)
+            config = network_config(likelihood=likelihood)
             check_rankings(config, plain)
             warn_rankings_as_pairs(config, plain)
 
@@ -399,7 +399,7 @@ class TestBaseline:
 
 @pytest.mark.parametrize("architecture", ["vrm", "bradley_terry"])
 def test_the_module_trains_and_validates_on_them(architecture):
-    config = ModelConfig(
+    config = network_config(
         architecture=architecture, likelihood=PlackettLuce(), objective="sampled", num_objectives=3
     )
     model = small_model(ratings=False, dtype=torch.float32)

@@ -80,7 +80,7 @@ CONFIGS = [
         "priors of another mode",
         setting("model", "mode", "vib"),
         (
-            "model.weight_prior is ConditionalDirichletPrior",
+            "model.weight_prior is ShrinkageDirichletPrior",
             "takes DirichletPrior, LogisticNormalPrior",
         ),
     ),

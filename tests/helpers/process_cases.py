@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 import pyro.distributions as dist
 import torch
+from helpers.configs import network_config
 from helpers.sources import NumberSource
 from helpers.tiny_backbones import text, tiny_backbone
 from torch.distributed.fsdp import fully_shard
@@ -28,17 +29,16 @@ from vrm_pyro.backbone.sharding import is_shard, whole
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.errors import Terminated
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.processes import from_all, num_processes, process_index
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
 from vrm_pyro.training.train import train
 
-BASELINE = ModelConfig(
+BASELINE = network_config(
     architecture="bradley_terry", head_size=8, head_dropout=0.0, max_length=100, dtype="float32"
 )
 
-VRM = ModelConfig(  # as BASELINE without dropout, so that what should be equal is
+VRM = network_config(  # as BASELINE without dropout, so that what should be equal is
     weight_prior=ConditionalDirichletPrior(hidden_size=8),
     feature_prior=ConditionalNormalPrior(hidden_size=8),
     latent_dim=3,

@@ -2,12 +2,12 @@
 
 import torch
 from helpers import tiny_backbones
+from helpers.configs import network_config
 
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.models.checkpoint import LoadedModel, save_model
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 
 OBJECTIVES = ("clarity", "depth", "safety")
 
@@ -24,7 +24,7 @@ def save_reward_model(folder, kind="bert", **settings):
         "feature_prior": ConditionalNormalPrior(hidden_size=8),
         "dtype": "float32",
     }
-    config = ModelConfig(**(standard | settings))
+    config = network_config(**(standard | settings))
     model = build_model(config, 32, 3, True)
     with torch.no_grad():
         for layer in model.modules():
@@ -57,7 +57,7 @@ def facts_of(backbone, name=None):
 def loaded_model(backbone, rated=True, architecture="vrm"):
     """Return a random model of three objectives, with dropout to switch off."""
     torch.manual_seed(3)
-    config = ModelConfig(
+    config = network_config(
         architecture=architecture,
         weight_prior=ConditionalDirichletPrior(hidden_size=8, dropout=0.4),
         feature_prior=ConditionalNormalPrior(hidden_size=8, dropout=0.4),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyro.distributions as dist
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, Arrays, small_batch, small_model
 from torch import nn
 
@@ -14,7 +15,6 @@ from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.distributions import Gaussian, as_gaussian
 from vrm_pyro.models.guides import FullCovarianceGuide
 from vrm_pyro.models.guides.base import GuideModule
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.posterior.refine import refine
 
 NUM_OBJECTIVES, LATENT_DIM = 3, 3
@@ -96,7 +96,7 @@ def check_inputs(seed=0, num_prompts=200, num_draws=500, fault=""):
     batch, lengths = plant(fault, model, batch, subset, lengths, rng)
     source = Arrays(batch)
     rows = Rows(source, [subset[i] for i in batch.pair_prompt.tolist()], lengths)
-    config = ModelConfig(rating_power=1.0)
+    config = network_config(rating_power=1.0)
     loaded = LoadedModel(model, config, OBJECTIVES, True, {})
     return CheckInputs(loaded, rows, rows, num_draws, seed, refined_prompts=25)
 

@@ -1,22 +1,22 @@
 """Small trainings, for tests of stopping and resuming."""
 
 import numpy as np
+from helpers.configs import network_config
 from helpers.sources import NumberSource
 from transformers import TrainerCallback
 
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.train import train
 
-BASELINE = ModelConfig(architecture="bradley_terry", head_size=8, head_dropout=0.0)
+BASELINE = network_config(architecture="bradley_terry", head_size=8, head_dropout=0.0)
 _SMALL = {
     "num_objectives": 3,
     "latent_dim": 3,
     "weight_prior": ConditionalDirichletPrior(hidden_size=8, dropout=0.0),
     "feature_prior": ConditionalNormalPrior(hidden_size=8, dropout=0.0),
 }
-VRM = ModelConfig(**_SMALL)
+VRM = network_config(**_SMALL)
 
 
 class StopAfter(TrainerCallback):

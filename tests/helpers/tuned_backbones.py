@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
+from helpers.configs import network_config
 from helpers.tiny_backbones import tiny_backbone
 from transformers import TrainerCallback
 
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.finetuning import Tuner, TuningConfig, read_texts
 from vrm_pyro.training.train import train
 
 # Without dropout, so that what should be equal is.
-PLAIN = ModelConfig(
+PLAIN = network_config(
     architecture="bradley_terry", head_size=8, head_dropout=0.0, max_length=100, dtype="float32"
 )
-VRM = ModelConfig(
+VRM = network_config(
     num_objectives=3, latent_dim=3, max_length=100, dtype="float32",
     weight_prior=ConditionalDirichletPrior(hidden_size=8),
     feature_prior=ConditionalNormalPrior(hidden_size=8),

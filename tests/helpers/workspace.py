@@ -118,7 +118,17 @@ def make_workspace(folder):
     write_rows(folder / "train.jsonl", rows(24, seed=0))
     write_rows(folder / "validation.jsonl", rows(8, seed=1))
     write_rows(folder / "test.jsonl", rows(8, seed=2))
-    succeed("train", *options(folder), "--train.output_dir", folder / "model")
+    settings = {
+        "model.objective": "pairwise",
+        "model.hyperprior_weight": 0.001,
+        "model.rating_power": 1,
+        "model.rating_likelihood.init_args.scale": 0.5,
+        "model.rating_likelihood.init_args.learn_scale": "true",
+        "model.weight_prior.init_args.hidden_size": 64,
+        "model.feature_prior.init_args.dropout": 0.7,
+    }
+    networks = ("--config", "networks", *options(folder, **settings))
+    succeed("train", *networks, "--train.output_dir", folder / "model")
     data = ("--data", folder / "train.jsonl", "--out", folder / "store")
     succeed("features", *data, *store_options(folder))
     return folder

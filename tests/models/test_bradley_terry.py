@@ -1,11 +1,11 @@
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, Arrays, small_batch
 
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.evaluation import evaluation_mode
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.module import TrainingModule
 
 
@@ -135,7 +135,7 @@ class TestEnsemble:
         assert torch.allclose(model.log_likelihood(batch), one.log_likelihood(batch), atol=1e-5)
 
     def test_a_member_learns_as_if_it_were_alone(self, model, members, batch):
-        config = ModelConfig(architecture="bradley_terry", ensemble_size=self.SIZE)
+        config = network_config(architecture="bradley_terry", ensemble_size=self.SIZE)
         values = PromptDataset(Arrays(batch)).collate(range(batch.num_prompts))
         for held in (model, *members):
             held.train()
@@ -158,7 +158,7 @@ class TestEnsemble:
             )
 
     def test_what_it_logs_does_not_grow_with_its_size(self, model, members, batch):
-        config = ModelConfig(architecture="bradley_terry", ensemble_size=self.SIZE)
+        config = network_config(architecture="bradley_terry", ensemble_size=self.SIZE)
         module = TrainingModule(model, config, batch.num_prompts).train()
         model.eval()
         module(**PromptDataset(Arrays(batch)).collate(range(batch.num_prompts)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import Arrays, small_batch
 from safetensors.torch import load_file
 
@@ -20,19 +21,18 @@ from vrm_pyro.models.guides import LabelBlindGuide
 from vrm_pyro.models.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
 from vrm_pyro.models.ratings import GaussianRatings
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.preparation import fit_scalers
 
 OBJECTIVES = ("clear", "safe", "short")
 CONFIGS = {
-    "default": ModelConfig(),
-    "identity": ModelConfig(
+    "default": network_config(),
+    "identity": network_config(
         scores="identity", latent_dim=0, rating_likelihood=GaussianRatings(learn_scale=False)
     ),
-    "other sizes": ModelConfig(
+    "other sizes": network_config(
         weight_prior=ConditionalDirichletPrior(hidden_size=0), latent_dim=2
     ),
-    "vib": ModelConfig(
+    "vib": network_config(
         mode="vib",
         weight_prior=DirichletPrior(0.7),
         feature_prior=NormalPrior(2.0),
@@ -41,10 +41,10 @@ CONFIGS = {
         supervision="weights",
         kl_weights=0.1,
     ),
-    "baseline": ModelConfig(architecture="bradley_terry", head_size=5),
-    "linear baseline": ModelConfig(architecture="bradley_terry", head_size=0),
-    "ensemble": ModelConfig(architecture="bradley_terry", head_size=5, ensemble_size=3),
-    "ensemble of VRMs": ModelConfig(ensemble_size=2),
+    "baseline": network_config(architecture="bradley_terry", head_size=5),
+    "linear baseline": network_config(architecture="bradley_terry", head_size=0),
+    "ensemble": network_config(architecture="bradley_terry", head_size=5, ensemble_size=3),
+    "ensemble of VRMs": network_config(ensemble_size=2),
 }
 
 
@@ -175,7 +175,7 @@ def test_settings_as_json_and_back():
     ],
 )
 def test_damaged_settings_are_refused(change, words):
-    values = json.loads(json.dumps(settings_to_json(ModelConfig()))) | change
+    values = json.loads(json.dumps(settings_to_json(network_config()))) | change
     with pytest.raises(InputError) as caught:
         settings_from_json(values, "config.json")
     assert words in str(caught.value)
@@ -183,7 +183,7 @@ def test_damaged_settings_are_refused(change, words):
 
 
 def test_whole_numbers_may_stand_for_others():
-    values = settings_to_json(ModelConfig()) | {"reward_scale": 2}
+    values = settings_to_json(network_config()) | {"reward_scale": 2}
     assert settings_from_json(values, "here").reward_scale == 2
 
 

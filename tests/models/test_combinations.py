@@ -9,6 +9,7 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, Arrays, allowed, small_batch
 from transformers import set_seed
 
@@ -25,7 +26,7 @@ from vrm_pyro.models.priors import (
 from vrm_pyro.models.ratings import RATING_LIKELIHOODS
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.compatibility import check_program
-from vrm_pyro.models.settings.config import DataFacts, ModelConfig, check_data, check_settings
+from vrm_pyro.models.settings.config import DataFacts, check_data, check_settings
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preparation import fit_scalers
@@ -38,7 +39,7 @@ UNIT_BATCH = replace(BATCH, ratings=torch.sigmoid(BATCH.ratings))
 
 
 def config_of(mode, weight_prior, feature_prior, guide, objective, rating="GaussianRatings"):
-    return ModelConfig(
+    return network_config(
         mode=mode,
         weight_prior=WEIGHT_PRIORS[weight_prior](),
         feature_prior=FEATURE_PRIORS[feature_prior](),
@@ -148,7 +149,7 @@ def test_every_rating_likelihood_trains(names):
     ids=str,
 )
 def test_choices_within_a_class_train(change):
-    config = ModelConfig(latent_dim=2, objective="integrated")
+    config = network_config(latent_dim=2, objective="integrated")
     if change.get("mode") == "vib":
         config = config_of("vib", "DirichletPrior", "NormalPrior", "LabelBlindGuide", "integrated")
     check_trains(replace(config, **change))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, Arrays, small_batch
 from helpers.small_runs import VRM, StopAfter, number_source, run
 from torch import nn
@@ -18,7 +19,7 @@ from vrm_pyro.models.ensemble import VRMEnsemble, match_objectives
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.ratings import OrdinalRatings
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.config import check_settings
 from vrm_pyro.prediction.contributions import contributions
 from vrm_pyro.prediction.explanation import decide
 from vrm_pyro.prediction.group_rewards import group_rewards
@@ -47,7 +48,7 @@ def config_of(kind="rated", size=3, **more):
         "weight_prior": ConditionalDirichletPrior(4, dropout=0.2),
         "feature_prior": ConditionalNormalPrior(4, dropout=0.2),
     }
-    config = ModelConfig(**(settings | KINDS[kind] | more))
+    config = network_config(**(settings | KINDS[kind] | more))
     check_settings(config)
     return config
 

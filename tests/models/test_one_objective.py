@@ -8,6 +8,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, allowed, small_batch
 from scipy import stats
 from torch.nn.functional import logsigmoid
@@ -23,7 +24,6 @@ from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.compatibility import check_program
 from vrm_pyro.models.settings.config import (
     DataFacts,
-    ModelConfig,
     build_objective,
     check_data,
     check_settings,
@@ -37,7 +37,7 @@ FACTS = DataFacts(("overall",), 1, 12)
 
 def config_of(mode, weight_prior, guide, objective, rating="GaussianRatings", **more):
     feature_prior = NormalPrior() if mode == "vib" else ConditionalNormalPrior(4)
-    return ModelConfig(
+    return network_config(
         mode=mode,
         weight_prior=WEIGHT_PRIORS[weight_prior](),
         feature_prior=feature_prior,
@@ -63,7 +63,7 @@ BY_RATINGS = [names for names in BY_RATINGS if allowed(config_of(*names), FACTS)
 
 def model_of(config=None, rated=True, seed=0):
     torch.manual_seed(seed)
-    config = config or ModelConfig(latent_dim=2, feature_prior=ConditionalNormalPrior(0))
+    config = config or network_config(latent_dim=2, feature_prior=ConditionalNormalPrior(0))
     return build_model(config, HIDDEN_SIZE, 1, rated)
 
 
@@ -126,7 +126,7 @@ def test_a_bayesian_head_trains(bayesian, covariance):
 @pytest.mark.parametrize("guide", [LabelBlindGuide(), DeltaGuide(), OutcomeAwareGuide()])
 def test_the_weight_is_one_and_costs_nothing(guide):
     mode = "conditional" if guide.outcome_aware else "vib"
-    config = ModelConfig(
+    config = network_config(
         mode=mode,
         guide=guide,
         feature_prior=ConditionalNormalPrior(4) if mode == "conditional" else NormalPrior(),
@@ -153,7 +153,7 @@ def test_the_weight_is_one_and_costs_nothing(guide):
 
 def test_probability_is_that_of_a_normal_difference():
     """p(c) = E sigmoid(Delta), Delta ~ N(a'(m_1 - m_2), a'(S_1 + S_2) a), by quadrature."""
-    config = ModelConfig(
+    config = network_config(
         latent_dim=2, feature_prior=ConditionalNormalPrior(0), reward_scale=1.0, supervision="none"
     )
     model = model_of(config, rated=False).double().eval()
@@ -179,7 +179,7 @@ def test_probability_is_that_of_a_normal_difference():
 @pytest.mark.parametrize("objective", ["sampled", "integrated", "pairwise", "collapsed"])
 def test_without_spread_its_gradient_is_that_of_bradley_terry(objective):
     """The limit of a latent scale of 0, up to terms of the order of the variance."""
-    config = ModelConfig(
+    config = network_config(
         latent_dim=1,
         scores="identity",
         supervision="none",
@@ -207,7 +207,7 @@ def test_without_spread_its_gradient_is_that_of_bradley_terry(objective):
 
 
 def test_weights_of_one_objective_cannot_be_supervised():
-    config = ModelConfig(
+    config = network_config(
         mode="vib",
         feature_prior=NormalPrior(),
         guide=LabelBlindGuide(),

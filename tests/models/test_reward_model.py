@@ -2,18 +2,18 @@
 
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import small_batch
 
 from vrm_pyro.models.distributions import TextStreams
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 
 CONFIGS = {
-    "vrm": ModelConfig(),
-    "vrms": ModelConfig(ensemble_size=3),
-    "bradley_terry": ModelConfig(architecture="bradley_terry", head_dropout=0.0),
-    "ensemble": ModelConfig(architecture="bradley_terry", ensemble_size=3, head_dropout=0.0),
+    "vrm": network_config(),
+    "vrms": network_config(ensemble_size=3),
+    "bradley_terry": network_config(architecture="bradley_terry", head_dropout=0.0),
+    "ensemble": network_config(architecture="bradley_terry", ensemble_size=3, head_dropout=0.0),
 }
 
 

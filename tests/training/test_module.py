@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, small_batch, small_model
 
 from vrm_pyro.models.epistemic.base import head_parameters
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.likelihoods import Davidson, Lapse
 from vrm_pyro.models.priors import ShrinkageDirichletPrior
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.module import TrainingModule
 
 POPULATION = 7  # neither the 5 prompts of the batch nor its 9 pairs
@@ -18,7 +18,7 @@ POPULATION = 7  # neither the 5 prompts of the batch nor its 9 pairs
 
 def loss(model, batch, population):
     torch.manual_seed(3)
-    module = TrainingModule(model.train(), ModelConfig(), population)
+    module = TrainingModule(model.train(), network_config(), population)
     return module(**batch.as_dict())["loss"].item()
 
 
@@ -65,7 +65,7 @@ def test_a_tie_counts_half_in_validation():
     """Equal responses: p is 1/2, so half a hit, whatever the label."""
     batch = small_batch(3, ratings=False)
     batch = replace(batch, responses=batch.responses[:1].expand_as(batch.responses))
-    module = TrainingModule(small_model(ratings=False), ModelConfig(), 3).eval()
+    module = TrainingModule(small_model(ratings=False), network_config(), 3).eval()
     for label in (0.0, 1.0):
         labelled = replace(batch, preference=torch.full_like(batch.preference, label))
         with torch.no_grad():

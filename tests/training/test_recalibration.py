@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import small_runs
+from helpers.configs import network_config
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import load_model, save_model
@@ -22,12 +23,12 @@ from vrm_pyro.models.priors import (
 from vrm_pyro.models.priors.spread import SPREAD
 from vrm_pyro.models.ratings import DifferenceRatings, GaussianRatings
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.config import check_settings
 from vrm_pyro.prediction.posterior import standard_batch
 from vrm_pyro.training.recalibration import _fit_totals, recalibrate
 from vrm_pyro.training.run.read_settings import read_settings
 
-CONFIG = ModelConfig(
+CONFIG = network_config(
     weight_prior=ConditionalDirichletPrior(0, initial_concentration=3.0),
     feature_prior=ConditionalNormalPrior(0, initial_scale=0.8),
     rating_likelihood=GaussianRatings(0.4, learn_scale=True),
@@ -184,7 +185,7 @@ def test_training_sets_them_keeps_them_and_says_so(tmp_path):
 
 
 def test_mode_vib_has_no_prior_that_predicts():
-    config = ModelConfig(
+    config = network_config(
         mode="vib",
         objective="integrated",
         weight_prior=DirichletPrior(),

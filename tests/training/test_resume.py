@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pyro
 import pytest
+from helpers.configs import network_config
 from helpers.small_runs import StopAfter
 from helpers.sources import NumberSource
 from transformers import TrainerCallback
 
 from vrm_pyro.errors import InputError
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.callbacks import VALIDATED_STEPS
 from vrm_pyro.training.manifest import read_step, write_manifest
@@ -46,7 +46,7 @@ def arguments(folder, **settings):
 
 def run(folder, callbacks=None, **settings):
     sources = number_source(), number_source(8, seed=1)
-    return train(ModelConfig(), arguments(folder, **settings), *sources, callbacks=callbacks)
+    return train(network_config(), arguments(folder, **settings), *sources, callbacks=callbacks)
 
 
 def stop(folder, steps, **settings):
@@ -138,7 +138,7 @@ def test_divergence_is_seen_without_validation_too(tmp_path, objective, settings
     sources = number_source(), number_source(8, seed=1)
     with pytest.raises(InputError, match="diverged"):
         train(
-            ModelConfig(objective=objective),
+            network_config(objective=objective),
             arguments(tmp_path, num_train_epochs=6, **settings),
             *sources,
             callbacks=[Poison(VALIDATED_STEPS + 2)],

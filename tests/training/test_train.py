@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from helpers.configs import network_config
 from helpers.sources import NumberSource, without_pairs
 from helpers.tiny_backbones import save_tiny_backbone, text
 from safetensors.torch import load_file
@@ -23,7 +24,6 @@ from vrm_pyro.models.guides import LabelBlindGuide
 from vrm_pyro.models.likelihoods import Lapse
 from vrm_pyro.models.priors import ConditionalDirichletPrior, DirichletPrior, NormalPrior
 from vrm_pyro.models.ratings import DifferenceRatings
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.distributed.validation import VALIDATION_METRICS
 from vrm_pyro.training.preparation import (
@@ -100,7 +100,7 @@ def arguments(folder, **settings):
 
 
 def fit(folder, kind="pairwise", callbacks=None, sources=(TRAIN, VALIDATION), **settings):
-    config = ModelConfig(**KINDS[kind])
+    config = network_config(**KINDS[kind])
     return train(config, arguments(folder, **settings), *sources, callbacks=callbacks)
 
 
@@ -256,7 +256,7 @@ class TestLog:
             assert entry["kl_weights"] >= -1e-6
             assert entry["kl_features"] >= -1e-6
             assert 0 <= entry["active_units_weights"] <= 2
-            assert 0 <= entry["active_units_features"] <= ModelConfig().latent_dim
+            assert 0 <= entry["active_units_features"] <= network_config().latent_dim
 
     def test_elbo_is_the_sum_of_its_parts(self, entries):
         # Units: prompts, but pairs for the preferences (2 a prompt) and responses for KL(z) (4).
@@ -345,7 +345,7 @@ class TestRatingsAlone:
 
     def test_training_stops_by_their_log_score_and_learns(self, tmp_path):
         settings = {"num_train_epochs": 40, "learning_rate": 3e-2, "early_stopping_patience": 3}
-        config = ModelConfig(objective="integrated")
+        config = network_config(objective="integrated")
         result = train(config, arguments(tmp_path, **settings), *self.SOURCES)
         scores = [e["eval_rating_log_score"] for e in result.log_history if "eval_elbo" in e]
         found = result.metrics["eval_rating_log_score"]
@@ -377,7 +377,7 @@ class TestRatingsAlone:
         ratings = held.ratings.copy()
         ratings[np.arange(len(ratings)) % 4 > 0] = np.nan
         one = NumberSource(**{**vars(held), "ratings": ratings})
-        config = ModelConfig(rating_likelihood=DifferenceRatings(), objective="integrated")
+        config = network_config(rating_likelihood=DifferenceRatings(), objective="integrated")
         with pytest.raises(InputError, match="two responses of one prompt"):
             train(config, arguments(tmp_path), train_rows, one)
 
@@ -441,7 +441,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
 
 def test_likelihood_parameters_step_further_and_do_not_decay(tmp_path):
     """The first Adam step has the size of the learning rate, here the longer one."""
-    config = ModelConfig(likelihood=Lapse(0.2))
+    config = network_config(likelihood=Lapse(0.2))
     options = arguments(tmp_path, max_steps=1, learning_rate=1e-3, weight_decay=0.9)
     result = train(config, options, TRAIN, VALIDATION)
     start = torch.tensor(0.4).logit()
@@ -451,7 +451,7 @@ def test_likelihood_parameters_step_further_and_do_not_decay(tmp_path):
 
 def test_a_learned_lapse_rate_moves_and_is_kept(tmp_path):
     """The likelihood's parameter is trained and comes back from a checkpoint."""
-    config = ModelConfig(likelihood=Lapse(0.2))
+    config = network_config(likelihood=Lapse(0.2))
     result = train(config, arguments(tmp_path / "run"), TRAIN, VALIDATION)
     rate = result.loaded.model.likelihood.rate.item()
     assert 0 < rate < 0.5

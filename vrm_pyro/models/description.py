@@ -107,7 +107,8 @@ def settings_from_json(
     Raises:
         InputError: For an unknown key or class, or arguments a class does not take.
     """
-    values = {"layer": None, **values}  # files of version 0.1.0 lack it: states of the last layer
+    # Files of version 0.1.0 lack these: states of the last layer, scales as trained.
+    values = {"layer": None, "recalibrate": False, **values}
     kinds = get_type_hints(ModelConfig)
     unknown = sorted(set(values) - set(kinds))
     if unknown:

@@ -17,7 +17,7 @@ class CommonArguments:
     output_dir: str | None = field(
         default="runs/model", metadata={"help": "Where checkpoints and the model are written."}
     )
-    num_train_epochs: float = field(default=60.0, metadata={"help": "Most epochs to train."})
+    num_train_epochs: float = field(default=150.0, metadata={"help": "Most epochs to train."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Prompts a step."})
     per_device_eval_batch_size: int = field(
         default=512, metadata={"help": "Prompts a batch in evaluation."}
@@ -57,5 +57,5 @@ class CommonArguments:
         metadata={"help": "Most seconds that processes wait for one that saves or reads alone."},
     )
     early_stopping_patience: int = field(
-        default=5, metadata={"help": "Evaluations without improvement; 0 never stops early."}
+        default=20, metadata={"help": "Evaluations without improvement; 0 never stops early."}
     )

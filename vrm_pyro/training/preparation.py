@@ -66,10 +66,14 @@ def check_validation(config: ModelConfig, train: DataFacts, validation: FeatureS
         np.add.at(count, where, observed)
         observed = observed & (count[where] > 1)
     if not observed.any():
-        of = "" if config.rating_likelihood.levels_known else " two responses of one prompt with"
+        of = alone = ""
+        if not config.rating_likelihood.levels_known:
+            of = " two responses of one prompt with"
+            alone = " With one rated response a prompt, set model.rating_likelihood to "
+            alone += "GaussianRatings, which counts every rating alone."
         raise InputError(
             f"The validation rows hold neither a pair nor{of} a rating of {', '.join(names)}; "
-            f"early stopping needs one of them. {remedy}"
+            f"early stopping needs one of them. {remedy}{alone}"
         )
 
 

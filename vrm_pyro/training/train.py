@@ -184,7 +184,7 @@ def train_checked(
         fit_laplace(model, on_states, progress=show)
         align_members(model, on_states, num_named(config, facts))
         scales = {}
-        if config.recalibrate:
+        if config.can_recalibrate and tuner is None:
             found = [
                 recalibrate(member, validation_view, arguments.seed, show)
                 for member in latent_members(model)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.configs import network_config
 from helpers.problems import Arrays, small_batch, small_model
 from helpers.right_runs import OBJECTIVES, check_inputs
 
 from vrm_pyro.diagnostics.checks import DIAGNOSTICS, CheckInputs, log_scores, run_checks
 from vrm_pyro.models.guides import DeltaGuide, LabelBlindGuide
-from vrm_pyro.models.settings.config import ModelConfig
 
 # The diagnostic meant for each fault; it has to see it.
 MEANT = {
@@ -85,7 +85,7 @@ def test_every_finding_is_json_of_one_shape():
 
 
 def other_model(run, model, **settings):
-    loaded = replace(run.loaded, model=model, config=ModelConfig(**settings))
+    loaded = replace(run.loaded, model=model, config=network_config(**settings))
     return CheckInputs(loaded, run.rows, run.some, run.num_draws)
 
 

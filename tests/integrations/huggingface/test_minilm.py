@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.reward_models import OBJECTIVES
 
 from vrm_pyro.backbone import load_backbone, packaged_folder
 from vrm_pyro.models.checkpoint import LoadedModel, save_model
 from vrm_pyro.models.priors import ConditionalDirichletPrior, ConditionalNormalPrior
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 
 PROMPTS = ["Wie heißt der längste Fluss?", "Write a poem about 木 and fire.", "Is it safe? " * 60]
 RESPONSES = ["Der Nil, nach manchen der Amazonas.", "No.", "It depends; ask a doctor. " * 30]
@@ -20,7 +20,7 @@ def test_it_says_what_the_scorer_says(export_run, tmp_path):
     place = str(packaged_folder())
     backbone = load_backbone(place, max_length=128, dtype="float32", device="cpu")
     torch.manual_seed(3)
-    config = ModelConfig(
+    config = network_config(
         weight_prior=ConditionalDirichletPrior(hidden_size=8),
         feature_prior=ConditionalNormalPrior(hidden_size=8),
         dtype="float32",

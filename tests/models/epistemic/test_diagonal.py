@@ -3,6 +3,7 @@
 import pyro.distributions as dist
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import Arrays, small_batch, small_model
 from torch import nn
 
@@ -11,7 +12,6 @@ from vrm_pyro.models.epistemic.base import head_parameters, run_with
 from vrm_pyro.models.epistemic.diagonal import DiagonalPosterior
 from vrm_pyro.models.epistemic.laplace import LaplacePosterior
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.train import train
@@ -175,7 +175,7 @@ def test_predictions_depend_on_their_text_alone():
 
 def test_divergence_counts_once_for_the_data_set():
     """Mean over batches of the loss per prompt holds KL / N, whatever the batch size."""
-    config = ModelConfig(bayesian_head=True, objective="integrated", hyperprior_weight=0)
+    config = network_config(bayesian_head=True, objective="integrated", hyperprior_weight=0)
     model, batch = with_head(), small_batch(6, ratings=False)
     few, many = TrainingModule(model, config, 6), TrainingModule(model, config, 600)
     losses = []
@@ -204,7 +204,7 @@ def test_epistemic_variance_falls_with_more_data(tmp_path):
             eval_strategy="no", save_strategy="no", load_best_model_at_end=False,
             early_stopping_patience=0, learning_rate=1e-2, weight_decay=0.0,
         )  # fmt: skip
-        config = ModelConfig(bayesian_head=True, num_objectives=2, latent_dim=2)
+        config = network_config(bayesian_head=True, num_objectives=2, latent_dim=2)
         model = train(config, arguments, source, source).loaded.model
         with torch.no_grad():
             found = model.pair_uncertainty(test)
@@ -213,7 +213,7 @@ def test_epistemic_variance_falls_with_more_data(tmp_path):
 
 
 def test_saved_and_loaded(tmp_path):
-    config = ModelConfig(bayesian_head=True, num_objectives=3, latent_dim=2)
+    config = network_config(bayesian_head=True, num_objectives=3, latent_dim=2)
 
     model = build_model(config, 3, 3, rated=False)
     save_model(LoadedModel(model, config, ("a", "b", "c"), False, {}), tmp_path)

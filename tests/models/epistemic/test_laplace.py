@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import Arrays, small_batch
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -25,7 +26,7 @@ from vrm_pyro.models.priors import (
 )
 from vrm_pyro.models.ratings import GaussianRatings, OrdinalRatings
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig, check_settings
+from vrm_pyro.models.settings.config import check_settings
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.arguments import TrainArguments
 from vrm_pyro.training.laplace_fit import (
@@ -37,7 +38,7 @@ from vrm_pyro.training.laplace_fit import (
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.train import train
 
-LAPLACE = ModelConfig(bayesian_head=True, head_covariance="laplace", latent_dim=2)
+LAPLACE = network_config(bayesian_head=True, head_covariance="laplace", latent_dim=2)
 LINEAR = replace(
     LAPLACE,
     weight_prior=DirichletPrior(1.5),
@@ -318,7 +319,7 @@ def test_too_many_parameters_are_refused():
 
 def test_without_a_head_it_is_refused():
     with pytest.raises(InputError, match="head_covariance is laplace.*bayesian_head"):
-        check_settings(ModelConfig(head_covariance="laplace"))
+        check_settings(network_config(head_covariance="laplace"))
 
 
 def planted(num_pairs, off_domain, generator):

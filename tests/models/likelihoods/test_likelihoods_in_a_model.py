@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import Arrays, small_batch, small_model
 
 from vrm_pyro.models.checkpoint import (
@@ -20,7 +21,6 @@ from vrm_pyro.models.objectives import OBJECTIVES
 from vrm_pyro.models.objectives.base import Weights
 from vrm_pyro.models.objectives.pairwise import pair_log_prob
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.prediction.posterior import draw_posterior
 
 LIKELIHOODS = {name: kind() for name, kind in PREFERENCE_LIKELIHOODS.items()}
@@ -70,7 +70,7 @@ def test_pairs_are_normalised_with_features_and_weights_integrated(likelihood):
 
 @ALL
 def test_a_saved_model_has_it_again(likelihood, tmp_path):
-    config = ModelConfig(likelihood=likelihood)
+    config = network_config(likelihood=likelihood)
     values = json.loads(json.dumps(settings_to_json(config)))
     assert settings_from_json(values, "here") == config
     model = build_model(config, 3, 2, False)

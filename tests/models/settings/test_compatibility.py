@@ -4,6 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.problems import HIDDEN_SIZE, small_model
 from torch import nn
 
@@ -13,7 +14,6 @@ from vrm_pyro.models.guides import DeltaGuide, FlowGuide, FullCovarianceGuide, O
 from vrm_pyro.models.guides.outcome_aware import OutcomeAwareModule
 from vrm_pyro.models.priors import CorrelatedNormalPrior, LogisticNormalPrior
 from vrm_pyro.models.settings.compatibility import check_program, what_it_bounds
-from vrm_pyro.models.settings.config import ModelConfig
 
 
 class Law(nn.Module):
@@ -139,6 +139,6 @@ def test_a_guide_that_runs_against_the_program_is_refused(monkeypatch):
     ],
 )
 def test_what_the_objective_bounds_is_said_for_all_settings_together(settings, rated, words):
-    found = what_it_bounds(ModelConfig(**settings), rated)
+    found = what_it_bounds(network_config(**settings), rated)
     assert words in found
     assert ("no bound" in found) == ("no bound" in words)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from helpers import tiny_backbones
 from helpers.chat_families import FAMILIES, family_tokenizer
+from helpers.configs import network_config
 from helpers.tiny_backbones import text
 
 from vrm_pyro.backbone import Backbone
 from vrm_pyro.backbone.chat import ChatEncoder
 from vrm_pyro.data.rows import load_table
 from vrm_pyro.models.settings.build import build_model
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.preflight import check_drift, check_encoding, preflight
 from vrm_pyro.training.preflight.all_checks import sample_prompts
 
@@ -74,7 +74,7 @@ def test_texts_that_do_not_fit_are_counted(tmp_path):
 def test_drift_of_rewards(tmp_path):
     backbone = tiny_backbones.tiny_backbone()
     torch.manual_seed(0)
-    model = build_model(ModelConfig(), 32, 8, False)
+    model = build_model(network_config(), 32, 8, False)
     rows = table(tmp_path)
     found = check_drift(backbone, rows, model)
     assert found.verdict == "ok"
@@ -98,7 +98,7 @@ def test_drift_is_found(tmp_path, monkeypatch):
 def test_preflight_runs_every_check(tmp_path):
     rows = table(tmp_path)
     checks = list(
-        preflight(ModelConfig(), tiny_backbones.tiny_backbone(), rows, rows, max_responses=60)
+        preflight(network_config(), tiny_backbones.tiny_backbone(), rows, rows, max_responses=60)
     )
     names = [check.name for check in checks]
     assert names[-3:] == ["overfit", "label orientation", "label orientation"]

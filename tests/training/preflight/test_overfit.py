@@ -3,25 +3,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.configs import network_config
 from helpers.sources import directed_source, without_pairs
 
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.guides import LabelBlindGuide
 from vrm_pyro.models.priors import DirichletPrior, NormalPrior
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.preflight import check_overfit
 
 
 @pytest.mark.parametrize("objective", ["pairwise", "integrated", "collapsed", "sampled"])
 def test_every_objective_learns_a_handful_by_heart(objective):
-    found = check_overfit(ModelConfig(objective=objective), directed_source())
+    found = check_overfit(network_config(objective=objective), directed_source())
     assert found.verdict == "ok", found
     assert found.finding.startswith("32 comparisons")
 
 
 def test_the_baseline_too():
     baseline = check_overfit(
-        ModelConfig(architecture="bradley_terry"), directed_source(), num_steps=50
+        network_config(architecture="bradley_terry"), directed_source(), num_steps=50
     )
     assert baseline.verdict == "ok", baseline
 
@@ -40,14 +40,14 @@ def test_ratings_that_agree_are_learned_along_and_others_are_named():
         pair_second=np.where(swap, first, second),
         ratings=agreeing,
     )
-    assert check_overfit(ModelConfig(), source).verdict == "ok"
-    found = check_overfit(ModelConfig(), replace(source, ratings=-agreeing), num_steps=100)
+    assert check_overfit(network_config(), source).verdict == "ok"
+    found = check_overfit(network_config(), replace(source, ratings=-agreeing), num_steps=100)
     assert found.verdict == "warn"
     assert "pull apart" in found.advice
 
 
 def test_collapse_in_mode_vib_is_found_and_named():
-    vib = ModelConfig(
+    vib = network_config(
         mode="vib",
         weight_prior=DirichletPrior(),
         feature_prior=NormalPrior(),
@@ -69,17 +69,17 @@ def test_pairs_labelled_both_ways_cannot_be_learned():
         pair_first=np.concatenate([source.pair_first[:half], source.pair_second[:half]]),
         pair_second=np.concatenate([source.pair_second[:half], source.pair_first[:half]]),
     )
-    found = check_overfit(ModelConfig(), both, num_steps=100)
+    found = check_overfit(network_config(), both, num_steps=100)
     assert found.verdict == "fail"
     assert "labelled both ways" in found.advice
 
 
 def test_overfit_leaves_the_random_state_alone():
     state = torch.get_rng_state()
-    check_overfit(ModelConfig(), directed_source(), num_steps=2)
+    check_overfit(network_config(), directed_source(), num_steps=2)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_settings_that_do_not_fit_the_rows_are_refused():
     with pytest.raises(InputError, match="no pair"):
-        check_overfit(ModelConfig(), without_pairs(directed_source()))
+        check_overfit(network_config(), without_pairs(directed_source()))

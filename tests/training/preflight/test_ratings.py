@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.configs import network_config
 from helpers.sources import directed_source, without_pairs
 
 from vrm_pyro.data.rows import load_table
-from vrm_pyro.models.settings.config import ModelConfig
 from vrm_pyro.training.preflight.ratings import (
     check_rating_fit,
     check_rating_signal,
@@ -38,7 +38,7 @@ def test_ratings_are_counted_and_equal_ones_named():
 
 
 def test_a_model_learns_a_few_and_one_that_cannot_is_found(source):
-    config = ModelConfig(objective="integrated")
+    config = network_config(objective="integrated")
     found = check_rating_fit(config, source)
     assert found.verdict == "ok", found
     assert "ratings after" in found.finding

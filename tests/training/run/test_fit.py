@@ -178,7 +178,7 @@ class TestSettings:
             "init_args": {"concentration": 0.3, "learn": False},
         }
         assert read.arguments.learning_rate == 3e-4
-        assert read.arguments.num_train_epochs == 60  # of `default`
+        assert read.arguments.num_train_epochs == 150  # of `default`
 
     def test_values_keep_their_kind(self):
         read = read_settings(

@@ -198,24 +198,24 @@ def test_test_rows_play_no_part_and_measure_the_choice_trained_on_all_others(run
     rows = number_rows(30)
     held = number_rows(12, seed=5)
     found = run(
-        rows, test=held, configs=["default", "bradley_terry"], trials=1, backbone=Numbers(),
-        space={"train.learning_rate": [0.1], "default": {"model.latent_dim": [2]}},
+        rows, test=held, configs=["networks", "bradley_terry"], trials=1, backbone=Numbers(),
+        space={"train.learning_rate": [0.1], "networks": {"model.latent_dim": [2]}},
     )  # fmt: skip
     without = run(
-        rows, configs=["default", "bradley_terry"], trials=1, output_dir=tmp_path / "without",
-        space={"train.learning_rate": [0.1], "default": {"model.latent_dim": [2]}},
+        rows, configs=["networks", "bradley_terry"], trials=1, output_dir=tmp_path / "without",
+        space={"train.learning_rate": [0.1], "networks": {"model.latent_dim": [2]}},
         backbone=Numbers(),
     )  # fmt: skip
     assert [c.rows for c in found.comparisons] == ["held out", "test"]
     assert found.comparisons[:1] == without.comparisons
-    for name in ("default", "bradley_terry"):
+    for name in ("networks", "bradley_terry"):
         own = found.configs[name]
         assert own.test.log_loss.value < LOG2
         assert numbers(own) == numbers(without.configs[name])
         held = yaml.safe_load(own.path.read_text("utf-8"))
         assert "train" not in held["data"]  # the rows are in no file
     gap = found.comparisons[1].log_loss
-    losses = [found.configs[name].test.log_loss.value for name in ("default", "bradley_terry")]
+    losses = [found.configs[name].test.log_loss.value for name in ("networks", "bradley_terry")]
     assert gap.difference == pytest.approx(losses[0] - losses[1])
     assert gap.lower < gap.difference < gap.upper
     assert found.facts["test_pairs"] == 24

@@ -37,6 +37,8 @@ def build_model(
 
 def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool) -> VRM:
     latent_dim = config.latent_dim or num_objectives
+    as_many = latent_dim == num_objectives
+    identity = config.scores == "identity" or (config.scores == "auto" and as_many)
     on_scores = rated and config.supervision == "scores"
     ratings = None
     if on_scores:
@@ -44,7 +46,7 @@ def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
     reward = LinearReward(
         num_objectives,
         latent_dim,
-        identity=config.scores == "identity",
+        identity=identity,
         learn_scale=on_scores,
         initial_scale=config.reward_scale,
     )
@@ -64,7 +66,7 @@ def _vrm(config: ModelConfig, hidden_size: int, num_objectives: int, rated: bool
         config.head_covariance,
         WeightSupervision(config.weight_supervision, config.weight_supervision_total),
     )
-    if config.recalibrate:
+    if config.can_recalibrate:
         add_spread(model.weight_prior)
         add_spread(model.feature_prior, model.latent_dim)
     return model

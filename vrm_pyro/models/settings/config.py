@@ -13,13 +13,12 @@ from vrm_pyro.models.objectives import OBJECTIVES, Objective
 from vrm_pyro.models.priors import (
     FEATURE_PRIORS,
     WEIGHT_PRIORS,
-    ConditionalDirichletPrior,
-    ConditionalNormalPrior,
     FeaturePrior,
+    ShrinkageDirichletPrior,
     ShrinkageNormalPrior,
     WeightPrior,
 )
-from vrm_pyro.models.ratings import GaussianRatings, RatingLikelihood
+from vrm_pyro.models.ratings import DifferenceRatings, RatingLikelihood
 from vrm_pyro.models.settings.limits import check_sizes
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -38,7 +37,7 @@ class ModelConfig:
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
         architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
-        mode: ``conditional``: p(w | x) and p(z | x, y) are networks and the guide sees outcomes;
+        mode: ``conditional``: p(w | x) and p(z | x, y) follow the text, the guide sees outcomes;
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
         objectives: Names of the objectives. Empty: those rated, else ``objective_0`` and so on.
         num_objectives: Number of objectives when none are named or rated. 1: one score with a
@@ -46,7 +45,8 @@ class ModelConfig:
         extra_objectives: Number of additional objectives without ratings, named ``unrated_0`` and
             so on. They capture what drives preferences but is not rated.
         latent_dim: Dimension d_z of the semantic features z; 0 uses the number of objectives.
-        scores: ``linear``: scores are A z + b. ``identity``: the features are the scores.
+        scores: ``identity``: the features are the scores. ``linear``: scores are A z + b.
+            ``auto``: identity where there are as many features as objectives.
         weight_prior: p(w | x).
         feature_prior: p(z | x, y).
         guide: q(w, z | ...).
@@ -65,8 +65,8 @@ class ModelConfig:
             ``conditional``. A penalty, not part of any ELBO.
         recalibrate: After training in mode ``conditional``, multiply the standard deviations of
             p(z | x, y) and p(w | x), beta and the scales of the ratings by the factors that
-            maximise the evidence of the validation rows, so that intervals hold on new rows. For
-            frozen backbones.
+            maximise the evidence of the validation rows, so that intervals hold on new rows. null:
+            where the backbone is frozen.
         bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
             network. Predictions average over it, and `score` splits uncertainty into epistemic
             (more training data would reduce it) and ambiguity (of the text itself).
@@ -95,28 +95,24 @@ class ModelConfig:
     architecture: Literal["vrm", "bradley_terry"] = "vrm"
     mode: Literal["conditional", "vib"] = "conditional"
     objectives: list[str] = field(default_factory=list)
-    num_objectives: int = 8
+    num_objectives: int = 1
     extra_objectives: int = 0
-    latent_dim: int = 8
-    scores: Literal["linear", "identity"] = "linear"
-    weight_prior: WeightPrior = field(
-        default_factory=lambda: ConditionalDirichletPrior(64, 0.5, initial_concentration=5.0)
-    )
-    feature_prior: FeaturePrior = field(
-        default_factory=lambda: ConditionalNormalPrior(64, 0.7, initial_scale=0.5)
-    )
+    latent_dim: int = 0
+    scores: Literal["auto", "linear", "identity"] = "auto"
+    weight_prior: WeightPrior = field(default_factory=ShrinkageDirichletPrior)
+    feature_prior: FeaturePrior = field(default_factory=ShrinkageNormalPrior)
     guide: Guide = field(default_factory=OutcomeAwareGuide)
     likelihood: PreferenceLikelihood = field(default_factory=BradleyTerry)
-    objective: Literal["sampled", "integrated", "collapsed", "pairwise"] = "pairwise"
+    objective: Literal["sampled", "integrated", "collapsed", "pairwise"] = "integrated"
     num_draws: int = 4
     supervision: Literal["scores", "weights", "none"] = "scores"
     rating_power: float = 1.0
-    rating_likelihood: RatingLikelihood = field(default_factory=GaussianRatings)
+    rating_likelihood: RatingLikelihood = field(default_factory=DifferenceRatings)
     weight_supervision: WeightLoss = "cross_entropy"
     weight_supervision_total: float = 10.0
     reward_scale: float = 3.0
-    hyperprior_weight: float = 0.001
-    recalibrate: bool = False
+    hyperprior_weight: float = 0.0
+    recalibrate: bool | None = None
     bayesian_head: bool = False
     head_covariance: Literal["diagonal", "laplace"] = "diagonal"
     head_prior_scale: float = 1.0
@@ -134,6 +130,11 @@ class ModelConfig:
     def has_latents(self) -> bool:
         """Whether the model has latent variables w and z: ``vrm`` has, ``bradley_terry`` not."""
         return self.architecture == "vrm"
+
+    @property
+    def can_recalibrate(self) -> bool:
+        """Whether the model has the factors that ``recalibrate`` sets after training."""
+        return self.mode == "conditional" and self.recalibrate is not False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ NUM_PAIRS: Final = 32
 NUM_STEPS: Final = 400
 LOOK_EVERY: Final = 50
 LEARNING_RATE: Final = 5e-3
+POPULATION: Final = 1_000_000
 # A constant prediction of 1/2 has ln 2 = 0.69, and so has a collapsed model with the right signs.
 EXCESS_LIMIT: Final = 0.5
 ACCURACY_LIMIT: Final = 0.95
@@ -177,7 +178,8 @@ def memorise(
         fit_scalers(model, view)
         if rated:
             model.set_rating_unit(loc, scale)
-        module = TrainingModule(model, config, batch.num_prompts)
+        # As if these rows were a few of many: their evidence alone would shrink a map to nothing.
+        module = TrainingModule(model, config, POPULATION)
         optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
         yield 0, module, batch
         module.train()

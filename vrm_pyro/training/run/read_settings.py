@@ -27,7 +27,7 @@ GROUPS = ("model", "data", "tuning", "train")
 
 # Settings that may be null, by group; in ``train`` transformers decides.
 _MAY_BE_NULL = {
-    "model": ("layer", "max_length"),
+    "model": ("layer", "max_length", "recalibrate"),
     "data": ("train", "validation", "test", "schema", "columns", "date"),
     "tuning": (),
 }
