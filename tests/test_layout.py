@@ -20,11 +20,12 @@ PACKAGES = {
     "training",
     "report",
     "integrations",
+    "serve",
     "cli",
 }
 
 
-def test_the_root_holds_ten_packages_and_few_modules():
+def test_the_root_holds_eleven_packages_and_few_modules():
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == PACKAGES
     assert len(list(PACKAGE.glob("*.py"))) <= 6
 

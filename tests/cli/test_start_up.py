@@ -34,6 +34,7 @@ WITHOUT_MODEL = (
     "features",
     "export",
     "search",
+    "serve",
 )
 
 

@@ -23,6 +23,7 @@ VERBS = {
     "diagnose": "Test a model on rows for problems, and say what to try.",
     "certify": "Bound the error rate on new prompts, from rows that the model has not seen.",
     "export": "Export a trained model as a folder that transformers and TRL load.",
+    "serve": "Answer requests for rewards over HTTP, for RL trainers and inference clients.",
     "doctor": "Check versions, devices, rows and labels before a long run.",
     "schemas": "List the published forms of preference data that are read unchanged.",
 }

@@ -16,6 +16,7 @@ from vrm_pyro.backbone.reading import ReadingSettings
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import Chunk, chunks
 from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.rl.conversations import completion_text
 from vrm_pyro.integrations.rl.settings import RewardSettings
@@ -85,7 +86,7 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class _Responses:
+class Responses:
     """The distinct texts of one call; equal completions of a prompt are one response.
 
     Args:
@@ -105,7 +106,17 @@ class _Responses:
     @classmethod
     def of(
         cls, reading: ReadingSettings, prompts: Sequence[Text], completions: Sequence[Text]
-    ) -> "_Responses":
+    ) -> "Responses":
+        """Return the texts of prompts and completions as a reward model reads them.
+
+        Args:
+            reading: How the model's backbone reads conversations.
+            prompts: A prompt for each completion, text or messages.
+            completions: Texts, or lists of messages.
+
+        Raises:
+            InputError: If a message is not text.
+        """
         prompt_index: dict[str, int] = {}
         index: dict[tuple[int, str], int] = {}
         unique: list[Messages] = []
@@ -152,7 +163,7 @@ def assess(
         raise InputError(
             f"{len(prompts)} prompts for {len(completions)} completions: give one for each."
         )
-    responses = _Responses.of(scorer.backbone.settings, prompts, completions)
+    responses = Responses.of(scorer.backbone.settings, prompts, completions)
     _warn_alone(responses, settings)
     columns = _columns(scorer, settings, responses, step)
     rewards, sd, group_sd = (
@@ -171,21 +182,44 @@ def assess(
 
 
 def _columns(
-    scorer: Scorer, settings: RewardSettings, responses: _Responses, step: int
+    scorer: Scorer, settings: RewardSettings, responses: Responses, step: int
 ) -> NDArray[np.float64]:
     """Return reward, its sd, its sd in the group (NaN if unused) and E[w], (R, 3 + K)."""
     if not responses.texts:
         return np.zeros((0, 3))
     source = scorer.encode([responses.prompts[o] for o in responses.owner], responses.texts)
+    return columns_of(scorer.model, source, settings, responses, step)
+
+
+def columns_of(
+    model: RewardModel,
+    source: FeatureSource,
+    settings: RewardSettings,
+    responses: Responses,
+    step: int,
+) -> NDArray[np.float64]:
+    """Return what an assessment is made of, by response: shape (R, 3 + K).
+
+    Reward, its standard deviation, its standard deviation in the group (NaN if the aggregation
+    does not use it), and E[w] where there are several objectives.
+
+    Args:
+        model: The model.
+        source: States of the responses and of their prompts, in the order of ``responses``.
+        settings: How the distribution of a reward becomes one number.
+        responses: The texts.
+        step: Step of ``thompson``.
+
+    Raises:
+        InputError: If a reward is not finite.
+    """
     parts, order = [], []
-    with evaluation_mode(scorer.model) as device:
+    with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source), max_responses=_MAX_RESPONSES):
             batch = chunk.batch.to(device)
-            found = scorer.model.predict_responses(batch)
+            found = model.predict_responses(batch)
             mean, variance = found.reward.mean, found.reward.variance
-            reward, group_sd = _aggregate(
-                scorer.model, settings, responses, chunk, batch, mean, step
-            )
+            reward, group_sd = _aggregate(model, settings, responses, chunk, batch, mean, step)
             columns = [reward, variance.sqrt(), group_sd]
             if found.weight_mean is not None and found.weight_mean.shape[1] > 1:
                 columns.extend(found.weight_mean.T)
@@ -203,7 +237,7 @@ def _columns(
 def _aggregate(
     model: RewardModel,
     settings: RewardSettings,
-    responses: _Responses,
+    responses: Responses,
     chunk: Chunk,
     batch: FeatureBatch,
     mean: Tensor,
@@ -227,7 +261,7 @@ def _aggregate(
     return mean - group.mean() + group.quantile(settings.level), group.sd()
 
 
-def _warn_alone(responses: _Responses, settings: RewardSettings) -> None:
+def _warn_alone(responses: Responses, settings: RewardSettings) -> None:
     if not settings.needs_group or not responses.texts:
         return
     sizes = np.bincount(responses.owner, weights=responses.counts)

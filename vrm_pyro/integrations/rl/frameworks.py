@@ -12,6 +12,66 @@ from vrm_pyro.integrations.rl.reward import VRMReward, environment_reward
 _MARK = "vrm-pyro marks the user text here"
 
 
+class PolicyTexts:
+    """Takes a policy's chat template off: what it writes around a single user text.
+
+    Args:
+        tokenizer: Tokenizer of the policy, with a chat template; None for texts without one.
+
+    Raises:
+        InputError: If the tokenizer has no chat template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        self.before, self.after = ("", "") if tokenizer is None else _affixes(tokenizer)
+        self.special = () if tokenizer is None else special_tokens(tokenizer)
+
+    def __call__(self, query: str, prompt: str) -> tuple[str, str]:
+        """Return the texts of prompt and response.
+
+        Args:
+            query: Prompt and response, with the policy's special tokens.
+            prompt: What the query begins with.
+
+        Raises:
+            InputError: If it does not, or the prompt is not a single user text.
+        """
+        response = response_of(query, prompt, self.special)
+        fits = prompt.startswith(self.before) and prompt.endswith(self.after)
+        text = prompt.removeprefix(self.before).removesuffix(self.after)
+        if not fits or any(token in text for token in self.special):
+            raise InputError(
+                f"OpenRLHF: the prompt {prompt[:60]!r} is not one user text in the chat template "
+                "of the tokenizer. Pass the policy's own tokenizer; for conversations of several "
+                "turns, or prompts without a template, write the few lines that turn them into "
+                "messages, and call VRMReward.assess."
+            )
+        return text, response
+
+
+def response_of(query: str, prompt: str, special: Sequence[str]) -> str:
+    """Return the text of a response alone, without special tokens at its end.
+
+    Args:
+        query: Prompt and response.
+        prompt: What the query begins with.
+        special: Texts of the policy's special tokens.
+
+    Raises:
+        InputError: If the query does not begin with its prompt.
+    """
+    if not query.startswith(prompt):
+        raise InputError(
+            f"OpenRLHF: a query does not begin with its prompt {prompt[:60]!r}, so the place "
+            "where the response begins is unknown."
+        )
+    response = query.removeprefix(prompt)
+    # A template may write white space after its special tokens; what stands before is said.
+    while ending := next((s for s in special if response.rstrip().endswith(s)), ""):
+        response = response.rstrip().removesuffix(ending)
+    return response
+
+
 class OpenRLHFReward:
     """``reward_func`` of a Python file for OpenRLHF's ``--reward.remote_url FILE.py``.
 
@@ -34,8 +94,7 @@ class OpenRLHFReward:
     ) -> None:
         _check_single(reward, "OpenRLHF")
         self.reward = reward
-        self.before, self.after = ("", "") if tokenizer is None else _affixes(tokenizer)
-        self.special = () if tokenizer is None else _special_tokens(tokenizer)
+        self._texts = PolicyTexts(tokenizer)
 
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Any = None, **more: Any
@@ -55,27 +114,6 @@ class OpenRLHFReward:
         found = self.reward.assess([p for p, _ in pairs], [r for _, r in pairs])
         sd = [0.0 if value is None else value for value in found.reward_sd]
         return {"rewards": torch.tensor(found.rewards), "extra_logs": {"vrm_sd": torch.tensor(sd)}}
-
-    def _texts(self, query: str, prompt: str) -> tuple[str, str]:
-        if not query.startswith(prompt):
-            raise InputError(
-                f"OpenRLHF: a query does not begin with its prompt {prompt[:60]!r}, so the place "
-                "where the response begins is unknown."
-            )
-        response = query.removeprefix(prompt)
-        # A template may write white space after its special tokens; what stands before is said.
-        while ending := next((s for s in self.special if response.rstrip().endswith(s)), ""):
-            response = response.rstrip().removesuffix(ending)
-        fits = prompt.startswith(self.before) and prompt.endswith(self.after)
-        text = prompt.removeprefix(self.before).removesuffix(self.after)
-        if not fits or any(token in text for token in self.special):
-            raise InputError(
-                f"OpenRLHF: the prompt {prompt[:60]!r} is not one user text in the chat template "
-                "of the tokenizer. Pass the policy's own tokenizer; for conversations of several "
-                "turns, or prompts without a template, write the few lines that turn them into "
-                "messages, and call VRMReward.assess."
-            )
-        return text, response
 
 
 class VerlReward:
@@ -200,7 +238,8 @@ def _check_single(reward: VRMReward, framework: str) -> None:
         )
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return the texts of all special tokens, those without a name included."""
     # Turn markers are often special tokens without a name such as eos_token.
     added = tokenizer.added_tokens_decoder.values()
     marks = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}

@@ -1,12 +1,13 @@
 """Lines of a score file by prompt: its responses against each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vrm_pyro.backbone.messages import Messages
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.rows import PreferenceTable
@@ -33,8 +34,13 @@ class _Entry(NamedTuple):
     response: int
 
 
-class _Group(NamedTuple):
-    """What a response is within its group, by index of the response: (R,) each."""
+class Standing(NamedTuple):
+    """What a response is within its group, by index of the response: (R,) each.
+
+    Attributes:
+        sd: Standard deviation of its reward relative to the group's mean.
+        p_best: Probability that it has the highest reward of the group.
+    """
 
     sd: NDArray[np.float64]
     p_best: NDArray[np.float64]
@@ -74,7 +80,8 @@ def prompt_lines(
     counts = np.zeros(table.num_responses, dtype=np.int64)
     for group in groups.values():
         np.add.at(counts, [entry.response for entry in group], 1)
-    found = _within(model, source, table, counts, np.array(sorted(groups), dtype=np.int64))
+    texts = table.prompts, table.responses
+    found = standing(model, source, texts, counts, np.array(sorted(groups), dtype=np.int64))
     for group in groups.values():
         mean = scores.reward[[entry.response for entry in group]]
         yield {
@@ -104,14 +111,22 @@ def _entries(table: PreferenceTable) -> Iterator[_Entry]:
             yield _Entry(name, 1, int(table.pair_second[n]))
 
 
-def _within(
+def standing(
     model: RewardModel,
     source: FeatureSource,
-    table: PreferenceTable,
+    texts: tuple[Sequence[Messages], Sequence[str]],
     counts: NDArray[np.int64],
     prompts: NDArray[np.int64],
-) -> _Group:
-    """Return each response's numbers in its group, in which it stands ``counts`` times."""
+) -> Standing:
+    """Return each response's numbers within its group, the responses to the same prompt.
+
+    Args:
+        model: The model.
+        source: States of the texts.
+        texts: All prompts and responses of the source; they choose the draws behind P(best).
+        counts: How often each response stands in its group, shape (R,); 0 for one that does not.
+        prompts: Prompts whose groups are asked for; numbers of others are 0.
+    """
     sd, p_best = np.zeros(len(counts)), np.zeros(len(counts))
     with evaluation_mode(model) as device:
         dataset = PromptDataset(source, prompts=prompts)
@@ -121,9 +136,9 @@ def _within(
             spread = group_rewards(model, batch, torch.from_numpy(often).to(batch.responses))
             sd[chunk.responses] = spread.sd().double().cpu().numpy()
             owner = batch.response_prompt.tolist()
-            texts = [table.responses[j] for j in chunk.responses]
-            asked = [table.prompts[i] for i in chunk.prompts]
-            streams = text_streams(0, 0, asked, list(zip(owner, texts, strict=True)))
+            said = [texts[1][j] for j in chunk.responses]
+            asked = [texts[0][i] for i in chunk.prompts]
+            streams = text_streams(0, 0, asked, list(zip(owner, said, strict=True)))
             draws = predictive_draws(model, batch, NUM_DRAWS, streams).cpu().numpy()
             ends = np.searchsorted(owner, np.arange(len(chunk.prompts) + 1))
             for start, end in zip(ends[:-1], ends[1:], strict=True):
@@ -132,4 +147,4 @@ def _within(
                 best = own == own.max(1, keepdims=True)
                 share = best / (best * often[start:end]).sum(1, keepdims=True)
                 p_best[chunk.responses[start:end]] = share.mean(0)
-    return _Group(sd, p_best)
+    return Standing(sd, p_best)
