@@ -101,9 +101,11 @@ def test_resolved_config_gives_the_same_run(finished, tmp_path):
 def test_shipped_config_trains(place, tmp_path, name):
     folder = tmp_path / "run"
     settings = {"train__num_train_epochs": 1, "data__train": place / "store"}
-    wanted = {"model__backbone": None, "model__max_length": None, **settings}
-    succeed(*run_options(place, folder, **wanted), "--config", name)
+    wanted = dict.fromkeys(("model__backbone", "model__max_length", "model__recalibrate"))
+    succeed(*run_options(place, folder, **wanted, **settings), "--config", name)
     loaded = load_model(folder)
+    training = json.loads((folder / "metrics.json").read_text())["training"]
+    assert ("scales" in training) == (name in ("default", "ratings"))
     assert loaded.backbone["max_length"] == 60
     assert (folder / "posterior.nc").is_file() == (name != "bradley_terry")
     assert loaded.architecture == ("bradley_terry" if name == "bradley_terry" else "vrm")

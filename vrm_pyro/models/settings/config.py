@@ -134,7 +134,8 @@ class ModelConfig:
     @property
     def can_recalibrate(self) -> bool:
         """Whether the model has the factors that ``recalibrate`` sets after training."""
-        return self.mode == "conditional" and self.recalibrate is not False
+        usable = self.has_latents and self.mode == "conditional"
+        return usable and self.recalibrate is not False
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class _Training(Schema):
     bound: str = ""
     objectives: Names = []
     ratings_used: bool = False
+    scales: list[dict[str, float | list[float] | None]] = []  # of each member, if recalibrated
     train_prompts: Count
     train_pairs: Count
     rows: _Rows

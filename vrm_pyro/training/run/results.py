@@ -93,6 +93,9 @@ def training_facts(result: TrainResult) -> dict[str, Any]:
             "objectives": list(result.loaded.objectives),
             "ratings_used": result.loaded.rated,
         }
+    if "scales" in result.metrics:
+        scales = result.metrics["scales"]
+        facts["scales"] = [_finite(f) for f in (scales if isinstance(scales, list) else [scales])]
     return facts
 
 
