@@ -159,12 +159,10 @@ def assess(
         InputError: If the numbers of prompts and completions differ, a message is not text, or a
             reward is not finite.
     """
-    if len(prompts) != len(completions):
-        raise InputError(
-            f"{len(prompts)} prompts for {len(completions)} completions: give one for each."
-        )
+    check_numbers(prompts, completions)
     responses = Responses.of(scorer.backbone.settings, prompts, completions)
-    _warn_alone(responses, settings)
+    sizes = np.bincount(responses.owner, weights=responses.counts).astype(int).tolist()
+    warn_alone(sizes, settings)
     columns = _columns(scorer, settings, responses, step)
     rewards, sd, group_sd = (
         [None if np.isnan(value) else float(value) for value in responses.spread(column)]
@@ -261,12 +259,23 @@ def _aggregate(
     return mean - group.mean() + group.quantile(settings.level), group.sd()
 
 
-def _warn_alone(responses: Responses, settings: RewardSettings) -> None:
-    if not settings.needs_group or not responses.texts:
-        return
-    sizes = np.bincount(responses.owner, weights=responses.counts)
-    alone = int((sizes == 1).sum())
-    if alone:
+def check_numbers(prompts: Sequence[Text], completions: Sequence[Text]) -> None:
+    """Raise InputError unless there is a prompt for each completion."""
+    if len(prompts) != len(completions):
+        raise InputError(
+            f"{len(prompts)} prompts for {len(completions)} completions: give one for each."
+        )
+
+
+def warn_alone(sizes: Sequence[int], settings: RewardSettings) -> None:
+    """Warn of prompts with a single completion, if the aggregation needs a group.
+
+    Args:
+        sizes: Number of completions with text of each prompt that has any.
+        settings: Holds the aggregation.
+    """
+    alone = sum(size == 1 for size in sizes)
+    if settings.needs_group and alone:
         warnings.warn(
             f"aggregation {settings.aggregation}: {alone} of {len(sizes)} prompts have a single "
             "completion in this call, which has no spread relative to others, so its reward is "

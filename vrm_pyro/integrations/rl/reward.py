@@ -1,5 +1,6 @@
 """Reward function of a trained model for RL trainers."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +13,11 @@ import torch
 from vrm_pyro.backbone.messages import Messages, conversation
 from vrm_pyro.errors import InputError
 from vrm_pyro.integrations.rl.assessment import Assessment, Text, assess
+from vrm_pyro.integrations.rl.remote import (
+    RewardClient,
+    assess_remotely,
+    assess_remotely_async,
+)
 from vrm_pyro.integrations.rl.settings import RewardSettings, settings_from_environment
 from vrm_pyro.prediction.scorer import Scorer
 
@@ -42,19 +48,23 @@ class VRMReward:
     >>> reward.settings.aggregation, reward.settings.k
     ('lower_bound', 2.0)
 
+    ``VRMReward("http://host:8000", ...)`` is the same with a model that ``vrm-pyro serve`` serves:
+    groups stay whole, connections are kept, and a request is repeated until the server answers or
+    ``timeout`` is over. Calls of several threads then run at once.
+
     A completion without text gets ``empty_reward``. The default None means "not scored": GRPO
     and RLOO leave it out of the group's baseline and give it no advantage. OnlineDPO counts None
     as 0, so give a number there.
 
     Args:
-        model_dir: Folder that ``vrm-pyro train`` wrote.
+        model_dir: Folder that ``vrm-pyro train`` wrote, or the address of a server.
         aggregation: ``mean``, ``lower_bound``, ``quantile`` or ``thompson``.
         k: Number of standard deviations that ``lower_bound`` subtracts.
         level: Level of ``quantile``.
         name: Name of this reward in logs.
         classes: A user's own prior, guide or likelihood classes.
-        **settings: ``seed``, ``empty_reward``, ``token_budget``, ``device`` and ``dtype``, as
-            :class:`RewardSettings` describes them.
+        **settings: ``seed``, ``empty_reward``, ``token_budget``, ``device``, ``dtype``, and for a
+            server ``api_key`` and ``timeout``, as :class:`RewardSettings` describes them.
 
     Raises:
         InputError: If a setting is out of range.
@@ -73,11 +83,14 @@ class VRMReward:
     ) -> None:
         self.settings = RewardSettings(os.fspath(model_dir), aggregation, k, level, **settings)
         self.classes = tuple(classes)
+        if self.classes and self.settings.is_remote:
+            raise InputError("classes are those of the server; give them to vrm-pyro serve.")
         self.__name__ = name
         self._begin()
 
     def _begin(self) -> None:
         self._scorer: Scorer | None = None
+        self._client: RewardClient | None = None
         self._lock = threading.RLock()
         self._calls = 0
 
@@ -154,9 +167,44 @@ class VRMReward:
             InputError: As :meth:`__call__`.
         """
         with self._lock:
+            step = self._step(step)
+            if not self.settings.is_remote:
+                return assess(self.scorer, self.settings, prompts, completions, step)
+        return assess_remotely(self.client, self.settings, prompts, completions, step)
+
+    async def assess_async(
+        self, prompts: Sequence[Text], completions: Sequence[Text], step: int | None = None
+    ) -> Assessment:
+        """Return what :meth:`assess` does without holding up the event loop.
+
+        Args:
+            prompts: A prompt for each completion.
+            completions: Texts, or lists of messages.
+            step: Step of ``thompson``; the number of previous calls when omitted.
+
+        Raises:
+            InputError: As :meth:`__call__`.
+            ConnectionError: If a server does not answer in time.
+        """
+        if not self.settings.is_remote:
+            return await asyncio.to_thread(self.assess, prompts, completions, step)
+        step = self._step(step)
+        return await assess_remotely_async(self.client, self.settings, prompts, completions, step)
+
+    def _step(self, step: int | None) -> int:
+        with self._lock:
             step = self._calls if step is None else step
             self._calls += 1
-            return assess(self.scorer, self.settings, prompts, completions, step)
+            return step
+
+    @property
+    def client(self) -> RewardClient:
+        """The connections to the server, made on first access."""
+        with self._lock:
+            if self._client is None:
+                held = self.settings
+                self._client = RewardClient(held.model_dir, held.api_key, held.timeout)
+            return self._client
 
     @property
     def scorer(self) -> Scorer:
@@ -172,6 +220,8 @@ class VRMReward:
 
     def _load(self) -> Scorer:
         held = self.settings
+        if held.is_remote:
+            raise InputError(f"{held.model_dir}: the model is on the server, none is loaded here.")
         # New modules draw initial values; the policy's random state must not change.
         with torch.random.fork_rng(devices=[]):
             scorer = Scorer.from_pretrained(

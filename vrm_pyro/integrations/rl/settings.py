@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from vrm_pyro.errors import InputError
@@ -16,7 +16,8 @@ class RewardSettings:
     """How a distribution over rewards becomes one number for each completion.
 
     Args:
-        model_dir: Folder that ``vrm-pyro train`` wrote.
+        model_dir: Folder that ``vrm-pyro train`` wrote, or the address of a server of ``vrm-pyro
+            serve``, such as ``http://host:8000``.
         aggregation: ``mean`` is E r. ``lower_bound`` is E r - k sd and ``quantile`` the quantile
             at ``level``, both of the reward relative to the group's mean (see
             :func:`vrm_pyro.prediction.group_rewards.group_rewards`), with E of the group's mean
@@ -30,9 +31,11 @@ class RewardSettings:
         token_budget: Most tokens in a batch of the backbone, padding included; by device if None.
         device: Where to run; ``auto`` is the GPU of this process when there is one.
         dtype: Precision of the backbone: ``auto``, ``float32`` or ``bfloat16``.
+        api_key: Key of the server; that of the variable ``VRM_PYRO_API_KEY`` if None.
+        timeout: Seconds in which a server has to answer a call, retries included.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is out of range, or belongs to the server.
     """
 
     model_dir: str
@@ -44,6 +47,8 @@ class RewardSettings:
     token_budget: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 180.0
 
     def __post_init__(self) -> None:
         if self.aggregation not in AGGREGATIONS:
@@ -62,6 +67,22 @@ class RewardSettings:
             )
         if self.token_budget is not None and self.token_budget < 1:
             raise InputError(f"token_budget is {self.token_budget}, but must be at least 1.")
+        if not 0 < self.timeout < math.inf:
+            raise InputError(f"timeout is {self.timeout}, but must be a number above 0.")
+        if self.is_remote and (self.token_budget, self.device, self.dtype) != (
+            None,
+            "auto",
+            "auto",
+        ):
+            raise InputError(
+                "token_budget, device and dtype are settings of the server; leave them out beside "
+                f"{self.model_dir}."
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model is behind a server."""
+        return self.model_dir.startswith(("http://", "https://"))
 
     @property
     def needs_group(self) -> bool:
@@ -102,7 +123,14 @@ def settings_from_environment(environment: Mapping[str, str]) -> RewardSettings:
 
 
 def _value(variable: str, name: str, text: str) -> Any:
-    kinds = {"k": float, "level": float, "empty_reward": float, "seed": int, "token_budget": int}
+    kinds = {
+        "k": float,
+        "level": float,
+        "empty_reward": float,
+        "timeout": float,
+        "seed": int,
+        "token_budget": int,
+    }
     kind = kinds.get(name, str)
     try:
         return kind(text)

@@ -52,6 +52,7 @@ async def score(request: Request, body: ScoreRequest) -> Response:
             "object": "list",
             "model": service.name,
             "version": vrm_pyro.__version__,
+            "objectives": list(service.scorer.loaded.objectives),
             "score_unit": service.scorer.score_unit,
             "results": [
                 {"index": i, **with_empties(answer, body.allow_empty, service)}
