@@ -22,7 +22,7 @@ NESTED = {"by_subset", "length_baseline"}
 KEYS = {
     "n_pairs", "n_prompts", "accuracy", "log_loss", "brier", "ece", "accuracy_at_50",
     "kl_weights", "kl_features", "active_units_weights", "active_units_features",
-    "by_subset", "length_baseline", "ratings",
+    "by_subset", "length_baseline", "ratings", "intervals",
 }  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def test_one_json_object_with_every_name_of_the_contract(source):
     assert set(found["by_subset"]) == {"chat", NO_SUBSET}
     latent = {"kl_weights", "kl_weights_se", "kl_features", "kl_features_se"}
     latent |= {"active_units_weights", "active_units_features", "by_subset", "ratings"}
+    latent |= {"intervals"}
     assert set(found["by_subset"]["chat"]) == set(found) - latent
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.evaluation import RATES, Evaluation, entry
+from vrm_pyro.diagnostics.interval_table import interval_table
 from vrm_pyro.diagnostics.metrics.active_units import active_units
 from vrm_pyro.diagnostics.metrics.length_baseline import length_baseline
 from vrm_pyro.diagnostics.metrics.pair_metrics import cluster_mean, pair_metrics
@@ -41,6 +42,8 @@ def evaluate(
     prediction before label noise, for rows whose labels are right. ``ratings`` holds how well
     ratings are foretold (:func:`~vrm_pyro.diagnostics.rating_rates.rating_rates`), of a model
     that was trained with ratings; its rows need no comparison then.
+    ``intervals`` holds how good the intervals of the preference probabilities are
+    (:func:`~vrm_pyro.diagnostics.interval_table.interval_table`).
 
     Args:
         model: The folder of a run, a run, a loaded model or a scorer; or a module.
@@ -81,6 +84,7 @@ def evaluate(
         rows = np.arange(len(weight))
         result["without_lapse"] = _pair_rates(predictions.p_without_lapse, source, rows)
     result |= _latents(predictions, source)
+    result["intervals"] = interval_table(module, source)
     result["ratings"] = rating_rates(module, source, objectives)
     result["by_subset"] = {
         name: _rates(predictions.p_first, source, size, rows)

@@ -84,7 +84,29 @@ class Evaluation(dict[str, Any]):
     def _tables(self) -> list[list[list[str]]]:
         """Return tables of the pairs and of the ratings, as far as there are any."""
         found = [self._table()] if self["n_pairs"] or not self._rated else []
+        found += [self._interval_table()] if self.get("intervals") else []
         return [*found, self._rating_table()] if self._rated else found
+
+    def _interval_table(self) -> list[list[str]]:
+        """Return the rows of a table: intervals of everything left open, and of parameters."""
+        held = self["intervals"]
+        return [
+            [
+                f"intervals of {held['sds']:g} sd",
+                "bound error",
+                "confident true",
+                "confident false",
+            ],
+            *(
+                [
+                    name,
+                    _number(held[name]["lower_calibration_error"]),
+                    _cell(held[name], "confident_true"),
+                    _cell(held[name], "confident_false"),
+                ]
+                for name in ("total", "epistemic")
+            ),
+        ]
 
     def _rating_table(self) -> list[list[str]]:
         """Return the rows of a table, a title first: all ratings, each objective."""
@@ -132,7 +154,7 @@ def rating_words(values: Mapping[str, Any]) -> str:
 
 def _as_text(table: list[list[str]]) -> str:
     head, *rows = table
-    width = max(len(row[0]) for row in rows)
+    width = max(len(row[0]) for row in table)
     lines = [f"{name:<{width}}" + "".join(f"{c:>17}" for c in cells) for name, *cells in rows]
     title = f"{head[0]:<{width}}" + "".join(f"{cell:>17}" for cell in head[1:])
     return "\n".join([title.rstrip(), *(line.rstrip() for line in lines)])

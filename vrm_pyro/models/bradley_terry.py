@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.rankings import Rankings
 from vrm_pyro.models.distributions import TextStreams
+from vrm_pyro.models.epistemic.last_layer import LastLayerPosterior
 from vrm_pyro.models.likelihoods import BradleyTerry, PlackettLuce, Ranking
 from vrm_pyro.models.networks import Standardize, mlp
 from vrm_pyro.models.predictive import PairUncertainty, ResponsePrediction
@@ -34,6 +35,9 @@ class BradleyTerryModel(RewardModel):
         ensemble_size: Number of members M.
         joint_rankings: Whether the likelihood of a ranking is Plackett-Luce, instead of that of
             its pairs.
+        prior_scale: Prior scale of a Laplace posterior over the last layer, fitted after training;
+            0 for a point estimate of it.
+        num_draws: Number of its fixed draws.
     """
 
     temperature: Tensor
@@ -45,6 +49,8 @@ class BradleyTerryModel(RewardModel):
         dropout: float = 0.0,
         ensemble_size: int = 1,
         joint_rankings: bool = False,
+        prior_scale: float = 0.0,
+        num_draws: int = 32,
     ) -> None:
         super().__init__()
         self.response_scaler = Standardize(hidden_size)
@@ -57,6 +63,9 @@ class BradleyTerryModel(RewardModel):
         self.likelihood = PlackettLuce() if joint_rankings else BradleyTerry()
         # Divides every reward difference; set after training by temperature scaling, else 1.
         self.register_buffer("temperature", torch.ones(()))
+        size = head_size or hidden_size
+        #: Posterior of the last layer of a single head; None for a point estimate.
+        self.last_layer = LastLayerPosterior(size, prior_scale, num_draws) if prior_scale else None
 
     @property
     def ensemble_size(self) -> int:
@@ -70,6 +79,20 @@ class BradleyTerryModel(RewardModel):
         states = self.response_scaler(responses)
         rewards = [head(states).squeeze(-1) for head in (self.head, *self.more_heads)]
         return torch.stack(rewards) / self.temperature
+
+    def last_inputs(
+        self, responses: Float[Tensor, "responses hidden"]
+    ) -> Float[Tensor, "responses size"]:
+        """Return what the last layer of the first head reads, in units of the reward."""
+        inputs: Tensor = self.head[:-1](self.response_scaler(responses))
+        return inputs / self.temperature
+
+    def last_layer_information(self, batch: FeatureBatch) -> Float[Tensor, "size size"]:
+        """Return the Fisher information of a batch's labels about the last layer."""
+        inputs = self.last_inputs(batch.responses)
+        gap = inputs[batch.pair_first] - inputs[batch.pair_second]
+        each = batch.pair_weight * self.likelihood.information(self.deltas(batch))
+        return gap.T @ (each.unsqueeze(-1) * gap)
 
     def rewards(self, responses: Float[Tensor, "responses hidden"]) -> Float[Tensor, " responses"]:
         """Return r, the mean over members, for raw response states."""
@@ -125,18 +148,26 @@ class BradleyTerryModel(RewardModel):
         return batch.rankings if self.likelihood.joint_rankings else None
 
     def predict_pairs(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
-        """Return p(first preferred), the mean over members."""
+        """Return p(first preferred), the mean over members or over the last layer's posterior."""
+        if self.last_layer is not None:
+            mean, _, variance = self.pair_uncertainty(batch)
+            return self.likelihood.expected_probability(mean, variance)
         return self.likelihood.probability(self.member_deltas(batch)).mean(0)
 
     def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
         """Return mean and variance of Delta, each (N,).
 
-        The epistemic part is the variance of Delta over members (divisor M - 1); it is 0 for a
-        single member, which claims none. There are no latents, so the ambiguity is 0.
+        The epistemic part is the variance of Delta over members (divisor M - 1), or that of the
+        last layer's posterior; it is 0 for a single member without one. There are no latents, so
+        the ambiguity is 0.
         """
         deltas = self.member_deltas(batch)
         mean = deltas.mean(0)
         zero = torch.zeros_like(mean)
+        if self.last_layer is not None:
+            inputs = self.last_inputs(batch.responses)
+            gap = inputs[batch.pair_first] - inputs[batch.pair_second]
+            return PairUncertainty(mean, zero, self.last_layer.variance(gap))
         return PairUncertainty(mean, zero, deltas.var(0) if self.ensemble_size > 1 else zero)
 
     def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
@@ -152,14 +183,26 @@ class BradleyTerryModel(RewardModel):
     def draw_rewards(
         self, batch: FeatureBatch, num_draws: int, streams: TextStreams
     ) -> Float[Tensor, "draws responses"]:
-        """Return rewards of members drawn at random, the same member for all responses."""
+        """Return rewards of members drawn at random, the same member for all responses.
+
+        With a posterior of the last layer, the same draw of it for all responses.
+        """
         rewards = self.member_rewards(batch.responses)
+        if self.last_layer is not None:
+            offsets = self.last_layer.draw(num_draws, streams.head)
+            return rewards + offsets @ self.last_inputs(batch.responses).T
         member = torch.randint(len(rewards), (num_draws,), generator=streams.head)
         return rewards[member.to(rewards.device)]
 
     def reward_mixture(
         self, batch: FeatureBatch, num_nodes: int
     ) -> tuple[MixturePart, MixturePart]:
-        """Return the members' rewards as means without variance: a single node each."""
-        rewards = self.member_rewards(batch.responses).unsqueeze(1)
+        """Return the members' rewards as means without variance: a single node each.
+
+        With a posterior of the last layer, those at its fixed draws.
+        """
+        rewards = self.member_rewards(batch.responses)
+        if self.last_layer is not None:
+            rewards = rewards + self.last_layer.offsets @ self.last_inputs(batch.responses).T
+        rewards = rewards.unsqueeze(1)
         return rewards, torch.zeros_like(rewards)

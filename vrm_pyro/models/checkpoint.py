@@ -70,7 +70,7 @@ class LoadedModel:
 
     @property
     def architecture(self) -> str:
-        """``vrm`` or ``bradley_terry``."""
+        """``vrm``, ``bradley_terry`` or ``gate``."""
         return self.config.architecture
 
     @property
@@ -82,7 +82,7 @@ class LoadedModel:
     def members(self) -> tuple[VRM, ...]:
         """The models with latent variables: one, or those of an ensemble, all of one shape.
 
-        Empty for a Bradley-Terry model.
+        Empty for a baseline.
         """
         return latent_members(self.model)
 

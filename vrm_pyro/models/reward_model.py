@@ -50,7 +50,7 @@ class RewardModel(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        #: K and d_z; 0 for a model without latent variables.
+        #: K and d_z; K is 0 without weights, d_z without latent variables.
         self.num_objectives = 0
         self.latent_dim = 0
         #: Whether the distribution of w that predicts can depend on the prompt at all.

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
+from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.epistemic.base import run_with
@@ -40,10 +41,22 @@ def fit_laplace(model: RewardModel, dataset: PromptDataset, progress: bool = Fal
         dataset: Its training prompts, with standardised ratings.
         progress: Whether to show a progress bar.
     """
+    if isinstance(model, BradleyTerryModel) and model.last_layer is not None:
+        model.last_layer.fit(_last_layer_information(model, dataset))
     for member in latent_members(model):
         posterior = member.parameter_posterior
         if isinstance(posterior, LaplacePosterior):
             posterior.fit(parameter_information(member, dataset, progress))
+
+
+def _last_layer_information(model: BradleyTerryModel, dataset: PromptDataset) -> Tensor:
+    """Return the Fisher information of all labels about the last layer, float64."""
+    with double_copy(model) as copied:
+        parts = (
+            copied.last_layer_information(chunk.batch.to(torch.float64))
+            for chunk in chunks(dataset)
+        )
+        return torch.stack(list(parts)).sum(0)
 
 
 def parameter_information(model: VRM, dataset: PromptDataset, progress: bool = False) -> Tensor:

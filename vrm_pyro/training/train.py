@@ -21,6 +21,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.features.inputs import Inputs
 from vrm_pyro.models.checkpoint import LoadedModel
 from vrm_pyro.models.ensemble import latent_members
+from vrm_pyro.models.gate import GateModel
 from vrm_pyro.models.settings.build import build_model
 from vrm_pyro.models.settings.compatibility import check_program
 from vrm_pyro.models.settings.config import (
@@ -43,6 +44,7 @@ from vrm_pyro.training.distributed.global_batches import OwnNoise
 from vrm_pyro.training.distributed.step_shares import find_start
 from vrm_pyro.training.finetuning import TextModule, Tuner, check_tuned
 from vrm_pyro.training.finetuning.tuner import SCALER_TEXTS
+from vrm_pyro.training.gate_scores import fit_gate_scores
 from vrm_pyro.training.laplace_fit import fit_laplace
 from vrm_pyro.training.module import TrainingModule
 from vrm_pyro.training.preparation import (
@@ -145,6 +147,8 @@ def train_checked(
     fit_scalers(model, view, SCALER_TEXTS if tuner else None)
     if rated:
         model.set_rating_unit(loc, scale)
+    if isinstance(model, GateModel):
+        fit_gate_scores(model, view)
     heads = TrainingModule(model, config, len(items))
     module = heads if tuner is None else tuner.wrap(heads, arguments)
     dataset = PromptDataset if tuner is None else tuner.dataset

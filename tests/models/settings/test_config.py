@@ -251,6 +251,8 @@ class TestShipped:
         "same_weights": {"num_objectives", "weight_prior"},
         "few_prompts": {"weight_prior"},
         "bayesian_head": NETWORKS | {"num_objectives", "objective", "bayesian_head"},
+        "gate": {"architecture"},
+        "bradley_terry_laplace": {"architecture", "bayesian_head", "head_covariance"},
         "point_estimate": {
             "mode",
             "num_objectives",

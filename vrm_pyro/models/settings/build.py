@@ -2,6 +2,7 @@
 
 from vrm_pyro.models.bradley_terry import BradleyTerryModel
 from vrm_pyro.models.ensemble import VRMEnsemble
+from vrm_pyro.models.gate import GateModel
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
 from vrm_pyro.models.priors.spread import add_spread
 from vrm_pyro.models.reward import LinearReward
@@ -21,6 +22,14 @@ def build_model(
         num_objectives: K.
         rated: Whether ratings enter the objective.
     """
+    if config.architecture == "gate":
+        return GateModel(
+            hidden_size,
+            num_objectives,
+            config.head_size,
+            config.head_dropout,
+            config.reward_scale,
+        )
     if not config.has_latents:
         return BradleyTerryModel(
             hidden_size,
@@ -28,6 +37,8 @@ def build_model(
             config.head_dropout,
             config.ensemble_size,
             config.likelihood.joint_rankings,
+            config.head_prior_scale if config.bayesian_head else 0.0,
+            config.head_draws,
         )
     if config.ensemble_size > 1:
         size = range(config.ensemble_size)

@@ -19,6 +19,7 @@ from vrm_pyro.models.priors import (
     WeightPrior,
 )
 from vrm_pyro.models.ratings import DifferenceRatings, RatingLikelihood
+from vrm_pyro.models.settings.baselines import check_posterior, check_rated
 from vrm_pyro.models.settings.limits import check_sizes
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -36,7 +37,8 @@ class ModelConfig:
         max_length: Maximum length in tokens of prompt and response together; null: what the
             backbone takes, at most 1,024.
         dtype: Precision of the backbone; ``auto`` is bfloat16 where the device has it natively.
-        architecture: ``vrm``, or ``bradley_terry`` for the scalar baseline on the same states.
+        architecture: ``vrm``, or a baseline on the same states: ``bradley_terry``, one reward, or
+            ``gate``, ridge scores of the ratings weighted by a softmax of the prompt.
         mode: ``conditional``: p(w | x) and p(z | x, y) follow the text, the guide sees outcomes;
             ``vib``: fixed priors and a label-blind guide (an information bottleneck).
         objectives: Names of the objectives. Empty: those rated, else ``objective_0`` and so on.
@@ -71,7 +73,8 @@ class ModelConfig:
             network. Predictions average over it, and `score` splits uncertainty into epistemic
             (more training data would reduce it) and ambiguity (of the text itself).
         head_covariance: ``diagonal``: learned with the model. ``laplace``: full covariance
-            (without A), computed once after training from the Fisher information of the rows.
+            (without A), computed once after training from the Fisher information of the rows; of
+            ``bradley_terry``, which takes no other, that of the last layer.
         head_prior_scale: Prior standard deviation of a parameter times the square root of its
             layer's number of inputs.
         head_draws: Number of fixed parameter draws that a prediction averages over; its time
@@ -82,8 +85,8 @@ class ModelConfig:
             to 100% of their value.
         free_bits_weights: Free bits of KL(w) in nats per prompt (mode ``vib``).
         free_bits_features: Free bits of KL(z) in nats per response (mode ``vib``).
-        head_size: Hidden units of the ``bradley_terry`` head; 0 for a linear head.
-        head_dropout: Dropout of the ``bradley_terry`` head.
+        head_size: Hidden units of the ``bradley_terry`` head or of the ``gate``; 0: linear.
+        head_dropout: Dropout of the ``bradley_terry`` head or of the ``gate``.
         ensemble_size: Members, trained side by side; their disagreement is epistemic variance.
     """
 
@@ -92,7 +95,7 @@ class ModelConfig:
     layer: int | Literal["auto"] | None = "auto"
     max_length: int | None = 256
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    architecture: Literal["vrm", "bradley_terry"] = "vrm"
+    architecture: Literal["vrm", "bradley_terry", "gate"] = "vrm"
     mode: Literal["conditional", "vib"] = "conditional"
     objectives: list[str] = field(default_factory=list)
     num_objectives: int = 1
@@ -128,7 +131,7 @@ class ModelConfig:
 
     @property
     def has_latents(self) -> bool:
-        """Whether the model has latent variables w and z: ``vrm`` has, ``bradley_terry`` not."""
+        """Whether the model has latent variables w and z: ``vrm`` has, the baselines not."""
         return self.architecture == "vrm"
 
     @property
@@ -219,6 +222,8 @@ def check_settings(config: ModelConfig) -> None:
         own = isinstance(config.feature_prior, ShrinkageNormalPrior)
         allowed = "false: ShrinkageNormalPrior has a posterior of its own"
         _require(not own, "bayesian_head", config, allowed)
+    if not config.has_latents and config.bayesian_head:
+        check_posterior(config.architecture, config.head_covariance, config.ensemble_size)
     repeated = sorted({name for name in config.objectives if config.objectives.count(name) > 1})
     if repeated:
         raise InputError(f"model.objectives names {repeated[0]!r} twice; name each once.")
@@ -244,6 +249,7 @@ def check_data(config: ModelConfig, facts: DataFacts) -> None:
             "ratings, and model.supervision scores."
         )
     if not config.has_latents:
+        check_rated(config.architecture, uses_ratings(config, facts))
         return
     missing = sorted(set(config.objectives) - set(facts.objectives))
     if uses_ratings(config, facts) and missing:

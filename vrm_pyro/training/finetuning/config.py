@@ -101,6 +101,11 @@ def check_tuned(model: ModelConfig) -> None:
     Raises:
         InputError: If they need states that stay as they are.
     """
+    if model.architecture == "gate":
+        raise InputError(
+            "model.architecture is gate, whose scores are fitted to states before training; they "
+            "would be stale once the backbone is trained along. Set tuning.method to frozen."
+        )
     if model.recalibrate:
         raise InputError(
             "model.recalibrate is true, but the backbone is trained along (tuning.method lora or "
