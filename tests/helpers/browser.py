@@ -17,7 +17,10 @@ class Seen(NamedTuple):
 
 
 def browse(page, profile, *flags):
-    """Load a page and return its DOM and all console messages; skip without a browser."""
+    """Load a page, a file or an address; return its DOM and all console messages.
+
+    Skip without a browser.
+    """
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on PATH")
@@ -29,13 +32,13 @@ def browse(page, profile, *flags):
         "--disable-dev-shm-usage",
         "--no-first-run",
         "--disable-background-networking",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"--user-data-dir={profile}",
         "--enable-logging=stderr",
         "--v=0",
         *flags,
         "--dump-dom",
-        page.resolve().as_uri(),
+        page if isinstance(page, str) else page.resolve().as_uri(),
     ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stderr
