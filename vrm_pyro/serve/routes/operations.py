@@ -43,7 +43,8 @@ async def metrics(request: Request) -> Response:
 async def page(request: Request) -> Response:
     """Return the page on which two responses are compared."""
     text = resources.files("vrm_pyro.serve").joinpath("page.html").read_text(encoding="utf-8")
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    policy += "script-src 'unsafe-inline'; "
     return HTMLResponse(
         text,
         headers={
