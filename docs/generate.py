@@ -91,6 +91,7 @@ def public_groups() -> dict[str, Group]:
                 "evaluate",
                 "benchmark",
                 "best_of_n",
+                "acquire",
                 "explain",
                 "draw_posterior",
                 "to_datatree",

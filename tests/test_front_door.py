@@ -24,7 +24,7 @@ PROMISED = re.findall(
     ModelConfig VRM BradleyTerryModel build_model
     WeightPrior FeaturePrior Guide PreferenceLikelihood RatingLikelihood Objective
     TrainArguments TuningConfig DataConfig train fit search
-    LoadedModel load_model save_model Scorer predict evaluate benchmark best_of_n explain
+    LoadedModel load_model save_model Scorer predict evaluate benchmark best_of_n acquire explain
     draw_posterior to_datatree write_posterior
     diagnose Finding sensitivity certify write_report
     VRMReward export_model VRMForSequenceClassification

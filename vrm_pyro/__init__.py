@@ -55,6 +55,7 @@ _MODULES = {
     "evaluate": "vrm_pyro.diagnostics.evaluate",
     "benchmark": "vrm_pyro.diagnostics.suites",
     "best_of_n": "vrm_pyro.diagnostics.best_of_n",
+    "acquire": "vrm_pyro.prediction.acquisition",
     "explain": "vrm_pyro.prediction.explanation.explain",
     "draw_posterior": "vrm_pyro.prediction.posterior.draws",
     "to_datatree": "vrm_pyro.prediction.posterior.to_xarray",

@@ -37,6 +37,7 @@ from vrm_pyro.models.ratings import RatingLikelihood as RatingLikelihood
 from vrm_pyro.models.settings.build import build_model as build_model
 from vrm_pyro.models.settings.config import ModelConfig as ModelConfig
 from vrm_pyro.models.vrm import VRM as VRM
+from vrm_pyro.prediction.acquisition import acquire as acquire
 from vrm_pyro.prediction.explanation.explain import explain as explain
 from vrm_pyro.prediction.posterior.draws import draw_posterior as draw_posterior
 from vrm_pyro.prediction.posterior.file import write_posterior as write_posterior

@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "Measure accuracy, log loss and calibration on rows, with standard errors.",
     "benchmark": "Score a published benchmark by its official rule, and say how sure it is.",
     "best_of_n": "Measure the gold reward of the best of n candidates, by rule of choosing.",
+    "acquire": "Choose unlabelled pairs whose labels would teach the model most.",
     "score": "Write reward, its spread, weights and scores of every response.",
     "explain": "Explain why a response is preferred, how surely, and what would flip it.",
     "report": "Write an HTML page about a model on rows: metrics, weights, checks, single pairs.",
