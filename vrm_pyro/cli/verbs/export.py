@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vrm_pyro.cli.options import add_cache_option, add_device_option, add_reading_options, rows_of
-from vrm_pyro.cli.parsing import new_parser, parse
+from vrm_pyro.cli.parsing import UsageError, new_parser, parse
 
 
 def build_parser() -> ArgumentParser:
@@ -66,6 +66,12 @@ def build_parser() -> ArgumentParser:
         metavar="ROWS",
         help="Rows that the model has not seen, for metrics and calibration in the model card.",
     )
+    parser.add_argument(
+        "--scalar",
+        action="store_true",
+        help="Write a plain sequence classifier instead, which vLLM and SGLang host: a linear "
+        "head fitted to the mean reward on --data. The card says what is lost.",
+    )
     add_reading_options(parser)
     parser.add_argument(
         "--backbone",
@@ -82,6 +88,9 @@ def build_parser() -> ArgumentParser:
 def run(argv: Sequence[str]) -> None:
     """Export one model."""
     options = parse(build_parser(), argv)
+    if options.scalar:
+        _run_scalar(options)
+        return
     from vrm_pyro.integrations.huggingface.export import export_model
 
     export_model(
@@ -105,4 +114,36 @@ def run(argv: Sequence[str]) -> None:
     print(
         "next: import vrm_pyro.integrations.huggingface, then "
         f"AutoModelForSequenceClassification.from_pretrained({options.out!r}, num_labels=1)"
+    )
+
+
+def _run_scalar(options: Namespace) -> None:
+    """Export a scalar model and print what it keeps."""
+    given = {"adapter": "merge", "without_boundary": "raise", "empty_reward": None}
+    other = [f"--{name}" for name, default in given.items() if options[name] != default]
+    if other:
+        raise UsageError(f"{', '.join(other)}: a scalar model has no such setting; leave it out.")
+    if options.data is None:
+        raise UsageError("--scalar needs --data: rows on which the head is fitted.")
+    from vrm_pyro.integrations.huggingface.scalar import export_scalar
+
+    found = export_scalar(
+        options.model,
+        options.out,
+        rows_of(options),
+        dtype=options.dtype,
+        max_shard_size=options.max_shard_size,
+        backbone=options.backbone,
+        device=options.device,
+        skip_invalid=options.skip_invalid,
+        split=options.split,
+        overwrite=options.overwrite,
+        cache=not options.no_cache,
+        progress=True,
+    )
+    kept = found.loss[0]
+    print(f"scalar model, loaded again and compared with its head: {options.out}")
+    print(
+        f"kept on prompts left out of the fit: R2 {kept.r2:.3f}, within prompts "
+        f"{kept.r2_within:.3f}, same order of pairs {kept.agreement:.3f}; README.md has all"
     )

@@ -105,7 +105,7 @@ def write_export(scorer: Scorer, folder: Path, settings: ExportSettings) -> None
     tokenizer = exported_tokenizer(backbone.chat)
     reading = reading_of(backbone, tokenizer, settings.without_boundary)
     test = _self_test(scorer, tokenizer)
-    module, adapter = _take_backbone(backbone, settings.adapter)
+    module, adapter = take_backbone(backbone, settings.adapter)
     text_config = copy.deepcopy(module.config)
     text_config.dtype, text_config._name_or_path = settings.dtype, ""
     config = VRMConfig(
@@ -179,10 +179,15 @@ def _self_test(scorer: Scorer, tokenizer: Any) -> SelfTest:
     return SelfTest(tuple(rows), tuple(rewards), "float32")
 
 
-def _take_backbone(
+def take_backbone(
     backbone: TransformerBackbone, adapter: str
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Return a backbone's transformers module, and the settings of its adapter."""
+    """Return a backbone's transformers module, and the settings of its adapter.
+
+    Args:
+        backbone: The backbone.
+        adapter: Whether to ``merge`` a low-rank adapter, in place, or keep it ``beside``.
+    """
     model: Any = backbone.model
     if not hasattr(model, "peft_config"):
         return model, None
