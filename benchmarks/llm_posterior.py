@@ -158,7 +158,7 @@ def shuffled(config: str, rows: tuple[Any, Any, Any], seed: int) -> dict[str, An
         SimpleNamespace(**(vars(part) | {"preference": rng.permutation(part.preference)}))
         for part in (known, stop)
     )
-    shared = {"model.weight_prior": "DirichletPrior", "model.weight_prior.init_args.learn": True}
+    shared = {"model.weight_prior.init_args.initial_scale": 1e-9}  # a map that cannot grow
     losses = {}
     for name, changes in (("follows", {}), ("shared", shared)):
         model = fitted((config, changes), seed, known, stop)
@@ -166,7 +166,7 @@ def shuffled(config: str, rows: tuple[Any, Any, Any], seed: int) -> dict[str, An
         losses[name] = float(log_loss_values(p, test.preference).mean())
         if name == "follows":
             weights = model.predictive_weights(torch.from_numpy(np.asarray(test.prompts))).mean
-            tau = float(model.weight_prior.tau)  # type: ignore[union-attr, arg-type]
+            tau = float(model.weight_prior.tau.detach())  # type: ignore[union-attr, arg-type]
             spread = float(weights.detach().std(0).mean())
     return losses | {"tau": tau, "sd_over_prompts": spread}
 
@@ -186,7 +186,7 @@ def run(args: argparse.Namespace, table: PreferenceTable, states: States, key: d
             cell = cells.get(name, lambda at=(rows, seed): measured(args.config, *at, others))
             if seed == 0:
                 made = cells.get(
-                    name | {"shuffled": True},
+                    name | {"shuffled": "map of scale 1e-9"},
                     lambda at=(rows, seed): shuffled(args.config, *at),
                 )
                 cell = cell | {"shuffled": made}
