@@ -109,6 +109,31 @@ def test_any_number_of_clients_in_any_order(kind, request, serve_in_process):
     serve_in_process(model, test)
 
 
+def test_long_texts_take_the_other_lane_and_a_stop_loses_nothing(scorer):
+    """Both threads have work when the server is told to stop; every answer is right."""
+    from serve.conftest import running
+
+    answers = [text(i, 4 + 4 * (i % 6)) for i in range(24)]
+    alone = [line["reward_mean"] for line in scorer(PROMPT, answers)]
+
+    async def whole():
+        async with running(scorer, long_tokens=40, batch_tokens=120) as (client, service):
+            bodies = [{"prompt": PROMPT, "responses": [a]} for a in answers]
+            calls = [asyncio.create_task(client.post("/score", json=b)) for b in bodies]
+            while not service.engine.queue.tokens:
+                await asyncio.sleep(0.001)
+            await asyncio.to_thread(service.engine.stop)
+            return await asyncio.gather(*calls)
+
+    replies = asyncio.run(whole())
+    for reply, expected in zip(replies, alone, strict=True):
+        if reply.status_code == 200:
+            assert REWARD["/score"](reply.json()) == near(expected)
+        else:  # it came after the stop
+            assert reply.status_code == 503
+    assert any(reply.status_code == 200 for reply in replies)
+
+
 class TestScore:
     def test_everything_it_can_say(self, scorer, chat_dir, expected, serve_in_process):
         row = {"prompt": PROMPT, "responses": RESPONSES}

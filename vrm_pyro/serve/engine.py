@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -106,9 +108,11 @@ class Engine:
             # Of this thread alone; on other systems it would be of the whole process.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while True:
+            # Asked before the queue is: what the other thread hands over last must not be missed.
+            alone = lane == LONG or not self._threads[LONG].is_alive()
             jobs, finished = self.queue.take(lane)
             if not jobs and not finished:
-                if lane == LONG or not self._threads[LONG].is_alive():
+                if alone:
                     return
                 time.sleep(0.01)  # closed; the other thread still has a text
                 continue
@@ -121,7 +125,7 @@ class Engine:
             except Exception as error:
                 log.exception("a batch failed")
                 for group in {*finished, *(job.group for job in jobs)}:
-                    if not group.result.done():
+                    with suppress(InvalidStateError):  # answered, or dropped meanwhile
                         group.result.set_exception(error)
 
     def _compute(self, jobs: Sequence[Job]) -> list[Group]:

@@ -78,7 +78,7 @@ class JobQueue:
     def __len__(self) -> int:
         """Return how many jobs wait."""
         with self._changed:
-            return sum(len(_waiting(lane)) for lane in self._lanes)
+            return sum(len(same) for lane in self._lanes for same in lane.prompts.values())
 
     def expected_wait(self) -> float:
         """Return in how many seconds what waits now should be done; at least one."""
@@ -115,7 +115,7 @@ class JobQueue:
                 raise QueueFull(self.expected_wait())
             self._by_client[client] = held + size
             for job in jobs:
-                job.arrival = now
+                job.arrival, job.queued = now, True
                 lane = self._lanes[self.lane_of(job)]
                 lane.clients.setdefault(client, deque()).append(job)
                 lane.prompts.setdefault(job.key, {})[job] = None
@@ -131,10 +131,9 @@ class JobQueue:
         with self._changed:
             for group in groups:
                 group.dropped = True
-            gone = set(map(id, groups))
-            for lane in self._lanes:
-                for job in [j for j in _waiting(lane) if id(j.group) in gone]:
-                    self._take(lane, job)
+                for job in group.made:
+                    if job.queued:
+                        self._take(self._lanes[self.lane_of(job)], job)
 
     def take(self, lane: int, timeout: float | None = None) -> tuple[list[Job], list[Group]]:
         """Return the next batch of a lane; wait for one.
@@ -235,7 +234,7 @@ class JobQueue:
 
     def _take(self, lane: _Lane, job: Job) -> None:
         """Remove a job from all lists."""
-        job.taken = True
+        job.queued = False
         lane.tokens -= job.cost
         left = self._by_client[job.client] - job.cost
         if left:
@@ -247,11 +246,7 @@ class JobQueue:
         if not same:
             del lane.prompts[job.key]
         jobs = lane.clients[job.client]
-        while jobs and jobs[0].taken:
+        while jobs and not jobs[0].queued:
             jobs.popleft()
         if not jobs:
             del lane.clients[job.client]
-
-
-def _waiting(lane: _Lane) -> list[Job]:
-    return [job for jobs in lane.prompts.values() for job in jobs]

@@ -71,6 +71,7 @@ class Group:
         self.prompt_state: NDArray[np.float32] | None = None
         self.states: list[NDArray[np.float32] | None] = [None] * len(self.responses)
         self.missing = len(self.responses)
+        self.made: list[Job] = []
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -100,7 +101,8 @@ class Group:
             client: Who asked.
             deadline: Time after which no answer is needed, of ``time.monotonic``.
         """
-        return [Job(self, i, client, deadline) for i in range(len(self.responses))]
+        self.made = [Job(self, i, client, deadline) for i in range(len(self.responses))]
+        return self.made
 
 
 @dataclass(eq=False)
@@ -123,7 +125,7 @@ class Job:
         self.prompt, self.response = self.group.prompt, self.group.responses[self.index]
         self.cost = len(self.response)
         self.key: bytes = self.prompt.digest
-        self.taken = False
+        self.queued = False
         self.arrival = 0.0
 
     @property
