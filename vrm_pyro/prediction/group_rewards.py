@@ -50,20 +50,15 @@ class GroupRewards:
             total = total + self.loc.mean(1).var(0)
         return total.sqrt()
 
-    def quantile(self, level: float, halvings: int = _HALVINGS) -> Float[Tensor, " responses"]:
-        """Return its quantile at a level in (0, 1), shape (R,), by bisection.
-
-        Args:
-            level: The level.
-            halvings: Halvings of the interval in which it lies.
-        """
+    def quantile(self, level: float) -> Float[Tensor, " responses"]:
+        """Return its quantile at a level in (0, 1), shape (R,), by bisection."""
         loc = self.loc.flatten(0, 1).double()
         scale = self.variance.flatten(0, 1).double().sqrt()
         # A mixture's quantile lies between those of its components.
         ends = loc + scale * torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
         low, high = ends.amin(0), ends.amax(0)
         scale = scale.clamp(min=torch.finfo(torch.float64).tiny)
-        for _ in range(halvings):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
             below = torch.special.ndtr((middle - loc) / scale).mean(0) < level
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
@@ -85,18 +80,31 @@ def group_rewards(
         counts: How often each response stands in its group, shape (R,), > 0; once if omitted.
             p_j is its share.
     """
+    with evaluation_mode(model):
+        return centred_rewards(*model.reward_mixture(batch, NUM_NODES), batch, counts)
+
+
+def centred_rewards(
+    loc: Float[Tensor, "values draws responses"],
+    variance: Float[Tensor, "values draws responses"],
+    batch: FeatureBatch,
+    counts: Tensor | None = None,
+) -> GroupRewards:
+    """Return the same from a mixture that is at hand.
+
+    Args:
+        loc: Means of the rewards, for each value of the parameters and draw of w.
+        variance: Their variances, likewise.
+        batch: What they were computed from.
+        counts: As in :func:`group_rewards`.
+    """
     owner = batch.response_prompt
     counts = torch.ones(len(owner), device=owner.device) if counts is None else counts
     share = counts / _group_sums(counts, owner, batch.num_prompts)[owner]
-
-    def centred(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        level = _group_sums(share * loc, owner, batch.num_prompts)[..., owner]
-        common = _group_sums(share**2 * variance, owner, batch.num_prompts)[..., owner]
-        # (1 - p_i)^2 v_i + sum over j != i of p_j^2 v_j
-        return loc - level, ((1 - 2 * share) * variance + common).clamp(min=0)
-
-    with evaluation_mode(model):
-        return GroupRewards(*centred(*model.reward_mixture(batch, NUM_NODES)))
+    level = _group_sums(share * loc, owner, batch.num_prompts)[..., owner]
+    common = _group_sums(share**2 * variance, owner, batch.num_prompts)[..., owner]
+    # (1 - p_i)^2 v_i + sum over j != i of p_j^2 v_j
+    return GroupRewards(loc - level, ((1 - 2 * share) * variance + common).clamp(min=0))
 
 
 def _group_sums(values: Tensor, owner: Tensor, num_prompts: int) -> Tensor:

@@ -11,15 +11,16 @@ from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.evaluation import evaluation_mode
 from vrm_pyro.models.reward_model import RewardModel
-from vrm_pyro.prediction.group_rewards import GroupRewards, group_rewards
+from vrm_pyro.prediction.group_rewards import centred_rewards
 
 Floats = NDArray[np.float64]
 
 NUM_DRAWS: Final = 2048
-"""Joint draws behind P(best), at least; its standard error is at most .011."""
+"""Joint draws behind P(best) and the quantile, at least; a probability is right to .011."""
 
 _MAX_RESPONSES: Final = 1024
-_HALVINGS: Final = 20  # of the quantile: right to 1e-6 of the spread
+# Fixed draws of w, shared out among the values of the parameters.
+_NODES, _LEAST_NODES, _MOST_NODES = 512, 16, 128
 
 
 class GroupScores(NamedTuple):
@@ -56,47 +57,52 @@ def group_scores(
     """
     found = np.zeros((6, source.responses.shape[0]))
     generator = torch.Generator().manual_seed(seed)
+    values = max(1, model.num_parameter_draws)
+    nodes = min(_MOST_NODES, max(_LEAST_NODES, _NODES // values))
     several = True
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source), max_responses=_MAX_RESPONSES):
             batch = chunk.batch.to(device)
-            group = group_rewards(model, batch)
-            several = len(group.loc) > 1
+            loc, variance = model.reward_mixture(batch, nodes)
+            group = centred_rewards(loc, variance, batch)
+            several = len(loc) > 1
             owner = batch.response_prompt.tolist()
-            ends = np.searchsorted(owner, np.arange(len(chunk.prompts) + 1))
-            values = (
-                group.mean(),
-                group.sd(),
-                group.quantile(level, _HALVINGS),
-                _p_best(group, ends, generator),
-                _p_above(group),
-                group.loc.mean(1).amin(0),
+            ends = np.searchsorted(owner, np.arange(len(chunk.prompts) + 1)).tolist()
+            mixture = loc.flatten(0, 1).cpu(), variance.flatten(0, 1).sqrt().cpu()
+            drawn = [
+                _of_draws(mixture[0][:, a:b], mixture[1][:, a:b], level, generator)
+                for a, b in zip(ends[:-1], ends[1:], strict=True)
+            ]
+            columns = (
+                group.mean().cpu(),
+                group.sd().cpu(),
+                *torch.cat(drawn, -1),
+                group.loc.mean(1).amin(0).cpu(),
             )
-            found[:, chunk.responses] = torch.stack(values).double().cpu().numpy()
+            found[:, chunk.responses] = torch.stack(columns).double().numpy()
     mean, sd, quantile, p_best, p_above, minimum = found
     return GroupScores(
         mean, sd, quantile, _untied(p_best, mean), p_above, minimum if several else None
     )
 
 
-def _p_best(
-    group: GroupRewards, ends: NDArray[np.int64], generator: torch.Generator
+def _of_draws(
+    loc: torch.Tensor, scale: torch.Tensor, level: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return the probability of the highest reward in each group."""
-    loc, scale = group.loc.flatten(0, 1).cpu(), group.variance.flatten(0, 1).sqrt().cpu()
+    """Return quantile, P(best) and P(above the mean) of the responses to one prompt, (3, N)."""
     repeats = max(1, -(-NUM_DRAWS // len(loc)))
-    found = torch.empty(loc.shape[1])
-    for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
-        noise = torch.randn(repeats, len(loc), end - start, generator=generator)
-        draws = loc[:, start:end] + scale[:, start:end] * noise
-        best = draws == draws.amax(-1, keepdim=True)  # equal responses without spread share it
-        found[start:end] = (best / best.sum(-1, keepdim=True)).mean((0, 1))
-    return found.to(group.loc.device)
-
-
-def _p_above(group: GroupRewards) -> torch.Tensor:
-    scale = group.variance.sqrt().clamp(min=torch.finfo(group.loc.dtype).tiny)
-    return torch.special.ndtr(group.loc / scale).mean((0, 1))
+    noise = torch.randn(repeats, *loc.shape, generator=generator)
+    draws = (loc + scale * noise).flatten(0, 1)
+    best = draws == draws.amax(-1, keepdim=True)  # equal responses without spread share it
+    above = draws - draws.mean(-1, keepdim=True)
+    place = max(1, round(level * len(draws)))
+    return torch.stack(
+        [
+            above.kthvalue(place, 0).values,
+            (best / best.sum(-1, keepdim=True)).mean(0),
+            (above > 0).float().mean(0),
+        ]
+    )
 
 
 def _untied(first: Floats, second: Floats) -> Floats:
