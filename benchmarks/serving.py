@@ -268,9 +268,9 @@ def soak(
     server: Server, singles: list, expected: list[float], capacity: float, duration: float
 ) -> dict[str, object]:
     """Send a mixed load for a while; count wrong answers, errors and growth of memory."""
-    end, wrong, errors, total = time.monotonic() + duration, 0, 0, 0
+    wrong, errors, total = 0, 0, 0
     asyncio.run(closed(server, singles, 16))
-    before = server.memory()
+    before, end = server.memory(), time.monotonic() + duration
     while time.monotonic() < end:
         _, results = asyncio.run(paced(server, singles, 0.6 * capacity))
         wrong += sum(

@@ -72,6 +72,7 @@ class Front:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why a request is refused before its body is read; note who asks."""
+        scope["vrm_arrival"] = time.monotonic()
         path, keys = scope["path"], self._service.keys
         scope["vrm_client"] = (scope.get("client") or ("unknown",))[0]
         if self._service.draining and path not in _ALWAYS:

@@ -109,16 +109,29 @@ class Service:
         if name not in known:
             raise UnknownModel(f"no model {name!r} here; this server has {self.name!r}.")
 
-    async def read(self, make: Callable[[], T]) -> T:
+    def deadline(self, request: Request, timeout_s: float | None) -> float:
+        """Return when a request has to be answered, of ``time.monotonic``; from its arrival on."""
+        given = self.settings.timeout_s if timeout_s is None else timeout_s
+        arrival: float = request.scope.get("vrm_arrival", time.monotonic())
+        return arrival + min(given, self.settings.timeout_s)
+
+    async def read(self, make: Callable[[], T], deadline: float) -> T:
         """Return what a function of the reader makes of a request, in the reader's thread.
 
         Raises:
-            QueueFull: If the queue is full anyway.
+            QueueFull: If the time is over.
         """
-        queue = self.engine.queue
-        if queue.tokens >= 2 * queue.max_tokens:
-            raise QueueFull(queue.expected_wait())
-        return await asyncio.get_running_loop().run_in_executor(self._threads, make)
+
+        def in_time() -> T:
+            if time.monotonic() > deadline:  # nobody waits any more
+                raise QueueFull(self.engine.queue.expected_wait())
+            return make()
+
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, in_time)
+        try:
+            return await asyncio.wait_for(reading, max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise QueueFull(self.engine.queue.expected_wait()) from None
 
     async def groups(
         self,
@@ -127,6 +140,7 @@ class Service:
         *,
         truncate: bool | None = None,
         empty: bool | None = None,
+        timeout_s: float | None = None,
         texts: Any = None,
     ) -> list[Group]:
         """Return the groups of a request; they can be scored.
@@ -136,6 +150,7 @@ class Service:
             make: Makes them.
             truncate: Whether texts may be cut; the server's setting if None.
             empty: Whether a response may be empty; if None, where the server has a reward for it.
+            timeout_s: The request's own time.
             texts: What the log has of the request where it has texts.
         """
         settings = self.settings
@@ -154,7 +169,7 @@ class Service:
                 self.metrics.refused_overlong()
             return [check_group(group, cuts, empties) for group in found]
 
-        groups = await self.read(checked)
+        groups = await self.read(checked, self.deadline(request, timeout_s))
         note(
             request,
             responses=sum(len(group.place) for group in groups),
@@ -193,8 +208,7 @@ class Service:
         in_order: bool,
     ) -> AsyncIterator[tuple[int, Any]]:
         """Yield answers; in order they are all there, or an error is raised."""
-        given = self.settings.timeout_s if timeout_s is None else timeout_s
-        end = time.monotonic() + min(given, self.settings.timeout_s)
+        end = self.deadline(request, timeout_s)
         self.engine.submit(groups, client_of(request), end)
         futures = [asyncio.wrap_future(group.result) for group in groups]
         number = {future: i for i, future in enumerate(futures)}

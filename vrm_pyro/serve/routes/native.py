@@ -40,6 +40,7 @@ async def score(request: Request, body: ScoreRequest) -> Response:
         lambda: [_group(service, item, ask) for item in items],
         truncate=body.truncate,
         empty=True if body.allow_empty else None,
+        timeout_s=body.timeout_s,
         texts=[item.model_dump(exclude_none=True) for item in items],
     )
     if body.stream:
