@@ -334,7 +334,7 @@ OPTIONS = [
     (
         "config that is not there",
         "train --config {out}/no.yaml",
-        ("no such file", "shipped one: bayesian_head, bradley_terry, default"),
+        ("no such file", "shipped one: bayesian_head, bradley_terry, bradley_terry_laplace"),
     ),
     ("doctor on states", "doctor --data {place}/store", ("is a feature store",)),
 ]

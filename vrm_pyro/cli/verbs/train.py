@@ -31,11 +31,10 @@ ABOUT: dict[str, Any] = {
     "where rows have them), ratings (ratings on the scores of named objectives), paper "
     "(fixed priors, a guide that sees only the text), bradley_terry (one reward, no "
     "distribution: the baseline).\n\n"
-    "First to try: data.validation, train.learning_rate, train.num_train_epochs, "
-    "train.per_device_train_batch_size (prompts, not pairs), model.latent_dim, "
-    "model.backbone. Settings under --train are those of transformers' TrainingArguments, "
-    "with other defaults for some. tuning.method lora or full trains the backbone, too. "
-    "Settings of a class: --model.guide.help OutcomeAwareGuide. "
+    "First to try: model.backbone, data.validation, train.learning_rate, "
+    "train.per_device_train_batch_size (prompts, not pairs). Settings under --train are those of "
+    "transformers' TrainingArguments, some with other defaults. tuning.method lora or full trains "
+    "the backbone. Settings of a class: --model.guide.help OutcomeAwareGuide. "
     "--help_all shows all settings.",
 }
 

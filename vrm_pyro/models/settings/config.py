@@ -47,8 +47,8 @@ class ModelConfig:
         extra_objectives: Number of additional objectives without ratings, named ``unrated_0`` and
             so on. They capture what drives preferences but is not rated.
         latent_dim: Dimension d_z of the semantic features z; 0 uses the number of objectives.
-        scores: ``identity``: the features are the scores. ``linear``: scores are A z + b.
-            ``auto``: identity where there are as many features as objectives.
+        scores: ``identity``: features are scores. ``linear``: A z + b. ``auto``: identity where
+            there are as many features as objectives.
         weight_prior: p(w | x).
         feature_prior: p(z | x, y).
         guide: q(w, z | ...).
@@ -67,8 +67,7 @@ class ModelConfig:
             ``conditional``. A penalty, not part of any ELBO.
         recalibrate: After training in mode ``conditional``, multiply the standard deviations of
             p(z | x, y) and p(w | x), beta and the scales of the ratings by the factors that
-            maximise the evidence of the validation rows, so that intervals hold on new rows. null:
-            where the backbone is frozen.
+            maximise the evidence of validation rows, so that intervals hold. null: if frozen.
         bayesian_head: Learn a Gaussian distribution over A, b, beta and the last layer of each
             network. Predictions average over it, and `score` splits uncertainty into epistemic
             (more training data would reduce it) and ambiguity (of the text itself).

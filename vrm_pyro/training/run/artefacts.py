@@ -60,6 +60,7 @@ class _Rows(Schema):
 
 
 _OF_LATENTS: Final = ("mode", "objective", "bound", "objectives", "ratings_used")
+_MAY_LACK: Final = (*_OF_LATENTS, "scales")
 
 
 class _Training(Schema):
@@ -141,7 +142,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     if description["format"] == 1:
         return content
     for schema, held, above in _later(content):
-        lacking = [n for n in schema.model_fields if n not in held and n not in _OF_LATENTS]
+        lacking = [n for n in schema.model_fields if n not in held and n not in _MAY_LACK]
         if lacking:
             raise InputError(f"{path}: {above + lacking[0]!r} is missing. {_REMEDY}")
     return content
