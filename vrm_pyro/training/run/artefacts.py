@@ -60,7 +60,7 @@ class _Rows(Schema):
 
 
 _OF_LATENTS: Final = ("mode", "objective", "bound", "objectives", "ratings_used")
-_MAY_LACK: Final = (*_OF_LATENTS, "scales")
+_MAY_LACK: Final = (*_OF_LATENTS, "scales", "intervals")
 
 
 class _Training(Schema):
@@ -103,7 +103,23 @@ class _Ratings(_Scores):
     by_objective: dict[str, _Scores]
 
 
+class _IntervalRates(Schema):
+    lower_calibration_error: Share | None
+    upper_calibration_error: Share | None
+    confident_true: Share | None
+    confident_true_se: Share | None
+    confident_false: Share | None
+    confident_false_se: Share | None
+
+
+class _Intervals(Schema):
+    sds: Annotated[float, Field(gt=0, strict=True)]
+    total: _IntervalRates
+    epistemic: _IntervalRates
+
+
 class _Metrics(_Subset):
+    intervals: _Intervals | None = None
     kl_weights: float | None
     kl_weights_se: Share | None
     kl_features: float | None
