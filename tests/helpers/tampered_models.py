@@ -24,7 +24,10 @@ VERBS: dict[str, tuple[object, ...]] = {
 }
 _ENDING = {"posterior": ".nc", "report": ".html"}
 # Of files for people: dates, counts, words.
-_FREE = ("version", "settings.backbone", "settings.dtype", "settings.pooling", "settings.layer")
+_FREE = (
+    "version", "settings.backbone", "settings.dtype", "settings.pooling", "settings.layer",
+    "settings.recalibrate",  # may be null; tensors that are then missing are refused
+)  # fmt: skip
 
 
 def copied(place: Path, folder: Path, name: str = "model") -> Path:
