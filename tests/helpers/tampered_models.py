@@ -24,10 +24,8 @@ VERBS: dict[str, tuple[object, ...]] = {
 }
 _ENDING = {"posterior": ".nc", "report": ".html"}
 # Of files for people: dates, counts, words.
-_FREE = (
-    "version", "settings.backbone", "settings.dtype", "settings.pooling", "settings.layer",
-    "settings.recalibrate",  # may be null; tensors that are then missing are refused
-)  # fmt: skip
+_FREE = ("version", "settings.backbone", "settings.dtype", "settings.pooling", "settings.layer")
+_NULLABLE = ("settings.recalibrate",)  # null asks for tensors, which are refused if missing
 
 
 def copied(place: Path, folder: Path, name: str = "model") -> Path:
@@ -71,7 +69,7 @@ def description_trials(place: Path, count: int) -> list[Trial]:
         if isinstance(value, dict)
         for key in value["args"]
     ]
-    faults = json_faults(content, count, _FREE, [*optional, "version"])
+    faults = json_faults(content, count, _FREE, [*optional, "version"], _NULLABLE)
     return [
         Trial(
             f"{verb}: config.json: {what}",

@@ -130,7 +130,12 @@ def name_of(path: Path_) -> str:
 
 
 def json_faults(
-    content: Any, count: int, free: Sequence[str] = (), optional: Sequence[str] = (), seed: int = 0
+    content: Any,
+    count: int,
+    free: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    nullable: Sequence[str] = (),
+    seed: int = 0,
 ) -> list[tuple[str, str, Any]]:
     """Return a sample of ways to spoil JSON content: name, last key, spoilt content.
 
@@ -139,6 +144,7 @@ def json_faults(
         count: Number of ways.
         free: Dotted names of values that may be anything, with all below them.
         optional: Names of keys that may be absent.
+        nullable: Names of values that may be null.
         seed: Seed of the sample.
     """
     found = []
@@ -146,7 +152,7 @@ def json_faults(
         name = name_of(path)
         if any(name == part or name.startswith(f"{part}.") for part in free):
             continue
-        wrong = wrong_values(value)
+        wrong = [w for w in wrong_values(value) if w is not None or name not in nullable]
         if isinstance(path[-1], str) and name not in optional:
             wrong.append(DROPPED)
         found += [(path, item) for item in wrong]

@@ -46,7 +46,10 @@ class BackboneFacts(Schema):
         """Refuse to know some facts and not others: what is absent would not be compared."""
         held = self.model_fields_set
         lacking = [name for name in COMPARED if name not in held]
-        if lacking and len(lacking) < len(COMPARED):
+        known = len(lacking) < len(COMPARED)
+        if known and self.name is None:
+            lacking.insert(0, "name")
+        if known and lacking:
             raise ValueError(f"facts with {lacking[0]!r}, which is missing")
         return self
 
