@@ -44,7 +44,7 @@ from vrm_pyro.diagnostics.metrics.pair_metrics import (
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.training.run.read_settings import read_settings
 from vrm_pyro.training.search.space import read_spaces
-from vrm_pyro.training.train import train
+from vrm_pyro.training.train import TrainResult, train
 
 Variant = tuple[str, dict[str, Any]]
 """Name of a shipped config, and its changed settings by dotted key."""
@@ -76,6 +76,15 @@ def source(
     )
 
 
+def fitted(variant: Variant, seed: int, train_rows: Any, stop_rows: Any) -> TrainResult:
+    """Train a variant of a shipped config."""
+    config, changes = variant
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"train.output_dir": folder, "train.seed": seed, "train.use_cpu": True}
+        settings = read_settings(config, changes | own | {"train.disable_tqdm": True})
+        return train(settings.model, settings.arguments, train_rows, stop_rows)
+
+
 def losses_of(
     table: PreferenceTable,
     states: tuple[np.ndarray, np.ndarray],
@@ -87,13 +96,9 @@ def losses_of(
 ) -> dict[str, Any]:
     """Train on three folds, stop on one; return p(first preferred) of the pairs of the last."""
     stop, test = folds == (fold + 1) % FOLDS, folds == fold
-    config, changes = variant
-    with tempfile.TemporaryDirectory() as folder:
-        own = {"train.output_dir": folder, "train.seed": seed, "train.use_cpu": True}
-        settings = read_settings(config, changes | own | {"train.disable_tqdm": True})
-        rows = source(table, states, ~stop & ~test, labels, 1000 * fold + seed)
-        result = train(settings.model, settings.arguments, rows, source(table, states, stop))
+    rows = source(table, states, ~stop & ~test, labels, 1000 * fold + seed)
     held = source(table, states, stop)
+    result = fitted(variant, seed, rows, held)
     p_stop = predict(result.loaded.model, held).p_first
     loss = np.average(log_loss_values(p_stop, held.preference), weights=held.pair_weight)
     p = predict(result.loaded.model, source(table, states, test)).p_first
@@ -113,6 +118,17 @@ def read_variant(text: str) -> Variant:
     config, _, changes = text.partition(":")
     pairs = (change.split("=", 1) for change in changes.split(",") if change)
     return config, {key: yaml.safe_load(value) for key, value in pairs}
+
+
+def add_state_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which states are read, and where results go."""
+    parser.add_argument("--objectives", nargs="+", default=[], help="rated ones; none: all")
+    parser.add_argument("--layer", type=int, default=20, help="one that llm_states.py kept")
+    parser.add_argument("--layers", type=int, nargs="+", default=[15, 20, 24, 27, 30])
+    parser.add_argument("--pooling", default="last+mean")
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--work", default="runs/llm_states", help="folder of the states")
+    parser.add_argument("--out", help="file of the results, JSON")
 
 
 def read_states(
@@ -212,16 +228,10 @@ def main() -> None:
     parser.add_argument("set", help="folder under VRM_PYRO_DATA")
     parser.add_argument("--configs", nargs="+", default=["bradley_terry", "ratings"])
     parser.add_argument("--labels", type=int, nargs="+", default=[0], help="0 for all")
-    parser.add_argument("--objectives", nargs="+", default=[], help="rated ones; none: all")
     parser.add_argument("--trials", nargs="+", default=[], help="CONFIG=NUMBER; 1 when omitted")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--layer", type=int, default=20, help="one that llm_states.py kept")
-    parser.add_argument("--layers", type=int, nargs="+", default=[15, 20, 24, 27, 30])
-    parser.add_argument("--pooling", default="last+mean")
-    parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--pairs", type=int, help="as given to llm_states.py")
-    parser.add_argument("--work", default="runs/llm_states", help="folder of the states")
-    parser.add_argument("--out", help="file of the results, JSON")
+    add_state_options(parser)
     args = parser.parse_args()
     numbers = (text.rsplit("=", 1) for text in args.trials)
     measure(args, {name: int(number) for name, number in numbers})

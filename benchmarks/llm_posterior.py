@@ -18,7 +18,6 @@ three folds and asked, on the fold that nothing chose:
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 from cells import Cells
 from emit import write_result
-from llm_heads import Variant, read_states, source
+from llm_heads import Variant, add_state_options, fitted, read_states, source
 from llm_states import FOLDS, read_set
 from tqdm import tqdm
 
@@ -40,8 +39,6 @@ from vrm_pyro.models.distributions import as_gaussian
 from vrm_pyro.models.vrm import VRM
 from vrm_pyro.prediction.predict import predict
 from vrm_pyro.prediction.scorer.scores import score_source
-from vrm_pyro.training.run.read_settings import read_settings
-from vrm_pyro.training.train import train
 
 DRAWS = 400
 PENALTIES = np.logspace(1, 6, 21)
@@ -49,13 +46,9 @@ PENALTIES = np.logspace(1, 6, 21)
 States = tuple[np.ndarray, np.ndarray]
 
 
-def fitted(variant: Variant, seed: int, train_rows: Any, stop_rows: Any) -> VRM:
+def model_of(variant: Variant, seed: int, train_rows: Any, stop_rows: Any) -> VRM:
     """Train a variant of a shipped config."""
-    config, changes = variant
-    with tempfile.TemporaryDirectory() as folder:
-        own = {"train.output_dir": folder, "train.seed": seed, "train.use_cpu": True}
-        settings = read_settings(config, changes | own | {"train.disable_tqdm": True})
-        model = train(settings.model, settings.arguments, train_rows, stop_rows).loaded.model
+    model = fitted(variant, seed, train_rows, stop_rows).loaded.model
     assert isinstance(model, VRM)
     return model.eval()
 
@@ -132,7 +125,7 @@ def measured(
 ) -> dict[str, Any]:
     """Train on one split and measure coverage, scores and foreign texts."""
     known, stop, test = rows
-    model = fitted((config, {}), seed, known, stop)
+    model = model_of((config, {}), seed, known, stop)
     draws = rating_draws(model, test, seed)
     found = rating_coverage(draws, test.ratings, test.response_prompt, test.objectives, True)
     assert found.detail is not None
@@ -161,7 +154,7 @@ def shuffled(config: str, rows: tuple[Any, Any, Any], seed: int) -> dict[str, An
     shared = {"model.weight_prior.init_args.initial_scale": 1e-9}  # a map that cannot grow
     losses = {}
     for name, changes in (("follows", {}), ("shared", shared)):
-        model = fitted((config, changes), seed, known, stop)
+        model = model_of((config, changes), seed, known, stop)
         p = predict(model, test).p_first
         losses[name] = float(log_loss_values(p, test.preference).mean())
         if name == "follows":
@@ -200,16 +193,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", help="folder under VRM_PYRO_DATA")
     parser.add_argument("--config", default="ratings")
-    parser.add_argument("--objectives", nargs="+", default=[], help="rated ones; none: all")
     parser.add_argument("--foreign", nargs="*", default=[], help="other sets, NAME-PAIRS")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--layer", type=int, default=20, help="one that llm_states.py kept")
-    parser.add_argument("--layers", type=int, nargs="+", default=[15, 20, 24, 27, 30])
     parser.add_argument("--foreign-layers", type=int, nargs="+", default=[15, 20, 24, 30])
-    parser.add_argument("--pooling", default="last+mean")
-    parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--work", default="runs/llm_states", help="folder of the states")
-    parser.add_argument("--out", help="file of the results, JSON")
+    add_state_options(parser)
     args = parser.parse_args()
     args.work_root = Path(args.work)
     table = read_set(args.set, None, tuple(args.objectives) or None)
