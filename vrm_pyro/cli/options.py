@@ -211,6 +211,30 @@ def read_model(options: Namespace) -> "LoadedModel":
     return as_model(options.model, classes=classes, backbone=options.backbone)
 
 
+def read_models(options: Namespace) -> "tuple[LoadedModel, list[LoadedModel]]":
+    """Load the model and those of ``--against``, with the user's classes."""
+    from vrm_pyro.prediction.opening import as_model
+
+    others = as_list(options.against)
+    classes = read_classes(options, options.model, *others)
+    loaded = [
+        as_model(folder, classes=classes, backbone=options.backbone)
+        for folder in (options.model, *others)
+    ]
+    return loaded[0], loaded[1:]
+
+
+def as_list(value: str | list[str] | None) -> list[str]:
+    """Return one name or several as a list.
+
+    >>> as_list("khat"), as_list(None)
+    (['khat'], [])
+    """
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 def read_classes(options: Namespace, *models: str) -> list[type]:
     """Import the classes that the options name, as far as models in folders ask for them."""
     if not options.classes:

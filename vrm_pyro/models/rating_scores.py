@@ -12,7 +12,7 @@ from torch import Tensor
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions.gaussian import as_gaussian
 from vrm_pyro.models.ensemble import latent_members
-from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior
+from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior, features_beside
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
@@ -54,22 +54,15 @@ def rating_scores(model: RewardModel, batch: FeatureBatch) -> RatingScores:
 
 
 def _draws(model: VRM, batch: FeatureBatch) -> list[Tensor]:
-    def score() -> Tensor:
+    def score(features: Distribution) -> Tensor:
         assert model.ratings is not None
         values = copy.copy(model.ratings())
         object.__setattr__(values, "power", 1.0)  # values may be frozen
-        features = as_gaussian(_features(model, batch))
+        latents = as_gaussian(features)
         reward = model.reward()
-        loc, variance = reward.scores(features.loc), features.mapped_variance(reward.loading)
+        loc, variance = reward.scores(latents.loc), latents.mapped_variance(reward.loading)
         return values.each_log_prob(batch, loc, variance)
 
     if isinstance(model.parameter_posterior, ShrinkagePosterior):
-        return [score()]
-    return model.over_parameters(score)
-
-
-def _features(model: VRM, batch: FeatureBatch) -> Distribution:
-    if isinstance(model.parameter_posterior, ShrinkagePosterior):
-        features = model.predictive_features(batch.responses)
-        return model.parameter_posterior.widened(model, features, model.standardize(batch))
-    return model.predictive_features(batch.responses)
+        return [score(features_beside(model, model.standardize(batch)))]
+    return model.over_parameters(lambda: score(model.predictive_features(batch.responses)))

@@ -27,21 +27,6 @@ from vrm_pyro.prediction.scorer.prompt_lines import standing
 from vrm_pyro.prediction.scorer.scorer import UnlabelledStates
 from vrm_pyro.serve.work import Group
 
-FIELDS: Final = (
-    "mean",
-    "sd",
-    "quantiles",
-    "weights",
-    "scores",
-    "contributions",
-    "pairwise",
-    "p_best",
-    "lower_bound",
-    "reward",
-    "explanation",
-)
-"""What ``/score`` can be asked for."""
-
 NOT_FINITE: Final = (
     "a reward is not finite: the backbone gave states that are not. Start the server with --dtype "
     "float32; if that does not help, the weights of the model are damaged."

@@ -22,6 +22,7 @@ Wanted = Literal[
     "reward",
     "explanation",
 ]
+"""What ``/score`` can be asked for."""
 
 
 class Request(BaseModel):
@@ -30,7 +31,7 @@ class Request(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
 
-class ScoreItem(Request):
+class Conversation(Request):
     """A prompt with its responses, or a conversation that ends with the response."""
 
     prompt: Prompt | None = None
@@ -38,6 +39,10 @@ class ScoreItem(Request):
     messages: list[Message] | None = None
     tools: list[Any] | str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ScoreItem(Conversation):
+    """One of the two forms of a conversation."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -70,14 +75,9 @@ class Wish(Request):
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
 
 
-class ScoreRequest(Wish):
+class ScoreRequest(Wish, Conversation):
     """``POST /score``: one item, or many as ``items``."""
 
-    prompt: Prompt | None = None
-    responses: list[Response] | None = None
-    messages: list[Message] | None = None
-    tools: list[Any] | str | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
     items: list[ScoreItem] | None = None
 
     @model_validator(mode="after")
@@ -93,15 +93,7 @@ class ScoreRequest(Wish):
         """Return the items, of which a request without ``items`` has one."""
         if self.items is not None:
             return self.items
-        return [
-            ScoreItem(
-                prompt=self.prompt,
-                responses=self.responses,
-                messages=self.messages,
-                tools=self.tools,
-                chat_template_kwargs=self.chat_template_kwargs,
-            )
-        ]
+        return [ScoreItem(**{name: getattr(self, name) for name in Conversation.model_fields})]
 
 
 class OpenRLHFRequest(Request):

@@ -19,7 +19,7 @@ class Ask:
     """What is wanted of a group of responses.
 
     Args:
-        fields: Names of :data:`vrm_pyro.serve.answers.FIELDS`.
+        fields: Names of :data:`vrm_pyro.serve.schemas.Wanted`.
         k: Standard deviations that a lower bound subtracts.
         level: Level of the aggregation ``quantile``.
         levels: Levels of the quantiles of the reward.

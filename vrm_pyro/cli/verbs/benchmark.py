@@ -10,7 +10,7 @@ from vrm_pyro.cli.options import (
     add_model_option,
     add_output_option,
     check_outputs,
-    read_classes,
+    read_models,
 )
 from vrm_pyro.cli.parsing import new_parser, parse
 
@@ -76,19 +76,14 @@ def run(argv: Sequence[str]) -> None:
     options = parse(build_parser(), argv)
     from vrm_pyro.atomic import write_json
     from vrm_pyro.diagnostics.suites import benchmark
-    from vrm_pyro.prediction.opening import as_model
 
     check_outputs(options, ("out", "scores"))
-    given = options.against or []
-    others = [given] if isinstance(given, str) else given
-    classes = read_classes(options, options.model, *others)
+    model, others = read_models(options)
     found = benchmark(
         options.suite,
-        as_model(options.model, classes=classes, backbone=options.backbone),
+        model,
         options.data,
-        against=[
-            as_model(folder, classes=classes, backbone=options.backbone) for folder in others
-        ],
+        against=others,
         split=options.split,
         skip_invalid=options.skip_invalid,
         device=options.device,

@@ -10,7 +10,7 @@ from vrm_pyro.cli.options import (
     add_output_option,
     check_numbers,
     check_outputs,
-    read_classes,
+    read_models,
     rows_of,
 )
 from vrm_pyro.cli.parsing import new_parser, parse
@@ -75,21 +75,16 @@ def run(argv: Sequence[str]) -> None:
     from vrm_pyro.atomic import write_file, write_json
     from vrm_pyro.data.rows import ReadAs
     from vrm_pyro.diagnostics.best_of_n import best_of_n
-    from vrm_pyro.prediction.opening import as_model
 
     check_outputs(options, ("out", "figure"))
     check_numbers(options, seed=SEEDS)
-    given = options.against or []
-    others = [given] if isinstance(given, str) else given
-    classes = read_classes(options, options.model, *others)
+    model, others = read_models(options)
     held = options.validation
     found = best_of_n(
-        as_model(options.model, classes=classes, backbone=options.backbone),
+        model,
         rows_of(options),
         options.gold,
-        against=[
-            as_model(folder, classes=classes, backbone=options.backbone) for folder in others
-        ],
+        against=others,
         validation=held and ReadAs.given(held, options.schema, options.columns),
         k=options.k,
         level=options.level,

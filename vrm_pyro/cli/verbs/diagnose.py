@@ -9,6 +9,7 @@ from vrm_pyro.cli.options import (
     SEEDS,
     add_model_options,
     add_output_option,
+    as_list,
     check_numbers,
     check_outputs,
     read_classes,
@@ -111,14 +112,3 @@ def run(argv: Sequence[str]) -> None:
     }
     write_json(options.out, content, indent=1)
     print(f"{found}\n{options.out}")
-
-
-def as_list(value: str | list[str] | None) -> list[str]:
-    """Return one name or several as a list.
-
-    >>> as_list("khat"), as_list(None)
-    (['khat'], [])
-    """
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else value

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vrm_pyro.cli.options import add_device_options, read_classes
+from vrm_pyro.cli.options import add_loading_options, read_classes
 from vrm_pyro.cli.parsing import new_parser, parse
 from vrm_pyro.errors import InputError
 from vrm_pyro.serve.settings import EXTRA, ServeSettings
@@ -84,19 +84,7 @@ def build_parser() -> ArgumentParser:
         metavar="DIR",
         help="Folder that train or export wrote.",
     )
-    parser.add_argument(
-        "--classes",
-        type=str | list[str],
-        metavar="PATH",
-        help="Dotted path of your own prior, guide or likelihood class, if the model uses one.",
-    )
-    parser.add_argument(
-        "--backbone",
-        type=str,
-        metavar="NAME",
-        help="New path of the model's backbone, if it was moved. Its weights must be the same.",
-    )
-    add_device_options(parser)
+    add_loading_options(parser)
     for name, kind, metavar, text in SETTINGS:
         if kind is bool:
             parser.add_argument(f"--{name}", action="store_true", help=text)

@@ -1,15 +1,13 @@
 """Measure best-of-n against a gold reward."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vrm_pyro.data.rows import PreferenceTable
-from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.diagnostics.best_of_n.estimator import Floats, expected_best, surest_mean
 from vrm_pyro.diagnostics.best_of_n.result import Z_90, BestOfN
 from vrm_pyro.diagnostics.best_of_n.rules import GroupScores, group_scores
@@ -17,6 +15,7 @@ from vrm_pyro.diagnostics.metrics.bootstrap import prompt_bootstrap
 from vrm_pyro.errors import InputError, did_you_mean
 from vrm_pyro.features.reading import DataLike, read_data, rows_of
 from vrm_pyro.prediction.opening import ModelLike, as_model, model_name, read_inputs
+from vrm_pyro.prediction.scorer.scorer import UnlabelledStates
 
 KS: Final = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Values of k that validation prompts choose among."""
@@ -255,8 +254,8 @@ def _scores(
     source = read_inputs(model, used.table, **settings).source
     size = len(used.which)
     none = np.zeros(0, dtype=np.int64)
-    states = SimpleNamespace(
-        prompts=source.prompts,
+    states = UnlabelledStates(
+        prompts=np.asarray(source.prompts),
         responses=np.asarray(source.responses)[used.which],
         response_prompt=used.table.response_prompt[used.which],
         pair_first=none,
@@ -264,9 +263,8 @@ def _scores(
         preference=np.zeros(0),
         pair_weight=np.zeros(0),
         ratings=np.zeros((size, 0)),
-        objectives=(),
     )
-    return group_scores(as_model(model).model, cast(FeatureSource, states), level, seed)
+    return group_scores(as_model(model).model, states, level, seed)
 
 
 def _summary(curves: Floats) -> dict[str, list[float]]:
