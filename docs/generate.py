@@ -122,6 +122,8 @@ MODULES = {
     "vrm_pyro.diagnostics.checks": "Checks of a model",
     "vrm_pyro.diagnostics.certificates": "Certificates",
     "vrm_pyro.report.plots": "Plots",
+    "vrm_pyro.integrations.ray": "Corpora with Ray",
+    "vrm_pyro.serve.ray": "Replicas with Ray Serve",
 }
 """Modules of the public API whose names are documented together, one page each."""
 

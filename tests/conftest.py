@@ -78,6 +78,8 @@ LONGEST_FILES = (
     "processes/test_steps.py",
     "processes/test_processes.py",
     "scripts/test_demo.py",
+    "serve/test_ray.py",
+    "integrations/test_ray.py",
     "test_wheel.py",
     "cli/test_malformed.py",
     "cli/verbs/test_train.py",

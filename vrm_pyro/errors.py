@@ -18,6 +18,10 @@ class InputError(ValueError):
     """
 
 
+class NoUsableRow(InputError):
+    """No row of the input can be used."""
+
+
 class Terminated(BaseException):
     """SIGTERM as an exception, so that blocks that write a file can remove unfinished output."""
 

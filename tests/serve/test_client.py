@@ -169,7 +169,7 @@ class TestAdapters:
 class TestTrouble:
     def test_it_asks_again_until_there_is_an_answer(self, scorer, chat_dir):
         service = Service(scorer, ServeSettings(max_wait_ms=1.0), "tiny")
-        app = Unreliable(build_application(service), [503, 502, 429])
+        app = Unreliable(build_application(service), [503, 502, 429, 500])
         expected = local(chat_dir).assess(PROMPTS[:1], COMPLETIONS[:1]).rewards
         with listening(app) as address:
             reward = VRMReward(address, timeout=30)
@@ -182,7 +182,7 @@ class TestTrouble:
                 return found.rewards
 
             assert asyncio.run(once()) == near(expected)
-        assert app.calls == 6
+        assert app.calls == 7
 
     def test_it_gives_up_in_time(self):
         with pytest.raises(ConnectionError, match=r"no answer in 0\.3 s .*vrm-pyro serve"):

@@ -361,9 +361,12 @@ class TestShapes:
         (model,) = found["/v1/models"].json()["data"]
         assert model["id"] == "tiny"
         assert model["vrm"]["objectives"] == ["clarity", "depth", "safety"]
-        assert {"/score", "/get_reward", "/classify", "/rm"} <= set(
-            found["/openapi.json"].json()["paths"]
-        )
+        paths = set(found["/openapi.json"].json()["paths"])
+        assert {"/score", "/get_reward", "/classify", "/rm"} <= paths
+        page = found["/docs"]
+        assert all(f" {path}</h2>" in page.text for path in paths)
+        assert "src=" not in page.text  # nothing from the network
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_texts_of_a_policy_with_a_template_of_its_own(

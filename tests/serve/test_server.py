@@ -1,6 +1,7 @@
 """The server as a process: addresses, signals, connections that go wrong, exit codes."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from helpers.tiny_backbones import text
 from helpers.workspace import vrm_pyro
 
 from vrm_pyro.cli.verbs import serve as verb
+from vrm_pyro.integrations.rl import VRMReward
 from vrm_pyro.serve.settings import ServeSettings
 
 httpx2 = pytest.importorskip("httpx2")
@@ -32,13 +35,13 @@ def test_the_verb_offers_every_setting():
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, folder, log, *options):
+    def __init__(self, folder, log, *options, port=0):
         command = [sys.executable, "-m", "vrm_pyro.cli", "serve", "--model", str(folder)]
-        command += ["--port", "0", "--dtype", "float32", "--device", "cpu", *map(str, options)]
+        command += ["--port", str(port), "--dtype", "float32", "--device", "cpu"]
         self.log = log
         with open(log, "w") as stderr:
             self.popen = subprocess.Popen(
-                command,
+                [*command, *map(str, options)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -147,6 +150,56 @@ async def drained(server, scorer):
         assert means == pytest.approx(expected, abs=1e-5)
         with pytest.raises(httpx2.TransportError):
             await client.get("/ready")
+
+
+@pytest.mark.slow
+def test_clients_get_every_answer_while_a_process_manager_restarts_the_server(
+    chat_dir, scorer, tmp_path
+):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    answers = [[text(10 * i + j, 4 + j) for j in range(3)] for i in range(24)]
+    killed = []
+    with Supervised(chat_dir, tmp_path / "log", "--max_wait_ms", 300, port=port) as supervised:
+        reward = VRMReward(f"http://127.0.0.1:{port}", timeout=120)
+
+        def ask(i):
+            if i == 8:  # those before it wait for their batch
+                time.sleep(0.1)
+                killed.append(supervised.server.popen.pid)
+                supervised.server.popen.kill()
+            return reward(prompts=[text(i, 6)] * 3, completions=answers[i])
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(ask, range(24)))
+        assert supervised.server.popen.pid not in killed
+    for i, texts in enumerate(answers):
+        own = [line["reward_mean"] for line in scorer(text(i, 6), texts)]
+        assert found[i] == pytest.approx(own, abs=1e-5)
+
+
+class Supervised:
+    """A server that is started again whenever it ends, as systemd does with Restart=always."""
+
+    def __init__(self, *arguments, **settings):
+        self.start = lambda: Process(*arguments, **settings)
+        self.stopped, self.server = threading.Event(), None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stopped.is_set():
+            self.server = self.start()
+            self.server.popen.wait()
+            self.server.popen.stdout.close()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.stopped.set()
+        self.server.popen.terminate()
+        self.thread.join(60)
 
 
 def test_what_cannot_be_served_is_said(chat_dir):

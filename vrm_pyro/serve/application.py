@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 import vrm_pyro
 from vrm_pyro.errors import InputError
-from vrm_pyro.serve.errors import Refusal, error_body, refusal_of
+from vrm_pyro.serve.errors import Refusal, documented, error_body, refusal_of
 from vrm_pyro.serve.front import Front
 from vrm_pyro.serve.queue import QueueFull, TooLarge
 from vrm_pyro.serve.routes import engines, native, operations, trainers
@@ -39,11 +39,13 @@ def build_application(service: Service) -> FastAPI:
         version=vrm_pyro.__version__,
         summary=f"Rewards of {service.name}, with their spread and reasons.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.service = service
-    for part in (native, trainers, engines, operations):
-        app.include_router(part.router)
+    for part in (native, trainers, engines):
+        app.include_router(part.router, responses=documented())
+    app.include_router(operations.router, responses=documented(401, 503))
     for kind in (InputError, QueueFull, TooLarge, UnknownModel, ClientGone, Exception):
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -3,6 +3,8 @@
 import logging
 from typing import Any, Final, NamedTuple
 
+from pydantic import BaseModel
+
 from vrm_pyro.errors import InputError
 from vrm_pyro.serve.queue import QueueFull, TooLarge
 from vrm_pyro.serve.service import CLOSED_BY_CLIENT, ClientGone, UnknownModel
@@ -26,6 +28,40 @@ class Refusal(NamedTuple):
     kind: str
     message: str
     headers: dict[str, str] = {}
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    message: str
+    type: str
+    code: int
+
+
+class ErrorReply(BaseModel):
+    """The body of every refusal."""
+
+    error: Problem
+
+
+_STATUSES: Final = {
+    400: "The body is no JSON.",
+    401: "No valid key.",
+    404: "Another model was asked for.",
+    408: "The body does not come in time.",
+    413: "The request is too large.",
+    415: "The body is not sent as JSON.",
+    422: "A text or a field is not usable.",
+    503: "Come back later.",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return refusals for the OpenAPI document, all of them without a status."""
+    return {
+        status: {"model": ErrorReply, "description": _STATUSES[status]}
+        for status in statuses or _STATUSES
+    }
 
 
 def refusal_of(error: BaseException) -> Refusal:

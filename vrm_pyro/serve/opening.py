@@ -9,6 +9,7 @@ import torch
 from vrm_pyro.integrations.huggingface.scorer import is_export, scorer_of_export
 from vrm_pyro.prediction.opening import as_scorer
 from vrm_pyro.prediction.scorer import Scorer
+from vrm_pyro.serve.settings import ServeSettings
 
 
 def open_scorer(
@@ -36,3 +37,9 @@ def open_scorer(
         found.loaded.directory = Path(folder)
         return found
     return as_scorer(folder, classes=classes, backbone=backbone, device=device, dtype=dtype)
+
+
+def served_name(scorer: Scorer, settings: ServeSettings) -> str:
+    """Return what clients call a model: as the settings say, else as its folder is called."""
+    directory = scorer.loaded.directory
+    return settings.name or (Path(directory).resolve().name if directory else "vrm")

@@ -6,7 +6,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import h11
@@ -17,6 +16,7 @@ from vrm_pyro.errors import InputError
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.serve import logs
 from vrm_pyro.serve.application import build_application
+from vrm_pyro.serve.opening import served_name
 from vrm_pyro.serve.service import Service
 from vrm_pyro.serve.settings import ServeSettings
 
@@ -45,9 +45,7 @@ def serve(
     Raises:
         InputError: If keys or certificates cannot be read.
     """
-    directory = scorer.loaded.directory
-    name = settings.name or (Path(directory).resolve().name if directory else "vrm")
-    service = Service(scorer, settings, name)
+    service = Service(scorer, settings, served_name(scorer, settings))
     config = uvicorn.Config(
         build_application(service),
         host=settings.host,

@@ -60,7 +60,7 @@ def read_json_lines(path: Path, name: str, more: Names = frozenset()) -> Rows:
     lines = _texts(path, encoding_errors="backslashreplace")
     for number, line in enumerate(lines, start=1):
         if line and not line.isspace():
-            yield f"{name}:{number}", _parse_line(line)
+            yield f"{name}:{number}", parse_line(line)
 
 
 def read_json(path: Path, name: str, more: Names = frozenset()) -> Rows:
@@ -204,7 +204,8 @@ def _texts(path: Path, **options: Any) -> Iterator[str]:
             yield from batch["text"]
 
 
-def _parse_line(line: str) -> object:
+def parse_line(line: str) -> object:
+    """Return the row of a line of JSON, or the problem that it has."""
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:

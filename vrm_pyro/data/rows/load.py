@@ -17,7 +17,7 @@ from vrm_pyro.data.rows.readers import ReadAs, Source, TableSpec, open_sources
 from vrm_pyro.data.rows.schema import Comparison, RatedResponse, Row, close_name, parse_row
 from vrm_pyro.data.rows.table import PreferenceTable
 from vrm_pyro.data.schemas.reading import Reading, describe
-from vrm_pyro.errors import InputError
+from vrm_pyro.errors import InputError, NoUsableRow
 
 MAX_LISTED = 20
 IDENTICAL = "identical responses"
@@ -96,7 +96,7 @@ def load_table(
     )
     if loading.builder.num_responses == 0:
         names = ", ".join(source.name for source in sources[:3])
-        raise InputError(
+        raise NoUsableRow(
             f"{names}: no usable row is left ({report.summary()}). {_first_problem(loading)}"
         )
     _warn(report)

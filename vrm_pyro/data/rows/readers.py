@@ -79,7 +79,7 @@ def open_sources(
     Args:
         spec: A path, glob, directory of ``save_to_disk``, Hub id (``owner/name`` or
             ``owner/name:config``), data set of ``datasets``, row as a dict, or a list of these;
-            any of them in a :class:`ReadAs`.
+            any of them in a :class:`ReadAs`; or a source.
         split: Split of a Hub id or of a data set with several; files have no splits.
         reading: How raw rows become rows, where no :class:`ReadAs` says it.
 
@@ -88,6 +88,8 @@ def open_sources(
     """
     if isinstance(spec, ReadAs):
         return open_sources(spec.data, split, Reading.of(spec.schema, spec.columns))
+    if isinstance(spec, Source):
+        return [spec]
     reading = reading or Reading()
     if isinstance(spec, str | Path):
         return _named(str(spec), split, reading)

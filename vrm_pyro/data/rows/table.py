@@ -15,7 +15,7 @@ from vrm_pyro.data.rows.order import NOTHING, RowOrder
 from vrm_pyro.data.rows.ranking_pairs import NO_RANKING, complete_drop, shrink
 from vrm_pyro.data.source import COLUMNS, OPTIONAL_COLUMNS
 from vrm_pyro.data.turns import answer_mark
-from vrm_pyro.errors import InputError
+from vrm_pyro.errors import InputError, NoUsableRow
 
 
 @dataclass(frozen=True, repr=False)
@@ -228,7 +228,7 @@ class PreferenceTable:
         invalid = add_counts(self.report.invalid, {reason: int(lost.sum() + single.sum())})
         report = replace(self.report, invalid=invalid)
         if mask.all():
-            raise InputError(f"no usable row is left: {report.summary()}.")
+            raise NoUsableRow(f"no usable row is left: {report.summary()}.")
         number, weight = shrink(self.pair_ranking, self.pair_weight, ~lost)
         rest = np.flatnonzero(~mask)
         place = np.cumsum(~mask) - 1

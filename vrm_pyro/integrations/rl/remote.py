@@ -23,6 +23,7 @@ API_KEY: Final = "VRM_PYRO_API_KEY"
 """Environment variable with the key, where the settings have none."""
 
 _AGAIN: Final = (408, 429, 502, 503, 504)
+_FAULT: Final = b"internal_error"  # what our own server calls a 500, which would come again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 _CONNECT_SECONDS: Final = 10.0
 # Responses in a request; groups stay whole.
@@ -75,7 +76,7 @@ class RewardClient:
             except httpx2.TransportError as error:
                 pause = attempts.pause(error)
             else:
-                if reply.status_code not in _AGAIN:
+                if not _is_temporary(reply):
                     return _read(self.url, reply)
                 pause = attempts.pause(reply)
             time.sleep(pause)
@@ -93,7 +94,7 @@ class RewardClient:
             except httpx2.TransportError as error:
                 pause = attempts.pause(error)
             else:
-                if reply.status_code not in _AGAIN:
+                if not _is_temporary(reply):
                     return _read(self.url, reply)
                 pause = attempts.pause(reply)
             await asyncio.sleep(pause)
@@ -145,6 +146,13 @@ class _Attempts:
                 "(vrm-pyro serve)? If it needs longer, give a larger timeout."
             )
         return pause
+
+
+def _is_temporary(reply: httpx2.Response) -> bool:
+    """Whether to ask again; a proxy answers 500 when the server behind it dies."""
+    if reply.status_code == 500:
+        return _FAULT not in reply.content
+    return reply.status_code in _AGAIN
 
 
 def _encoded(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-"""Routes of whoever runs the server: models, health, metrics, the page."""
+"""Routes of whoever runs the server: models, health, metrics, the pages."""
 
+import json
+from html import escape
 from importlib import resources
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -43,12 +46,39 @@ async def metrics(request: Request) -> Response:
 async def page(request: Request) -> Response:
     """Return the page on which two responses are compared."""
     text = resources.files("vrm_pyro.serve").joinpath("page.html").read_text(encoding="utf-8")
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-    policy += "script-src 'unsafe-inline'; "
+    return _html(text, "script-src 'unsafe-inline'; connect-src 'self'; ")
+
+
+@router.get("/docs", summary="The routes", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Return the OpenAPI document as a page; FastAPI's own takes scripts from the network."""
+    document = request.app.openapi()
+    title = f"Routes of {document['info']['title']} {document['info']['version']}"
+    parts = [
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{title}</title><h1>{title}</h1>'
+        '<p>The same as JSON: <a href="openapi.json">openapi.json</a></p>'
+    ]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append(f"<h2>{method.upper()} {path}</h2>{_details(operation)}")
+    for name, schema in document["components"]["schemas"].items():
+        parts.append(f"<h2>{name}</h2>{_details(schema)}")
+    return _html("".join(parts))
+
+
+def _details(value: dict[str, Any]) -> str:
+    said = " ".join(value[key] for key in ("summary", "description") if key in value)
+    shown = json.dumps(value, indent=2, ensure_ascii=False)
+    return f"<p>{escape(said)}</p><details><pre>{escape(shown)}</pre></details>"
+
+
+def _html(text: str, policy: str = "") -> Response:
+    allowed = f"img-src data:; style-src 'unsafe-inline'; {policy}form-action 'none'"
     return HTMLResponse(
         text,
         headers={
-            "content-security-policy": f"{policy}connect-src 'self'; form-action 'none'",
+            "content-security-policy": f"default-src 'none'; {allowed}",
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
         },
