@@ -42,7 +42,7 @@ def load_backbone(
     *,
     pooling: str = "auto",
     layer: int | Literal["auto"] | None = "auto",
-    max_length: int | None = 512,
+    max_length: int | None = None,
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,

@@ -24,7 +24,7 @@ def wrap_model(
     source: str,
     pooling: str = "auto",
     layer: int | Literal["auto"] | None = "auto",
-    max_length: int | None = 512,
+    max_length: int | None = None,
     dtype: str = "auto",
     device: str | torch.device = "auto",
     token_budget: int | None = None,

@@ -92,7 +92,7 @@ class ModelConfig:
     backbone: str = DEFAULT_BACKBONE
     pooling: Literal["auto", "mean", "response_mean", "last", "last+mean"] = "auto"
     layer: int | Literal["auto"] | None = "auto"
-    max_length: int | None = 256
+    max_length: int | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     architecture: Literal["vrm", "bradley_terry", "gate"] = "vrm"
     mode: Literal["conditional", "vib"] = "conditional"
