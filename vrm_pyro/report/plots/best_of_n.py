@@ -33,9 +33,11 @@ def best_of_n_curves(found: Mapping[str, Any], leave_out: Sequence[str] = LEFT_O
     left, right = figure.subplots(1, 2)
     n = np.arange(1, found["max_n"] + 1)
     shown = [name for name in found["rules"] if name not in leave_out]
+    short = {name: name.rpartition("/")[2] for name in shown}  # models are named by folder
+    labels = short if len(set(short.values())) == len(shown) else {name: name for name in shown}
     for i, name in enumerate(shown):
         held = found["rules"][name]
-        _line(left, i, n, held["mean"], held["lower"], held["upper"], name)
+        _line(left, i, n, held["mean"], held["lower"], held["upper"], labels[name])
     left.set_xscale("log", base=2)
     powers = 2 ** np.arange(int(np.log2(n[-1])) + 1)
     left.xaxis.set_major_locator(FixedLocator(powers.tolist()))
@@ -43,7 +45,7 @@ def best_of_n_curves(found: Mapping[str, Any], leave_out: Sequence[str] = LEFT_O
     left.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
     panel_title(left, "Best of n")
     left.set_xlabel("n, candidates to choose from")
-    left.set_ylabel(f"gold reward ({found['gold']}) of the choice")
+    left.set_ylabel(f"{found['gold']} of the choice")
     for name, held in found["selective"].items():
         i = shown.index(name)
         x = np.array(held["coverage"])

@@ -29,8 +29,8 @@ def series_colour(index: int) -> str:
 
 
 def series_marker(index: int) -> str:
-    """Return the marker of a series."""
-    return MARKERS[index % len(MARKERS)]
+    """Return the marker of a series; with its colour they repeat after thirty-six."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def bare_axes(axes: Axes, grid: str = "both") -> None:
@@ -66,11 +66,13 @@ def outside_legend(
         handle_length: Length of a line sample, in font sizes; matplotlib's default if omitted.
     """
     handles, labels = axes.get_legend_handles_labels()
+    inches = 0.07 * max(map(len, labels), default=0) + 0.25 * (handle_length or 2) / 2 + 0.3
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / inches)))
     figure.legend(
         handles,
         labels,
         loc=f"outside {place}",
-        ncols=len(labels),
+        ncols=-(-len(labels) // -(-len(labels) // columns)),  # rows of about equal length
         frameon=False,
         fontsize=9,
         labelcolor=INK,
