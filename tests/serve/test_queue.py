@@ -95,6 +95,23 @@ def test_clients_take_turns():
     assert first == ["greedy", "modest", "greedy", "greedy", "greedy"]
 
 
+def test_clients_with_many_jobs_wait_for_nobody_twice():
+    held = queue()
+    for i in range(12):
+        held.put(jobs(group(f"{i}", (40,)), f"client {i % 3}"))
+    turns = [job.client[-1] for _ in range(6) for job in taken(held)]
+    assert turns == list("012") * 4
+
+
+def test_a_batch_has_texts_of_about_one_length_and_the_one_that_waited_longest():
+    held = queue(long_tokens=100)
+    sizes = (20, 45, 22, 44, 18, 46, 21)
+    for i, size in enumerate(sizes):
+        held.put(jobs(group(f"{i}", (size,)), f"client {i}"))
+    found = [sorted(job.cost for job in taken(held)) for _ in range(3)]
+    assert found == [[18, 20, 21, 22], [44, 45], [46]]
+
+
 def test_a_long_text_has_a_lane_of_its_own():
     held = queue()
     held.put(jobs(group("long", (300,))))

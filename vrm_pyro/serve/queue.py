@@ -11,6 +11,9 @@ from vrm_pyro.serve.work import Group, Job
 SHORT, LONG = 0, 1
 """Lanes: a long text is computed beside the others, so that these need not wait for it."""
 
+# Batches' worth of turns among which texts of one length are looked for.
+_LOOK_AHEAD = 4
+
 
 class QueueFull(Exception):
     """No room for a request.
@@ -40,8 +43,10 @@ class _Lane:
 class JobQueue:
     """Jobs that wait, for threads that compute them in batches.
 
-    A batch has a job of each client first. Then it takes those that wait for the same prompts,
-    whoever asked, as far as the budget allows: they cost the tokens of their responses alone.
+    A batch has a job of each client first, beginning with the one whose last turn is longest ago;
+    where not all fit, those follow whose texts are about as long, as a batch is padded. Then it
+    takes those that wait for the same prompts, whoever asked, as far as the budget allows: they
+    cost the tokens of their responses alone.
 
     Args:
         batch_tokens: Most tokens in a batch; a longer text is a batch of its own.
@@ -206,10 +211,13 @@ class JobQueue:
             return True
 
         def take_of(client: str) -> bool:
-            lane.clients.move_to_end(client)
-            return take(lane.clients[client][0])
+            if not take(lane.clients[client][0]):
+                return False
+            if client in lane.clients:
+                lane.clients.move_to_end(client)
+            return True
 
-        waiting = {client for client in list(lane.clients) if not take_of(client)}
+        waiting = {client for client in self._turns(lane) if not take_of(client)}
         todo = set(prompts)
         while room > 0:
             for key in todo:
@@ -225,6 +233,18 @@ class JobQueue:
             else:
                 waiting.add(client)
         return batch
+
+    def _turns(self, lane: _Lane) -> list[str]:
+        """Return the clients whose turns are next: the first, then those with texts as long."""
+        turns: list[str] = []
+        tokens = 0
+        for client, jobs in lane.clients.items():
+            if tokens > _LOOK_AHEAD * self.batch_tokens:
+                break
+            turns.append(client)
+            tokens += jobs[0].cost
+        first = lane.clients[turns[0]][0].cost
+        return sorted(turns, key=lambda client: abs(lane.clients[client][0].cost - first))
 
     def _added(self, job: Job, prompts: set[bytes]) -> int:
         """Return the tokens that a job adds to a batch."""
