@@ -1,4 +1,7 @@
-"""Requests that are made from the OpenAPI document: no fault, no status that it does not name."""
+"""Requests that are made from the OpenAPI document: no fault, no status that it does not name.
+
+``VRM_PYRO_OPENAPI_CASES=5000 pytest tests/serve/test_openapi.py`` sends more of them.
+"""
 
 import os
 
@@ -10,7 +13,6 @@ from vrm_pyro.serve.service import Service
 from vrm_pyro.serve.settings import ServeSettings
 
 CASES = int(os.environ.get("VRM_PYRO_OPENAPI_CASES", "210"))
-"""Number of requests; 5,000 take minutes."""
 
 
 def ask(operation, mode, number, address):

@@ -49,7 +49,7 @@ def test_clients_get_every_answer_with_a_replica_killed(served, scorer):
         assert client.get("/ready").status_code == 200
         assert client.post("/score", json={"prompt": "a"}).status_code == 422
     assert [r["mean"] for r in found["responses"]] == pytest.approx(expected[0], abs=1e-5)
-    reward = VRMReward(served, timeout=120)
+    reward = VRMReward(served, timeout=300)
 
     def ask(i):
         if i == 20:

@@ -161,7 +161,7 @@ def test_clients_get_every_answer_while_a_process_manager_restarts_the_server(
     answers = [[text(10 * i + j, 4 + j) for j in range(3)] for i in range(24)]
     killed = []
     with Supervised(chat_dir, tmp_path / "log", "--max_wait_ms", 300, port=port) as supervised:
-        reward = VRMReward(f"http://127.0.0.1:{port}", timeout=120)
+        reward = VRMReward(f"http://127.0.0.1:{port}", timeout=300)
 
         def ask(i):
             if i == 8:  # those before it wait for their batch
