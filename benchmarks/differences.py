@@ -10,6 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
+
 from vrm_pyro.atomic import write_file
 from vrm_pyro.report.plots.style import FAINT, INK, bare_axes, new_figure, series_colour
 
@@ -20,7 +22,7 @@ def name(row: dict) -> str:
     """Return what a row of the figure is called: set, labels and config without its settings."""
     config = row["config"].partition(":")[0]
     alone = "supervision=none" in row["config"]
-    kind = "preferences alone" if alone else f"with {config}"
+    kind = "preferences alone" if alone else {"ratings": "with ratings"}.get(config, config)
     return f"{row['set']}, {row['labels']} labels, {kind}"
 
 
@@ -43,7 +45,8 @@ def main() -> None:
         axes.plot(row["difference"], place, "o", color=colour, markersize=6)
     axes.axvline(0, color=FAINT, linewidth=1)
     axes.set_yticks(range(len(rows)), [name(row) for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # the first at the top
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(args.label, color=INK)
     bare_axes(axes, "x")
     with write_file(args.out) as partial:
