@@ -58,7 +58,7 @@ format: $(INSTALLED) ## write what `make lint` would ask for
 	$(BIN)/ruff format
 
 clean: ## remove caches and build products; .venv/ and runs/ stay
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv/
