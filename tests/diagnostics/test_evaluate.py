@@ -62,6 +62,16 @@ def test_with_lapses_the_prediction_without_them_is_measured_too(source):
         assert found[name] != pytest.approx(plain[name], abs=1e-3)
 
 
+def test_the_pass_of_predict_serves_intervals_too(source):
+    model = problems.small_model().float()
+    found = predict(model, source)
+    with torch.no_grad():
+        expected = torch.stack(list(model.pair_uncertainty(PromptDataset(source).batch())))
+    assert found.delta == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-6)
+    with pytest.raises(ValueError, match="lack reward differences"):
+        evaluate(model, source, predictions=found._replace(delta=None))
+
+
 def test_rates_by_hand(source):
     model = problems.small_model().float()
     found = evaluate(model, source)

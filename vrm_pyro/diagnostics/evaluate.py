@@ -84,7 +84,7 @@ def evaluate(
         rows = np.arange(len(weight))
         result["without_lapse"] = _pair_rates(predictions.p_without_lapse, source, rows)
     result |= _latents(predictions, source)
-    result["intervals"] = interval_table(module, source)
+    result["intervals"] = interval_table(module, source, predictions)
     result["ratings"] = rating_rates(module, source, objectives)
     result["by_subset"] = {
         name: _rates(predictions.p_first, source, size, rows)

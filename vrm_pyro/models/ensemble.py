@@ -119,6 +119,11 @@ class VRMEnsemble(RewardModel):
         """Return p(first preferred) on new text, the mean over members."""
         return torch.stack([member.predict_pairs(batch) for member in self.members]).mean(0)
 
+    def assess_pairs(self, batch: FeatureBatch) -> tuple[Float[Tensor, " pairs"], PairUncertainty]:
+        """Return what :meth:`predict_pairs` and :meth:`pair_uncertainty` do."""
+        chances, found = zip(*(m.assess_pairs(batch) for m in self.members), strict=True)
+        return torch.stack(chances).mean(0), _mixed(found)
+
     def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
         """Return moments of reward and scores by the law of total variance, and mean weights."""
         found = [self._prediction(m, batch) for m in range(len(self.members))]
@@ -142,9 +147,7 @@ class VRMEnsemble(RewardModel):
         Epistemic is the variance of the members' means (divisor M - 1) plus the mean of the
         members' own epistemic part, which a Bayesian head gives them.
         """
-        found = [member.pair_uncertainty(batch) for member in self.members]
-        mean, ambiguity, epistemic = (torch.stack(part) for part in zip(*found, strict=True))
-        return PairUncertainty(mean.mean(0), ambiguity.mean(0), mean.var(0) + epistemic.mean(0))
+        return _mixed([member.pair_uncertainty(batch) for member in self.members])
 
     def draw_rewards(
         self, batch: FeatureBatch, num_draws: int, streams: TextStreams
@@ -178,9 +181,23 @@ class VRMEnsemble(RewardModel):
         self, batch: FeatureBatch, num_nodes: int
     ) -> tuple[MixturePart, MixturePart]:
         """Return the mixtures of all members as one."""
-        parts = [member.reward_mixture(batch, num_nodes) for member in self.members]
-        loc, variance = (torch.cat(part) for part in zip(*parts, strict=True))
-        return loc, variance
+        return _joined([member.reward_mixture(batch, num_nodes) for member in self.members])
+
+    def group_mixture(
+        self, batch: FeatureBatch, num_nodes: int, share: Float[Tensor, " responses"]
+    ) -> tuple[MixturePart, MixturePart]:
+        """Return the mixtures of all members as one."""
+        return _joined([member.group_mixture(batch, num_nodes, share) for member in self.members])
+
+
+def _joined(members: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    loc, variance = (torch.cat(part) for part in zip(*members, strict=True))
+    return loc, variance
+
+
+def _mixed(members: Sequence[PairUncertainty]) -> PairUncertainty:
+    mean, ambiguity, epistemic = (torch.stack(part) for part in zip(*members, strict=True))
+    return PairUncertainty(mean.mean(0), ambiguity.mean(0), mean.var(0) + epistemic.mean(0))
 
 
 def latent_members(model: RewardModel) -> tuple[VRM, ...]:

@@ -65,7 +65,7 @@ def mixed_predictions(draws: Sequence[ResponsePrediction]) -> ResponsePrediction
 
 def preference_probability(
     weights: dist.Distribution,
-    features: dist.Distribution,
+    features: dist.Distribution | Gaussian,
     pairs: tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Int[Tensor, " pairs"]],
     reward: RewardParameters,
     likelihood: PreferenceLikelihood,
@@ -88,7 +88,7 @@ def preference_probability(
             parameters that both responses share.
     """
     prompt, first, second = pairs
-    gaussian = as_gaussian(features)
+    gaussian = features if isinstance(features, Gaussian) else as_gaussian(features)
     num_draws = num_draws or num_nodes(weights)
     nodes = node_reader(weights, num_draws)
     one, other = gaussian.rows(first), gaussian.rows(second)

@@ -129,30 +129,46 @@ class Moments(NamedTuple):
 
 
 def _moments(
-    weights: WeightMoments, score: Tensor, features: Sequence[Gaussian], reward: RewardParameters
+    weights: WeightMoments,
+    score: Tensor,
+    features: Sequence[Gaussian],
+    reward: RewardParameters,
+    doubt: Tensor | None,
 ) -> Moments:
-    """Combine the formulas of spec 2.9; the score's covariance is the sum of all A Sigma A'."""
+    """Combine the formulas of spec 2.9; the score's covariance is the sum of all A Sigma A'.
+
+    Where the parameters leave E z open, E over them of s' C_w s has what the doubt adds.
+    """
     expected = (weights.mean * score).sum(-1)
     # C_w 1 = 0: centred first, the product loses no digits for nearly equal scores.
     centred = score - expected.unsqueeze(-1)
     from_weights = torch.einsum("rk,rkl,rl->r", centred, weights.covariance, centred).clamp(min=0)
-    from_features = interaction = torch.zeros_like(expected)
+    from_features = interaction = epistemic = torch.zeros_like(expected)
     for distribution in features:
-        from_features = from_features + distribution.projected_variance(
-            weights.mean @ reward.loading
-        )
-        factor = distribution.factor(reward.loading)  # A L, shape (R, K, d_z)
-        product = (factor * (weights.covariance @ factor)).sum((-2, -1))
-        interaction = interaction + product.clamp(min=0)
+        projected, product = _spread(weights, distribution, reward)
+        from_features, interaction = from_features + projected, interaction + product
+    if doubt is not None:
+        about = Gaussian(torch.zeros_like(doubt), doubt.sqrt())
+        epistemic, product = _spread(weights, about, reward)
+        from_weights = from_weights + product
     square = reward.scale**2
     return Moments(
         reward.scale * expected,
-        square * (from_weights + from_features + interaction),
+        square * (from_weights + from_features + interaction + epistemic),
         square * from_weights,
         square * from_features,
         square * interaction,
-        torch.zeros_like(expected),
+        square * epistemic,
     )
+
+
+def _spread(
+    weights: WeightMoments, features: Gaussian, reward: RewardParameters
+) -> tuple[Tensor, Tensor]:
+    """Return m' A Sigma A' m and tr(C_w A Sigma A')."""
+    factor = features.factor(reward.loading)  # A L, shape (R, K, d_z)
+    product = (factor * (weights.covariance @ factor)).sum((-2, -1))
+    return features.projected_variance(weights.mean @ reward.loading), product.clamp(min=0)
 
 
 def mixed_moments(draws: Sequence[Moments]) -> Moments:
@@ -170,7 +186,10 @@ def mixed_moments(draws: Sequence[Moments]) -> Moments:
 
 
 def reward_moments(
-    weights: WeightMoments, features: Gaussian, reward: RewardParameters
+    weights: WeightMoments,
+    features: Gaussian,
+    reward: RewardParameters,
+    doubt: Float[Tensor, "rows features"] | None = None,
 ) -> Moments:
     """Return the moments of r = beta w'(A z + b) (spec 2.9).
 
@@ -178,16 +197,22 @@ def reward_moments(
         weights: Moments of w of each response's prompt, R rows.
         features: Distribution of z, R rows.
         reward: Parameters of the reward function.
+        doubt: Variance of E z over parameters that are integrated out, as
+            :func:`mixed_moments` does by draws; none if omitted.
 
     Returns:
         Moments, each of shape (R,). Levels carry a per-prompt constant that no preference
         identifies (spec 2.8.1): compare rewards of one prompt only.
     """
-    return _moments(weights, reward.scores(features.loc), [features], reward)
+    return _moments(weights, reward.scores(features.loc), [features], reward, doubt)
 
 
 def delta_moments(
-    weights: WeightMoments, first: Gaussian, second: Gaussian, reward: RewardParameters
+    weights: WeightMoments,
+    first: Gaussian,
+    second: Gaussian,
+    reward: RewardParameters,
+    doubt: Float[Tensor, "rows features"] | None = None,
 ) -> Moments:
     """Return the moments of Delta = r_first - r_second with shared w (spec 2.9).
 
@@ -196,9 +221,11 @@ def delta_moments(
         first: Distribution of z of the first response, N rows.
         second: Distribution of z of the second response, N rows.
         reward: Parameters of the reward function.
+        doubt: Variance of E z_first - E z_second over parameters that are integrated out; none
+            if omitted.
     """
     gap = (first.loc - second.loc) @ reward.loading.T
-    return _moments(weights, gap, [first, second], reward)
+    return _moments(weights, gap, [first, second], reward, doubt)
 
 
 def reward_covariance(

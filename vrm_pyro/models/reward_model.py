@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.distributions import TextStreams
 from vrm_pyro.models.epistemic.base import ParameterPosterior, run_with
+from vrm_pyro.models.group_mixture import centred
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.networks import Standardize
 from vrm_pyro.models.predictive import PairUncertainty, ResponsePrediction
@@ -130,6 +131,10 @@ class RewardModel(nn.Module, ABC):
     def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
         """Return mean and variance of Delta on new text, ambiguity and epistemic part apart."""
 
+    def assess_pairs(self, batch: FeatureBatch) -> tuple[Float[Tensor, " pairs"], PairUncertainty]:
+        """Return what :meth:`predict_pairs` and :meth:`pair_uncertainty` do."""
+        return self.predict_pairs(batch), self.pair_uncertainty(batch)
+
     @abstractmethod
     def draw_rewards(
         self, batch: FeatureBatch, num_draws: int, streams: TextStreams
@@ -145,6 +150,21 @@ class RewardModel(nn.Module, ABC):
         The mixture runs over values of the parameters and over ``num_nodes`` fixed draws of w
         that all responses to a prompt share; given both, rewards are independent Normals.
         """
+
+    def group_mixture(
+        self, batch: FeatureBatch, num_nodes: int, share: Float[Tensor, " responses"]
+    ) -> tuple[MixturePart, MixturePart]:
+        """Return r_i - sum_j p_j r_j over the responses to a prompt, a mixture of Normals.
+
+        As :meth:`reward_mixture`, but the Normals of a group depend on each other: each alone is
+        to be used. Parameters may be integrated out instead of drawn.
+
+        Args:
+            batch: Raw states.
+            num_nodes: Number of fixed draws of w.
+            share: p, adds up to 1 over the responses to a prompt.
+        """
+        return centred(*self.reward_mixture(batch, num_nodes), batch, share)
 
     def member_log_likelihoods(self, batch: FeatureBatch) -> Float[Tensor, " members"]:
         """Return each member's weighted log-likelihood of the preferences, which training takes.

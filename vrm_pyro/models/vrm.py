@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import pyro
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro import poutine
@@ -14,20 +13,12 @@ from vrm_pyro import names
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.conditionals import Conditionals
 from vrm_pyro.models.conjugate import features_given_ratings, marginal_ratings
-from vrm_pyro.models.distributions import (
-    Gaussian,
-    Streams,
-    TextStreams,
-    as_gaussian,
-    draw_features,
-    draw_weights,
-    weight_moments,
-    weight_nodes,
-)
+from vrm_pyro.models.distributions import Gaussian
 from vrm_pyro.models.epistemic.base import run_with
 from vrm_pyro.models.epistemic.choose import choose_posterior
-from vrm_pyro.models.epistemic.shrinkage import ShrinkagePosterior, features_beside
+from vrm_pyro.models.epistemic.shrinkage import features_beside
 from vrm_pyro.models.guides import Guide, GuideModule, LabelBlindModule
+from vrm_pyro.models.latent_predictions import LatentPredictions
 from vrm_pyro.models.likelihoods import (
     BradleyTerry,
     GaussianDelta,
@@ -40,30 +31,17 @@ from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.likelihoods.weight_supervision import WeightSupervision
 from vrm_pyro.models.local_parameters import local_parameters
 from vrm_pyro.models.networks import Standardize
-from vrm_pyro.models.predictive import (
-    PairUncertainty,
-    ResponsePrediction,
-    mixed_predictions,
-    preference_probability,
-    rating_moments,
-)
+from vrm_pyro.models.predictive import rating_moments
 from vrm_pyro.models.priors import FeaturePrior, WeightPrior
 from vrm_pyro.models.priors.one_objective import OneObjective
 from vrm_pyro.models.ratings import RatingModule
-from vrm_pyro.models.reward import (
-    LinearReward,
-    Moments,
-    delta_given_weights,
-    delta_moments,
-    mixed_moments,
-    reward_moments,
-)
-from vrm_pyro.models.reward_model import ByObjective, MixturePart, PredictiveLatents, RewardModel
+from vrm_pyro.models.reward import LinearReward, delta_given_weights
+from vrm_pyro.models.reward_model import ByObjective
 
 T = TypeVar("T")
 
 
-class VRM(RewardModel):
+class VRM(LatentPredictions):
     """Variational reward model: w of a prompt, z of a response, scores s = A z + b, r = beta w's.
 
     Source: spec 2.1, 2.2. A plain module on backbone states (pitfall: a backbone inside a
@@ -151,30 +129,6 @@ class VRM(RewardModel):
             self.likelihood,
         )
 
-    # Predictions on new text, where no outcome is known. They take raw states.
-
-    def predictive_weights(self, prompts: Float[Tensor, "prompts hidden"]) -> dist.Distribution:
-        """Return w's distribution given the prompt: p_theta, or the label-blind q of ``vib``."""
-        states = self.prompt_scaler(prompts)
-        if isinstance(self.guide, LabelBlindModule) and self.num_objectives > 1:
-            return self.guide.predict_weights(states)
-        return self.weight_prior(states)
-
-    def predictive_features(
-        self, responses: Float[Tensor, "responses hidden"]
-    ) -> dist.Distribution:
-        """Return z's distribution given the texts: p_theta, or the label-blind q of ``vib``."""
-        states = self.response_scaler(responses)
-        if isinstance(self.guide, LabelBlindModule):
-            return self.guide.predict_features(states)
-        return self.feature_prior(states)
-
-    def predictive_latents(self, batch: FeatureBatch) -> PredictiveLatents:
-        """Return the distributions of w and z on new text, raw states in."""
-        return PredictiveLatents(
-            self.predictive_weights(batch.prompts), self.predictive_features(batch.responses)
-        )
-
     @property
     def scores_are_ratings(self) -> bool:
         """Whether ratings act on scores, so that scores are expected ratings."""
@@ -213,99 +167,11 @@ class VRM(RewardModel):
         for name in [name for name in state if name.startswith(old)]:
             state[new + name.removeprefix(old)] = state.pop(name)
 
-    def predict_pairs(self, batch: FeatureBatch) -> Float[Tensor, " pairs"]:
-        """Return p(first preferred) on new text, w and z integrated out.
-
-        The batch holds raw states; its preferences and ratings are not read.
-        """
-        if isinstance(self.parameter_posterior, ShrinkagePosterior):  # Gaussian as z: no draws
-            states = self.response_scaler(batch.responses)
-            variance = self.parameter_posterior.difference_variance(self, states, batch)
-            return self._pair_probability(batch, variance)
-        return torch.stack(self.over_parameters(lambda: self._pair_probability(batch))).mean(0)
-
-    def predict_responses(self, batch: FeatureBatch) -> ResponsePrediction:
-        """Return reward moments, weights and scores of every response on new text."""
-        return mixed_predictions(self.over_parameters(lambda: self._response_prediction(batch)))
-
-    def pair_uncertainty(self, batch: FeatureBatch) -> PairUncertainty:
-        """Return mean and variance of Delta on new text, each (N,): ambiguity and epistemic."""
-        draws = self.over_parameters(lambda: self.delta_moments(batch))
-        moments = draws[0] if len(draws) == 1 else mixed_moments(draws)
-        ambiguity = moments.variance - moments.epistemic
-        return PairUncertainty(moments.mean, ambiguity, moments.epistemic)
-
     def with_drawn_head(self, function: Callable[[], T]) -> T:
         """Return ``function()`` at the draw of the uncertain parameters that training takes."""
         if self.parameter_posterior is None:
             return function()
         return run_with(self, self.parameter_posterior.training_draw(self), function)
-
-    def _pair_probability(self, batch: FeatureBatch, variance: Tensor | None = None) -> Tensor:
-        return preference_probability(
-            self.predictive_weights(batch.prompts),
-            self.predictive_features(batch.responses),
-            (batch.pair_prompt, batch.pair_first, batch.pair_second),
-            self.reward(),
-            self.likelihood,
-            extra_variance=variance,
-        )
-
-    def _response_prediction(self, batch: FeatureBatch) -> ResponsePrediction:
-        weights = weight_moments(self.predictive_weights(batch.prompts))
-        weights = weights.rows(batch.response_prompt)
-        features = as_gaussian(self.predictive_features(batch.responses))
-        reward = self.reward()
-        return ResponsePrediction(
-            reward_moments(weights, features, reward),
-            weights.mean,
-            reward.scores(features.loc),
-            features.mapped_variance(reward.loading).sqrt(),
-        )
-
-    def delta_moments(self, batch: FeatureBatch) -> Moments:
-        """Return the moments of Delta at the parameters' values, raw states in, each (N,)."""
-        weights = weight_moments(self.predictive_weights(batch.prompts)).rows(batch.pair_prompt)
-        features = as_gaussian(self.predictive_features(batch.responses))
-        first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
-        return delta_moments(weights, first, second, self.reward())
-
-    def draw_latents(
-        self, batch: FeatureBatch, num_draws: int, prompts: Streams, responses: Streams
-    ) -> tuple[
-        Float[Tensor, "draws prompts objectives"], Float[Tensor, "draws responses objectives"]
-    ]:
-        """Return draws of w and s at the parameters' values, raw states in."""
-        w = draw_weights(self.predictive_weights(batch.prompts), num_draws, prompts)
-        features = as_gaussian(self.predictive_features(batch.responses))
-        return w, self.reward().scores(draw_features(features, num_draws, responses))
-
-    def draw_rewards(
-        self, batch: FeatureBatch, num_draws: int, streams: TextStreams
-    ) -> Float[Tensor, "draws responses"]:
-        """Return joint draws of r = beta w'(A z + b); responses to one prompt share w."""
-
-        def rewards_of(count: int) -> tuple[Tensor]:
-            w, scores = self.draw_latents(batch, count, streams.prompts, streams.responses)
-            return (self.reward().rewards(w[:, batch.response_prompt], scores),)
-
-        return self.draws_over_parameters(streams.head, rewards_of, num_draws)[0]
-
-    def reward_mixture(
-        self, batch: FeatureBatch, num_nodes: int
-    ) -> tuple[MixturePart, MixturePart]:
-        """Return mean and variance of r given each fixed draw of w and of the parameters."""
-        parts = self.over_parameters(lambda: self._given_nodes(batch, num_nodes))
-        loc, variance = (torch.stack(part) for part in zip(*parts, strict=True))
-        return loc, variance
-
-    def _given_nodes(self, batch: FeatureBatch, num_nodes: int) -> tuple[Tensor, Tensor]:
-        reward = self.reward()
-        features = as_gaussian(self.predictive_features(batch.responses))
-        nodes = weight_nodes(self.predictive_weights(batch.prompts), num_nodes)
-        w = nodes[:, batch.response_prompt]
-        loc = reward.scale * (w * reward.scores(features.loc)).sum(-1)
-        return loc, reward.scale**2 * features.projected_variance(w @ reward.loading)
 
     @local_parameters()
     def program(

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
-from vrm_pyro.models.distributions import as_gaussian, weight_moments
+from vrm_pyro.models.distributions import weight_moments
 from vrm_pyro.models.ensemble import latent_members
 from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.latent_predictions import Latents
 from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.models.vrm import VRM
 
@@ -19,8 +20,8 @@ class Contributions(NamedTuple):
     """Expected parts of the reward r = beta w's, w and z independent given the text.
 
     With a Bayesian head each is a mean over the same draws of the parameters that predictions
-    average, and in an ensemble over its members, so that the parts add up to the reward that the
-    model reports.
+    average, or exact where these are, and in an ensemble over its members, so that the parts add
+    up to the reward that the model reports.
 
     Attributes:
         parts: E[beta w_k s_k], shape (R, K), in reward units: their sum over k is E[r]. Levels are
@@ -59,7 +60,7 @@ def contributions(model: RewardModel, batch: FeatureBatch) -> Contributions:
 
 
 def _of_member(model: VRM, batch: FeatureBatch) -> list[Tensor]:
-    return _mixed(model.over_parameters(lambda: _at_parameters(model, batch)))
+    return _mixed(model.over_latents(batch, lambda latents: _at_parameters(model, batch, latents)))
 
 
 def _mixed(found: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -70,13 +71,12 @@ def _mixed(found: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [*mean, epistemic.mean(0) + between]
 
 
-def _at_parameters(model: VRM, batch: FeatureBatch) -> tuple[Tensor, ...]:
+def _at_parameters(model: VRM, batch: FeatureBatch, latents: Latents) -> tuple[Tensor, ...]:
     reward = model.reward()
     # In float64: decisions depend on small differences between larger sums.
-    moments = weight_moments(model.predictive_weights(batch.prompts))
+    moments = weight_moments(latents.weights)
     weights = moments.mean.double()
-    features = as_gaussian(model.predictive_features(batch.responses))
-    slopes = reward.scale.double() * reward.scores(features.loc).double()
+    slopes = reward.scale.double() * reward.scores(latents.features.loc).double()
     parts = weights[batch.response_prompt] * slopes
     variance = moments.covariance.diagonal(dim1=-2, dim2=-1).double()
     leverage = reward.scale.double() * weights

@@ -1,5 +1,6 @@
 """The distribution of a response's reward relative to the other responses to its prompt."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,11 +10,14 @@ from torch import Tensor
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.group_mixture import shares
 from vrm_pyro.models.reward_model import RewardModel
 
 # Fixed draws of w. A scrambled Sobol net of this size gives standard deviations right to 1%.
 NUM_NODES: Final = 128
 _HALVINGS: Final = 50
+_STEPS: Final = 8
+_PRECISE: Final = 1e-10
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class GroupRewards:
     """Distribution of r minus the group's mean reward, as an equal mixture of Normals.
 
     The mixture runs over values of the parameters and fixed draws of w that all responses to a
-    prompt share; given both, z is integrated exactly.
+    prompt share; given both, z is integrated exactly. So is the map V of a shrinkage prior, which
+    then has a single value.
 
     >>> group = GroupRewards(torch.tensor([[[-1.0, 1.0]]]), torch.ones(1, 1, 2))
     >>> group.mean(), group.sd(), group.quantile(0.5)
@@ -50,19 +55,44 @@ class GroupRewards:
             total = total + self.loc.mean(1).var(0)
         return total.sqrt()
 
+    def above(self) -> Float[Tensor, " responses"]:
+        """Return the probability that the reward is above the group's mean, shape (R,)."""
+        scale = self.variance.sqrt()
+        chance = torch.special.ndtr(self.loc / scale.clamp(min=_tiny(scale)))
+        return torch.where(scale > 0, chance, (self.loc > 0).to(chance)).mean((0, 1))
+
     def quantile(self, level: float) -> Float[Tensor, " responses"]:
-        """Return its quantile at a level in (0, 1), shape (R,), by bisection."""
+        """Return its quantile at a level in (0, 1), shape (R,), by Newton or bisection."""
         loc = self.loc.flatten(0, 1).double()
         scale = self.variance.flatten(0, 1).double().sqrt()
+        normal = torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
         # A mixture's quantile lies between those of its components.
-        ends = loc + scale * torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
+        ends = loc + scale * normal
         low, high = ends.amin(0), ends.amax(0)
-        scale = scale.clamp(min=torch.finfo(torch.float64).tiny)
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            below = torch.special.ndtr((middle - loc) / scale).mean(0) < level
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return ((low + high) / 2).to(self.loc)
+        scale = scale.clamp(min=_tiny(scale))
+        middle = (loc.mean(0) + normal * self.sd().double()).clamp(low, high)
+        for _ in range(_STEPS):
+            place = (middle - loc) / scale
+            excess = torch.special.ndtr(place).mean(0) - level
+            low, high = torch.where(excess < 0, middle, low), torch.where(excess < 0, high, middle)
+            if excess.abs().max() < _PRECISE:
+                break
+            slope = (torch.exp(-0.5 * place.square()) / scale).mean(0) / math.sqrt(2 * math.pi)
+            middle = (middle - excess / slope.clamp(min=_tiny(slope))).clamp(low, high)
+        # Without spread the distribution has steps.
+        rough = (excess.abs() >= _PRECISE).nonzero().squeeze(-1)
+        if len(rough):
+            loc, scale, low, high = loc[:, rough], scale[:, rough], low[rough], high[rough]
+            for _ in range(_HALVINGS):
+                half = (low + high) / 2
+                below = torch.special.ndtr((half - loc) / scale).mean(0) < level
+                low, high = torch.where(below, half, low), torch.where(below, high, half)
+            middle[rough] = (low + high) / 2
+        return middle.to(self.loc)
+
+
+def _tiny(values: Tensor) -> float:
+    return torch.finfo(values.dtype).tiny
 
 
 def group_rewards(
@@ -81,33 +111,4 @@ def group_rewards(
             p_j is its share.
     """
     with evaluation_mode(model):
-        return centred_rewards(*model.reward_mixture(batch, NUM_NODES), batch, counts)
-
-
-def centred_rewards(
-    loc: Float[Tensor, "values draws responses"],
-    variance: Float[Tensor, "values draws responses"],
-    batch: FeatureBatch,
-    counts: Tensor | None = None,
-) -> GroupRewards:
-    """Return the same from a mixture that is at hand.
-
-    Args:
-        loc: Means of the rewards, for each value of the parameters and draw of w.
-        variance: Their variances, likewise.
-        batch: What they were computed from.
-        counts: As in :func:`group_rewards`.
-    """
-    owner = batch.response_prompt
-    counts = torch.ones(len(owner), device=owner.device) if counts is None else counts
-    share = counts / _group_sums(counts, owner, batch.num_prompts)[owner]
-    level = _group_sums(share * loc, owner, batch.num_prompts)[..., owner]
-    common = _group_sums(share**2 * variance, owner, batch.num_prompts)[..., owner]
-    # (1 - p_i)^2 v_i + sum over j != i of p_j^2 v_j
-    return GroupRewards(loc - level, ((1 - 2 * share) * variance + common).clamp(min=0))
-
-
-def _group_sums(values: Tensor, owner: Tensor, num_prompts: int) -> Tensor:
-    """Return sums over the responses of each prompt, shape (..., P)."""
-    sums = values.new_zeros(*values.shape[:-1], num_prompts)
-    return sums.index_add_(-1, owner, values)
+        return GroupRewards(*model.group_mixture(batch, NUM_NODES, shares(batch, counts)))

@@ -28,6 +28,8 @@ class Predictions(NamedTuple):
         kl_features: KL(p(z | x, y) || N(0, I)) in nats, shape (R,); likewise.
         p_without_lapse: Probability of the label before label noise, shape (N,); None where the
             likelihood has no label noise.
+        delta: Mean of the reward difference, and its variance from ambiguity and from the
+            parameters (:class:`~vrm_pyro.models.predictive.PairUncertainty`), shape (3, N).
     """
 
     p_first: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Predictions(NamedTuple):
     kl_weights: NDArray[np.float64] | None = None
     kl_features: NDArray[np.float64] | None = None
     p_without_lapse: NDArray[np.float64] | None = None
+    delta: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         sizes = [f"{len(self.p_first):,} pairs"]
@@ -70,6 +73,7 @@ def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> P
     model, source, _ = open_both(model, data)
     num_prompts, num_responses = source.prompts.shape[0], source.responses.shape[0]
     p_first = np.full(len(source.pair_first), np.nan)
+    delta = np.full((3, len(p_first)), np.nan)
     expected_weights = np.zeros((num_prompts, model.num_objectives))
     expected_features = np.zeros((num_responses, model.latent_dim))
     of_weights, of_features = np.zeros(num_prompts), np.zeros(num_responses)
@@ -79,7 +83,9 @@ def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> P
         for chunk in chunks(PromptDataset(source)):
             batch = chunk.batch.to(device)
             if batch.num_pairs:
-                p_first[chunk.pairs] = _numpy(model.predict_pairs(batch))
+                chance, uncertainty = model.assess_pairs(batch)
+                p_first[chunk.pairs] = _numpy(chance)
+                delta[:, chunk.pairs] = _numpy(torch.stack(list(uncertainty)))
             for m, member in enumerate(members):
                 latents = member.predictive_latents(batch)
                 if latents is None:
@@ -92,9 +98,11 @@ def predict(model: ModelLike | RewardModel, data: DataLike | FeatureSource) -> P
                 )
                 if m == 0:
                     expected_features[chunk.responses] = _numpy(latents.features.mean)
-    found = Predictions(p_first)
+    found = Predictions(p_first, delta=delta)
     if latents is not None:
-        found = Predictions(p_first, expected_weights, expected_features, of_weights, of_features)
+        found = Predictions(
+            p_first, expected_weights, expected_features, of_weights, of_features, delta=delta
+        )
     if not model.likelihood.lapses:
         return found
     with torch.no_grad():

@@ -13,6 +13,7 @@ from vrm_pyro.diagnostics.best_of_n.estimator import expected_best
 from vrm_pyro.diagnostics.best_of_n.measure import KS
 from vrm_pyro.diagnostics.best_of_n.rules import group_scores
 from vrm_pyro.errors import InputError
+from vrm_pyro.models.reward_model import RewardModel
 from vrm_pyro.prediction.scorer import Scorer
 from vrm_pyro.report.plots import best_of_n_curves
 
@@ -122,6 +123,7 @@ def test_p_best_is_that_of_a_normal_pair():
             return loc, torch.tensor([1.0, 1.0, 0.25, 0.75]).expand(1, num_nodes, 4)
 
         num_parameter_draws = 0
+        group_mixture = RewardModel.group_mixture
 
     none = np.zeros(0, dtype=np.int64)
     source = type("Source", (), {})()

@@ -103,7 +103,9 @@ def test_predictions_average_draws_and_their_spread_is_epistemic():
     loading = weights @ model.reward().loading
     expected = model.reward().scale ** 2 * (loading.square() * variance).sum(-1)
     assert_within(found.epistemic, expected.detach(), expected.detach() * math.sqrt(2 / 400), 4.5)
-    drawn = torch.stack(model.over_parameters(lambda: model._pair_probability(batch)))
+    drawn = torch.stack(
+        model.over_parameters(lambda: model._pair_probability(batch, model._latents(batch)))
+    )
     error = drawn.std(0) / math.sqrt(400) + 1e-4
     assert_within(model.predict_pairs(batch).detach(), drawn.mean(0).detach(), error.detach(), 4.5)
 

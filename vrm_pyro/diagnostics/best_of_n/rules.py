@@ -10,15 +10,16 @@ from vrm_pyro.data.chunks import chunks
 from vrm_pyro.data.dataset import PromptDataset
 from vrm_pyro.data.source import FeatureSource
 from vrm_pyro.models.evaluation import evaluation_mode
+from vrm_pyro.models.group_mixture import group_means, shares
 from vrm_pyro.models.reward_model import RewardModel
-from vrm_pyro.prediction.group_rewards import centred_rewards
+from vrm_pyro.prediction.group_rewards import group_rewards
 
 Floats = NDArray[np.float64]
 
 NUM_DRAWS: Final = 2048
-"""Joint draws behind P(best) and the quantile, at least; a probability is right to .011."""
+"""Joint draws behind P(best), at least; it is right to .011."""
 
-_MAX_RESPONSES: Final = 1024
+_MAX_RESPONSES: Final = 4096
 # Fixed draws of w, shared out among the values of the parameters.
 _NODES, _LEAST_NODES, _MOST_NODES = 512, 16, 128
 
@@ -63,46 +64,54 @@ def group_scores(
     with evaluation_mode(model) as device:
         for chunk in chunks(PromptDataset(source), max_responses=_MAX_RESPONSES):
             batch = chunk.batch.to(device)
+            group = group_rewards(model, batch)
             loc, variance = model.reward_mixture(batch, nodes)
-            group = centred_rewards(loc, variance, batch)
             several = len(loc) > 1
-            owner = batch.response_prompt.tolist()
-            ends = np.searchsorted(owner, np.arange(len(chunk.prompts) + 1)).tolist()
-            mixture = loc.flatten(0, 1).cpu(), variance.flatten(0, 1).sqrt().cpu()
-            drawn = [
-                _of_draws(mixture[0][:, a:b], mixture[1][:, a:b], level, generator)
-                for a, b in zip(ends[:-1], ends[1:], strict=True)
-            ]
+            members = group_means(loc.mean(1), batch, shares(batch))
             columns = (
-                group.mean().cpu(),
-                group.sd().cpu(),
-                *torch.cat(drawn, -1),
-                group.loc.mean(1).amin(0).cpu(),
+                group.mean(),
+                group.sd(),
+                group.quantile(level),
+                _p_best(loc.cpu(), variance.sqrt().cpu(), batch.response_prompt.cpu(), generator),
+                group.above(),
+                (loc.mean(1) - members).amin(0),
             )
-            found[:, chunk.responses] = torch.stack(columns).double().numpy()
+            found[:, chunk.responses] = torch.stack([c.cpu().double() for c in columns]).numpy()
     mean, sd, quantile, p_best, p_above, minimum = found
     return GroupScores(
         mean, sd, quantile, _untied(p_best, mean), p_above, minimum if several else None
     )
 
 
-def _of_draws(
-    loc: torch.Tensor, scale: torch.Tensor, level: float, generator: torch.Generator
+def _p_best(
+    loc: torch.Tensor, scale: torch.Tensor, owner: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return quantile, P(best) and P(above the mean) of the responses to one prompt, (3, N)."""
-    repeats = max(1, -(-NUM_DRAWS // len(loc)))
-    noise = torch.randn(repeats, *loc.shape, generator=generator)
-    draws = (loc + scale * noise).flatten(0, 1)
-    best = draws == draws.amax(-1, keepdim=True)  # equal responses without spread share it
-    above = draws - draws.mean(-1, keepdim=True)
-    place = max(1, round(level * len(draws)))
-    return torch.stack(
-        [
-            above.kthvalue(place, 0).values,
-            (best / best.sum(-1, keepdim=True)).mean(0),
-            (above > 0).float().mean(0),
-        ]
-    )
+    """Return the share of joint draws in which each response has its group's highest reward, (R,).
+
+    Args:
+        loc: Means, (M, S, R), responses to a prompt side by side.
+        scale: Standard deviations.
+        owner: Prompt of each response.
+        generator: Stream of the draws.
+    """
+    sizes = owner.bincount()
+    wide = int(sizes.max())
+    place = torch.arange(len(owner)) - (sizes.cumsum(0) - sizes)[owner] + wide * owner
+    count = torch.zeros(len(sizes) * wide)
+    repeats = max(1, -(-NUM_DRAWS // (loc.shape[0] * loc.shape[1])))
+    # Where some groups are smaller than others, theirs is filled up with rewards of -infinity.
+    filled = None if wide * len(sizes) == len(owner) else loc.new_full((len(count),), -torch.inf)
+    for same_loc, same_scale in zip(loc, scale, strict=True):
+        for _ in range(repeats):
+            draws = torch.randn(same_loc.shape, generator=generator, dtype=loc.dtype)
+            draws = draws.mul_(same_scale).add_(same_loc)
+            if filled is not None:
+                draws = filled.repeat(len(draws), 1).index_copy_(1, place, draws)
+            draws = draws.view(len(draws), len(sizes), wide)
+            best = (draws == draws.amax(-1, keepdim=True)).to(torch.float32)
+            best /= best.sum(-1, keepdim=True)  # equal responses without spread share it
+            count += best.sum(0).flatten()
+    return count[place] / (repeats * loc.shape[0] * loc.shape[1])
 
 
 def _untied(first: Floats, second: Floats) -> Floats:

@@ -41,19 +41,20 @@ class ShrinkagePosterior(ParameterPosterior):
 
     def divergence(self, model: nn.Module) -> Tensor:
         """Return KL(q(V) || p(V)) in nats for the whole data set; a scalar."""
-        return self._map(model).divergence()
+        return self.map_of(model).divergence()
 
     def draw(
         self, model: nn.Module, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Return one draw of the map, by the name of its parameter."""
-        return {self.names[0]: self._map(model).draw_map(generator)}
+        return {self.names[0]: self.map_of(model).draw_map(generator)}
 
-    def difference_variance(
-        self, model: nn.Module, states: Tensor, batch: FeatureBatch
-    ) -> Float[Tensor, "pairs features"]:
-        """Return the variance over q(V) of E z_first - E z_second; standardised states in."""
-        return self._map(model).difference_variance(states, batch.pair_first, batch.pair_second)
+    def shifts(
+        self, model: nn.Module, phi: Float[Tensor, "responses size"]
+    ) -> Float[Tensor, "draws responses features"]:
+        """Return what each fixed draw of the map adds to E z."""
+        draws = [values[self.names[0]] for values in self.prediction_draws(model)]
+        return self.map_of(model).shifts(phi, torch.stack(draws))
 
     def widened(
         self, model: nn.Module, features: dist.Independent, batch: FeatureBatch
@@ -65,11 +66,12 @@ class ShrinkagePosterior(ParameterPosterior):
             features: p(z | x, y) at the mean of q(V).
             batch: Standardised batch.
         """
-        doubt = self._map(model).variance_within(batch.responses, batch.response_prompt)
+        doubt = self.map_of(model).variance_within(batch.responses, batch.response_prompt)
         base = features.base_dist
         return dist.Normal(base.loc, (base.scale.square() + doubt).sqrt()).to_event(1)
 
-    def _map(self, model: nn.Module) -> ShrinkageNormal:
+    def map_of(self, model: nn.Module) -> ShrinkageNormal:
+        """Return the prior in the model whose map this is the posterior of."""
         owner = model.get_submodule(self.prior)
         assert isinstance(owner, ShrinkageNormal)
         return owner

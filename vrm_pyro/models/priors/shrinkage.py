@@ -71,11 +71,14 @@ class ShrinkageMap(nn.Module):
             self.directions.zero_()
             self.directions[:size] = vectors[:size] / norm
 
+    def components(self, states: Float[Tensor, "states hidden"]) -> Float[Tensor, "states size"]:
+        """Return phi(h)."""
+        return states @ self.directions.T
+
     def mapped(
-        self, states: Float[Tensor, "states hidden"], groups: Int[Tensor, " states"] | None = None
+        self, phi: Float[Tensor, "states size"], groups: Int[Tensor, " states"] | None = None
     ) -> Float[Tensor, "states outputs"]:
-        """Return tau V phi(h); in training with a draw of V of each group (of each state)."""
-        phi = states @ self.directions.T
+        """Return tau V phi; in training with a draw of V of each group (of each state)."""
         out = phi @ (self.gain * self.loc).T
         if self.training:
             out = out + self._noise(phi, groups)

@@ -91,6 +91,6 @@ class ShrinkageDirichlet(ShrinkageMap, FittedPrior):
 
     def forward(self, prompts: Tensor) -> dist.Dirichlet:
         """Return p(w | x), batch (P,), event (K,), for standardised states."""
-        logits = self.gain * self.bias + self.mapped(prompts)
+        logits = self.gain * self.bias + self.mapped(self.components(prompts))
         total = (self.gain * self.raw_total + self.offset).expand(*logits.shape[:-1], 1)
         return dist.Dirichlet(concentration_from(logits, total))

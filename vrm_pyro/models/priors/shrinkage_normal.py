@@ -95,9 +95,26 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
         self, states: Tensor, first: Int[Tensor, " pairs"], second: Int[Tensor, " pairs"]
     ) -> Float[Tensor, "pairs features"]:
         """Return the variance of loc_first - loc_second under q(V), for standardised states."""
-        gap = (states[first] - states[second]) @ self.directions.T
-        variance = self.tau.square() * (gap.square() @ self._scale.square().T)
-        return variance[:, : self.latent_dim]
+        phi = self.components(states)
+        return self.variance(phi[first] - phi[second])
+
+    def variance(self, phi: Float[Tensor, "rows size"]) -> Float[Tensor, "rows features"]:
+        """Return the variance under q(V) of E z at phi; of a difference, at that of phi."""
+        share = self._scale[: self.latent_dim].square()
+        return self.tau[: self.latent_dim].square() * (phi.square() @ share.T)
+
+    def shifts(
+        self, phi: Float[Tensor, "rows size"], draws: Float[Tensor, "draws outputs size"]
+    ) -> Float[Tensor, "draws rows features"]:
+        """Return what draws of the map (:meth:`draw_map`) add to E z at phi.
+
+        >>> prior = ShrinkageNormalPrior().build(hidden_size=5, latent_dim=3)
+        >>> prior.shifts(torch.ones(4, 5), torch.stack([prior.draw_map(), prior.draw_map()])).shape
+        torch.Size([2, 4, 3])
+        """
+        moved = self.gain * (draws - self.loc)[:, : self.latent_dim]
+        found = (phi @ moved.flatten(0, 1).T).unflatten(1, moved.shape[:2])
+        return self.tau[: self.latent_dim] * found.movedim(1, 0)
 
     def variance_within(
         self, states: Tensor, prompt: Int[Tensor, " responses"]
@@ -109,9 +126,7 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
         count = prompt.bincount()[prompt].unsqueeze(-1)
         zero = states.new_zeros(int(prompt.max()) + 1, states.shape[1])
         mean = zero.index_add(0, prompt, states)[prompt] / count
-        gap = (states - mean) @ self.directions.T
-        variance = self.tau.square() * (gap.square() @ self._scale.square().T)
-        return variance[:, : self.latent_dim] * count / (count - 1).clamp(min=1)
+        return self.variance(self.components(states - mean)) * count / (count - 1).clamp(min=1)
 
     def draw_map(self, generator: torch.Generator | None = None) -> Tensor:
         """Return a draw of the part of ``loc`` that gives E z; that of log sigma is its mean."""
@@ -126,7 +141,13 @@ class ShrinkageNormal(ShrinkageMap, FittedFeaturePrior):
             groups: Number of the prompt of each response. In training, responses to one prompt
                 share the draw of V.
         """
-        out = self.gain * self.bias + self.mapped(responses, groups)
+        return self.given_components(self.components(responses), groups)
+
+    def given_components(
+        self, phi: Float[Tensor, "responses size"], groups: Tensor | None = None
+    ) -> dist.Independent:
+        """Return the same from phi(h), which :meth:`components` gives."""
+        out = self.gain * self.bias + self.mapped(phi, groups)
         loc, log_scale = out.chunk(2, dim=-1)
         scale = self.initial_sd * log_scale.clamp(-_LOG_SCALE_CAP, _LOG_SCALE_CAP).exp()
         return dist.Normal(loc, scale).to_event(1)
