@@ -43,6 +43,7 @@ if "OMP_NUM_THREADS" not in os.environ:
 @pytest.fixture(autouse=True)
 def fresh_pyro() -> Iterator[None]:
     """Seed torch, NumPy and `random`; validate distributions; keep no parameter between tests."""
+    shape_checks.begin_test()
     pyro.set_rng_seed(20260304)
     pyro.clear_param_store()
     with pyro.validation_enabled(True):

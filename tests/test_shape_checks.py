@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers.shape_checks import jaxtyped
+from beartype import beartype
+from helpers.shape_checks import CHECKED_CALLS, begin_test, jaxtyped
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
@@ -35,3 +36,13 @@ def test_functions_without_shapes_are_left_alone():
 @pytest.mark.parametrize("function", [alone, inside_a_union, inside_others, as_text, returned])
 def test_functions_with_shapes_are_decorated(function):
     assert jaxtyped(typechecker=None)(function) is not function
+
+
+def test_every_test_checks_the_first_calls_again():
+    checked = jaxtyped(typechecker=beartype)(alone)
+    for _ in range(2):
+        begin_test()
+        for _ in range(CHECKED_CALLS):
+            with pytest.raises(TypeCheckError):
+                checked(torch.ones(3, 3))
+        checked(torch.ones(3, 3))
