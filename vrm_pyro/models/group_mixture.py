@@ -15,11 +15,6 @@ def centred(
 ) -> tuple[Float[Tensor, "*draws responses"], Float[Tensor, "*draws responses"]]:
     """Return mean and variance of r_i - sum_j p_j r_j, of independent rewards.
 
-    >>> owner = torch.tensor([0, 0])
-    >>> batch = type("Batch", (), {"response_prompt": owner, "num_prompts": 1})()
-    >>> centred(torch.tensor([1.0, 3.0]), torch.ones(2), batch, torch.full((2,), 0.5))
-    (tensor([-1.,  1.]), tensor([0.5000, 0.5000]))
-
     Args:
         loc: Means of the rewards.
         variance: Their variances.
