@@ -36,7 +36,7 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (
     (
         "max_length",
         int | None,
-        256,
+        None,
         "Longest sequence in tokens, prompt and response together; null for what the backbone "
         "takes, at most 1,024.",
     ),
