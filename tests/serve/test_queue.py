@@ -157,6 +157,18 @@ class TestBounds:
             held.put(jobs(group("p1"), deadline=clock.now + 2))
         held.put(jobs(group("p1"), deadline=clock.now + 10))
 
+    def test_the_batch_at_work_and_the_own_one_count_too(self):
+        clock = Clock()
+        held = queue(clock)
+        held.measured(100, 1.0)  # a batch takes 1.1 s at most
+        for i in range(4):
+            held.put(jobs(group(f"p{i}", (45,))))
+        assert len(taken(held)) == 2
+        with pytest.raises(QueueFull):  # in the third batch
+            held.put(jobs(group("late"), deadline=clock.now + 2.0))
+        held.put(jobs(group("in time"), deadline=clock.now + 2.2))
+        assert len(taken(held)) == 3
+
     def test_a_closed_queue_hands_out_what_it_has(self):
         held = queue(max_wait=10.0)
         held.put(jobs(group()))

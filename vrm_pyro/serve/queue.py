@@ -11,6 +11,8 @@ from vrm_pyro.serve.work import Group, Job
 SHORT, LONG = 0, 1
 """Lanes: a long text is computed beside the others, so that these need not wait for it."""
 
+# How much longer than expected a batch may take.
+_CAUTION = 1.1
 # Batches' worth of turns among which texts of one length are looked for.
 _LOOK_AHEAD = 4
 
@@ -74,6 +76,7 @@ class JobQueue:
         self._changed = threading.Condition()
         self._closed = False
         self.tokens_per_second = 0.0
+        self._busy_until = [0.0, 0.0]  # when the batch of each lane should be done
 
     @property
     def tokens(self) -> int:
@@ -112,10 +115,10 @@ class JobQueue:
         with self._changed:
             held = self._by_client.get(client, 0)
             share = self.max_tokens / max(2, len(self._by_client) + (held == 0))
-            wait = self.tokens / self.tokens_per_second if self.tokens_per_second else 0.0
+            done = self._expected_end(size, self.lane_of(jobs[0]), now)
             full = self.tokens and self.tokens + size > self.max_tokens and held + size > share
             # A client without waiting jobs has its turn in the next batch, however long the queue.
-            late = held and now + wait > jobs[0].deadline
+            late = held and done > jobs[0].deadline
             if full or late or self._closed:
                 raise QueueFull(self.expected_wait())
             self._by_client[client] = held + size
@@ -149,11 +152,14 @@ class JobQueue:
         """
         held, end = self._lanes[lane], None if timeout is None else self._clock() + timeout
         with self._changed:
+            self._busy_until[lane] = 0.0
             while True:
                 finished = self._taken_finished(lane)
                 ready = held.tokens and (self._closed or self._is_due(held))
                 if ready or finished:
-                    return self._batch(held) if ready else [], finished
+                    jobs = self._batch(held) if ready else []
+                    self._started(lane, sum(job.cost for job in jobs))
+                    return jobs, finished
                 if self._closed or (end is not None and self._clock() >= end):
                     return [], []
                 self._changed.wait(self._pause(held, end))
@@ -169,6 +175,22 @@ class JobQueue:
         rate = tokens / max(seconds, 1e-6)
         before = self.tokens_per_second
         self.tokens_per_second = rate if not before else 0.8 * before + 0.2 * rate
+
+    def _expected_end(self, tokens: int, lane: int, now: float) -> float:
+        """Return when a request of so many tokens should be done if it is queued now.
+
+        The batch at work comes first, then whole batches: others may fill the last one. What
+        would be done just too late would take the time of what can be done in time.
+        """
+        if not self.tokens_per_second:
+            return now
+        batches = -(-(self.tokens + tokens) // self.batch_tokens)
+        seconds = _CAUTION * batches * self.batch_tokens / self.tokens_per_second
+        return max(now, self._busy_until[lane]) + seconds
+
+    def _started(self, lane: int, tokens: int) -> None:
+        rate = self.tokens_per_second
+        self._busy_until[lane] = self._clock() + (_CAUTION * tokens / rate if rate else 0.0)
 
     def close(self) -> None:
         """Accept no more jobs; what waits is still handed out, at once."""
