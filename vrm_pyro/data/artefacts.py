@@ -225,7 +225,7 @@ def parse_yaml(text: str, where: str, remedy: str) -> dict[str, Any]:
     if max(accumulate(steps), default=0) > 10 * DEEPEST:  # its time grows with the square
         raise InputError(f"{where}: is nested too deeply. {remedy}")
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except RecursionError as error:
         raise InputError(f"{where}: is nested too deeply. {remedy}") from error
     except (ValueError, yaml.YAMLError) as error:
@@ -238,6 +238,20 @@ def parse_yaml(text: str, where: str, remedy: str) -> dict[str, Any]:
             f"below it. {remedy}"
         )
     return content
+
+
+def load_yaml(text: str) -> Any:
+    """Return what YAML text holds, by libyaml where it is there: ten times as fast.
+
+    >>> load_yaml("a: [1, b]")
+    {'a': [1, 'b']}
+
+    Raises:
+        yaml.YAMLError: If it is no YAML, or names a Python object.
+    """
+    import yaml  # slow: not for help
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def check_size(content: Any, where: str, remedy: str = "") -> None:

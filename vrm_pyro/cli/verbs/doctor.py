@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
@@ -37,6 +38,7 @@ ABOUT: dict[str, Any] = {
 }
 
 
+@cache
 def build_parser() -> ArgumentParser:
     """Return the options of ``doctor``."""
     return _with_options(run_parser("doctor", **ABOUT))

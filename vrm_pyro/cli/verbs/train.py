@@ -1,6 +1,7 @@
 """``vrm-pyro train``: rows or states in, a run folder out."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ ABOUT: dict[str, Any] = {
 }
 
 
+@cache
 def build_parser() -> ArgumentParser:
     """Return the options of ``train``."""
     return _with_options(run_parser("train", **ABOUT))

@@ -24,8 +24,8 @@ from vrm_pyro.models.ratings import SharedLevelValues
 from vrm_pyro.models.vrm import VRM
 
 NUM_NODES = 48
-# Draws are taken in slices: each costs NUM_NODES numbers a pair.
-SLICE = 16
+# Draws are taken in slices of about so many numbers: each draw costs NUM_NODES a pair.
+SLICE = 2**20
 
 Distribution = tuple[Tensor, Tensor]
 
@@ -174,6 +174,7 @@ def _log_weights(
         ]
     )
     from_guide = torch.arange(2 * half) < half
+    draws = max(16, SLICE // (NUM_NODES * max(1, batch.num_pairs)))
     parts = [
         _preferences(
             batch,
@@ -182,7 +183,7 @@ def _log_weights(
             from_guide[rows],
             *((loc[rows] if loc.dim() == 3 else loc, cov) for loc, cov in (target, proposal)),
         )
-        for rows in torch.arange(2 * half).split(SLICE)
+        for rows in torch.arange(2 * half).split(draws)
     ]
     log_lik, log_p, log_q = (torch.cat(part) for part in zip(*parts, strict=True))
     log_p = log_p + conditionals.weights.log_prob(w)

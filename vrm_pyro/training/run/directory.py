@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from vrm_pyro.atomic import claim_directory, write_file
+from vrm_pyro.data.artefacts import load_yaml
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.checkpoint import CONFIG_FILE, SETTINGS_FILE
 from vrm_pyro.models.settings.run_file import read_run_file
@@ -117,7 +118,7 @@ class RunDirectory:
     def _settings(self) -> dict[str, Any]:
         remedy = "The run cannot be resumed; start over with --overwrite."
         held = read_run_file(self.path / SETTINGS_FILE, remedy)
-        found: dict[str, Any] = yaml.safe_load(short_class_names(yaml.safe_dump(held)))
+        found: dict[str, Any] = load_yaml(short_class_names(yaml.safe_dump(held)))
         return found
 
 

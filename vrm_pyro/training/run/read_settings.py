@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
+from vrm_pyro.data.artefacts import load_yaml
 from vrm_pyro.errors import InputError
 from vrm_pyro.models.settings.config import ModelConfig, check_settings
 from vrm_pyro.models.settings.own_classes import find_own_classes
@@ -78,8 +79,13 @@ def read_settings(
 
 
 def settings_parser() -> ArgumentParser:
-    """Return a parser of the settings of a run."""
+    """Return a parser of the settings of a run, made once."""
     find_own_classes()
+    return _settings_parser()
+
+
+@cache
+def _settings_parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ConfigFile)
     add_settings(parser)
@@ -113,7 +119,9 @@ def settings_of(parser: ArgumentParser, parsed: Namespace) -> RunSettings:
     Raises:
         InputError: If settings are wrong for any rows.
     """
-    text = yaml.safe_load(short_class_names(parser.dump(parsed, skip_unset=False)))
+    # Validated when it was parsed.
+    dumped = parser.dump(parsed, skip_unset=False, skip_validation=True)
+    text = load_yaml(short_class_names(dumped))
     values = {key: text[key] for key in GROUPS}
     _refuse_null(values)
     try:
