@@ -48,7 +48,8 @@ def assert_same(found, expected):
         for name, value in line.items():
             own = found[place][name]
             if isinstance(value, float | dict):
-                value = pytest.approx(value, rel=1e-6, abs=1e-5)
+                # Other batches, other order of float32 sums; variances go up to about 5.
+                value = pytest.approx(value, rel=1e-5, abs=1e-5)
             assert own == value, (place, name)
 
 
