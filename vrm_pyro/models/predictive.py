@@ -10,20 +10,26 @@ from jaxtyping import Float, Int
 from pyro.distributions import Delta
 from torch import Tensor
 
-from vrm_pyro.models.distributions import Gaussian, LogisticNormal, as_gaussian
-from vrm_pyro.models.distributions.logistic_normal import NUM_NODES as LOGISTIC_NORMAL_NODES
+from vrm_pyro.models.distributions import Gaussian, as_gaussian
+from vrm_pyro.models.distributions.linear_moments import controlled_mean, linear_moments
 from vrm_pyro.models.distributions.simplex import NUM_DRAWS, NodeReader, node_reader
 from vrm_pyro.models.likelihoods import hermite_nodes
 from vrm_pyro.models.likelihoods.base import PreferenceLikelihood
 from vrm_pyro.models.ratings import RatingValues
-from vrm_pyro.models.reward import Moments, RewardParameters, delta_over_nodes, mixed_moments
+from vrm_pyro.models.reward import (
+    Moments,
+    RewardParameters,
+    delta_over_nodes,
+    mixed_moments,
+    score_gap,
+)
 
 #: Half a step of float32 at 1: no float32 probability below 1 is nearer to it. The twin of
 #: ``diagnostics.metrics.pair_metrics.PROBABILITY_FLOOR``, which needs no torch.
 PROBABILITY_FLOOR: Final = 2.0**-24
 
 # Of the nodes of w, how many have z integrated exactly; the others correct the mean over w.
-_NUM_EXACT: Final = 32
+_NUM_EXACT: Final = 96
 # Pairs times nodes of a block: on a CPU, what is computed of them stays in the cache.
 _CPU_BLOCK: Final = 2**16
 _BLOCK: Final = 2**24
@@ -94,20 +100,18 @@ def preference_probability(
     one, other = gaussian.rows(first), gaussian.rows(second)
     if extra_variance is not None:
         one = one.widened(extra_variance)
-    return probability_over_nodes(nodes, num_draws, prompt, (one, other), reward, likelihood)
+    return probability_over_nodes(
+        weights, nodes, num_draws, prompt, (one, other), reward, likelihood
+    )
 
 
 def num_nodes(weights: dist.Distribution) -> int:
-    """Return how many nodes of w a probability takes: 1024, or 512 of a logistic-normal.
-
-    Those of a logistic-normal have its moments, and cost more. A point takes one.
-    """
-    if isinstance(weights, Delta):
-        return 1
-    return LOGISTIC_NORMAL_NODES if isinstance(weights, LogisticNormal) else NUM_DRAWS
+    """Return how many nodes of w a probability takes: 1024, but one of a point."""
+    return 1 if isinstance(weights, Delta) else NUM_DRAWS
 
 
 def probability_over_nodes(
+    distribution: dist.Distribution,
     nodes: NodeReader,
     num_draws: int,
     prompt: Int[Tensor, " pairs"],
@@ -117,11 +121,14 @@ def probability_over_nodes(
 ) -> Float[Tensor, " pairs"]:
     """Return p(first preferred), the mean over nodes of w with z integrated out (spec 2.9).
 
-    z is integrated exactly at the first 32 nodes alone. At all of them p(E Delta / sqrt(1 + c Var
+    z is integrated exactly at the first 96 nodes alone. At all of them p(E Delta / sqrt(1 + c Var
     Delta)) stands in for it; the logit of its mean is corrected by the difference of the logits
-    that both have over the 32. That difference varies little with w, and its mean needs few nodes.
+    that both have over the 96. That difference varies little with w, and its mean needs few nodes.
+    Powers of E Delta are control variates of the mean of the stand-in, where the family of w has
+    their moments.
 
     Args:
+        distribution: Distribution of w, batch (P,).
         nodes: Nodes of w of some prompts, of which any first ones are spread as all are.
         num_draws: Their number S.
         prompt: Prompt row of every pair.
@@ -143,7 +150,10 @@ def probability_over_nodes(
         if num_draws > _NUM_EXACT:
             near = likelihood.probability(mean * torch.rsqrt(1 + likelihood.flattening * variance))
             # Before label noise, in which a label's probability is linear.
-            means = near.mean(-1), near[:, :_NUM_EXACT].mean(-1), exact
+            gap = score_gap(one, other, reward)
+            moments = linear_moments(distribution, prompt[rows], gap)
+            over_all = near.mean(-1) if moments is None else controlled_mean(near, mean, moments)
+            means = over_all, near[:, :_NUM_EXACT].mean(-1), exact
             every, same, known = (_logit(likelihood.without_lapse(mean)) for mean in means)
             exact = likelihood.with_lapse(torch.sigmoid(known + every - same))
         found.append(exact)

@@ -240,6 +240,13 @@ def reward_covariance(
     )
 
 
+def score_gap(
+    first: Gaussian, second: Gaussian, reward: RewardParameters
+) -> Float[Tensor, "pairs objectives"]:
+    """Return beta E[s_first - s_second]: E[Delta | w] is linear in w, and these its slopes."""
+    return reward.scale * (first.loc - second.loc) @ reward.loading.T
+
+
 def delta_over_nodes(
     weights: Float[Tensor, "pairs objectives draws"],
     first: Gaussian,
@@ -256,7 +263,7 @@ def delta_over_nodes(
         second: Distribution of z of the second response, N rows.
         reward: Parameters of the reward function.
     """
-    gap = reward.scale * (first.loc - second.loc) @ reward.loading.T
+    gap = score_gap(first, second, reward)
     factor = torch.cat([first.factor(reward.loading), second.factor(reward.loading)], -1)
     spread = reward.scale**2 * factor @ factor.mT
     mean = (gap.unsqueeze(-2) @ weights).squeeze(-2)

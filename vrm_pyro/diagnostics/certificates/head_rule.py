@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vrm_pyro.data.batch import FeatureBatch
 from vrm_pyro.data.chunks import chunks
@@ -48,7 +49,7 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
         batch: Raw states.
     """
     like = model.reward.intercept
-    distributions = _fixed_laws(model, parameters, batch)
+    distributions = _fixed_distributions(model, parameters, batch)
     if distributions is None:
 
         def predict(theta: Tensor) -> Tensor:
@@ -56,13 +57,15 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
             return run_with(model, values, lambda: model.predict_pairs(batch))
 
         return predict
-    nodes, features = distributions
+    weights, features = distributions
+    nodes = weight_nodes(weights, num_nodes(weights))
     first, second = features.rows(batch.pair_first), features.rows(batch.pair_second)
 
     def predict_fast(theta: Tensor) -> Tensor:
         values = parameters.unflatten(theta, like)
         reward = run_with(model, values, model.reward)
         return probability_over_nodes(
+            weights,
             lambda rows: nodes[:, rows],
             len(nodes),
             batch.pair_prompt,
@@ -74,15 +77,14 @@ def rule_of(model: VRM, parameters: HeadParameters, batch: FeatureBatch) -> Rule
     return predict_fast
 
 
-def _fixed_laws(
+def _fixed_distributions(
     model: VRM, parameters: HeadParameters, batch: FeatureBatch
-) -> tuple[Tensor, Gaussian] | None:
-    """Return nodes of w and the distribution of z if they do not depend on theta."""
+) -> tuple[Distribution, Gaussian] | None:
+    """Return the distributions of w and z if they do not depend on theta."""
     if not all(name.startswith("reward.") for name in parameters.shapes):
         return None
-    weights = model.predictive_weights(batch.prompts)
-    nodes = weight_nodes(weights, num_nodes(weights))
-    return nodes, as_gaussian(model.predictive_features(batch.responses))
+    features = as_gaussian(model.predictive_features(batch.responses))
+    return model.predictive_weights(batch.prompts), features
 
 
 def gibbs_risks(

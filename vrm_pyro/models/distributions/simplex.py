@@ -17,7 +17,7 @@ from vrm_pyro.models.distributions.seeding import seeded
 Distribution = torch.distributions.Distribution
 NodeReader = Callable[[Tensor], Tensor]
 
-# Of p(first preferred), 64 nodes of w leave an error of .01, 1024 of .001 (spec 2.9).
+# Of p(first preferred), 64 nodes of w leave an error of .014, 1024 of .001 (spec 2.9).
 NUM_DRAWS: Final = 1024
 
 
