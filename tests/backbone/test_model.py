@@ -92,6 +92,16 @@ def test_batches_cover_all_within_budget_longest_first():
     assert token_batches([], 600) == []
 
 
+def test_a_batch_ends_where_texts_get_shorter():
+    """Not before it holds a quarter of the budget."""
+    batches = token_batches([100] * 3 + [80] * 2 + [20] * 30, 1000, even=True)
+    assert [len(rows) for rows in batches] == [3, 4, 28]
+    of_one_request = np.random.default_rng(0).integers(60, 107, 21).tolist()
+    batches = token_batches(of_one_request, 2048, even=True)
+    padded = sum(len(rows) * of_one_request[rows[0]] for rows in batches)
+    assert padded < 1.08 * sum(of_one_request)  # in one batch it is 1.25
+
+
 # --- what a probe finds out
 
 

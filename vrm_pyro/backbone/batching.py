@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -9,6 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vrm_pyro.backbone.layout import TokenSequence
+
+# Texts of this share of the longest one are padded with it.
+_FULL: Final = 0.9
+# A batch with this part of the budget is large enough.
+_ENOUGH: Final = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,9 @@ class TokenBatch:
     response_mask: Tensor
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
+def token_batches(
+    lengths: Sequence[int], budget: int, even: bool = False
+) -> list[NDArray[np.int64]]:
     """Group sequences of similar length, longest first.
 
     Longest first, so that a batch that does not fit in memory fails at once, not after hours,
@@ -38,18 +46,24 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]
     Args:
         lengths: Number of tokens of each sequence.
         budget: Most tokens in a batch, padding included; a longer sequence gets its own batch.
+        even: Whether a batch that is large enough ends where texts get shorter: padding of a few
+            texts of many lengths costs more than one batch more.
 
     Returns:
         Index arrays that together hold each sequence once.
 
-    >>> [rows.tolist() for rows in token_batches([3, 9, 4, 2], budget=10)]
+    >>> [rows.tolist() for rows in token_batches([38, 90, 40, 2], budget=100)]
     [[1], [2, 0], [3]]
     """
     tokens = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-tokens, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        rows = max(1, budget // max(1, int(tokens[order[start]])))
+        longest = max(1, int(tokens[order[start]]))
+        rows = max(1, budget // longest)
+        shorter = np.flatnonzero(tokens[order[start : start + rows]] < _FULL * longest)
+        if even and len(shorter):
+            rows = max(int(shorter[0]), -(-budget // (_ENOUGH * longest)))
         batches.append(order[start : start + rows])
         start += rows
     return batches

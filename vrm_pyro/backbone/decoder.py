@@ -71,7 +71,7 @@ class DecoderBackbone(TransformerBackbone):
         longest = max(self.token_budget, self.max_length)
         rows = make_rows(sequences, owner, self.pooling, True, longest)
         states = np.empty((len(sequences), self.hidden_size), dtype=np.float32)
-        for group in token_batches([len(row) for row in rows], self.token_budget):
+        for group in token_batches([len(row) for row in rows], self.token_budget, even=True):
             batch = pad_rows([rows[r] for r in group], self.pad_id)
             with torch.no_grad():
                 states[batch.states.numpy()] = self.row_states(batch).cpu().numpy()
