@@ -2,13 +2,17 @@
 
 A model starts with the labels of random pairs and gets more in rounds: those that
 ``vrm_pyro.acquire`` chooses, or random ones of other prompts. The labels are those of the
-simulation. Test log loss by number of labels; target: what random choice reaches with all labels,
-acquire reaches with half of them.
+simulation, or with --set those of the published splits of a real set, read without its ratings.
+Test log loss by number of labels; target: what random choice reaches with all labels, acquire
+reaches with half of them.
 
     python benchmarks/acquire.py --work runs/acquire --out out.json
+    VRM_PYRO_DATA=... python benchmarks/acquire.py --set cohere_feedback --start 40 --step 40
 """
 
 import argparse
+import gzip
+import json
 import os
 from pathlib import Path
 
@@ -28,6 +32,23 @@ def pool_of(seed: int, prompts: int, size: int) -> tuple[list[dict], list[dict],
         rating_missing=1.0,
     )
     return found.rows("train"), found.rows("validation"), found.rows("test")
+
+
+def published(folder: Path) -> tuple[list[dict], ...]:
+    """Return the pool, validation and test rows of a set, without ratings."""
+    found = []
+    for split in ("train", "validation", "test"):
+        with gzip.open(folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        found.append(
+            [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
+        )
+    return tuple(found)
+
+
+def labels_for(loss: float, losses: np.ndarray, labels: list[int]) -> float:
+    """Return the labels at which a falling curve reaches a loss, by interpolation."""
+    return float(np.interp(-loss, -np.minimum.accumulate(losses), labels))
 
 
 def key(row: dict) -> frozenset:
@@ -63,6 +84,7 @@ def main() -> None:
     parser.add_argument("--work", default="runs/acquire")
     parser.add_argument("--out", default=None)
     parser.add_argument("--config", default="default")
+    parser.add_argument("--set", help="folder under VRM_PYRO_DATA; simulated texts when omitted")
     parser.add_argument("--prompts", type=int, default=400)
     parser.add_argument("--start", type=int, default=60)
     parser.add_argument("--step", type=int, default=60)
@@ -73,7 +95,10 @@ def main() -> None:
     os.environ.setdefault("VRM_PYRO_CACHE", str(work / "cache"))
     curves: dict = {"random": [], "acquire": []}
     for seed in range(args.seeds):
-        pool, validation, test = pool_of(seed, args.prompts, 6)
+        if args.set:
+            pool, validation, test = published(Path(os.environ["VRM_PYRO_DATA"]) / args.set)
+        else:
+            pool, validation, test = pool_of(seed, args.prompts, 6)
         for how in curves:
             rng = np.random.default_rng(seed)
             known = next_pairs("random", None, pool, args.start, rng)
@@ -95,8 +120,11 @@ def main() -> None:
             curves[how].append(losses)
     labels = [args.start + args.step * turn for turn in range(args.rounds)]
     means = {how: np.mean(losses, 0) for how, losses in curves.items()}
-    # Labels at which acquire reaches the last log loss of random choice, by interpolation.
-    reached = float(np.interp(-means["random"][-1], -means["acquire"], labels))
+    reached = labels_for(means["random"][-1], means["acquire"], labels)
+    each = [
+        labels_for(random[-1], np.array(found), labels) / labels[-1]
+        for random, found in zip(curves["random"], curves["acquire"], strict=True)
+    ]
     emit(
         {
             "settings": vars(args),
@@ -105,6 +133,7 @@ def main() -> None:
             "mean": {how: mean.tolist() for how, mean in means.items()},
             "labels_for_the_last_of_random": reached,
             "share": reached / labels[-1],
+            "share_by_seed": each,
         },
         args.out,
     )

@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--flip", type=float, default=0.25)
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--candidates", type=int, default=256)
-    parser.add_argument("--validation", type=int, nargs=2, default=(24, 64))
+    parser.add_argument("--validation", type=int, nargs=2, default=(64, 64))
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     work = Path(args.work)

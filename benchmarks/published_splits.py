@@ -1,4 +1,4 @@
-"""Compare shipped configs on the published splits of a set, with states of the default backbone.
+"""Compare shipped configs on the published splits of a set, with frozen states.
 
 Configs are trained as they are shipped, with early stopping on the validation rows, and scored on
 the test rows once. Differences in log loss are from the first config, averaged over seeds, with a
@@ -20,6 +20,7 @@ from llm_states import SPLITS
 import vrm_pyro
 from vrm_pyro.backbone import load_backbone
 from vrm_pyro.features.writing import write_store
+from vrm_pyro.models.settings.config import DEFAULT_BACKBONE
 
 
 def main() -> None:
@@ -28,12 +29,13 @@ def main() -> None:
     parser.add_argument("set", help="folder under VRM_PYRO_DATA")
     parser.add_argument("--configs", nargs="+", default=["gate", "ratings"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--max_length", type=int, default=None)
     parser.add_argument("--work", default="runs/published")
     parser.add_argument("--out", default=None)
     args = parser.parse_args()
     data, work = Path(os.environ["VRM_PYRO_DATA"]) / args.set, Path(args.work)
-    backbone = load_backbone(max_length=args.max_length)
+    backbone = load_backbone(args.backbone, max_length=args.max_length)
     train, validation, test = (
         write_store(str(data / f"{split}.jsonl.gz"), backbone, work / args.set / split)
         for split in SPLITS

@@ -91,14 +91,14 @@ def make_rows(data: Path, out: Path) -> None:
                     file.write(json.dumps(row) + "\n")
 
 
-def stores(data: Path, work: Path) -> dict:
+def stores(data: Path, work: Path, backbone_name: str) -> dict:
     """Return the three feature stores; encode those that do not exist yet."""
     rows = work / "rows"
     if not (rows / "done").exists():
         rows.mkdir(parents=True, exist_ok=True)
         make_rows(data, rows)
         (rows / "done").touch()
-    backbone = load_backbone(DEFAULT_BACKBONE, max_length=256)
+    backbone = load_backbone(backbone_name, max_length=256)
     names: tuple[str, ...] | None = None
     found = {}
     for split in SPLITS:
@@ -274,6 +274,7 @@ def main() -> None:
         "--seeds", type=int, default=5, help="number of label draws, each with its own training"
     )
     parser.add_argument("--prior", choices=["kernel", "shrinkage"], default="kernel")
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--centres", type=int, default=32)
     parser.add_argument("--bandwidth", type=float, default=0.1)
     parser.add_argument("--relevance", type=float, default=1.0)
@@ -283,7 +284,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=20)
     args = parser.parse_args()
     data = Path(os.environ["VRM_PYRO_DATA"])
-    found = stores(data, Path(args.work))
+    found = stores(data, Path(args.work), args.backbone)
     published = weights_of(data)
     target, rated, kinds = {}, {}, {}
     for split in SPLITS:

@@ -230,7 +230,10 @@ def test_verdicts_of_diagnose_are_shown(place, tmp_path):
         (("--out", "r.txt"), "ends in .html"),
         (("--out", "r.html", "--worst", "-1"), "--worst is -1"),
         (("--out", "r.html", "--draws", "50"), "--draws is 50"),
-        (("--out", "r.html", "--against", "{model}"), "give one of architecture bradley_terry"),
+        (
+            ("--out", "r.html", "--against", "{model}"),
+            "give one of architecture bradley_terry or gate",
+        ),
         (("--out", "r.html", "--against", "none"), "none"),
         (("--out", "r.html", "--diagnose", "none.json"), "cannot be read"),
         (("--out", "r.html", "--diagnose", "{test}"), "not valid JSON"),
@@ -252,6 +255,18 @@ def test_a_baseline_is_no_model_to_report_on(place, baseline, tmp_path):
     run = vrm_pyro("report", "--model", baseline, *out)
     assert run.code == 2
     assert "Give it with --against" in run.err
+
+
+def test_a_gate_is_a_baseline_under_its_own_name(place, tmp_path):
+    gate, out = tmp_path / "gate", tmp_path / "r.html"
+    settings = options(place, train__num_train_epochs=1)
+    succeed("train", "--config", "gate", *settings, "--train.output_dir", gate)
+    data = ("--data", place / "test.jsonl", "--against", gate, "--out", out)
+    succeed("report", "--model", place / "model", *data, *QUICK)
+    text = out.read_text()
+    assert "minus gate over ratings on the same pairs" in text
+    assert "accuracy, gate over ratings" in text
+    assert "Bradley-Terry" not in text
 
 
 def test_a_baseline_on_other_states_is_refused(place, tmp_path):

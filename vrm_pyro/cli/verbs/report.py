@@ -45,7 +45,7 @@ def build_parser() -> ArgumentParser:
         "--against",
         type=str,
         metavar="DIR",
-        help="A bradley_terry model trained on the same states, to compare with.",
+        help="A bradley_terry or gate model trained on the same states, to compare with.",
     )
     parser.add_argument(
         "--worst",

@@ -42,7 +42,7 @@ def sections(
         loaded: The model.
         page_inputs: What it says of the rows.
         inputs: Rows with states.
-        against: A Bradley-Terry model on the same states.
+        against: A Bradley-Terry model or a gate on the same states.
         findings: Findings of ``diagnose`` as JSON values.
         data: What the page calls the rows.
     """
@@ -50,7 +50,7 @@ def sections(
     if against is not None:
         found = predict(against.model, inputs.source)
         baseline = prediction_sections.Baseline(
-            evaluate(against, inputs, predictions=found), found.p_first
+            against.architecture, evaluate(against, inputs, predictions=found), found.p_first
         )
     made = [
         prediction_sections.summary(page_inputs, baseline),

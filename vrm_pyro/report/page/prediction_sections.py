@@ -26,7 +26,7 @@ from vrm_pyro.report.page.page_inputs import PageInputs
 Floats = NDArray[np.float64]
 
 THIS: Final = "this model"
-BASELINE: Final = "Bradley-Terry"
+_NAMES: Final = {"bradley_terry": "Bradley-Terry", "gate": "gate over ratings"}
 RATES: Final = {
     "accuracy": "accuracy",
     "log_loss": "log loss (nats)",
@@ -39,15 +39,22 @@ _NOTHING: Final = "–"
 
 @dataclass(frozen=True)
 class Baseline:
-    """Predictions of a Bradley-Terry model on the same rows.
+    """Predictions of a model without latent variables on the same rows.
 
     Args:
+        architecture: Its architecture, such as ``bradley_terry``.
         metrics: Metrics, as ``vrm-pyro evaluate`` writes them.
         p_first: Its probability that the first response is preferred, (N,).
     """
 
+    architecture: str
     metrics: Mapping[str, Any]
     p_first: Floats
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return _NAMES.get(self.architecture, self.architecture)
 
 
 def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
@@ -55,7 +62,7 @@ def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
     found = inputs.metrics
     rows = [[THIS, *(_rate(found, name) for name in RATES)]]
     if baseline is not None:
-        rows.append([BASELINE, *(_rate(baseline.metrics, name) for name in RATES)])
+        rows.append([baseline.name, *(_rate(baseline.metrics, name) for name in RATES)])
     length = found["length_baseline"]
     for rule in ("longest", "shortest"):
         rows.append([f"always the {rule}", _rate(length, rule), *[_NOTHING] * (len(RATES) - 1)])
@@ -71,7 +78,7 @@ def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
     if baseline is not None:
         blocks.append(
             Table(
-                f"{THIS.capitalize()} minus {BASELINE} on the same pairs.",
+                f"{THIS.capitalize()} minus {baseline.name} on the same pairs.",
                 ["", "difference", "90% interval"],
                 _differences(inputs, baseline),
             )
@@ -96,7 +103,7 @@ def summary(inputs: PageInputs, baseline: Baseline | None) -> Section:
             cells.append(_rate(held["length_baseline"], "longest"))
             body.append([name, *cells])
         head = ["", "pairs", *(RATES[c] for c in columns)]
-        head += [f"accuracy, {BASELINE}"] if baseline is not None else []
+        head += [f"accuracy, {baseline.name}"] if baseline is not None else []
         blocks.append(Table("By kind of prompt.", [*head, "always the longest"], body))
     return Section("summary", "Summary", blocks)
 
@@ -106,7 +113,7 @@ def calibration(inputs: PageInputs, baseline: Baseline | None) -> list[Section]:
     table = inputs.table
     models = {THIS: inputs.scores.p_first.astype(np.float64)}
     if baseline is not None:
-        models[BASELINE] = baseline.p_first
+        models[baseline.name] = baseline.p_first
     data = (table.preference, table.pair_weight, table.pair_prompt)
     reliability = {n: reliability_curve(p, *data) for n, p in models.items()}
     selective = {n: selective_accuracy(p, *data, _COVERAGE) for n, p in models.items()}

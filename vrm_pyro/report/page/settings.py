@@ -57,12 +57,12 @@ def check_page_name(out: str | os.PathLike[str]) -> None:
 
 
 def check_baseline(against: LoadedModel, loaded: LoadedModel) -> None:
-    """Raise InputError unless a baseline is a Bradley-Terry model on the same states."""
+    """Raise InputError unless a baseline has no latent variables and reads the same states."""
     name = against.directory or "the model"
     if against.members:
         raise InputError(
             f"against {name}: is a {against.architecture} model; give one of architecture "
-            "bradley_terry."
+            "bradley_terry or gate."
         )
     differing = differing_facts(loaded.backbone, against.backbone)
     if differing or against.hidden_size != loaded.hidden_size:

@@ -97,7 +97,7 @@ def write_report(
         model: Folder of a run, loaded model or scorer; of architecture ``vrm``.
         data: Rows or a feature store.
         out: The file, ending in ``.html``; one that is there is replaced.
-        against: A Bradley-Terry model, trained on the same states, to compare with.
+        against: A Bradley-Terry model or a gate, trained on the same states, to compare with.
         diagnosis: What ``diagnose`` returned or ``vrm-pyro diagnose`` wrote, to be shown.
         worst: How many mistakes and uncertain pairs to show.
         texts: Whether to show the texts of prompts and responses.
