@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -11,8 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers.tiny_backbones import text
 from helpers.workspace import vrm_pyro
 
@@ -200,6 +205,48 @@ class Supervised:
         self.stopped.set()
         self.server.popen.terminate()
         self.thread.join(60)
+
+
+def certificate(folder):
+    """Write a certificate of 127.0.0.1 that nobody but itself vouches for; return both files."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
+    form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *form))
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+@pytest.mark.slow
+def test_https(chat_dir, scorer, tmp_path, monkeypatch):
+    """Clients that trust the certificate get answers, others and plain HTTP do not."""
+    trusted, key = certificate(tmp_path)
+    options = ("--tls_certificate", trusted, "--tls_key", key)
+    with running(chat_dir, tmp_path / "log", *options) as server:
+        assert server.address.startswith("https://")
+        with pytest.raises(httpx2.ConnectError, match="(?i)certificate"):
+            httpx2.get(f"{server.address}/health")
+        with pytest.raises(httpx2.TransportError):
+            httpx2.get(f"{server.address.replace('https', 'http')}/health")
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        assert httpx2.get(f"{server.address}/health").status_code == 200
+        found = VRMReward(server.address)(prompts=[BODY["prompt"]], completions=BODY["responses"])
+    expected = [line["reward_mean"] for line in scorer([BODY["prompt"]], BODY["responses"])]
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_cannot_be_served_is_said(chat_dir):
